@@ -1,0 +1,3 @@
+import { packageTest } from './package-test.ts';
+
+export default packageTest();
