@@ -1,0 +1,9 @@
+export { decodeRow } from './decode-row.js';
+export {
+  bfloatToFloat,
+  floatBitsToBfloat,
+  floatBitsToHalf,
+  floatToBfloat,
+  floatToHalf,
+  halfToFloat,
+} from './half-float.js';

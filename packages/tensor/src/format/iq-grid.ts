@@ -1,0 +1,166 @@
+/**
+ * The codebooks ("grids") of the IQ formats: facts of the format, fixed by ggml; values as in the PyPI package `gguf`.
+ *
+ * A grid is a list of points of 8 (iq1, iq2) or 4 (iq3) small values. With each value replaced by its index among the
+ * grid's few levels, in 2 bits (iq1, iq2) or 4 bits (iq3), first value lowest, a point is a 16-bit number, and every
+ * grid lists its points in ascending order. So a grid is kept as the differences from point to point (the first from
+ * zero), each as a LEB128 (7 bits a byte, lowest first, top bit = more follow), in base64: 1.0 to 1.1 bytes a point.
+ * Unpacked on first use.
+ */
+
+/** Sign sets of 7 stored bits: the eighth makes the number of minus signs even. */
+export const paritySigns = Uint8Array.from({ length: 128 }, (_, bits) => {
+  let parity = bits ^ (bits >> 4);
+  parity ^= parity >> 2;
+  parity ^= parity >> 1;
+  return bits | ((parity & 1) << 7);
+});
+
+interface PackedGrid {
+  readonly points: number;
+  /** Values of a point: 8 at 2 bits, or 4 at 4 bits. */
+  readonly valuesPerPoint: 4 | 8;
+  readonly levels: readonly number[];
+  readonly differences: string;
+}
+
+function unpackGrid({ points, valuesPerPoint, levels, differences }: PackedGrid): Float32Array {
+  const bits = 16 / valuesPerPoint;
+  const packed = atob(differences);
+  const grid = new Float32Array(points * valuesPerPoint);
+  let at = 0;
+  let point = 0;
+  for (let index = 0; index < points; index++) {
+    for (let shift = 0, more = true; more; shift += 7) {
+      const byte = packed.charCodeAt(at++);
+      point += (byte & 127) << shift;
+      more = byte > 127;
+    }
+    for (let i = 0; i < valuesPerPoint; i++) {
+      grid[index * valuesPerPoint + i] = levels[(point >> (bits * i)) & (2 ** bits - 1)]!;
+    }
+  }
+  return grid;
+}
+
+function lazyGrid(packed: PackedGrid): () => Float32Array {
+  let grid: Float32Array | undefined;
+  return () => (grid ??= unpackGrid(packed));
+}
+
+/** iq2_xxs: 256 points of 8 values. */
+export const iq2xxsGrid = lazyGrid({
+  points: 256,
+  valuesPerPoint: 8,
+  levels: [8, 25, 43],
+  differences:
+    'AAIDAwIHAwwCBgIXAwwICQMcAggYXwMMBStEFGgCIGD/AgMMEQMcAgYYIQMMFFwCBhgmIxcReAcwRCDcAgUDDBQZAwwCNnw8wgES' +
+    '7QsDDBEfICQMBWsIGDAKJqQBIbsDCBgFJDeYAUqeARbrAwMMMEF/BZsBsQGvCwIIOh0fAqcBH7gBAv8DAwwwFqoBQSOsAvgCGHSw' +
+    'A70rAwwICQMcCA4KIQMMcCBBHwV8DzgOEpgDCBhgGXkS3AGBBAMMMAW7AVgJIcMBS/AKCAkIB2AIfD5i7QH/AwJ49wFTrAMRCEvc' +
+    'AcgB/AsMMCiYAVXDAUigAwWLAgJyvgW+LwIIN0GCARQo0QHwAwMMBSsgoAFGTnU3IKIDggKNAvMLDBQcYXVqxQG7AyIijQKwBp8B' +
+    '4g1ONYQB9wGYBLgItAE=',
+});
+
+/** iq2_xs: 512 points of 8 values. */
+export const iq2xsGrid = lazyGrid({
+  points: 512,
+  valuesPerPoint: 8,
+  levels: [8, 25, 43],
+  differences:
+    'AAIDAwIHAwIDBwIDAxkDAgMHAgMDCQMcAgMDCQMFB2EDAgMHAgMDAgcDHAIDAwkDDAgZAwxwAgMDCQMMIQMMBSsK9wIDAgMHAgMD' +
+    'CQMcAgMDCQMCCiEDDHACAwMJAwwhAwwRH4EBAwwWGgJC/AICAwMCBwMMBRwDDAgoIApXAwwwQQh3IAhuCuEKAwIDBwIDAwkDHAID' +
+    'AwkDDAoXAwxwAgMDCQMMIQMMMBQCawMCCjAgoAMCAwMJAwwhAwUHFByBAQMMMMABFDW4AwMMAi4UMnoFYesBWNcKAgMDAgcDDCED' +
+    'DDAgYQMMMAgdmwEiXijZAgMMGRfAAUERR2gZjAHaAggCFjUzGsYBKHgYYgYC9yoDAgMHAgMDCQMcAgMDAgcDDAUcAwxwAgMDCQMM' +
+    'IQMMMAUdXwMMAhcXwAMCAwMJAwUHIQMMMBRtAwwUHFpmCjoMsQMDDDAFDw6eAREzDBmbAfwLAgMDCQMMCBkDDDCBAQMMBSsCvgFE' +
+    'ZtcCAwwRHyAhIF8IeAiZAUc53wIULQ9JgQEmAsMC/AoDDDAUDiQjV6QCJkjuAhb6ATAFX90EabsB4QFODp4rAgMDCQMMChcDDDAC' +
+    'JgJXAwIKMBEIpwEgYAIeCNkCAwwCAysgKXdEYXNSlgMIHTUmAiZenAJeCA4S2QoDDDAWLnwiQvIBM/cCBT8MCNEBZwKvAZAEVaMB' +
+    'zAFLoAsCBgIWCnaxAQhNWgIGIlYgoANV0AMz8gIWAgZ4CFyAAQKiAQJnGQ==',
+});
+
+/** iq2_s: 1,024 points of 8 values. */
+export const iq2sGrid = lazyGrid({
+  points: 1024,
+  valuesPerPoint: 8,
+  levels: [8, 25, 43],
+  differences:
+    'AAIDAwIHAwIDBwIDAxkDAgMHAgMDCQMCAxcCAwMJAwwFBVcDAgMHAgMDCQMcAgMDCQMCAwcFAxkDDAIDDANcAgMDCQMMChcDAgMH' +
+    'BSsFBQoO3wIDAgMHAgMDCQMCAxcCAwMCBwMCAwcCAxwDAgMHBQMJA1wCAwMCBwMCAwcFAxkDAgMHAgMDCQMcAgMDCQMMYQMCAwcF' +
+    'KwUDCQMMIQMM8AICAwMJAwIDBwUFFwMCAwcCAwMJAxwFDxZXAwwCAwMJHwUDCQMMIQ9wEQMOBgImSegKAwIDBwIDAwkDAhoCAwMJ' +
+    'AwIDBwIDAxkDAgoFAwkDXAIDAwIHAwIDBwIDAxkDAgMHAgMDCQMcAgMDCQNtAwUHBQwDHAUMAy0DDPACAgMDCQMCAwcFAxkDAgMH' +
+    'AgMDCQMcAgMDCQMMYQMCAwcCAwMJAxwCAwMJAwwhAwxwBQMJAwwhAwwwKtcCAwIDBwUDCR8CAwMJAwwhA3wCAwMJAwwhAwwZOWIM' +
+    'MBaqCwIDAwkDAgMHBQUXAwwCAw8cCgoWVwMMAgMMHwIDDAMMIQMMcAoYBgIaDDgCHtkCAwIDBwUDCQMcAgMDCQMMIQMMcAUDCQMM' +
+    'IQMMFhqBAQMMMBmnAwUMAy0DDDogVwMMhQF1GEIkAvcqAwIDBwIDAwIHAwIaAgMDAgcDAgMHAgMcAwwFAwkDXAIDAwkDAgMHAgMc' +
+    'AwIDBwIDAwkDHAIDAwkDDGEDDAIDAwwcBQMJAwwhA/wCAgMDAgcDAgMHAgMDGQMCAwcCAwMJAxwCAwMJAwxhAwIDBwIDAwkDHAID' +
+    'AwkDDAoXAwxwAgMDCQMMIQMMMCXcAgMFBwIDAwkDHAIDAwkDDCQMcAIDAwkDDCEDDDAWawMMMMALAgMDCQMCAwcCAwMZAwIDBwID' +
+    'AwkDHAIDAwkDbQMCAwcCAwMJAxwCAwMJAwwhAwxwBQMJAwwhAwwZF4EDAwIDBwIDAwkDHAIDAwkDDCEDDHACAwMJAwwhAwwwgQED' +
+    'DBYawAMCAwMJAwwhAwwKJoEBAwwwwAEZbCPZCgMCCgIDAwkDHAUDCQMMJAxwAgMDCQMMIQMMMBlrDDAWS98CBQMJAwwhAwwwgQED' +
+    'DDAKHipulAHtAgMMVTNoKpgCX98qAgMDCQMFBwUcAwwCAwMJHwUMA20DBQcCAwMJAxwCAwMJAy0DDBlXBQUHAy0DDLEDAwIDBwID' +
+    'AwkfAgMDCQMMIQMMcAIDAwkDDCEDDDAKdwMMGRfAAwUMAy0DDFJfAzwlvQE2Aigg3woDBQcCAwMMHAIDAwkDDCEDDHAFDAMtAwwK' +
+    'pwEDDDBm2gICAwMJAwwhAwwwFmsDDDBYCV9GHp0DAwwWGmlXSQm+AvAKBQUKDggXAwxSCJYBJZ0BCBgGAlgGAh7ZAgMMMEkbXBm4' +
+    'ArkDHnqyATKCAQIWAgZgIg==',
+});
+
+/** iq3_xxs: 256 points of 4 values. */
+export const iq3xxsGrid = lazyGrid({
+  points: 256,
+  valuesPerPoint: 4,
+  levels: [4, 12, 20, 28, 36, 44, 52, 62],
+  differences:
+    'AAICDQIECQIPETECjAECDQIPBAsCDxMckAECAg0PAg8CBBoGHowBBgkCE0ujASQNExwCjAEGKyDjAS+sAQQCLR6gEQINAg8CDQIC' +
+    'EwmwAQIPDwLfAQINAg8PQo4BAh4RFSCbAQRL0AEEIiuUAZ0CHsARAg8CDQIECxG/AQICCwIPDzMECZABAg8GCQIVCRWsAQ8EXATB' +
+    'AR6wASQaM40DAhMvvBEPAg8CLRUNjgECHhETArsBAg0VLSCfASL9ARcrjgEGHDO/ASIt0AEtpBETHgIcBJ0CrAEXCSAGoQE+vwFN' +
+    'E8EBHi2VAwsCHuIRLy+QAQYgL78BHkCQAVG9ARMES5ABL58C1AEe4hEgAh69AUC2AU3MAQaOAsEBTeEB0AEe4hECAgkiINQBGtIB' +
+    'Mw2uARUeLcEBIL8BAiKMAg==',
+});
+
+/** iq3_s: 512 points of 4 values. */
+export const iq3sGrid = lazyGrid({
+  points: 512,
+  valuesPerPoint: 4,
+  levels: [1, 3, 5, 7, 9, 11, 13, 15],
+  differences:
+    'AAEBAwIJAQECAgoBBA4NAgMCCgINAg8DA4kBAQECDAEECwMECgQPHQQNjgEBBAIJAwMLBAsEDgMCCgIdA5ABDgQLAg8CAw4MAhUK' +
+    'BIsBEwQKAw4OAw4fkgECHAIEDQ4EAh8NkwELAh4hH48BAgIcAgQNHQSsEQEBAgwBAgICCQIPAwIeAgsRjgEBAgMKBA0PAw4PAh4G' +
+    'igESAwIJBA4OAxILEo8BAwMJAw4GCQQNIQ6TAQINAh0CDwQKBK0BDwMODwIfzwEEAx0CuwECDQIPFAwhDpARAQICAgkCAgILAgQJ' +
+    'Ag8CAgsCFQkDAosBAg4DBAsDDAMOD7ABAwMaAg0HChIEGgOMAQIDDBECDQIPDhabAQYZAw8DDDEDjwENERUJEx2QAQIFGjQMpAEM' +
+    'FQoTDbIRDwICAgsPAgINAgMKEg6QAQICDw0CHSASBIoBEg4SAhyxAQ8EDQIECRECBA4ekAEOBQwPIQ4EnQEPAhMNEhIdowErwAEC' +
+    'HQITyxEEDg4EAwsPDyCSAQUKAg8OBQ4OBKwBAg0FDBINFwsOlAENAg0CDwTLAQIiEwkxlAECGkGxASEssAEFGxMOsREOBA4eBAML' +
+    'FA6NAQICDQ8RQI4BERINBh2vAQUJFx0NFA6OAQMcEhTMARQrAu8BwAECHu8RAgIcAi2gASAHPa4BIg4TDQ6QARQNH+UBHh+eAQMx' +
+    'LKUBO9EBAu0RBAMZAhQKFA6gAQ8THwK8AQMMBgsPIbEBMAMergEEDg0w0gEgwAEvzwE=',
+});
+
+/** iq1_s and iq1_m: 2,048 points of 8 values. */
+export const iq1Grid = lazyGrid({
+  points: 2048,
+  valuesPerPoint: 8,
+  levels: [-1, 0, 1],
+  differences:
+    'AAIDAwIHBAsCBgIbDAMCDxsCBgILCwIGAloBDAMCAwELHAUDCQMFBwMCAh0MAwIPWwIGAgsLAgYCGwwICwUXAgYCBwQEBwIGAucC' +
+    'AwIPHAgMBQoBLAgMXAMBAQ8DAg8XBQUGAQMBAQMHAgMDAhcQBAMCBwMBAQNrBSgDDAIDAwgBBQMcDAMF5wICBgILCwIGAhsMBQ8b' +
+    'AgYCCwsCBgJbDAMFCwEcDwEEDAMFKAMCAwxbAgYCCwsCBgIbDAgIBBsCAwMCCwsCBgLmCgEDBQsBHAMMBQMJAwEEKAMCCwRcAwID' +
+    'BwIDAwkDBRwFBgEBAgEBAwcFHw4DDANtAwIPGwYDCQMDAgoCHwwDAg/cAgUDCwEDAQgFGwQBAgIHAwEBAwkDAxwFBwQBAwEBBwMB' +
+    'BFkDBQcDAQEDBwIDAwIXAwEBCwECAQEDAQcDAQEDFwICAQMCBgEDAQEDAQYCA1wDAQEPAQICBwUaAgIBAwIHBAECAQgDAQMBARwE' +
+    'CAMPBegCBQ8cAwIDBwUDAgYBAwIDHAwDEWsCAwUHBB0CAQMJAwEBAwEGBQUfCAEDAwkFA2ANDgIeAgMHAgMDCQUDHAwFBOYKAgYC' +
+    'CwsCAwMCGwwICAQbAgYCCwsCAwMCWwwDBQwdAgUMAwIHAwEBHwsGAwxcBwIHBAsCBgIbDAUDDBwHAgcECwIGAtsCDwIDDB8BAQMJ' +
+    'AwMCDB8MAwUIBGQMDAgXBQMJAwEECQMDIQcEAQMCBwMCA1wLAgcMHAgMCwEIGwIKCuYCAgYCCwsCBgIbDAMRGwIGAhYCBgJfCAMF' +
+    'DCEDCQMMAwIDHAsGAwsBWwIGAhYCBgIbDAUDDBsCBgILCwIGAtsqDAUPJAkDAwIHAwIuBQgFWgEDAgMJAwECAgcFAxwDAgcDAQED' +
+    'AQsDAhcDAgoCAwsBAWMMAwIPHBEDBQoFIAsR3AIUBBAcAwIHAwEBCwEDAwIXBQMHAgMLAQhYAQMFBwMBAQMHBQUXAwEBAwcBAwEB' +
+    'AgEIAwEBAxkCAQMJAwEBAwELAwJXBAQLAQMCBwMFFwIDAwgBAQMBAwkDAxkEBQoBDAMC3wIMBAULHQcHBQMJAwIDHAwDAgMMXAQB' +
+    'BAYEAQMJAwIaBQUHAQIBAQMHAgMBBBwDCQMBAgkDAgNtLgIDDAMCCgUrEdwKAwEBAwkDBQcDBRcFAwkDAQEDDAMeAwwDCAEFA1wD' +
+    'AQEHAwEBAgEHBQECAhcDAQEDBwEBAgEBAgEBBwMBAQMZAwwDAQEDBwUFVwUMAwUHAx4DBQcDAQEDCQMgCwIDBAEK4AIBDAMBAQIB' +
+    'CAQDAhcDAQEDAQYBAwEBAgEBBwECAQEDFwgCBwMBAQMIAwEFVwECAQEDBwEBAgEBAwEHAwEBAxcBAQIBAQIBBwEBAgEBAgEBBgED' +
+    'AQECAQEXAwEEAQYBAwEBAgEIAwEBA1cBAQICAgEIAwEDAQcBAQIBAQIBGAQBAgEBBgEBAgEBAgEBBwMBBBkDAQIBAQcEBQgDAQIB' +
+    '2wIBAQMHBQMJCRsDAgcDAQECAQcCAgEdBwcCAwMJCFgBAwUHAwEBAwwcAwEBAwcBAQIBAQIBAQcDAQEDGAQECAMBAQIBDF8EDQUG' +
+    'BQEDHAMBCAQBAgEJAwMCFwkIAwECAgfkCg8CAwwfDAUBAgIHAwIDGBUPXAMCAwkDDAEEAxwECAQBAwwBBBoGCAMMBQNoBQMnAQUP' +
+    'AQIIJQwFD+wCAQMBBAcFAxcCAwMCBwMBAQMBBgIDHwEEBwICAQECAgcDBVwDAgcEAQMrAQEDBwEDAQEDCAMBAQMdAwEHBAEDAQgD' +
+    'AQJaBwwLBgIBFwUDAgcDAQECAgYFAxgCAwUKAgIBBwQCBOwCAwwcEQMFBwgcDAcOWwMMBQwDAgMXAQQBAgkDAQEDBwUFGAIGCwwD' +
+    'AQRoBQIpAwUHBQMCCgEEHQ4EAgzaKgIGAhYCBgIbCwEDAgMMGwIGAgsLAgYCWwwDAgMMHAMFBwIDAQIBCwIDHAQLAgMMWwIGAgsL' +
+    'AgYCJwMFDBsCBgILCwIGAuoCBSgDDQQFBwMFKwVoCAkDBQwDFwEEAwkDAQEDAQsBAgIXAwIDBwIDAw5rBQMMHAMFAQYFBAEHBQQb' +
+    'DAkK3AICBgILCwIGAhcEDAMFDAQXAgYCCwsCBgJbAQsDAg8cAwIDBwIDBQcDIREDDFsCBgILCwIGAhsMAwIqAgYCCwsCBgLbCgwF' +
+    'AgEMHAUDDAMCDwEbDAMCAwxcAwIDBwUDAgcDAgMXBQsBAwEBAwkDHwIMAwMJAwIDXAwDBQwfAgMHAgMDDgMcDwIT2AIDAgoFAw4a' +
+    'CgcDAQECAQcBAQMfAgwCAQMJCFcFAwIGAQMBAQMIBAQBFwMBAQMHAQECAQECAQEHAwEBAxgEAwkBAgEBAwEGAgMDAlcDDAUEBwYD' +
+    'HAMBCAEDAQMMAxoCBQEIAgEPAgPcAhEDDBwFCgIDAQQKASAMBQMMXwIDBwIDAwIGAQMCGgIDAwIHAwEBAwkDAQQXAwwCAwUHBV8Q' +
+    'EB8CAwcFAwkkDAMBAeoKAgYCCwsCBgIbDAMCAycCBgILCwIGAlsECAMCAwEsAwgEAwIHAyELAgQDaQYCBgkJBgIbDAUDDBsCBgIL' +
+    'CwIGAu8CDBwDDAQBAwIHBAECARyBAQMHAgMDDgMZAwwDAQEDDAUXAwEBAwkDA20MBQQHBB8CBAgDAQIIAiQKBQEDCAMC2gICBgIW' +
+    'AgYCJwMCAycCBgILCwIGAlsPBQgEHA8FBQcFAycGagIGAhYCBgInAwIqAgYCCwsCBgI=',
+});
