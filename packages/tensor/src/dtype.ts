@@ -100,9 +100,13 @@ export function rowBytes(dtype: DType, elements: number): number {
   }
   const bytes = (elements / blockSize) * blockBytes;
   if (!Number.isSafeInteger(bytes)) {
-    throw new UnicornError('format/overflow', `A row of ${elements} ${dtype} elements has no representable size.`, {
-      fields: { dtype, elements },
-    });
+    throw new UnicornError(
+      'format/overflow',
+      `A row of ${elements} ${dtype} elements has no representable size.`,
+      {
+        fields: { dtype, elements },
+      },
+    );
   }
   return bytes;
 }
@@ -113,9 +117,13 @@ export function tensorBytes(dtype: DType, shape: readonly number[]): number {
   const rows = shape.slice(0, -1).reduce((product, dim) => product * dim, 1);
   const bytes = rows * rowBytes(dtype, row);
   if (!Number.isSafeInteger(bytes)) {
-    throw new UnicornError('format/overflow', `A ${dtype} tensor [${shape.join(', ')}] has no representable size.`, {
-      fields: { dtype, shape: [...shape] },
-    });
+    throw new UnicornError(
+      'format/overflow',
+      `A ${dtype} tensor [${shape.join(', ')}] has no representable size.`,
+      {
+        fields: { dtype, shape: [...shape] },
+      },
+    );
   }
   return bytes;
 }

@@ -11,3 +11,41 @@ export {
   floatToHalf,
   halfToFloat,
 } from './format/index.js';
+export { broadcastShapes, elementCount, formatShape, resolveShape, sameShape } from './shape.js';
+export type { Dim, DimValues, Shape } from './shape.js';
+export { HostTensor } from './host-tensor.js';
+export { lastUses, namedValues, symbolicDims } from './graph/graph.js';
+export type {
+  Attributes,
+  AttributeValue,
+  Graph,
+  Node,
+  TensorSpec,
+  Value,
+  ValueSource,
+  WeightView,
+} from './graph/graph.js';
+export { GraphBuilder } from './graph/builder.js';
+export { formatSpec, printGraph } from './graph/text.js';
+export { findOp, ops } from './op/index.js';
+export { specBytes, specElements } from './op/op.js';
+export type { AttributeDeclaration, ConcreteSpec, Evaluation, Op, Operand, OperandSpecs } from './op/op.js';
+export type { ActivationKind } from './op/activation.js';
+export { kvDTypes } from './op/kv-cache.js';
+export { drawToken, sampleControls, sampleDistribution, sampleParameters } from './op/sample.js';
+export type { Candidates, SampleParameters } from './op/sample.js';
+export { philox4x32, uniformAt } from './philox.js';
+export { backendApiVersion } from './backend/backend.js';
+export type * from './backend/backend.js';
+export {
+  checkWeights,
+  graphSignature,
+  maximumDims,
+  resolveBindings,
+  submissionDims,
+} from './backend/bindings.js';
+export type { BindingRole, ResolvedBinding } from './backend/bindings.js';
+export { evaluateGraph } from './reference/evaluate.js';
+export { referenceBackend } from './reference/reference-backend.js';
+export { defaultBlockTokens, poolDim, stateName, StepInputs } from './step.js';
+export type { ElasticSize, KvGroup, LanguageModel, StepOptions } from './step.js';

@@ -1,0 +1,179 @@
+/** The checks that every device makes before it runs: the signature of a graph, and bindings against it. */
+import { tensorBytes } from '../dtype.js';
+import { UnicornError } from '../error.js';
+import { namedValues, symbolicDims, type Graph, type TensorSpec, type Value } from '../graph/graph.js';
+import { formatSpec } from '../graph/text.js';
+import { resolveShape, type DimValues } from '../shape.js';
+import type { Binding, Bindings, BufferView, CompileOptions, DeviceBuffer, Signature } from './backend.js';
+
+export function graphSignature(graph: Graph): Signature {
+  const specs = (values: Map<string, Value[]>): Record<string, TensorSpec> =>
+    Object.fromEntries(
+      [...values].map(([name, [value]]) => [name, { dtype: value!.dtype, shape: value!.shape }]),
+    );
+  return {
+    inputs: specs(namedValues(graph, 'input')),
+    state: specs(namedValues(graph, 'state')),
+    outputs: Object.fromEntries(
+      Object.entries(graph.outputs).map(([name, id]) => {
+        const { dtype, shape } = graph.values[id]!;
+        return [name, { dtype, shape }];
+      }),
+    ),
+    dims: symbolicDims(graph),
+  };
+}
+
+/**
+ * The largest value of each symbolic dim.
+ *
+ * @throws UnicornError `usage/dims` when a symbol of the graph has no entry, or an entry is no whole number >= 0
+ */
+export function maximumDims(graph: Graph, options: CompileOptions): Record<string, number> {
+  const result: Record<string, number> = {};
+  for (const dim of symbolicDims(graph)) {
+    const range = options.dims[dim];
+    const value = typeof range === 'object' ? range.max : range;
+    if (value === undefined || !Number.isSafeInteger(value) || value < 0) {
+      throw new UnicornError(
+        'usage/dims',
+        `The symbolic dim "${dim}" needs a value or a maximum at compilation.`,
+        {
+          fields: { dim, value },
+        },
+      );
+    }
+    result[dim] = value;
+  }
+  return result;
+}
+
+/**
+ * The dims of one submission.
+ *
+ * @throws UnicornError `usage/dims` when one is missing, above its maximum, or other than its fixed value
+ */
+export function submissionDims(signature: Signature, options: CompileOptions, bindings: Bindings): DimValues {
+  for (const dim of signature.dims) {
+    const value = bindings.dims[dim];
+    const range = options.dims[dim]!;
+    const fits = value !== undefined && (typeof range === 'object' ? value <= range.max : value === range);
+    if (!fits || !Number.isSafeInteger(value) || value! < 0) {
+      const allowed = typeof range === 'object' ? `at most ${range.max}` : `${range}`;
+      throw new UnicornError(
+        'usage/dims',
+        `The dim "${dim}" is ${value}; the executable was compiled for ${allowed}.`,
+        {
+          fields: { dim, value, allowed },
+        },
+      );
+    }
+  }
+  return bindings.dims;
+}
+
+export type BindingRole = 'input' | 'output' | 'state';
+
+export interface ResolvedBinding {
+  readonly name: string;
+  readonly role: BindingRole;
+  readonly dtype: TensorSpec['dtype'];
+  readonly shape: readonly number[];
+  readonly byteLength: number;
+  /** Host data of an input, or a part of a device buffer. */
+  readonly source:
+    { readonly kind: 'host'; readonly bytes: Uint8Array } | ({ readonly kind: 'buffer' } & BufferView);
+}
+
+function isHostData(binding: Binding): binding is Float32Array | Int32Array {
+  return ArrayBuffer.isView(binding);
+}
+
+function isView(binding: DeviceBuffer | BufferView): binding is BufferView {
+  return 'buffer' in binding;
+}
+
+/**
+ * Each input, output and state with its concrete shape and storage.
+ *
+ * @throws UnicornError `usage/binding` when one is missing, unknown, too small, of another dtype, or host data is
+ * bound to an output or a state
+ */
+export function resolveBindings(
+  signature: Signature,
+  dims: DimValues,
+  bindings: Bindings,
+): ResolvedBinding[] {
+  const fail = (name: string, sentence: string): never => {
+    throw new UnicornError('usage/binding', `"${name}" ${sentence}.`, { fields: { name } });
+  };
+  const resolved: ResolvedBinding[] = [];
+  const known = new Set<string>();
+  for (const [role, specs] of [
+    ['input', signature.inputs],
+    ['output', signature.outputs],
+    ['state', signature.state],
+  ] as const) {
+    for (const [name, spec] of Object.entries(specs)) {
+      known.add(name);
+      const binding = bindings.buffers[name] ?? fail(name, `(${role} ${formatSpec(spec)}) is not bound`);
+      const shape = resolveShape(spec.shape, dims);
+      const byteLength = tensorBytes(spec.dtype, shape);
+      if (isHostData(binding)) {
+        if (role !== 'input') fail(name, `is ${role}: bind a device buffer, not host data`);
+        const dtype = binding instanceof Float32Array ? 'f32' : 'i32';
+        if (dtype !== spec.dtype) fail(name, `is ${formatSpec(spec)}; the host data is ${dtype}`);
+        if (binding.byteLength < byteLength)
+          fail(name, `needs ${byteLength} bytes; the host data has ${binding.byteLength}`);
+        const bytes = new Uint8Array(binding.buffer, binding.byteOffset, byteLength);
+        resolved.push({ name, role, dtype: spec.dtype, shape, byteLength, source: { kind: 'host', bytes } });
+        continue;
+      }
+      const view = isView(binding) ? binding : { buffer: binding, byteOffset: 0 };
+      if (
+        view.byteOffset < 0 ||
+        view.byteOffset % 4 !== 0 ||
+        view.byteOffset + byteLength > view.buffer.byteLength
+      ) {
+        fail(
+          name,
+          `needs ${byteLength} bytes at offset ${view.byteOffset}; the buffer has ${view.buffer.byteLength}`,
+        );
+      }
+      resolved.push({
+        name,
+        role,
+        dtype: spec.dtype,
+        shape,
+        byteLength,
+        source: { kind: 'buffer', ...view },
+      });
+    }
+  }
+  for (const name of Object.keys(bindings.buffers)) {
+    if (!known.has(name)) fail(name, 'is not an input, output or state of this executable');
+  }
+  return resolved;
+}
+
+/**
+ * The weights of a graph as the set holds them.
+ *
+ * @throws UnicornError `usage/weight` when the set lacks one, or holds it with another dtype or shape
+ */
+export function checkWeights(graph: Graph, spec: (name: string) => TensorSpec | undefined): void {
+  for (const [name, values] of namedValues(graph, 'weight')) {
+    const held = spec(name);
+    const { source } = values[0]!;
+    const wanted = source.kind === 'weight' ? source.stored : values[0]!;
+    if (!held || formatSpec(held) !== formatSpec(wanted)) {
+      throw new UnicornError(
+        'usage/weight',
+        held
+          ? `The graph wants the weight "${name}" as ${formatSpec(wanted)}; it was loaded as ${formatSpec(held)}.`
+          : `The graph reads the weight "${name}", which was not loaded.`,
+        { fields: { name } },
+      );
+    }
+  }
+}

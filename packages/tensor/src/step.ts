@@ -1,0 +1,116 @@
+/**
+ * The ragged step: the names by which a model's graph and a scheduler meet. A model builds a graph over these inputs
+ * and states; a scheduler binds them. Neither imports the other.
+ *
+ * One step takes `tokens` tokens of `sequences` sequences, flattened, prefill chunks and single decode tokens alike,
+ * and returns logits for `outputs` of the rows.
+ */
+import type { DType } from './dtype.js';
+import type { GraphBuilder } from './graph/builder.js';
+import type { Value } from './graph/graph.js';
+
+/** Tokens of one KV block. Sixteen keeps a sliding window's waste below 16 tokens and a block table short. */
+export const defaultBlockTokens = 16;
+
+/**
+ * Layers whose KV cache has one window and one shape, so that they share block tables: a block id names the same
+ * tokens in the state of each layer of the group.
+ */
+export interface KvGroup {
+  readonly name: string;
+  /** The layers that own a state, `kv.<layer>`. Layers that read another's state are not listed. */
+  readonly layers: readonly number[];
+  readonly kvHeads: number;
+  readonly headDim: number;
+  /** A query sees keys with position - key < window; absent: all earlier keys. */
+  readonly window?: number;
+}
+
+/** A MatFormer size: a choice of slices of one set of weights. */
+export interface ElasticSize {
+  /** Feed-forward width of each kept layer, in order. */
+  readonly feedForward: readonly number[];
+  /** Layers left out, ascending. */
+  readonly skip: readonly number[];
+}
+
+export interface StepOptions {
+  readonly kvDType: DType;
+  /** Tokens of one KV block. */
+  readonly blockTokens: number;
+  /** `selected`: logits of the rows that the input `rows` names, computed on those alone. `all`: of every row. `none`. */
+  readonly logits: 'selected' | 'all' | 'none';
+  /** Also output `hidden.<L>` f32 `[tokens, features]`: 0 is the embedding, L the output of decoder layer L - 1. */
+  readonly hidden?: boolean;
+  /** The full model by default. */
+  readonly size?: ElasticSize;
+}
+
+/** What a scheduler must know of a model: token ids in, logits out. */
+export interface LanguageModel {
+  readonly name: string;
+  readonly vocabularySize: number;
+  /** Positions that the model was made for. */
+  readonly contextLength: number;
+  readonly layers: number;
+  readonly kvGroups: readonly KvGroup[];
+  /** Adds the step to a builder and names its outputs (`logits`, `hidden.<L>`). Returns the logits where asked for. */
+  buildStep(builder: GraphBuilder, options: StepOptions): { readonly logits?: Value };
+}
+
+/** The inputs and states of a step, declared once for every model. */
+export class StepInputs {
+  /** i32 [tokens] */
+  readonly ids: Value;
+  /** i32 [tokens], absolute position of each token in its sequence. */
+  readonly positions: Value;
+  /** i32 [sequences], first row of each sequence. */
+  readonly starts: Value;
+
+  constructor(
+    private readonly builder: GraphBuilder,
+    private readonly groups: readonly KvGroup[],
+    private readonly options: Pick<StepOptions, 'kvDType' | 'blockTokens'>,
+  ) {
+    this.ids = builder.input('ids', 'i32', ['tokens']);
+    this.positions = builder.input('positions', 'i32', ['tokens']);
+    this.starts = builder.input('starts', 'i32', ['sequences']);
+  }
+
+  /** i32 [outputs], the rows whose logits are wanted, ascending. */
+  get rows(): Value {
+    return this.builder.input('rows', 'i32', ['outputs']);
+  }
+
+  /** i32 [sequences], first entry of `rows` of each sequence: the `starts` of a narrowed step. */
+  get rowStarts(): Value {
+    return this.builder.input('rowStarts', 'i32', ['sequences']);
+  }
+
+  /** i32 [tokens], where the group's layers store this step's keys and values. */
+  slots(group: KvGroup): Value {
+    return this.builder.input(`slots.${group.name}`, 'i32', ['tokens']);
+  }
+
+  /** i32 [sequences, blocks]; a block that left the window is 0, the sink. */
+  blocks(group: KvGroup): Value {
+    return this.builder.input(`blocks.${group.name}`, 'i32', ['sequences', 'blocks']);
+  }
+
+  /** The KV state that a layer owns, before this step. */
+  state(layer: number): Value {
+    const group = this.groups.find(({ layers }) => layers.includes(layer))!;
+    const { kvDType, blockTokens } = this.options;
+    const shape = [poolDim(group), 2, group.kvHeads, blockTokens, group.headDim];
+    return this.builder.state(stateName(layer), kvDType, shape);
+  }
+}
+
+/** The symbolic dim of a group's pool: its number of blocks, the sink included. */
+export function poolDim(group: KvGroup): string {
+  return `pool.${group.name}`;
+}
+
+export function stateName(layer: number): string {
+  return `kv.${layer}`;
+}
