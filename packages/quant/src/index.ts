@@ -1,0 +1,43 @@
+export { openGguf } from './gguf-reader.js';
+export type { GgufFile } from './gguf-reader.js';
+export { writeGguf } from './gguf-writer.js';
+export type { GgufContent, GgufTensor } from './gguf-writer.js';
+export { openSafetensors } from './safetensors-reader.js';
+export type { SafetensorsFile } from './safetensors-reader.js';
+export { openSafetensorsIndex } from './safetensors-index.js';
+export { writeSafetensors } from './safetensors-writer.js';
+export type { SafetensorsTensor } from './safetensors-writer.js';
+export { openWeights } from './open-weights.js';
+export type { Weights } from './weights.js';
+export type { TensorInfo } from './tensor-info.js';
+export type { TensorData } from './tensor-data.js';
+export { Metadata, MetadataArray } from './metadata.js';
+export type {
+  MetadataEntry,
+  MetadataNumberType,
+  MetadataScalar,
+  MetadataScalarType,
+  MetadataValue,
+} from './metadata.js';
+export { bytesSource, openFileSource } from './random-access-source.js';
+export type { RandomAccessSource } from './random-access-source.js';
+export { encodableDTypes, encodeRow, encodeTensor } from './encode-row.js';
+export { distortion, encodingDistortion } from './distortion.js';
+export type { Distortion } from './distortion.js';
+
+// What block formats mean belongs to `tensor`; users of weights on disk need it beside the readers.
+export {
+  bfloatToFloat,
+  blockDTypes,
+  decodeRow,
+  dtypeLayout,
+  dtypes,
+  floatToBfloat,
+  floatToHalf,
+  halfToFloat,
+  isUnicornError,
+  rowBytes,
+  tensorBytes,
+  UnicornError,
+} from '@unicorn-exec/tensor';
+export type { BlockDType, DType, DTypeLayout, ScalarDType } from '@unicorn-exec/tensor';

@@ -1,0 +1,129 @@
+/** Positioned reads of one file. Nothing is mapped and nothing is read that was not asked for. */
+import { open } from 'node:fs/promises';
+import { resolve } from 'node:path';
+import { UnicornError } from '@unicorn-exec/tensor';
+import { fileError, formatError } from './format-error.js';
+
+/** Something that can be read at any position: a file, bytes in memory, or what a caller brings. */
+export interface RandomAccessSource {
+  /** For messages. */
+  readonly name: string;
+  /** Path under which others (devices) can open the same bytes; the name when there is none. */
+  readonly path: string;
+  readonly byteLength: number;
+  /** Fills the start of `target` from byte `position` on; resolves to the number of bytes, 0 only at the end. */
+  read(target: Uint8Array, position: number): Promise<number>;
+  /** Idempotent. */
+  close(): Promise<void>;
+}
+
+/**
+ * Bytes that one read call may ask of the operating system: Linux serves at most 2^31 - 4096 at once, and Node refuses
+ * lengths beyond 2^31 - 1.
+ */
+const READ_BYTES_MAX = 2 ** 30;
+
+/**
+ * @throws UnicornError `usage/file-not-found`, `usage/file-permission`, `usage/file-is-directory`,
+ *   `usage/not-a-file` (a pipe or a device has no positions).
+ */
+export async function openFileSource(path: string): Promise<RandomAccessSource> {
+  try {
+    const handle = await open(path, 'r');
+    try {
+      const stat = await handle.stat();
+      if (stat.isDirectory()) {
+        throw new UnicornError('usage/file-is-directory', `${path} is a directory, not a file.`, {
+          fields: { file: path },
+        });
+      }
+      if (!stat.isFile()) {
+        throw new UnicornError(
+          'usage/not-a-file',
+          `${path} is not a regular file, so it cannot be read at positions.`,
+          {
+            fields: { file: path },
+          },
+        );
+      }
+      let closed = false;
+      return {
+        name: path,
+        path: resolve(path),
+        byteLength: stat.size,
+        async read(target, position) {
+          if (closed) {
+            throw new UnicornError('usage/closed', `${path} was closed already.`, { fields: { file: path } });
+          }
+          try {
+            const length = Math.min(target.byteLength, READ_BYTES_MAX);
+            return (await handle.read(target, 0, length, position)).bytesRead;
+          } catch (error) {
+            throw fileError(error, path, 'read');
+          }
+        },
+        async close() {
+          if (closed) return;
+          closed = true;
+          await handle.close();
+        },
+      };
+    } catch (error) {
+      await handle.close();
+      throw error;
+    }
+  } catch (error) {
+    throw fileError(error, path, 'read');
+  }
+}
+
+/** A source over bytes in memory. They are not copied. */
+export function bytesSource(bytes: Uint8Array, name = 'bytes'): RandomAccessSource {
+  return {
+    name,
+    path: name,
+    byteLength: bytes.byteLength,
+    read(target, position) {
+      const part = bytes.subarray(position, position + target.byteLength);
+      target.set(part);
+      return Promise.resolve(part.byteLength);
+    },
+    close: () => Promise.resolve(),
+  };
+}
+
+/**
+ * Fills `target` completely from byte `position` on.
+ *
+ * @throws UnicornError `format/truncated` when the source ends first (a file that shrank since it was opened).
+ */
+export async function readFully(
+  source: RandomAccessSource,
+  target: Uint8Array,
+  position: number,
+  field: string,
+): Promise<void> {
+  for (let filled = 0; filled < target.byteLength;) {
+    const count = await source.read(target.subarray(filled), position + filled);
+    if (count === 0) {
+      throw formatError(
+        'truncated',
+        { file: source.name, field, offset: position + filled },
+        `the file ended ${target.byteLength - filled} bytes too soon; was it changed while it was open?`,
+      );
+    }
+    filled += count;
+  }
+}
+
+/** A buffer for that many bytes, or `resource/memory`. */
+export function allocateBytes(byteLength: number, purpose: string): Uint8Array {
+  try {
+    return new Uint8Array(byteLength);
+  } catch (cause) {
+    throw new UnicornError('resource/memory', `There is no memory for ${purpose} (${byteLength} bytes).`, {
+      fields: { byteLength },
+      cause,
+    });
+  }
+}

@@ -1,0 +1,35 @@
+/** What the writers take as the content of a tensor: bytes, or a promise of bytes kept only when their turn comes. */
+import { UnicornError } from '@unicorn-exec/tensor';
+import type { AtomicFile } from './atomic-file.js';
+import { quote } from './format-error.js';
+
+/**
+ * Packed bytes, or a function that makes them when they are due, whole or piece by piece: a model larger than memory
+ * can be written tensor by tensor.
+ */
+export type TensorData =
+  Uint8Array | (() => Uint8Array | Promise<Uint8Array> | AsyncIterable<Uint8Array> | Iterable<Uint8Array>);
+
+/** @throws UnicornError `usage/tensor-data` when the bytes are not as many as dtype and shape take. */
+export async function writeTensorData(
+  file: AtomicFile,
+  name: string,
+  byteLength: number,
+  data: TensorData,
+): Promise<void> {
+  const start = file.position;
+  const mismatch = (given: string) =>
+    new UnicornError(
+      'usage/tensor-data',
+      `Tensor ${quote(name)} takes ${byteLength} bytes, ${given} were given.`,
+      {
+        fields: { tensor: name, byteLength },
+      },
+    );
+  const pieces = typeof data === 'function' ? await data() : data;
+  for await (const piece of pieces instanceof Uint8Array ? [pieces] : pieces) {
+    if (file.position - start + piece.byteLength > byteLength) throw mismatch('more');
+    await file.write(piece);
+  }
+  if (file.position - start !== byteLength) throw mismatch(String(file.position - start));
+}

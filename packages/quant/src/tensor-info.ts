@@ -1,0 +1,17 @@
+/** What a weight file says about one tensor. */
+import type { DType } from '@unicorn-exec/tensor';
+
+export interface TensorInfo {
+  readonly name: string;
+  /** Undefined for types that the engine has no meaning for (F8_E4M3, C64, ...): their bytes can still be read. */
+  readonly dtype: DType | undefined;
+  /** The type as the file spells it: `Q4_0`, `BF16`. */
+  readonly fileType: string;
+  /** Row-major, slowest dimension first; `[]` is a scalar. */
+  readonly shape: readonly number[];
+  /** File that holds the bytes (absolute); with `offset` and `byteLength` all that a device needs to load it. */
+  readonly path: string;
+  /** From the start of that file. */
+  readonly offset: number;
+  readonly byteLength: number;
+}
