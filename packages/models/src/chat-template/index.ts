@@ -1,0 +1,3 @@
+export { ChatTemplate, type ChatTemplateOptions } from './chat-template.js';
+export { conversationFrom, type ChatMessage, type ContentPart, type Conversation } from './conversation.js';
+export { chatTemplateFromConfig, chatTemplateFromGguf } from './template-source.js';

@@ -1,0 +1,91 @@
+/**
+ * Finds added tokens in text before anything else looks at it: leftmost, then longest, over a trie. The rules for words
+ * and spaces around a token are those of the Hugging Face library.
+ */
+
+export interface AddedToken {
+  id: number;
+  content: string;
+  /** Part of the protocol, not of the text: recognized only on demand, and not shown. */
+  special: boolean;
+  /** Looked for after normalization instead of before it. */
+  normalized: boolean;
+  /** Only where no word character touches it. */
+  singleWord: boolean;
+  /** Swallows white space to its left, or right. */
+  lstrip: boolean;
+  rstrip: boolean;
+}
+
+interface Node {
+  readonly children: Map<number, Node>;
+  token: AddedToken | undefined;
+}
+
+const newNode = (): Node => ({ children: new Map(), token: undefined });
+const wordCharacter = /[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}]/u;
+const whiteSpace = /\p{White_Space}/u;
+
+export class AddedTokenMatcher {
+  readonly #root = newNode();
+
+  /** @param spelling how a token's content looks in the text that will be searched (normalized, for some) */
+  constructor(tokens: readonly AddedToken[], spelling: (content: string) => string = (content) => content) {
+    for (const token of tokens) {
+      let node = this.#root;
+      const content = spelling(token.content);
+      if (content === '') continue;
+      for (let i = 0; i < content.length; i++) {
+        const unit = content.charCodeAt(i);
+        let child = node.children.get(unit);
+        if (child === undefined) node.children.set(unit, (child = newNode()));
+        node = child;
+      }
+      node.token = token;
+    }
+  }
+
+  /** The text in order: an id for each added token, a non-empty string for what is between. */
+  split(text: string, special: boolean): (number | string)[] {
+    if (this.#root.children.size === 0) return text === '' ? [] : [text];
+    const sections: (number | string)[] = [];
+    let done = 0; // everything before it is in `sections`
+    let at = 0;
+    while (at < text.length) {
+      const match = this.#longestAt(text, at);
+      if (match === undefined) {
+        at++;
+        continue;
+      }
+      const { token, end: matchEnd } = match;
+      let [start, end] = [at, matchEnd];
+      at = matchEnd; // a match that is not taken still hides shorter ones within it
+      if (token.special && !special) continue;
+      if (token.singleWord && (touchesWord(text, start - 1) || touchesWord(text, end))) continue;
+      if (start < done) continue; // swallowed by the token before
+      if (token.lstrip) while (start > done && whiteSpace.test(text[start - 1]!)) start--;
+      if (token.rstrip) while (end < text.length && whiteSpace.test(text[end]!)) end++;
+      if (start > done) sections.push(text.slice(done, start));
+      sections.push(token.id);
+      done = end;
+    }
+    if (done < text.length) sections.push(text.slice(done));
+    return sections;
+  }
+
+  #longestAt(text: string, start: number): { token: AddedToken; end: number } | undefined {
+    let found: { token: AddedToken; end: number } | undefined;
+    let node = this.#root.children.get(text.charCodeAt(start));
+    for (let i = start + 1; node !== undefined; i++) {
+      if (node.token !== undefined) found = { token: node.token, end: i };
+      if (i >= text.length) break;
+      node = node.children.get(text.charCodeAt(i));
+    }
+    return found;
+  }
+}
+
+function touchesWord(text: string, index: number): boolean {
+  const unit = text[index];
+  return unit !== undefined && wordCharacter.test(unit);
+}

@@ -1,0 +1,158 @@
+/**
+ * Reads the tokenizer that a GGUF file carries (`tokenizer.ggml.*`): `gpt2` (byte-level, ranked merges, the splitting
+ * pattern known by its name) and `llama` (SentencePiece: scores, `<0xAB>` byte tokens, U+2581 for the space).
+ */
+import { UnicornError } from '@unicorn-exec/tensor';
+import type { AddedToken } from './added-tokens.js';
+import { BpeTokenizer, type TokenizerDefinition } from './bpe-tokenizer.js';
+import { endIds } from './end-tokens.js';
+import { RankedMerges, ScoredMerges } from './merge-rules.js';
+import { preTokenizers } from './splitting-patterns.js';
+import type { Tokenizer } from './tokenizer.js';
+import { Vocabulary } from './vocabulary.js';
+
+/** What is needed of a GGUF file's metadata; `quant`'s reader satisfies it. A getter throws where the type is another. */
+export interface GgufTokenizerMetadata {
+  has(key: string): boolean;
+  string(key: string): string;
+  number(key: string): number;
+  boolean(key: string): boolean;
+  strings(key: string): readonly string[];
+  numbers(key: string): ArrayLike<number>;
+}
+
+/** `tokenizer.ggml.token_type`, as GGUF numbers it. */
+const tokenType = { normal: 1, unknown: 2, control: 3, userDefined: 4, unused: 5, byte: 6 } as const;
+const mark = '\u2581';
+
+/** @throws UnicornError `format/tokenizer` for what is broken, `unsupported/tokenizer` for a model or `pre` not known */
+export function tokenizerFromGguf(metadata: GgufTokenizerMetadata): Tokenizer {
+  const key = (name: string) => `tokenizer.ggml.${name}`;
+  const optional = <T>(name: string, get: (key: string) => T): T | undefined =>
+    metadata.has(key(name)) ? get(key(name)) : undefined;
+  const flag = (name: string) => optional(name, (k) => metadata.boolean(k));
+
+  const model = optional('model', (k) => metadata.string(k));
+  if (model === undefined) throw broken('the file has no tokenizer.ggml.model');
+  if (model !== 'gpt2' && model !== 'llama') throw unsupported('model', model, 'gpt2, llama');
+  const tokens = optional('tokens', (k) => metadata.strings(k)) ?? [];
+  if (tokens.length === 0) throw broken('tokenizer.ggml.tokens is empty or missing');
+  const vocabulary = new Vocabulary();
+  for (let id = 0; id < tokens.length; id++) vocabulary.set(id, tokens[id]!);
+
+  const perToken = (name: string): ArrayLike<number> | undefined => {
+    const values = optional(name, (k) => metadata.numbers(k));
+    if (values !== undefined && values.length !== tokens.length) {
+      throw broken(`tokenizer.ggml.${name} has ${values.length} entries for ${tokens.length} tokens`);
+    }
+    return values;
+  };
+  const types = perToken('token_type');
+  const typeOf = (id: number): number => types?.[id] ?? tokenType.normal;
+  const idAt = (name: string): number | undefined => {
+    const id = optional(name, (k) => metadata.number(k));
+    if (id === undefined) return undefined;
+    if (Number.isInteger(id) && id >= 0 && id < tokens.length) return id;
+    throw broken(`tokenizer.ggml.${name} is ${id}, but there are ${tokens.length} tokens`);
+  };
+
+  const added = addedTokens(tokens, typeOf);
+  const bosId = idAt('bos_token_id');
+  const shared = {
+    vocabulary,
+    added,
+    bosId,
+    eosIds: endIds([idAt('eos_token_id'), idAt('eot_token_id'), idAt('eom_token_id')], added),
+  };
+  const addBos = (byDefault: boolean) => bosId !== undefined && (flag('add_bos_token') ?? byDefault);
+
+  if (model === 'llama') {
+    const scores = perToken('scores');
+    if (scores === undefined) throw broken('tokenizer.ggml.scores is missing');
+    const addSpacePrefix = flag('add_space_prefix') ?? true;
+    const byteTokens = types === undefined || Array.prototype.includes.call(types, tokenType.byte);
+    return new BpeTokenizer({
+      ...shared,
+      merges: new ScoredMerges(scores, vocabulary, (id) => mergeable(typeOf(id))),
+      splitting: {
+        normalizers: [
+          ...(addSpacePrefix ? [{ type: 'Prepend' as const, prepend: mark }] : []),
+          { type: 'Replace' as const, pattern: { String: ' ' }, content: mark },
+        ],
+        steps: [],
+      },
+      spelling: { kind: 'text', spaceMark: mark, byteTokens, stripsFirstSpace: addSpacePrefix },
+      ignoreMerges: false,
+      unknownId: idAt('unknown_token_id'),
+      fuseUnknown: true,
+      addBos: addBos(true),
+    });
+  }
+
+  const name = optional('pre', (k) => metadata.string(k)) ?? 'default';
+  const pre = preTokenizers.get(name);
+  if (pre === undefined) throw unsupported('pre', name, [...preTokenizers.keys()].join(', '));
+  const merges = optional('merges', (k) => metadata.strings(k));
+  if (merges === undefined) throw broken('tokenizer.ggml.merges is missing');
+  const definition: TokenizerDefinition = {
+    ...shared,
+    merges: new RankedMerges(merges, vocabulary),
+    splitting: {
+      normalizers: pre.normalizer === undefined ? [] : [{ type: pre.normalizer }],
+      steps: [
+        ...(flag('add_space_prefix') === true ? [{ kind: 'prefixSpace' as const }] : []),
+        ...pre.patterns.map((regex) => ({
+          kind: 'pattern' as const,
+          pattern: { Regex: regex },
+          behavior: 'Isolated' as const,
+          invert: false,
+        })),
+      ],
+    },
+    spelling: { kind: 'byteLevel' },
+    ignoreMerges: pre.ignoreMerges ?? false,
+    // `unknown_token_id` is often set to any token at all here; a byte-level vocabulary drops what it cannot spell.
+    unknownId: undefined,
+    fuseUnknown: false,
+    addBos: addBos(pre.addBos ?? false),
+  };
+  return new BpeTokenizer(definition);
+}
+
+/** Control and unknown tokens are special; user-defined ones are found in any text but belong to it. */
+function addedTokens(tokens: readonly string[], typeOf: (id: number) => number): AddedToken[] {
+  const added: AddedToken[] = [];
+  for (let id = 0; id < tokens.length; id++) {
+    const type = typeOf(id);
+    if (type !== tokenType.control && type !== tokenType.unknown && type !== tokenType.userDefined) continue;
+    added.push({
+      id,
+      content: tokens[id]!,
+      special: type !== tokenType.userDefined,
+      normalized: false,
+      singleWord: false,
+      lstrip: false,
+      rstrip: false,
+    });
+  }
+  return added;
+}
+
+function mergeable(type: number): boolean {
+  return type === tokenType.normal || type === tokenType.userDefined;
+}
+
+function broken(what: string): UnicornError {
+  return new UnicornError('format/tokenizer', `The tokenizer in the GGUF file cannot be read: ${what}.`);
+}
+
+function unsupported(keyName: string, value: string, known: string): UnicornError {
+  return new UnicornError(
+    'unsupported/tokenizer',
+    `tokenizer.ggml.${keyName} is not supported: ${JSON.stringify(value)}.`,
+    {
+      fields: { key: `tokenizer.ggml.${keyName}`, value },
+      fix: `Supported: ${known}.`,
+    },
+  );
+}

@@ -1,0 +1,281 @@
+/**
+ * Reads a Hugging Face `tokenizer.json` (and `tokenizer_config.json` beside it): byte-pair encoding, byte-level or
+ * SentencePiece-style. What it does not know is refused by name, since a step left out would give wrong ids silently.
+ *
+ * Checked by hand and not with zod, which takes longer to load (55 ms) than the whole tokenizer.
+ */
+import { UnicornError } from '@unicorn-exec/tensor';
+import type { AddedToken } from './added-tokens.js';
+import { BpeTokenizer } from './bpe-tokenizer.js';
+import { endIds } from './end-tokens.js';
+import type { NormalizerConfig, SplitPattern } from './library.js';
+import { RankedMerges, type MergeEntry } from './merge-rules.js';
+import { patterns } from './splitting-patterns.js';
+import type { SplitBehavior, Splitting, SplitStep } from './text-splitter.js';
+import type { TokenSpelling } from './token-text.js';
+import type { Tokenizer } from './tokenizer.js';
+import { Vocabulary } from './vocabulary.js';
+
+type Json = Record<string, unknown>;
+
+/**
+ * @param tokenizerJson the text of `tokenizer.json`, or its parsed value
+ * @param tokenizerConfigJson the same of `tokenizer_config.json`; names BOS and EOS
+ * @throws UnicornError `format/tokenizer` for what is broken, `unsupported/tokenizer` for a part that is not known
+ */
+export function tokenizerFromJson(tokenizerJson: unknown, tokenizerConfigJson?: unknown): Tokenizer {
+  const root = parsed(tokenizerJson, 'tokenizer.json');
+  const config =
+    tokenizerConfigJson === undefined ? {} : parsed(tokenizerConfigJson, 'tokenizer_config.json');
+  const model = object(root['model'], 'model');
+  // Files from before the key existed have no type; only byte-pair encoding has merges.
+  if (model['type'] !== 'BPE' && !(model['type'] === undefined && Array.isArray(model['merges']))) {
+    throw unsupported('model', model['type']);
+  }
+  for (const key of ['continuing_subword_prefix', 'end_of_word_suffix'] as const) {
+    if (model[key] != null && model[key] !== '') throw unsupported(`model with ${key}`, model[key]);
+  }
+
+  const vocabulary = new Vocabulary();
+  const vocab = object(model['vocab'], 'model.vocab');
+  for (const piece of Object.keys(vocab)) vocabulary.set(number(vocab[piece], `id of ${piece}`), piece);
+  const merges = new RankedMerges(array(model['merges'], 'model.merges') as MergeEntry[], vocabulary);
+  const added = array(root['added_tokens'] ?? [], 'added_tokens').map(addedToken);
+  for (const { id, content } of added) vocabulary.set(id, content);
+
+  const splitting = readSplitting(root);
+  const spelling = readSpelling(root['decoder'], model['byte_fallback'] === true);
+  if ((spelling.kind === 'byteLevel') !== splitting.byteLevel) {
+    throw unsupported('combination', `${splitting.byteLevel ? 'a ByteLevel' : 'no ByteLevel'} pre-tokenizer`);
+  }
+  const named = (key: string): number | undefined => {
+    const value = config[key];
+    const content = typeof value === 'string' ? value : (value as Json | null | undefined)?.['content'];
+    return typeof content === 'string' ? vocabulary.idOf(content) : undefined;
+  };
+  const firstId = firstTemplateToken(root['post_processor'], vocabulary);
+  const bosId = named('bos_token') ?? firstId;
+  const unknown = model['unk_token'];
+  return new BpeTokenizer({
+    vocabulary,
+    added,
+    merges,
+    splitting,
+    spelling,
+    ignoreMerges: model['ignore_merges'] === true,
+    unknownId: typeof unknown === 'string' ? vocabulary.idOf(unknown) : undefined,
+    fuseUnknown: model['fuse_unk'] === true,
+    bosId,
+    eosIds: endIds([named('eos_token')], added),
+    addBos:
+      bosId !== undefined &&
+      (typeof config['add_bos_token'] === 'boolean' ? config['add_bos_token'] : firstId === bosId),
+  });
+}
+
+/** Normalizers and splitting steps, as one canonical list; `byteLevel` tells whether a ByteLevel step ends it. */
+export function readSplitting(root: Json): Splitting & { byteLevel: boolean } {
+  const normalizers = flatten(root['normalizer'], 'normalizers');
+  for (const { type } of normalizers)
+    if (!knownNormalizers.has(type as string)) throw unsupported('normalizer', type);
+  const steps: SplitStep[] = [];
+  let byteLevel = false;
+  for (const step of flatten(root['pre_tokenizer'], 'pretokenizers')) {
+    if (byteLevel) throw unsupported('step after ByteLevel', step['type']);
+    switch (step['type']) {
+      case 'Split':
+        steps.push({
+          kind: 'pattern',
+          pattern: splitPattern(step['pattern']),
+          behavior: behavior(step['behavior']),
+          invert: step['invert'] === true,
+        });
+        break;
+      case 'Digits':
+        // The library's own step knows ASCII digits only; the reference means every number of Unicode.
+        steps.push(isolate(step['individual_digits'] === true ? patterns.digit : patterns.digits));
+        break;
+      case 'Metaspace':
+        steps.push({
+          kind: 'metaspace',
+          mark: optionalString(step['replacement'], 'replacement') ?? spaceMark,
+          prepend: prependScheme(step),
+          split: step['split'] !== false,
+        });
+        break;
+      case 'ByteLevel':
+        // The library's pattern takes JavaScript's idea of white space; ours goes through its translation.
+        if (step['add_prefix_space'] === true) steps.push({ kind: 'prefixSpace' });
+        if (step['use_regex'] !== false) steps.push(isolate(patterns.gpt2));
+        byteLevel = true;
+        break;
+      default:
+        throw unsupported('pre-tokenizer', step['type']);
+    }
+  }
+  return { normalizers: normalizers as unknown as NormalizerConfig[], steps, byteLevel };
+}
+
+const knownNormalizers = new Set('NFC NFD NFKC NFKD Lowercase Prepend Replace Strip StripAccents'.split(' '));
+const spaceMark = '\u2581';
+
+function isolate(regex: string): SplitStep {
+  return { kind: 'pattern', pattern: { Regex: regex }, behavior: 'Isolated', invert: false };
+}
+
+function prependScheme(step: Json): 'always' | 'first' | 'never' {
+  const scheme = step['prepend_scheme'] ?? (step['add_prefix_space'] === false ? 'never' : 'always');
+  if (scheme !== 'always' && scheme !== 'first' && scheme !== 'never')
+    throw unsupported('prepend_scheme', scheme);
+  return scheme;
+}
+
+function behavior(value: unknown): SplitBehavior {
+  switch (value) {
+    case 'Removed':
+    case 'Isolated':
+    case 'MergedWithPrevious':
+    case 'MergedWithNext':
+    case 'Contiguous':
+      return value;
+    default:
+      throw unsupported('split behavior', value);
+  }
+}
+
+function splitPattern(value: unknown): SplitPattern {
+  const pattern = object(value, 'pattern');
+  if (typeof pattern['Regex'] === 'string') return { Regex: pattern['Regex'] };
+  if (typeof pattern['String'] === 'string') return { String: pattern['String'] };
+  throw broken('a splitting pattern is neither Regex nor String');
+}
+
+/** The decoder, which must be one whose effect can be told token by token. */
+function readSpelling(decoder: unknown, byteFallback: boolean): TokenSpelling {
+  const steps = flatten(decoder, 'decoders');
+  if (steps.some((step) => step['type'] === 'ByteLevel')) {
+    const other = steps.find((step) => step['type'] !== 'ByteLevel');
+    if (other !== undefined) throw unsupported('decoder beside ByteLevel', other['type']);
+    return { kind: 'byteLevel' };
+  }
+  const spelling = {
+    kind: 'text' as const,
+    spaceMark: undefined as string | undefined,
+    byteTokens: false,
+    stripsFirstSpace: false,
+  };
+  for (const step of steps) {
+    switch (step['type']) {
+      case 'Replace': {
+        const mark = splitPattern(step['pattern']).String;
+        if (mark === undefined || mark === '' || step['content'] !== ' ')
+          throw unsupported('decoder', 'Replace');
+        spelling.spaceMark = mark;
+        break;
+      }
+      case 'ByteFallback':
+        spelling.byteTokens = true;
+        break;
+      case 'Fuse':
+        break;
+      case 'Strip':
+        if (step['content'] !== ' ' || step['start'] !== 1 || (step['stop'] ?? 0) !== 0)
+          throw unsupported('decoder', 'Strip');
+        spelling.stripsFirstSpace = true;
+        break;
+      case 'Metaspace':
+        spelling.spaceMark = optionalString(step['replacement'], 'replacement') ?? spaceMark;
+        spelling.stripsFirstSpace = prependScheme(step) !== 'never';
+        break;
+      default:
+        throw unsupported('decoder', step['type']);
+    }
+  }
+  if (spelling.spaceMark === undefined)
+    throw unsupported('decoder', decoder === null ? 'null' : 'without a space mark');
+  if (byteFallback && !spelling.byteTokens)
+    throw unsupported('decoder', 'without ByteFallback beside byte_fallback');
+  return spelling;
+}
+
+/** The token that the post-processor puts before a single text, if any. */
+function firstTemplateToken(postProcessor: unknown, vocabulary: Vocabulary): number | undefined {
+  for (const step of flatten(postProcessor, 'processors')) {
+    if (step['type'] !== 'TemplateProcessing' || !Array.isArray(step['single'])) continue;
+    const first = (step['single'][0] as { SpecialToken?: { id?: unknown } } | undefined)?.SpecialToken?.id;
+    if (typeof first === 'string') return vocabulary.idOf(first);
+  }
+  return undefined;
+}
+
+function addedToken(value: unknown, i: number): AddedToken {
+  const token = object(value, `added_tokens[${i}]`);
+  const special = token['special'] === true;
+  return {
+    id: number(token['id'], `added_tokens[${i}].id`),
+    content: optionalString(token['content'], `added_tokens[${i}].content`) ?? '',
+    special,
+    normalized: typeof token['normalized'] === 'boolean' ? token['normalized'] : !special,
+    singleWord: token['single_word'] === true,
+    lstrip: token['lstrip'] === true,
+    rstrip: token['rstrip'] === true,
+  };
+}
+
+/** A step, or the steps of a `Sequence` under `key`, or nothing: always a flat list. */
+function flatten(value: unknown, key: string): Json[] {
+  if (value === null || value === undefined) return [];
+  const steps: Json[] = [];
+  // Sequences nest, and a file can nest them without end: no recursion.
+  const pending: unknown[] = [value];
+  while (pending.length > 0) {
+    const step = object(pending.pop(), key);
+    if (step['type'] === 'Sequence') pending.push(...[...array(step[key], key)].reverse());
+    else steps.push(step);
+  }
+  return steps;
+}
+
+function parsed(value: unknown, name: string): Json {
+  if (typeof value !== 'string') return object(value, name);
+  try {
+    return object(JSON.parse(value), name);
+  } catch (error) {
+    if (error instanceof UnicornError) throw error;
+    throw new UnicornError('format/tokenizer', `${name} is not JSON: ${(error as Error).message}`, {
+      cause: error,
+    });
+  }
+}
+
+function object(value: unknown, name: string): Json {
+  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Json;
+  throw broken(`${name} is not an object`);
+}
+
+function array(value: unknown, name: string): unknown[] {
+  if (Array.isArray(value)) return value;
+  throw broken(`${name} is not an array`);
+}
+
+function number(value: unknown, name: string): number {
+  if (typeof value === 'number') return value;
+  throw broken(`${name} is not a number`);
+}
+
+function optionalString(value: unknown, name: string): string | undefined {
+  if (value === undefined || typeof value === 'string') return value;
+  throw broken(`${name} is not a string`);
+}
+
+function broken(what: string): UnicornError {
+  return new UnicornError('format/tokenizer', `The tokenizer cannot be read: ${what}.`);
+}
+
+function unsupported(part: string, value: unknown): UnicornError {
+  const name = typeof value === 'string' ? value : (JSON.stringify(value) ?? 'nothing');
+  return new UnicornError('unsupported/tokenizer', `The tokenizer's ${part} is not supported: ${name}.`, {
+    fields: { part, value: name },
+    fix: 'Supported are byte-pair encodings, byte-level or with SentencePiece spelling.',
+  });
+}

@@ -1,0 +1,53 @@
+/**
+ * The splitting patterns of published byte-level vocabularies, and the names that GGUF files give them
+ * (`tokenizer.ggml.pre`). The patterns are the models' own, as in their tokenizer.json.
+ */
+
+const gpt2 = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
+const digit = '\\p{N}';
+const digits = '\\p{N}+';
+/** Llama 3 and Qwen differ in how many digits stay together. */
+const cl100k = (numbers: string) =>
+  `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|${numbers}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+`;
+const llama3 = cl100k('\\p{N}{1,3}');
+const qwen2 = cl100k('\\p{N}');
+
+export const patterns = { gpt2, digit, digits, llama3, qwen2 } as const;
+
+/** Known to take linear time, or nearly, on any text. */
+export const knownPatterns: ReadonlySet<string> = new Set(Object.values(patterns));
+
+export interface PreTokenizer {
+  /** Applied one after another; every match and every gap is a piece. */
+  patterns: readonly string[];
+  normalizer?: 'NFC';
+  /** A word that is a token is not taken apart and merged again. */
+  ignoreMerges?: boolean;
+  /** Whether raw text begins with BOS when the file does not say. */
+  addBos?: boolean;
+}
+
+const split = (...list: string[]): PreTokenizer => ({ patterns: list });
+const singleDigits = split(digit, gpt2);
+const llamaBpe: PreTokenizer = { ...split(llama3), ignoreMerges: true, addBos: true };
+/** Qwen's tokenizer.json normalizes; its GGUF has no key for that, so the name stands for it. */
+const qwen: PreTokenizer = { ...split(qwen2), normalizer: 'NFC' };
+
+/**
+ * By the value of `tokenizer.ggml.pre`. A file without the key, or with `default`, is read with GPT-2's pattern: it is
+ * what byte-level BPE began with, and what such files were made from. nano.gguf carries `smollm`: each digit by itself,
+ * then GPT-2's pattern, exactly its tokenizer.json.
+ */
+export const preTokenizers: ReadonlyMap<string, PreTokenizer> = new Map([
+  ['default', split(gpt2)],
+  ['gpt-2', split(gpt2)],
+  ['gpt2', split(gpt2)],
+  ['smollm', singleDigits],
+  ['starcoder', singleDigits],
+  ['refact', singleDigits],
+  ['command-r', singleDigits],
+  ['llama-bpe', llamaBpe],
+  ['llama3', llamaBpe],
+  ['llama-v3', llamaBpe],
+  ['qwen2', qwen],
+]);
