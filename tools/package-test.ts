@@ -7,7 +7,12 @@ const packages = fileURLToPath(new URL('../packages', import.meta.url));
 export function packageTest() {
   return defineConfig({
     resolve: {
-      alias: [{ find: /^@unicorn-exec\/([^/]+)$/, replacement: `${packages}/$1/src/index.ts` }],
+      alias: [
+        // The model is a file with a hand-written module beside it, not a source to compile.
+        { find: '@unicorn-exec/model-nano', replacement: `${packages}/model-nano/index.js` },
+        { find: /^@unicorn-exec\/([^/]+)$/, replacement: `${packages}/$1/src/index.ts` },
+        { find: /^@unicorn-exec\/([^/]+)\/([^/.]+)$/, replacement: `${packages}/$1/src/$2.ts` },
+      ],
     },
     test: {
       include: ['test/**/*.test.ts'],

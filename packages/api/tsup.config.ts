@@ -1,3 +1,3 @@
 import { packageBuild } from '../../tools/package-build.ts';
 
-export default packageBuild();
+export default packageBuild({ entry: ['src/index.ts', 'src/error.ts'] });

@@ -1,0 +1,264 @@
+/**
+ * The Engine facade: a model on a device, text in and text out. It joins `models` (what the text means), `scheduler`
+ * (when tokens are computed) and a backend (where); it adds stop strings and the choice of context, nothing else.
+ */
+import { EventEmitter } from 'eventemitter3';
+import { isUnicornError, UnicornError, type Device, type WeightSet } from '@unicorn-exec/tensor';
+import { kvBytes, openModel, resolveSize, type Conversation, type Model } from '@unicorn-exec/models';
+import { Scheduler, type SamplingParameters } from '@unicorn-exec/scheduler';
+import { openDevice, type OpenedDevice } from './backend-choice.js';
+import { chooseContext, type ContextChoice } from './context-length.js';
+import { locateModel } from './model-location.js';
+import { StopText } from './stop-text.js';
+import type {
+  BackendSummary,
+  EngineStats,
+  GenerateChunk,
+  GenerateRequest,
+  KvType,
+  LoadOptions,
+  Timings,
+  Usage,
+} from './request.js';
+
+/** Requests that a desktop user has in flight at once; each costs a row of history, not KV, until it is used. */
+const defaultMaxSequences = 4;
+
+export interface EngineEvents {
+  /** After each request, also a cancelled one. */
+  finished: [{ readonly usage: Usage; readonly timings: Timings }];
+}
+
+export class Engine extends EventEmitter<EngineEvents> {
+  readonly context: ContextChoice;
+  readonly backend: BackendSummary;
+  readonly kvType: KvType;
+  #requests = 0;
+  #totals: Usage = { promptTokens: 0, cachedPromptTokens: 0, completionTokens: 0 };
+  #closing: Promise<void> | undefined;
+
+  private constructor(
+    readonly model: Model,
+    private readonly device: Device,
+    private readonly weights: WeightSet,
+    private readonly scheduler: Scheduler,
+    opened: { context: ContextChoice; kvType: KvType; fallback: OpenedDevice['fallback'] },
+  ) {
+    super();
+    this.context = opened.context;
+    this.kvType = opened.kvType;
+    const { backend, name, threads } = device.info;
+    this.backend = {
+      name: backend,
+      device: name,
+      ...(threads === undefined ? {} : { threads }),
+      ...(opened.fallback ? { fallback: opened.fallback } : {}),
+    };
+  }
+
+  /**
+   * Opens a model on a device.
+   *
+   * @throws UnicornError `usage/model` (no such model), `format/*` (a damaged file), `unsupported/*` (an unknown
+   * architecture or backend), `resource/memory` (does not fit), `usage/cancelled` (the signal)
+   */
+  static async load(options: LoadOptions = {}): Promise<Engine> {
+    const { signal, onProgress } = options;
+    const path = await locateModel(options.model);
+    const model = await openModel(path);
+    const release: (() => void | Promise<void>)[] = [() => model.close()];
+    try {
+      throwIfCancelled(signal);
+      const kvType = options.kvType ?? 'f16';
+      const context = chooseContext({
+        requested: options.context,
+        modelContext: model.contextLength,
+        weightBytes: model.weightBytes,
+        kvBytes: (tokens) => kvBytes(model, tokens, kvType),
+      });
+      const { device, fallback } = await openDevice(options.backend ?? 'auto', {
+        device: options.device,
+        ...(options.threads === undefined ? {} : { threads: options.threads }),
+      });
+      release.unshift(() => device.close());
+      const report = (stage: 'weights' | 'ready', loadedBytes: number, totalBytes: number): void =>
+        onProgress?.({ stage, loadedBytes, totalBytes });
+      const weights = await device.load(model.weights(), {
+        ...(signal ? { signal } : {}),
+        onProgress: ({ loadedBytes, totalBytes }) => report('weights', loadedBytes, totalBytes),
+      });
+      release.unshift(() => weights.dispose());
+      throwIfCancelled(signal);
+      const scheduler = await Scheduler.create({
+        device,
+        weights,
+        model,
+        contextLength: context.contextLength,
+        kvDType: kvType,
+        maxSequences: options.maxSequences ?? defaultMaxSequences,
+        precision: options.precision ?? 'fast',
+      });
+      report('ready', model.weightBytes, model.weightBytes);
+      return new Engine(model, device, weights, scheduler, { context, kvType, fallback });
+    } catch (error) {
+      for (const step of release) await step();
+      throw error;
+    }
+  }
+
+  /**
+   * Generates an answer as a stream of chunks; the last one carries `finishReason`, `usage` and `timings`. Leaving the
+   * loop early cancels the request.
+   *
+   * @throws UnicornError `usage/context` when the prompt does not fit, `usage/*` for impossible parameters,
+   * `unsupported/chat-template` for messages to a model without a template
+   */
+  async *generate(request: GenerateRequest): AsyncGenerator<GenerateChunk, void, undefined> {
+    this.#expectOpen();
+    const started = performance.now();
+    const stopText = new StopText(request.stop ?? []);
+    const tokens = await this.promptTokens(request);
+    const detokenizer = (await this.model.tokenizer()).detokenizer({ skipSpecial: true });
+    const cancel = new AbortController();
+    const signal = request.signal ? AbortSignal.any([request.signal, cancel.signal]) : cancel.signal;
+    const size = request.elastic === undefined ? undefined : resolveSize(this.model, request.elastic);
+    this.#requests++;
+    let finished = false;
+    let firstAt: number | undefined;
+    let completionTokens = 0;
+    try {
+      const events = this.scheduler.generate({
+        tokens,
+        sampling: { ...this.model.samplingDefaults, ...request.sampling },
+        stopIds: this.model.endOfTurnIds,
+        signal,
+        ...(request.maxTokens === undefined ? {} : { maxTokens: request.maxTokens }),
+        ...(size ? { size } : {}),
+      });
+      for await (const event of events) {
+        if (event.kind === 'token') {
+          firstAt ??= performance.now();
+          completionTokens++;
+          const text = event.stop ? '' : stopText.push(detokenizer.push(event.token));
+          if (stopText.stopped !== undefined) {
+            cancel.abort();
+            yield { text, tokens: [event.token] };
+            continue;
+          }
+          yield { text, tokens: [event.token] };
+          continue;
+        }
+        finished = true;
+        const usage: Usage = {
+          promptTokens: event.usage.promptTokens,
+          cachedPromptTokens: event.usage.cachedPromptTokens,
+          completionTokens,
+        };
+        const timings = this.#timings(started, firstAt, event.timings, usage);
+        this.#count(usage);
+        this.emit('finished', { usage, timings });
+        const tail = stopText.stopped === undefined ? stopText.push(detokenizer.end()) + stopText.end() : '';
+        const finishReason = stopText.stopped === undefined ? event.finishReason : 'stop';
+        yield { text: tail, tokens: [], finishReason, usage, timings };
+      }
+    } finally {
+      if (!finished) cancel.abort();
+    }
+  }
+
+  /** The ids that a request's prompt becomes: the chat template's output, or raw text behind the model's BOS. */
+  async promptTokens(request: GenerateRequest): Promise<number[]> {
+    if ('tokens' in request) return [...request.tokens];
+    if ('prompt' in request) {
+      const tokenizer = await this.model.tokenizer();
+      const ids = tokenizer.encode(request.prompt, { special: true });
+      const { bosId } = tokenizer;
+      return tokenizer.addBos && bosId !== undefined && ids[0] !== bosId ? [bosId, ...ids] : ids;
+    }
+    const { messages, tools, templateOptions } = request;
+    return (await this.model.tokenizer()).encode(
+      await this.renderPrompt({
+        messages,
+        ...(tools ? { tools } : {}),
+        ...(templateOptions ? { options: templateOptions } : {}),
+      } as Conversation),
+      { special: true },
+    );
+  }
+
+  /** The text that the model's chat template makes of a conversation. */
+  async renderPrompt(conversation: Conversation): Promise<string> {
+    const template = await this.model.chatTemplate();
+    if (!template) {
+      throw new UnicornError('unsupported/chat-template', `${this.model.name} has no chat template.`, {
+        fix: 'Give the prompt as raw text (`prompt`, or `unicorn run --raw`).',
+      });
+    }
+    return template.render(conversation);
+  }
+
+  /** Token ids of a text, without BOS. Special-token text is recognized only with `special`. */
+  async tokenize(text: string, options: { special?: boolean } = {}): Promise<number[]> {
+    return (await this.model.tokenizer()).encode(text, options);
+  }
+
+  async detokenize(ids: readonly number[]): Promise<string> {
+    return (await this.model.tokenizer()).decode(ids);
+  }
+
+  stats(): EngineStats {
+    const { weightBytes, scratchBytes } = this.device.memory();
+    return {
+      requests: this.#requests,
+      ...this.#totals,
+      memory: { weightBytes, kvBytes: this.scheduler.stats().kvBytes, scratchBytes },
+    };
+  }
+
+  /** Cancels what is in flight and frees everything. Idempotent. */
+  close(): Promise<void> {
+    this.#closing ??= (async () => {
+      await this.scheduler.close();
+      this.weights.dispose();
+      await this.device.close();
+      await this.model.close();
+    })();
+    return this.#closing;
+  }
+
+  #timings(started: number, firstAt: number | undefined, scheduled: { prefillMs: number }, usage: Usage): Timings {
+    const now = performance.now();
+    const computed = usage.promptTokens - usage.cachedPromptTokens;
+    const decodeMs = firstAt === undefined ? 0 : now - firstAt;
+    return {
+      ttftMs: (firstAt ?? now) - started,
+      prefillTokensPerSecond: perSecond(computed, scheduled.prefillMs),
+      decodeTokensPerSecond: perSecond(Math.max(0, usage.completionTokens - 1), decodeMs),
+    };
+  }
+
+  #count(usage: Usage): void {
+    const total = this.#totals;
+    this.#totals = {
+      promptTokens: total.promptTokens + usage.promptTokens,
+      cachedPromptTokens: total.cachedPromptTokens + usage.cachedPromptTokens,
+      completionTokens: total.completionTokens + usage.completionTokens,
+    };
+  }
+
+  #expectOpen(): void {
+    if (this.#closing) throw new UnicornError('device/closed', 'The engine was closed.');
+  }
+}
+
+function perSecond(count: number, ms: number): number {
+  return ms > 0 ? (count / ms) * 1000 : 0;
+}
+
+function throwIfCancelled(signal: AbortSignal | undefined): void {
+  if (!signal?.aborted) return;
+  if (isUnicornError(signal.reason)) throw signal.reason;
+  throw new UnicornError('usage/cancelled', 'Loading was cancelled.', { cause: signal.reason });
+}
+
+export type { SamplingParameters };

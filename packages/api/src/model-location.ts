@@ -1,0 +1,36 @@
+/** From the name of a model, as a user types it, to a path on this machine. */
+import { existsSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { UnicornError } from '@unicorn-exec/tensor';
+
+/** Names that stand for a model that comes with the packages. */
+const bundled: Readonly<Record<string, () => Promise<string>>> = {
+  nano: async () => (await import('@unicorn-exec/model-nano')).modelPath,
+};
+
+export const defaultModel = 'nano';
+
+/**
+ * The path of a model.
+ *
+ * @param name an alias (`nano`, the default), or a path to a `.gguf` file or to a Hugging Face directory
+ * @throws UnicornError `usage/model` when there is nothing of that name
+ */
+export async function locateModel(name: string = defaultModel): Promise<string> {
+  const alias = Object.hasOwn(bundled, name) ? bundled[name] : undefined;
+  if (alias && !existsSync(name)) return alias();
+  if (name.startsWith('hf:')) {
+    throw new UnicornError('unsupported/download', `This release does not download models ("${name}").`, {
+      fields: { model: name },
+      fix: 'Download the .gguf file or the directory yourself and give its path.',
+    });
+  }
+  const path = resolve(name);
+  if (!existsSync(path)) {
+    throw new UnicornError('usage/model', `There is no model "${name}": no such file or directory.`, {
+      fields: { model: name, path },
+      fix: `Give the path of a .gguf file or of a Hugging Face directory, or one of the bundled names: ${Object.keys(bundled).join(', ')}.`,
+    });
+  }
+  return path;
+}

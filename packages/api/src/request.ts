@@ -1,0 +1,114 @@
+/** What a caller may ask of an engine, and what comes back. Types only. */
+import type { Backend } from '@unicorn-exec/tensor';
+import type { ChatMessage, ElasticSpec } from '@unicorn-exec/models';
+import type { SamplingParameters } from '@unicorn-exec/scheduler';
+import type { BackendName } from './backend-choice.js';
+
+export type LoadStage = 'open' | 'weights' | 'compile' | 'ready';
+
+export interface LoadProgress {
+  readonly stage: LoadStage;
+  readonly loadedBytes: number;
+  readonly totalBytes: number;
+}
+
+/** Element types of the KV cache. */
+export type KvType = 'f32' | 'f16' | 'q8_0';
+
+export interface LoadOptions {
+  /** A path to a `.gguf` file or a Hugging Face directory, or the alias `nano` (default: the bundled model). */
+  readonly model?: string | undefined;
+  /** Default `auto`: the first backend with a usable device. Or a backend of one's own. */
+  readonly backend?: BackendName | Backend | undefined;
+  /** A device id that the backend's `probe` lists. */
+  readonly device?: string | undefined;
+  /** Threads of a CPU device. Default: the physical cores that the process may use. */
+  readonly threads?: number | undefined;
+  /** Tokens of context. Default: the smaller of the model's and what memory allows. */
+  readonly context?: number | undefined;
+  /** Default `f16`. */
+  readonly kvType?: KvType | undefined;
+  /** `f32` keeps every intermediate in float32 (for comparison with references); default `fast`. */
+  readonly precision?: 'f32' | 'fast' | undefined;
+  /** Sequences that may be in flight at once, default 4. */
+  readonly maxSequences?: number | undefined;
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: ((progress: LoadProgress) => void) | undefined;
+}
+
+interface GenerateOptions {
+  /** MatFormer size: a preset's name, a fraction, or per-layer widths. Default: the whole model. */
+  readonly elastic?: ElasticSpec | undefined;
+  /** Over the model's own defaults. */
+  readonly sampling?: Partial<SamplingParameters> | undefined;
+  /** Tokens to generate at most. Default: what is left of the context. */
+  readonly maxTokens?: number | undefined;
+  /** Strings that end the answer; never part of it. */
+  readonly stop?: readonly string[] | undefined;
+  /** Cancels the request; the stream then ends with the finish reason `cancelled`. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** One of `messages` (rendered by the model's chat template), `prompt` (raw text) or `tokens` (ids as they are). */
+export type GenerateRequest = GenerateOptions &
+  (
+    | {
+        readonly messages: readonly ChatMessage[];
+        readonly tools?: readonly unknown[] | undefined;
+        /** Extra variables of the chat template, for example `enable_thinking`. */
+        readonly templateOptions?: Readonly<Record<string, unknown>> | undefined;
+      }
+    | { readonly prompt: string }
+    | { readonly tokens: readonly number[] }
+  );
+
+export type FinishReason = 'stop' | 'length' | 'cancelled';
+
+export interface Usage {
+  readonly promptTokens: number;
+  /** Of those, tokens whose KV was still in the cache. */
+  readonly cachedPromptTokens: number;
+  readonly completionTokens: number;
+}
+
+export interface Timings {
+  /** From the call to the first token. */
+  readonly ttftMs: number;
+  /** Tokens computed in prefill (cached ones left out) per second. */
+  readonly prefillTokensPerSecond: number;
+  /** Tokens after the first per second. */
+  readonly decodeTokensPerSecond: number;
+}
+
+/** A piece of the answer. `text` may be empty while a character or a possible stop string is incomplete. */
+export interface GenerateChunk {
+  readonly text: string;
+  /** Ids since the last chunk, the ids that ended the answer included. */
+  readonly tokens: readonly number[];
+  /** On the last chunk, with `usage` and `timings`. */
+  readonly finishReason?: FinishReason;
+  readonly usage?: Usage;
+  readonly timings?: Timings;
+}
+
+export interface EngineStats {
+  readonly requests: number;
+  readonly promptTokens: number;
+  readonly cachedPromptTokens: number;
+  readonly completionTokens: number;
+  readonly memory: {
+    readonly weightBytes: number;
+    readonly kvBytes: number;
+    readonly scratchBytes: number;
+  };
+}
+
+export interface BackendSummary {
+  /** `cpu`, `reference`, ... */
+  readonly name: string;
+  /** For people: `AMD EPYC (2 threads, avx512vnni)`. */
+  readonly device: string;
+  readonly threads?: number;
+  /** Why the first choice of `auto` is not in use. */
+  readonly fallback?: { readonly from: string; readonly reason: string; readonly fix?: string };
+}

@@ -1,0 +1,20 @@
+/** The `--jsonl` mode: one JSON input per line, one JSON result per line; a bad line gives `{error}` and the rest goes on. */
+import { isUnicornError, UnicornError } from '@unicorn-exec/api/error';
+import { inputLines, parseJson } from './input.js';
+import type { Terminal } from './terminal.js';
+
+export async function mapJsonLines(terminal: Terminal, convert: (value: unknown) => unknown): Promise<void> {
+  let number = 0;
+  for await (const line of inputLines()) {
+    number++;
+    if (line.trim() === '') continue;
+    try {
+      terminal.writeJson(await convert(parseJson(line, `line ${number}`)), { lines: true });
+    } catch (error) {
+      const known = isUnicornError(error)
+        ? error
+        : new UnicornError('internal/unexpected', error instanceof Error ? error.message : String(error));
+      terminal.writeJson({ error: known.toJSON() }, { lines: true });
+    }
+  }
+}

@@ -1,0 +1,25 @@
+/**
+ * The entry of the `unicorn` command: arguments in, exit code out. 0 done, 1 failed, 2 wrong usage, 130 interrupted.
+ * It knows no command's work; each is imported when it is called, so that `--version` stays instant.
+ */
+import { CommanderError } from 'commander';
+import { isUnicornError } from '@unicorn-exec/api/error';
+import { createProgram } from './program.js';
+import { Terminal } from './terminal.js';
+
+/** 128 + SIGINT, the shell's convention. */
+const interruptedExitCode = 130;
+
+export async function main(args: readonly string[], terminal = new Terminal()): Promise<number> {
+  try {
+    await createProgram(terminal).parseAsync([...args], { from: 'user' });
+    return terminal.interrupted ? interruptedExitCode : 0;
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+    if (terminal.interrupted && isUnicornError(error) && error.code === 'usage/cancelled') return interruptedExitCode;
+    terminal.fail(error, args.includes('--json'));
+    return isUnicornError(error) && error.family === 'usage' ? 2 : 1;
+  } finally {
+    terminal.dispose();
+  }
+}

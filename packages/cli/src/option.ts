@@ -1,0 +1,137 @@
+/** Parsers of option values, and the option groups that several commands share. */
+import { InvalidArgumentError, Option, type Command } from 'commander';
+
+/** Commander shows the sentence behind the flag's name and exits with 2. */
+function number(text: string, what: string, fits: (value: number) => boolean): number {
+  const value = text.trim() === '' ? Number.NaN : Number(text);
+  if (!fits(value)) throw new InvalidArgumentError(`It must be ${what}.`);
+  return value;
+}
+
+export const positiveInteger = (text: string): number =>
+  number(text, 'a whole number above 0', (value) => Number.isSafeInteger(value) && value > 0);
+
+export const nonNegativeInteger = (text: string): number =>
+  number(text, 'a whole number, 0 or more', (value) => Number.isSafeInteger(value) && value >= 0);
+
+export const nonNegativeNumber = (text: string): number =>
+  number(text, 'a number, 0 or more', (value) => Number.isFinite(value) && value >= 0);
+
+export const fraction = (text: string): number =>
+  number(text, 'a number from 0 to 1', (value) => value >= 0 && value <= 1);
+
+export const finiteNumber = (text: string): number => number(text, 'a number', Number.isFinite);
+
+/** 64-bit seeds exceed what a double holds. */
+export function seed(text: string): bigint {
+  if (!/^\d{1,20}$/.test(text) || BigInt(text) >= 2n ** 64n) {
+    throw new InvalidArgumentError('It must be a whole number from 0 to 2^64 - 1.');
+  }
+  return BigInt(text);
+}
+
+/** For repeatable flags. */
+export const collect = (text: string, earlier: readonly string[] = []): string[] => [...earlier, text];
+
+/** `ID=BIAS`, repeatable. */
+export function logitBias(text: string, earlier: Readonly<Record<number, number>> = {}): Record<number, number> {
+  const match = /^(\d+)[=:](-?\d+(?:\.\d+)?)$/.exec(text);
+  if (!match) throw new InvalidArgumentError('It must be ID=BIAS, for example 42=-100.');
+  return { ...earlier, [Number(match[1])]: Number(match[2]) };
+}
+
+/** `KEY=VALUE`; the value is JSON where it parses as such, else text. */
+export function keyValue(text: string, earlier: Readonly<Record<string, unknown>> = {}): Record<string, unknown> {
+  const at = text.indexOf('=');
+  if (at < 1) throw new InvalidArgumentError('It must be KEY=VALUE.');
+  const value = text.slice(at + 1);
+  let parsed: unknown = value;
+  try {
+    parsed = JSON.parse(value);
+  } catch {
+    // Plain text needs no quotes.
+  }
+  return { ...earlier, [text.slice(0, at)]: parsed };
+}
+
+export interface ModelFlags {
+  readonly model?: string;
+  readonly json?: boolean;
+}
+
+export interface EngineFlags extends ModelFlags {
+  readonly backend: 'auto' | 'cpu' | 'vulkan' | 'npu' | 'hybrid' | 'reference';
+  readonly device?: string;
+  readonly threads?: number;
+  readonly context?: number;
+  readonly kvType?: 'f32' | 'f16' | 'q8_0';
+  readonly elastic?: string;
+}
+
+export interface SamplingFlags {
+  readonly seed?: bigint;
+  readonly temperature?: number;
+  readonly topK?: number;
+  readonly topP?: number;
+  readonly minP?: number;
+  readonly typical?: number;
+  readonly repeatPenalty?: number;
+  readonly presencePenalty?: number;
+  readonly frequencyPenalty?: number;
+  readonly logitBias?: Record<number, number>;
+  readonly maxTokens?: number;
+  readonly stop?: string[];
+}
+
+export function withModelFlags(command: Command): Command {
+  return command
+    .option('-m, --model <model>', 'a .gguf file, a Hugging Face directory, or a bundled name (default: nano)')
+    .option('--json', 'print JSON on stdout');
+}
+
+export function withEngineFlags(command: Command): Command {
+  return withModelFlags(command)
+    .addOption(
+      new Option('--backend <name>', 'where to compute')
+        .choices(['auto', 'cpu', 'vulkan', 'npu', 'hybrid', 'reference'])
+        .default('auto'),
+    )
+    .option('--device <id>', 'a device of the backend, as `unicorn doctor` lists them')
+    .option('-t, --threads <n>', 'CPU threads (default: the physical cores available)', positiveInteger)
+    .option('-c, --context <tokens>', "context length (default: the model's, or what memory allows)", positiveInteger)
+    .addOption(new Option('--kv-type <type>', 'element type of the KV cache').choices(['f32', 'f16', 'q8_0']))
+    .option('--elastic <size>', 'MatFormer size: a preset, a fraction, or one width or `skip` per layer');
+}
+
+export function withSamplingFlags(command: Command): Command {
+  return command
+    .option('--seed <n>', 'makes sampling reproducible', seed)
+    .option('--temperature <t>', '0 always takes the best token', nonNegativeNumber)
+    .option('--top-k <n>', 'sample among the n best tokens (0: all)', nonNegativeInteger)
+    .option('--top-p <p>', 'nucleus sampling', fraction)
+    .option('--min-p <p>', 'drop tokens below p times the best', fraction)
+    .option('--typical <p>', 'locally typical sampling', fraction)
+    .option('--repeat-penalty <x>', 'above 1 discourages tokens seen before', nonNegativeNumber)
+    .option('--presence-penalty <x>', 'subtracted once from a token of the answer', finiteNumber)
+    .option('--frequency-penalty <x>', 'subtracted for each time a token is in the answer', finiteNumber)
+    .option('--logit-bias <id=bias>', 'added to a token\'s logit, repeatable', logitBias)
+    .option('-n, --max-tokens <n>', 'tokens to generate at most', positiveInteger)
+    .option('--stop <text>', 'a text that ends the answer, repeatable', collect);
+}
+
+/** The flags as sampling parameters; what was not given stays absent, so that the model's defaults hold. */
+export function samplingFrom(flags: SamplingFlags): Record<string, unknown> {
+  const parameters = {
+    seed: flags.seed,
+    temperature: flags.temperature,
+    topK: flags.topK,
+    topP: flags.topP,
+    minP: flags.minP,
+    typicalP: flags.typical,
+    repetitionPenalty: flags.repeatPenalty,
+    presencePenalty: flags.presencePenalty,
+    frequencyPenalty: flags.frequencyPenalty,
+    logitBias: flags.logitBias,
+  };
+  return Object.fromEntries(Object.entries(parameters).filter(([, value]) => value !== undefined));
+}

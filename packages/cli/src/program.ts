@@ -1,0 +1,124 @@
+/** The commands with their flags and help; the work itself lies in `command/`, imported on demand. */
+import { readFileSync } from 'node:fs';
+import { Argument, Command } from 'commander';
+import {
+  keyValue,
+  nonNegativeInteger,
+  positiveInteger,
+  withEngineFlags,
+  withModelFlags,
+  withSamplingFlags,
+} from './option.js';
+import type { Terminal } from './terminal.js';
+
+function packageVersion(): string {
+  const manifest = new URL('../package.json', import.meta.url);
+  return (JSON.parse(readFileSync(manifest, 'utf8')) as { version: string }).version;
+}
+
+function example(...lines: string[]): string {
+  return `\nExamples:\n${lines.map((line) => `  $ ${line}`).join('\n')}\n`;
+}
+
+export function createProgram(terminal: Terminal): Command {
+  const program = new Command('unicorn')
+    .description('Runs Gemma 3n and Llama-like language models on this machine.')
+    .version(packageVersion())
+    .exitOverride()
+    .configureOutput({
+      writeOut: (text) => terminal.stdout.write(text),
+      writeErr: (text) => terminal.stderr.write(text),
+    })
+    .showHelpAfterError('(--help shows the usage)')
+    .addHelpText('after', example('unicorn run "Tell me a story about a fox."', 'unicorn chat', 'unicorn doctor'));
+
+  withSamplingFlags(withEngineFlags(program.command('run')))
+    .description('Answer one prompt, streamed.')
+    .argument('[prompt]', 'the prompt (default: standard input)')
+    .option('--raw', 'give the prompt to the model as it is, without its chat template')
+    .option('--system <text>', 'a system message before the prompt')
+    .addHelpText(
+      'after',
+      example(
+        'unicorn run "Why is the sky blue?"',
+        'cat notes.txt | unicorn run --system "Summarize." -m model.gguf',
+        'unicorn run --raw --temperature 0 -n 16 "The capital of France is"',
+      ),
+    )
+    .action(async (prompt, flags) => (await import('./command/run.js')).run(terminal, prompt, flags));
+
+  withSamplingFlags(withEngineFlags(program.command('chat')))
+    .description('Talk with a model. Ctrl-C stops the answer, /help lists the commands.')
+    .option('--system <text>', 'a system message')
+    .addHelpText('after', example('unicorn chat', 'unicorn chat -m SmolLM2-135M-Instruct.Q4_1.gguf --temperature 0.5'))
+    .action(async (flags) => (await import('./command/chat.js')).chat(terminal, flags));
+
+  withEngineFlags(program.command('bench'))
+    .description('Measure prefill and decode speed.')
+    .option('-p, --prompt <n>', 'tokens of prefill', nonNegativeInteger, 512)
+    .option('-n, --generate <n>', 'tokens of decode', nonNegativeInteger, 128)
+    .option('-r, --repetitions <n>', 'measured runs after one warm-up', positiveInteger, 5)
+    .option('--compare <file>', 'a JSON result of an earlier run to compare with')
+    .option('--machine', 'measure the machine alone: read bandwidth')
+    .addHelpText('after', example('unicorn bench -m model.gguf -p 512 -n 128 -r 5 -t 2', 'unicorn bench --machine'))
+    .action(async (flags) => (await import('./command/bench.js')).bench(terminal, flags));
+
+  withEngineFlags(program.command('perplexity'))
+    .description('Score a text: the lower, the better the model predicts it.')
+    .argument('<file>', 'a text file')
+    .option('--against <model>', 'also the KL divergence from this model')
+    .addHelpText('after', example('unicorn perplexity text.txt -m small.gguf --against large.gguf'))
+    .action(async (file, flags) => (await import('./command/perplexity.js')).perplexity(terminal, file, flags));
+
+  withEngineFlags(program.command('eval'))
+    .description('Token ids in, logits out, as safetensors: for checking against a reference.')
+    .requiredOption('--tokens <file>', 'a JSON array of ids, or of such arrays (one ragged batch)')
+    .requiredOption('-o, --output <file>', 'the safetensors file to write')
+    .option('--layers', 'also the hidden states: hidden.0 is the embedding, hidden.L the output of layer L')
+    .option('--fast', "the device's own precision instead of float32")
+    .addHelpText('after', example('unicorn eval -m model.gguf --tokens ids.json --layers -o out.safetensors'))
+    .action(async (flags) => (await import('./command/eval.js')).evaluate(terminal, flags));
+
+  withModelFlags(program.command('tokenize'))
+    .description('Text to token ids. No ids are added.')
+    .argument('[text]', 'the text (default: standard input, byte for byte)')
+    .option('--special', 'recognize the text of special tokens')
+    .option('--jsonl', 'one JSON string per input line, one JSON result per output line')
+    .addHelpText('after', example('unicorn tokenize "Hello, world!"', 'unicorn tokenize --special --json "<bos>Hi"'))
+    .action(async (text, flags) => (await import('./command/tokenize.js')).tokenize(terminal, text, flags));
+
+  withModelFlags(program.command('detokenize'))
+    .description('Token ids to text.')
+    .addArgument(new Argument('[ids...]', 'the ids, separated by spaces or commas (default: standard input)'))
+    .option('--jsonl', 'one JSON array of ids per input line, one JSON result per output line')
+    .addHelpText('after', example('unicorn detokenize 504 3575 282', 'echo "[504, 3575]" | unicorn detokenize --json'))
+    .action(async (ids, flags) => (await import('./command/tokenize.js')).detokenize(terminal, ids, flags));
+
+  withModelFlags(program.command('template'))
+    .description("A conversation through the model's chat template.")
+    .argument('[conversation]', 'a JSON file: messages, or {messages, tools?, options?} (default: standard input)')
+    .option('--tools <file>', 'a JSON file of tools')
+    .option('--option <key=value>', 'a variable of the template, repeatable', keyValue)
+    .option('--jsonl', 'one conversation per input line, one JSON result per output line')
+    .addHelpText('after', example('unicorn template chat.json --option add_generation_prompt=false'))
+    .action(async (file, flags) => (await import('./command/template.js')).template(terminal, file, flags));
+
+  withModelFlags(program.command('show'))
+    .description('Describe a model, or any .gguf or .safetensors file.')
+    .argument('[path]', 'the file or directory (default: the model)')
+    .option('--tensors', 'list the tensors')
+    .addHelpText('after', example('unicorn show', 'unicorn show model.gguf --tensors', 'unicorn show --json weights.safetensors'))
+    .action(async (path, flags) => (await import('./command/show.js')).show(terminal, path, flags));
+
+  program
+    .command('doctor')
+    .description('Devices, what they lack, and the fix for it.')
+    .option('--build', 'compile the native kernels on this machine')
+    .option('--json', 'print JSON on stdout')
+    .addHelpText('after', example('unicorn doctor', 'unicorn doctor --build'))
+    .action(async (flags) => (await import('./command/doctor.js')).doctor(terminal, flags));
+
+  for (const command of program.commands) command.exitOverride().copyInheritedSettings(program);
+  return program;
+}
+

@@ -1,0 +1,34 @@
+/** A loading bar on stderr, for people only: silent where stderr is not a terminal. */
+import type { Terminal } from './terminal.js';
+
+const barWidth = 24;
+/** Redraws a second: more cannot be seen. */
+const frameMs = 1000 / 15;
+
+export class ProgressBar {
+  #drawnAt = 0;
+  #shown = false;
+
+  constructor(
+    private readonly terminal: Terminal,
+    private readonly label: string,
+  ) {}
+
+  update(done: number, total: number, detail = ''): void {
+    const now = performance.now();
+    if (!this.terminal.interactive || (now - this.#drawnAt < frameMs && done < total)) return;
+    this.#drawnAt = now;
+    this.#shown = true;
+    const share = total > 0 ? Math.min(1, done / total) : 0;
+    const filled = Math.round(share * barWidth);
+    const bar = `${'━'.repeat(filled)}${' '.repeat(barWidth - filled)}`;
+    const percent = `${Math.floor(share * 100)}%`.padStart(4);
+    this.terminal.stderr.write(`\r\x1b[2K${this.label} ${this.terminal.style('cyan', bar)}${percent} ${detail}`);
+  }
+
+  /** Removes the bar. */
+  end(): void {
+    if (this.#shown) this.terminal.stderr.write('\r\x1b[2K');
+    this.#shown = false;
+  }
+}
