@@ -133,7 +133,7 @@ export class JsonCursor {
     const letter = String.fromCharCode(this.bytes[this.#at++] ?? 0);
     const simple = Object.hasOwn(escapes, letter) ? escapes[letter] : undefined;
     if (simple !== undefined) return simple;
-    const hex = decodeUtf8(this.bytes, this.#at, Math.min(this.#at + 4, this.bytes.length)) ?? '';
+    const hex = String.fromCharCode(...this.bytes.subarray(this.#at, this.#at + 4));
     if (letter !== 'u' || !/^[0-9a-fA-F]{4}$/.test(hex)) {
       throw this.error('json', field, 'a string holds an unknown escape', this.offset - 2);
     }
