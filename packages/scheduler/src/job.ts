@@ -1,0 +1,290 @@
+/**
+ * The two kinds of work that steps serve, from submission to end: a generation and a sequence to score. A job knows its
+ * own tokens, events and clock; the scheduler decides when it runs and holds its memory.
+ */
+import { UnicornError } from '@unicorn-exec/tensor';
+import { EventQueue } from './event-queue.js';
+import type { KvSequence, Reuse } from './kv-cache.js';
+import type { ProgramKind } from './program.js';
+import type {
+  FinishReason,
+  ForwardResult,
+  ForwardRows,
+  Generation,
+  GenerationEvent,
+  TokenMask,
+  Timings,
+  Usage,
+} from './request.js';
+import type { SamplingRow } from './sampling-parameters.js';
+import type { StepPart } from './step-batch.js';
+
+/** What a step left in the output buffers for one job. */
+export interface StepOutput {
+  /** The sampled id, if one was asked for. */
+  readonly token?: number;
+  /** Names of the outputs whose rows were read. */
+  readonly outputs: readonly string[];
+  /** Rows `[count, features]` of an output, as f32. */
+  rows(output: string): Float32Array;
+}
+
+/** Admitted: memory and a row of the history are its own until it is released. */
+export interface Holding {
+  readonly kv: KvSequence;
+  readonly slot: number;
+}
+
+export interface Job {
+  readonly tokens: number[];
+  /** Positions that it needs at most. */
+  readonly totalTokens: number;
+  readonly reuse: Reuse;
+  readonly program: ProgramKind;
+  /** Set by the scheduler while the job runs. */
+  holding: Holding | undefined;
+  /** While true, a submission may touch the job's blocks. */
+  inFlight: boolean;
+  readonly ended: boolean;
+  /** Whether its computed tokens are worth keeping for others. */
+  readonly retain: boolean;
+  /** True when one token is all that is left to compute: it goes before any prompt. */
+  readonly decoding: boolean;
+  admitted(): void;
+  part(count: number): StepPart;
+  /** Takes what a step computed for positions `position` to `position + count - 1`. */
+  absorb(output: StepOutput, position: number, count: number): void;
+  cancel(): void;
+  fail(error: unknown): void;
+}
+
+export interface GenerationSetup {
+  readonly tokens: number[];
+  readonly maxTokens: number;
+  readonly sampling: SamplingRow;
+  readonly stopIds: ReadonlySet<number>;
+  readonly mask: TokenMask | undefined;
+  readonly program: ProgramKind;
+  readonly reuse: Reuse;
+  readonly vocabularySize: number;
+  /** Called once, at the end, whatever it is. */
+  readonly onEnd: (job: Job) => void;
+}
+
+export class GenerationJob implements Job {
+  readonly tokens: number[];
+  readonly totalTokens: number;
+  readonly reuse: Reuse;
+  readonly program: ProgramKind;
+  readonly events: EventQueue<GenerationEvent>;
+  holding: Holding | undefined;
+  inFlight = false;
+  ended = false;
+  retain = true;
+  readonly #promptTokens: number;
+  readonly #generated: number[] = [];
+  #cachedPromptTokens = 0;
+  readonly #times = { submitted: performance.now(), admitted: 0, first: 0, last: 0 };
+
+  constructor(private readonly setup: GenerationSetup) {
+    this.tokens = setup.tokens;
+    this.#promptTokens = setup.tokens.length;
+    // The last token's keys and values are never computed.
+    this.totalTokens = setup.tokens.length + setup.maxTokens - 1;
+    this.reuse = setup.reuse;
+    this.program = setup.program;
+    this.events = new EventQueue(() => this.cancel());
+  }
+
+  get generation(): Generation {
+    return Object.assign(this.events, { seed: this.setup.sampling.seed });
+  }
+
+  get decoding(): boolean {
+    return this.#generated.length > 0;
+  }
+
+  admitted(): void {
+    this.#times.admitted = performance.now();
+    this.#cachedPromptTokens = this.holding!.kv.reused;
+  }
+
+  part(count: number): StepPart {
+    const { kv, slot } = this.holding!;
+    if (kv.computed + count < this.tokens.length) return { kv, count };
+    const { sampling: row, mask } = this.setup;
+    return {
+      kv,
+      count,
+      sample: { row, slot, promptLength: this.#promptTokens, mask: mask && this.#allowed(mask) },
+    };
+  }
+
+  absorb({ token }: StepOutput): void {
+    if (token === undefined || this.ended) return;
+    if (!(token >= 0 && token < this.setup.vocabularySize)) {
+      this.fail(
+        new UnicornError('device/result', `The device sampled token ${token}, which does not exist.`, {
+          fields: { token },
+          fix: 'The logits may be NaN: check the model file, or try precision "f32".',
+        }),
+      );
+      return;
+    }
+    const position = this.tokens.length;
+    this.tokens.push(token);
+    this.#generated.push(token);
+    this.#times.last = performance.now();
+    if (this.#generated.length === 1) this.#times.first = this.#times.last;
+    const stop = this.setup.stopIds.has(token);
+    this.events.push({ kind: 'token', token, position, stop });
+    if (stop) this.#finish('stop');
+    else if (this.#generated.length >= this.setup.maxTokens) this.#finish('length');
+  }
+
+  cancel(): void {
+    if (!this.ended) this.#finish('cancelled');
+  }
+
+  fail(error: unknown): void {
+    if (this.ended) return;
+    this.ended = true;
+    this.retain = false;
+    this.events.fail(error);
+    this.setup.onEnd(this);
+  }
+
+  #finish(finishReason: FinishReason): void {
+    this.ended = true;
+    this.events.push({
+      kind: 'end',
+      finishReason,
+      usage: this.#usage(),
+      timings: this.#timings(),
+      seed: this.setup.sampling.seed,
+    });
+    this.events.end();
+    this.setup.onEnd(this);
+  }
+
+  #usage(): Usage {
+    return {
+      promptTokens: this.#promptTokens,
+      cachedPromptTokens: this.#cachedPromptTokens,
+      completionTokens: this.#generated.length,
+    };
+  }
+
+  #timings(): Timings {
+    const { submitted, admitted, first, last } = this.#times;
+    return {
+      queueMs: (admitted || performance.now()) - submitted,
+      prefillMs: first ? first - admitted : 0,
+      decodeMs: last - first,
+      firstTokenMs: first ? first - submitted : 0,
+    };
+  }
+
+  /** @throws UnicornError `usage/mask` when the mask has another length or allows nothing */
+  #allowed(mask: TokenMask): Int32Array | undefined {
+    const words = mask(this.#generated);
+    if (words === undefined) return undefined;
+    const { vocabularySize } = this.setup;
+    const length = Math.ceil(vocabularySize / 32);
+    // Bits beyond the vocabulary allow nothing.
+    const tail = vocabularySize % 32 === 0 ? -1 : 2 ** (vocabularySize % 32) - 1;
+    const some = words.some((word, index) => (index === length - 1 ? word & tail : word) !== 0);
+    if (words.length === length && some) return words;
+    throw new UnicornError(
+      'usage/mask',
+      some
+        ? `The token mask has ${words.length} words instead of ${length}.`
+        : 'The token mask allows no token.',
+      { fields: { words: words.length, expected: length } },
+    );
+  }
+}
+
+export interface ScoreSetup {
+  readonly sequence: number;
+  readonly tokens: number[];
+  readonly program: ProgramKind;
+  readonly onRows: ((rows: ForwardRows) => void) | undefined;
+  readonly onEnd: (job: Job) => void;
+}
+
+export class ScoreJob implements Job {
+  readonly tokens: number[];
+  readonly totalTokens: number;
+  readonly reuse = 'none';
+  readonly program: ProgramKind;
+  readonly retain = false;
+  readonly decoding = false;
+  readonly result: Promise<ForwardResult>;
+  holding: Holding | undefined;
+  inFlight = false;
+  ended = false;
+  readonly #collected = new Map<string, Float32Array>();
+  #settle!: { resolve: (result: ForwardResult) => void; reject: (error: unknown) => void };
+
+  constructor(private readonly setup: ScoreSetup) {
+    this.tokens = setup.tokens;
+    this.totalTokens = setup.tokens.length;
+    this.program = setup.program;
+    this.result = new Promise((resolve, reject) => (this.#settle = { resolve, reject }));
+    // The caller awaits all sequences together; the first failure must not leave the others unhandled.
+    this.result.catch(() => {});
+  }
+
+  admitted(): void {}
+
+  part(count: number): StepPart {
+    return { kv: this.holding!.kv, count };
+  }
+
+  absorb(output: StepOutput, position: number, count: number): void {
+    if (this.ended) return;
+    const hidden = Object.fromEntries(
+      output.outputs.filter((name) => name.startsWith('hidden.')).map((name) => [name, output.rows(name)]),
+    );
+    const rows: ForwardRows = {
+      sequence: this.setup.sequence,
+      position,
+      count,
+      ...(this.program.result === 'all' ? { logits: output.rows('logits') } : {}),
+      ...(this.program.hidden ? { hidden } : {}),
+    };
+    if (this.setup.onRows) this.setup.onRows(rows);
+    else this.#collect(rows);
+    if (position + count < this.tokens.length) return;
+    this.ended = true;
+    this.#settle.resolve(this.#result());
+    this.setup.onEnd(this);
+  }
+
+  cancel(): void {
+    this.fail(new UnicornError('usage/cancelled', 'The forward pass was cancelled.'));
+  }
+
+  fail(error: unknown): void {
+    if (this.ended) return;
+    this.ended = true;
+    this.#settle.reject(error);
+    this.setup.onEnd(this);
+  }
+
+  #collect({ position, count, logits, hidden }: ForwardRows): void {
+    for (const [name, data] of Object.entries({ ...hidden, ...(logits ? { logits } : {}) })) {
+      const features = data.length / count;
+      let all = this.#collected.get(name);
+      if (!all) this.#collected.set(name, (all = new Float32Array(this.tokens.length * features)));
+      all.set(data, position * features);
+    }
+  }
+
+  #result(): ForwardResult {
+    if (this.setup.onRows) return {};
+    const { logits, ...hidden } = Object.fromEntries(this.#collected);
+    return { ...(logits ? { logits } : {}), ...(this.program.hidden ? { hidden } : {}) };
+  }
+}

@@ -1,0 +1,133 @@
+/**
+ * How large each KV group's pool is: pure arithmetic over a model's groups, so that memory can be accounted for before
+ * anything is loaded. It allocates nothing.
+ */
+import {
+  defaultBlockTokens,
+  tensorBytes,
+  UnicornError,
+  type DType,
+  type KvGroup,
+} from '@unicorn-exec/tensor';
+
+export interface KvPlanOptions {
+  readonly groups: readonly KvGroup[];
+  /** Positions of one sequence. */
+  readonly contextLength: number;
+  readonly kvDType: DType;
+  /** Sequences that may run at once. Default 1. */
+  readonly maxSequences?: number;
+  /** Prompt tokens of one step, over all sequences. Default 512. */
+  readonly prefillChunk?: number;
+  /** Tokens of one block. Default 16. */
+  readonly blockTokens?: number;
+  /** Tokens that a group without a window holds, over all sequences. Default `maxSequences * contextLength`. */
+  readonly kvTokens?: number;
+}
+
+/** The pool of one group. */
+export interface KvGroupPlan {
+  readonly group: KvGroup;
+  /** Blocks of the pool, the sink included. */
+  readonly blocks: number;
+  /** Blocks that sequences may reserve; the rest is what the tokens of one step need beyond a window. */
+  readonly reservable: number;
+  /** Bytes of one layer's state. */
+  readonly layerBytes: number;
+}
+
+export interface KvPlan {
+  readonly groups: readonly KvGroupPlan[];
+  readonly contextLength: number;
+  readonly maxSequences: number;
+  readonly prefillChunk: number;
+  readonly blockTokens: number;
+  readonly kvDType: DType;
+  /** Columns of the longest block table. */
+  readonly tableColumns: number;
+  /** Of all states together. */
+  readonly bytes: number;
+}
+
+/** Prompt tokens of one step: enough rows to keep a matrix unit busy, few enough that decoding neighbours barely wait. */
+export const defaultPrefillChunk = 512;
+
+function wholeNumber(name: string, value: number, least: number): number {
+  if (Number.isSafeInteger(value) && value >= least) return value;
+  throw new UnicornError(
+    'usage/scheduler-option',
+    `${name} must be a whole number from ${least}, not ${value}.`,
+    {
+      fields: { option: name, value: String(value) },
+      fix: `Give a whole number from ${least}, or leave ${name} out.`,
+    },
+  );
+}
+
+/**
+ * Blocks of a group that a sequence of `tokens` positions holds at most, besides those of a long prefill chunk.
+ *
+ * A query at position p sees keys from p - window + 1: `window` positions, which touch at most ceil(window / B) + 1
+ * blocks. A chunk of c queries adds c - 1 positions, so at most 1 + (c - 2) / B blocks more: the 1 is counted here,
+ * the sum of the rest over a step is at most ceil(prefillChunk / B), which {@link planKv} keeps aside.
+ */
+export function blocksOfSequence(group: KvGroup, tokens: number, blockTokens: number): number {
+  const all = Math.ceil(tokens / blockTokens);
+  return group.window === undefined ? all : Math.min(all, Math.ceil(group.window / blockTokens) + 2);
+}
+
+/**
+ * The pools of all groups.
+ *
+ * @throws UnicornError `usage/scheduler-option` for a number out of range, `unsupported/kv-dtype` when a head does not
+ * fill whole blocks of the KV dtype
+ */
+export function planKv(options: KvPlanOptions): KvPlan {
+  const { groups, kvDType } = options;
+  const contextLength = wholeNumber('contextLength', options.contextLength, 1);
+  const maxSequences = wholeNumber('maxSequences', options.maxSequences ?? 1, 1);
+  const blockTokens = wholeNumber('blockTokens', options.blockTokens ?? defaultBlockTokens, 1);
+  const asked = wholeNumber('prefillChunk', options.prefillChunk ?? defaultPrefillChunk, 1);
+  const prefillChunk = Math.min(asked, maxSequences * contextLength);
+  const kvTokens = wholeNumber('kvTokens', options.kvTokens ?? maxSequences * contextLength, 1);
+  const plans = groups.map((group): KvGroupPlan => {
+    const perSequence = blocksOfSequence(group, contextLength, blockTokens);
+    // A sequence's last block may be partly empty: sequences of whole contexts must still all fit.
+    const whole = Math.ceil(contextLength / blockTokens);
+    const shared = Math.floor(kvTokens / contextLength) * whole;
+    const rest = Math.ceil((kvTokens % contextLength) / blockTokens);
+    const reservable = group.window === undefined ? shared + rest : maxSequences * perSequence;
+    const ahead = group.window === undefined ? 0 : Math.ceil(prefillChunk / blockTokens);
+    // No sequence ever holds more than its whole context, so a wide window needs nothing on top.
+    const blocks =
+      1 + Math.min(reservable + ahead, group.window === undefined ? Infinity : maxSequences * whole);
+    return {
+      group,
+      blocks,
+      reservable: Math.min(reservable, blocks - 1),
+      layerBytes: layerBytes(group, blocks),
+    };
+  });
+  return {
+    groups: plans,
+    contextLength,
+    maxSequences,
+    prefillChunk,
+    blockTokens,
+    kvDType,
+    tableColumns: Math.ceil(contextLength / blockTokens),
+    bytes: plans.reduce((sum, { layerBytes: bytes, group }) => sum + bytes * group.layers.length, 0),
+  };
+
+  function layerBytes({ name, kvHeads, headDim }: KvGroup, blocks: number): number {
+    try {
+      return tensorBytes(kvDType, [blocks, 2, kvHeads, blockTokens, headDim]);
+    } catch (cause) {
+      throw new UnicornError(
+        'unsupported/kv-dtype',
+        `Heads of ${headDim} elements (group "${name}") cannot be cached as ${kvDType}.`,
+        { fields: { kvDType, headDim }, fix: 'Use f16 for the KV cache.', cause },
+      );
+    }
+  }
+}

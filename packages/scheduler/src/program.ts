@@ -1,0 +1,156 @@
+/**
+ * The executables that steps submit: a model's graph of one size, with the `sample` op appended where tokens are
+ * wanted, compiled when first needed and kept. A program owns its output buffers; states belong to the scheduler.
+ */
+import {
+  GraphBuilder,
+  poolDim,
+  resolveShape,
+  sampleControls,
+  sampleParameters,
+  tensorBytes,
+  type Device,
+  type DeviceBuffer,
+  type ElasticSize,
+  type Executable,
+  type LanguageModel,
+  type WeightSet,
+} from '@unicorn-exec/tensor';
+import type { KvPlan } from './kv-plan.js';
+import { maxLogitBiases } from './sampling-parameters.js';
+
+/** Output with the sampled token of each row, state with the tokens of each slot, and the inputs of the `sample` op. */
+export const stepNames = {
+  sampled: 'sampled',
+  history: 'history',
+  parameters: 'sample.parameters',
+  controls: 'sample.controls',
+  biasIds: 'sample.biasIds',
+  biasValues: 'sample.biasValues',
+  mask: 'sample.mask',
+} as const;
+
+/** What a step computes: everything that makes another executable necessary. */
+export interface ProgramKind {
+  /** `sample`: one token for each row in `rows`. `all`, `none`: logits of every row, or of none; nothing is sampled. */
+  readonly result: 'sample' | 'all' | 'none';
+  readonly hidden: boolean;
+  /** Takes a mask of allowed tokens for each row. */
+  readonly masked: boolean;
+  readonly size: ElasticSize | undefined;
+}
+
+/** One name for each size: equal slices have equal names. */
+export function sizeName(size: ElasticSize | undefined): string {
+  return size ? `${size.feedForward.join(',')}/${size.skip.join(',')}` : 'full';
+}
+
+export function programName({ result, hidden, masked, size }: ProgramKind): string {
+  return [result, ...(hidden ? ['hidden'] : []), ...(masked ? ['masked'] : []), sizeName(size)].join(' ');
+}
+
+export interface Program {
+  readonly kind: ProgramKind;
+  readonly name: string;
+  readonly executable: Executable;
+  /** A buffer for each output of the signature, large enough for the largest step. */
+  readonly outputs: Readonly<Record<string, DeviceBuffer>>;
+}
+
+export interface ProgramHost {
+  readonly device: Device;
+  readonly weights: WeightSet;
+  readonly model: LanguageModel;
+  readonly plan: KvPlan;
+  readonly precision: 'f32' | 'fast';
+  readonly profile: boolean;
+}
+
+/** 64 MB of logits at a time: a vocabulary of 262,144 gives 64 rows, one of 49,152 gives 341. */
+const logitsBytes = 64 * 2 ** 20;
+
+/** Tokens that one step of such a program may take. */
+export function programTokens(
+  kind: ProgramKind,
+  { model, plan }: Pick<ProgramHost, 'model' | 'plan'>,
+): number {
+  // Decode tokens come on top of the prompt chunk; a sequence that decodes has no prompt left.
+  if (kind.result === 'sample') return plan.prefillChunk + plan.maxSequences - 1;
+  if (kind.result === 'none') return plan.prefillChunk;
+  return Math.min(plan.prefillChunk, Math.max(1, Math.floor(logitsBytes / (4 * model.vocabularySize))));
+}
+
+/** Compiles on demand; each kind once, also when two requests ask at the same time. */
+export class ProgramCache {
+  readonly #programs = new Map<string, Promise<Program>>();
+
+  constructor(private readonly host: ProgramHost) {}
+
+  /** Rejects with what the model's builder or the device says; a failure is not kept. */
+  get(kind: ProgramKind): Promise<Program> {
+    const name = programName(kind);
+    const known = this.#programs.get(name);
+    if (known) return known;
+    const made = this.#compile(kind, name);
+    this.#programs.set(name, made);
+    made.catch(() => this.#programs.delete(name));
+    return made;
+  }
+
+  /** Those compiled so far. */
+  async all(): Promise<Program[]> {
+    const settled = await Promise.allSettled(this.#programs.values());
+    return settled.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []));
+  }
+
+  async dispose(): Promise<void> {
+    const programs = await this.all();
+    this.#programs.clear();
+    for (const { executable, outputs } of programs) {
+      executable.dispose();
+      for (const buffer of Object.values(outputs)) buffer.dispose();
+    }
+  }
+
+  async #compile(kind: ProgramKind, name: string): Promise<Program> {
+    const { device, weights, model, plan, precision, profile } = this.host;
+    const builder = new GraphBuilder(`${model.name} ${name}`);
+    const { logits } = model.buildStep(builder, {
+      kvDType: plan.kvDType,
+      blockTokens: plan.blockTokens,
+      logits: kind.result === 'sample' ? 'selected' : kind.result,
+      hidden: kind.hidden,
+      ...(kind.size ? { size: kind.size } : {}),
+    });
+    if (kind.result === 'sample') {
+      const { ids } = builder.sample({
+        logits: logits!,
+        parameters: builder.input(stepNames.parameters, 'f32', ['outputs', sampleParameters.length]),
+        controls: builder.input(stepNames.controls, 'i32', ['outputs', sampleControls.length]),
+        biasIds: builder.input(stepNames.biasIds, 'i32', ['outputs', 'biases']),
+        biasValues: builder.input(stepNames.biasValues, 'f32', ['outputs', 'biases']),
+        history: builder.state(stepNames.history, 'i32', [plan.maxSequences, plan.contextLength]),
+        ...(kind.masked
+          ? { mask: builder.input(stepNames.mask, 'i32', ['outputs', Math.ceil(model.vocabularySize / 32)]) }
+          : {}),
+      });
+      builder.output(stepNames.sampled, ids);
+    }
+    const maximum: Record<string, number> = {
+      tokens: programTokens(kind, this.host),
+      sequences: plan.maxSequences,
+      outputs: plan.maxSequences,
+      blocks: plan.tableColumns,
+      biases: maxLogitBiases,
+    };
+    const dims: Record<string, number | { max: number }> = {};
+    for (const [dim, max] of Object.entries(maximum)) dims[dim] = { max };
+    for (const { group, blocks } of plan.groups) dims[poolDim(group)] = maximum[poolDim(group)] = blocks;
+    const executable = await device.compile(builder.build(), weights, { dims, precision, profile });
+    const outputs: Record<string, DeviceBuffer> = {};
+    for (const [output, { dtype, shape }] of Object.entries(executable.signature.outputs)) {
+      outputs[output] = device.allocate(tensorBytes(dtype, resolveShape(shape, maximum)));
+    }
+    return { kind, name, executable, outputs };
+  }
+}

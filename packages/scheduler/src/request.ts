@@ -1,0 +1,154 @@
+/** What a caller asks for and gets: requests, events, usage, timings. Checked here, before anything is queued. */
+import { UnicornError, type ElasticSize } from '@unicorn-exec/tensor';
+import type { Reuse } from './kv-cache.js';
+import type { SamplingParameters } from './sampling-parameters.js';
+
+/**
+ * Which tokens may come next: one bit for each id, bit `id % 32` of word `id / 32`, `ceil(vocabularySize / 32)` words;
+ * undefined allows all. Called before each token with the tokens generated so far. A grammar's hook.
+ */
+export type TokenMask = (generated: readonly number[]) => Int32Array | undefined;
+
+export interface GenerateRequest {
+  /** The prompt. At least one id, fewer than the context length. */
+  readonly tokens: ArrayLike<number>;
+  /** Default: as many as the context (and the KV pool) can take. */
+  readonly maxTokens?: number | undefined;
+  readonly sampling?: SamplingParameters | undefined;
+  /** Ids that end the sequence. The id itself is reported, with `stop: true`. */
+  readonly stopIds?: Iterable<number> | undefined;
+  /** Ends the request with `cancelled`, whether it is queued, in prefill or decoding. */
+  readonly signal?: AbortSignal | undefined;
+  /** Slices of the model; the full model by default. */
+  readonly size?: ElasticSize | undefined;
+  readonly mask?: TokenMask | undefined;
+  /**
+   * What the prefix cache may give. `sameSize` (default) never changes a result; `anySize` also continues from keys and
+   * values that another size computed: the conversation goes on, the numbers differ from those of a fresh prefill.
+   */
+  readonly reuse?: Reuse | undefined;
+}
+
+export type FinishReason = 'stop' | 'length' | 'cancelled';
+
+export interface Usage {
+  readonly promptTokens: number;
+  /** Those of the prompt that came from the prefix cache. */
+  readonly cachedPromptTokens: number;
+  /** Sampled tokens, a stop id included. */
+  readonly completionTokens: number;
+}
+
+/** Milliseconds. What was never reached is 0. */
+export interface Timings {
+  /** From the request until it was admitted. */
+  readonly queueMs: number;
+  /** From then until the first token. */
+  readonly prefillMs: number;
+  /** From the first token to the last. */
+  readonly decodeMs: number;
+  /** From the request until the first token. */
+  readonly firstTokenMs: number;
+}
+
+export type GenerationEvent =
+  | {
+      readonly kind: 'token';
+      readonly token: number;
+      /** Index in the sequence, the prompt counted. */
+      readonly position: number;
+      /** True for a stop id, which is usually not shown. The end follows. */
+      readonly stop: boolean;
+    }
+  | {
+      readonly kind: 'end';
+      readonly finishReason: FinishReason;
+      readonly usage: Usage;
+      readonly timings: Timings;
+      /** As given, or as drawn: with it the same request gives the same tokens. */
+      readonly seed: number | bigint;
+    };
+
+/** Tokens as they are sampled, then one end. Leaving the loop early cancels the request. */
+export interface Generation extends AsyncIterableIterator<GenerationEvent> {
+  readonly seed: number | bigint;
+}
+
+export interface ForwardOptions {
+  /** `all`: logits of every token. `none`: only what else is asked for. */
+  readonly logits: 'all' | 'none';
+  /** Also the hidden states of every layer. */
+  readonly hidden?: boolean | undefined;
+  readonly size?: ElasticSize | undefined;
+  /** Receives each chunk's rows and nothing is collected: memory stays that of one chunk. Must not throw. */
+  readonly onRows?: ((rows: ForwardRows) => void) | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Consecutive rows of one sequence. The arrays are valid until the callback returns. */
+export interface ForwardRows {
+  /** Index of the sequence in the call. */
+  readonly sequence: number;
+  /** Position of the first row. */
+  readonly position: number;
+  readonly count: number;
+  /** f32 [count, vocabularySize] */
+  readonly logits?: Float32Array;
+  /** `hidden.<L>` to f32 [count, features] */
+  readonly hidden?: Readonly<Record<string, Float32Array>>;
+}
+
+/** Of one sequence; both absent when `onRows` took the rows. */
+export interface ForwardResult {
+  /** f32 [tokens, vocabularySize] */
+  readonly logits?: Float32Array;
+  /** `hidden.<L>` to f32 [tokens, features] */
+  readonly hidden?: Readonly<Record<string, Float32Array>>;
+}
+
+/**
+ * The ids as an array of our own.
+ *
+ * @throws UnicornError `usage/prompt` when there are none, `usage/token` for one outside the vocabulary
+ */
+export function checkTokens(tokens: ArrayLike<number>, vocabularySize: number): number[] {
+  if (tokens.length === 0) {
+    throw new UnicornError(
+      'usage/prompt',
+      'The prompt has no tokens, so there is nothing to continue from.',
+      {
+        fix: 'Give at least one token; models usually begin with their beginning-of-text id.',
+      },
+    );
+  }
+  return Array.from(tokens, (id, index) => {
+    if (Number.isInteger(id) && id >= 0 && id < vocabularySize) return id;
+    throw new UnicornError('usage/token', `Token ${String(id)} at index ${index} is not in the vocabulary.`, {
+      fields: { token: String(id), index, vocabularySize },
+      fix: `Token ids are whole numbers from 0 to ${vocabularySize - 1}; use the tokenizer of this model.`,
+    });
+  });
+}
+
+/** @throws UnicornError `usage/context` when the tokens (and `room` more) exceed the context */
+export function checkContext(promptTokens: number, contextLength: number, room: number): void {
+  if (promptTokens + room <= contextLength) return;
+  const least = promptTokens + room;
+  throw new UnicornError(
+    'usage/context',
+    `The prompt has ${promptTokens} tokens; the context holds ${contextLength}${room > 0 ? ', the answer included' : ''}.`,
+    {
+      fields: { promptTokens, contextLength },
+      fix: `Shorten the prompt, or load the model with a context of at least ${least}.`,
+    },
+  );
+}
+
+/** @throws UnicornError `usage/max-tokens` unless it is a whole number from 1 */
+export function checkMaxTokens(maxTokens: number | undefined): void {
+  if (maxTokens === undefined || (Number.isSafeInteger(maxTokens) && maxTokens >= 1)) return;
+  throw new UnicornError('usage/max-tokens', `maxTokens cannot be ${String(maxTokens)}.`, {
+    fields: { maxTokens: String(maxTokens) },
+    fix: 'Give a whole number from 1, or leave it out to use the rest of the context.',
+  });
+}

@@ -1,0 +1,186 @@
+/**
+ * Writes one ragged step as the inputs that a program binds: ids, positions, where each sequence starts, where keys and
+ * values go, which rows are sampled and how. The arrays are reused from step to step; a device copies host inputs
+ * before `submit` returns.
+ */
+import {
+  poolDim,
+  sampleControls,
+  sampleParameters,
+  stateName,
+  type Bindings,
+  type DeviceBuffer,
+} from '@unicorn-exec/tensor';
+import type { KvSequence } from './kv-cache.js';
+import type { KvPlan } from './kv-plan.js';
+import { stepNames, type Program } from './program.js';
+import type { SamplingRow } from './sampling-parameters.js';
+
+/** The part of a step that belongs to one sequence. */
+export interface StepPart {
+  readonly kv: KvSequence;
+  /** Tokens from `kv.computed` on. */
+  readonly count: number;
+  /** Absent: no token is sampled after these. */
+  readonly sample?: SampleRequest | undefined;
+}
+
+export interface SampleRequest {
+  readonly row: SamplingRow;
+  /** Row of the history state. */
+  readonly slot: number;
+  readonly promptLength: number;
+  /** Bit `id % 32` of word `id / 32` is 1 where allowed; absent: all are. */
+  readonly mask?: Int32Array | undefined;
+}
+
+/** The states that every program shares. */
+export interface StepStates {
+  /** By layer. */
+  readonly kv: ReadonlyMap<number, DeviceBuffer>;
+  /** i32 [maxSequences, contextLength] */
+  readonly history: DeviceBuffer;
+}
+
+const positionColumn = sampleControls.indexOf('position');
+const slotColumn = sampleControls.indexOf('historySlot');
+const lengthColumn = sampleControls.indexOf('historyLength');
+const promptColumn = sampleControls.indexOf('promptLength');
+
+export class StepBatch {
+  readonly #integers = new Map<string, Int32Array>();
+  readonly #floats = new Map<string, Float32Array>();
+
+  constructor(
+    private readonly plan: KvPlan,
+    private readonly vocabularySize: number,
+    private readonly states: StepStates,
+  ) {}
+
+  /** The bindings of one submission. They are overwritten by the next call. */
+  bind(program: Program, parts: readonly StepPart[]): Bindings {
+    const { plan } = this;
+    const sampled = parts.filter(({ sample }) => sample);
+    const tokens = parts.reduce((sum, { count }) => sum + count, 0);
+    const columns = parts.reduce(
+      (most, { kv, count }) => Math.max(most, Math.ceil((kv.computed + count) / plan.blockTokens)),
+      0,
+    );
+    const biases = sampled.reduce((most, { sample }) => Math.max(most, sample!.row.biasIds.length), 1);
+    const dims: Record<string, number> = {
+      tokens,
+      sequences: parts.length,
+      outputs: sampled.length,
+      blocks: columns,
+      biases,
+    };
+    for (const { group, blocks } of plan.groups) dims[poolDim(group)] = blocks;
+    const inputs = {
+      ...this.#ragged(parts, tokens),
+      ...this.#tables(parts, tokens, columns),
+      ...(program.kind.result === 'sample' ? this.#sampling(program, sampled, biases) : {}),
+    };
+    const { signature } = program.executable;
+    const buffers: Record<string, Bindings['buffers'][string]> = { ...program.outputs };
+    for (const name of Object.keys(signature.inputs)) {
+      const input = inputs[name];
+      if (input) buffers[name] = input;
+    }
+    for (const [layer, buffer] of this.states.kv) {
+      if (stateName(layer) in signature.state) buffers[stateName(layer)] = buffer;
+    }
+    if (stepNames.history in signature.state) buffers[stepNames.history] = this.states.history;
+    return { dims, buffers };
+  }
+
+  #ragged(parts: readonly StepPart[], tokens: number): Record<string, Int32Array> {
+    const ids = this.#int32('ids', tokens);
+    const positions = this.#int32('positions', tokens);
+    const starts = this.#int32('starts', parts.length);
+    const rows = this.#int32('rows', parts.length);
+    const rowStarts = this.#int32('rowStarts', parts.length);
+    let row = 0;
+    let outputs = 0;
+    parts.forEach(({ kv, count, sample }, sequence) => {
+      starts[sequence] = row;
+      rowStarts[sequence] = outputs;
+      for (let i = 0; i < count; i++, row++) {
+        ids[row] = kv.tokens[kv.computed + i]!;
+        positions[row] = kv.computed + i;
+      }
+      if (sample) rows[outputs++] = row - 1;
+    });
+    return { ids, positions, starts, rows: rows.subarray(0, outputs), rowStarts };
+  }
+
+  #tables(parts: readonly StepPart[], tokens: number, columns: number): Record<string, Int32Array> {
+    const { groups, blockTokens } = this.plan;
+    const inputs: Record<string, Int32Array> = {};
+    groups.forEach(({ group: { name } }, index) => {
+      const slots = this.#int32(`slots.${name}`, tokens);
+      const blocks = this.#int32(`blocks.${name}`, parts.length * columns);
+      let row = 0;
+      parts.forEach(({ kv, count }, sequence) => {
+        const table = kv.tables[index]!;
+        for (let i = 0, position = kv.computed; i < count; i++, position++) {
+          slots[row++] = table[Math.floor(position / blockTokens)]! * blockTokens + (position % blockTokens);
+        }
+        blocks.set(table.subarray(0, columns), sequence * columns);
+      });
+      inputs[`slots.${name}`] = slots;
+      inputs[`blocks.${name}`] = blocks;
+    });
+    return inputs;
+  }
+
+  #sampling(
+    program: Program,
+    parts: readonly StepPart[],
+    biases: number,
+  ): Record<string, Int32Array | Float32Array> {
+    const rows = parts.length;
+    const words = Math.ceil(this.vocabularySize / 32);
+    const parameters = this.#float32(stepNames.parameters, rows * sampleParameters.length);
+    const controls = this.#int32(stepNames.controls, rows * sampleControls.length);
+    const biasIds = this.#int32(stepNames.biasIds, rows * biases).fill(0);
+    const biasValues = this.#float32(stepNames.biasValues, rows * biases).fill(0);
+    const mask = program.kind.masked ? this.#int32(stepNames.mask, rows * words).fill(-1) : undefined;
+    parts.forEach(({ kv, count, sample }, row) => {
+      const { slot, promptLength, row: packed } = sample!;
+      const length = kv.computed + count;
+      parameters.set(packed.parameters, row * sampleParameters.length);
+      const at = row * sampleControls.length;
+      controls.set(packed.controls, at);
+      controls[at + positionColumn] = length;
+      controls[at + slotColumn] = slot;
+      controls[at + lengthColumn] = length;
+      controls[at + promptColumn] = promptLength;
+      biasIds.set(packed.biasIds, row * biases);
+      biasValues.set(packed.biasValues, row * biases);
+      if (mask && sample!.mask) mask.set(sample!.mask, row * words);
+    });
+    return {
+      [stepNames.parameters]: parameters,
+      [stepNames.controls]: controls,
+      [stepNames.biasIds]: biasIds,
+      [stepNames.biasValues]: biasValues,
+      ...(mask ? { [stepNames.mask]: mask } : {}),
+    };
+  }
+
+  #int32(name: string, length: number): Int32Array {
+    let array = this.#integers.get(name);
+    if (!array || array.length < length) {
+      this.#integers.set(name, (array = new Int32Array(Math.max(length, 2 * (array?.length ?? 0)))));
+    }
+    return array.subarray(0, length);
+  }
+
+  #float32(name: string, length: number): Float32Array {
+    let array = this.#floats.get(name);
+    if (!array || array.length < length) {
+      this.#floats.set(name, (array = new Float32Array(Math.max(length, 2 * (array?.length ?? 0)))));
+    }
+    return array.subarray(0, length);
+  }
+}
