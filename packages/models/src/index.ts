@@ -6,7 +6,6 @@ export {
   type DecodeOptions,
   type Detokenizer,
   type EncodeOptions,
-  type GgufTokenizerEntry,
   type GgufTokenizerMetadata,
   type Tokenizer,
 } from './tokenizer/index.js';

@@ -84,7 +84,7 @@ export class BpeTokenizer implements Tokenizer {
         : (byte: number) => `<0x${byte.toString(16).toUpperCase().padStart(2, '0')}>`;
     this.#byteIds = Int32Array.from(
       { length: 256 },
-      (_, byte) => vocabulary.idOf(pieceOfByte(byte)) ?? noToken,
+      (_, byte) => vocabulary.ordinaryIdOf(pieceOfByte(byte)) ?? noToken,
     );
   }
 
@@ -154,7 +154,7 @@ export class BpeTokenizer implements Tokenizer {
 
   #mergeBytes(bytes: Uint8Array, ids: number[]): void {
     if (this.#definition.ignoreMerges) {
-      const whole = this.#vocabulary.idOf(spellingOfBytes(bytes));
+      const whole = this.#vocabulary.ordinaryIdOf(spellingOfBytes(bytes));
       if (whole !== undefined) {
         ids.push(whole);
         return;
@@ -172,7 +172,7 @@ export class BpeTokenizer implements Tokenizer {
 
   #mergeCharacters(piece: string, ids: number[]): void {
     const { ignoreMerges } = this.#definition;
-    const whole = ignoreMerges ? this.#vocabulary.idOf(piece) : undefined;
+    const whole = ignoreMerges ? this.#vocabulary.ordinaryIdOf(piece) : undefined;
     if (whole !== undefined) {
       ids.push(whole);
       return;
@@ -182,7 +182,7 @@ export class BpeTokenizer implements Tokenizer {
     const symbols = new Int32Array(piece.length);
     let count = 0;
     for (const character of piece) {
-      symbols[count++] = this.#vocabulary.idOf(character) ?? unknownBase + character.codePointAt(0)!;
+      symbols[count++] = this.#vocabulary.ordinaryIdOf(character) ?? unknownBase + character.codePointAt(0)!;
     }
     const left = this.#merger.merge(symbols, count);
     let afterUnknown = false;

@@ -37,9 +37,6 @@ export function tokenizerFromGguf(metadata: GgufTokenizerMetadata): Tokenizer {
   if (model !== 'gpt2' && model !== 'llama') throw unsupported('model', model, 'gpt2, llama');
   const tokens = optional('tokens', (k) => metadata.strings(k)) ?? [];
   if (tokens.length === 0) throw broken('tokenizer.ggml.tokens is empty or missing');
-  const vocabulary = new Vocabulary();
-  for (let id = 0; id < tokens.length; id++) vocabulary.set(id, tokens[id]!);
-
   const perToken = (name: string): ArrayLike<number> | undefined => {
     const values = optional(name, (k) => metadata.numbers(k));
     if (values !== undefined && values.length !== tokens.length) {
@@ -49,6 +46,11 @@ export function tokenizerFromGguf(metadata: GgufTokenizerMetadata): Tokenizer {
   };
   const types = perToken('token_type');
   const typeOf = (id: number): number => types?.[id] ?? tokenType.normal;
+  const vocabulary = new Vocabulary();
+  for (let id = 0; id < tokens.length; id++) {
+    if (isSpecial(typeOf(id))) vocabulary.setAdded(id, tokens[id]!);
+    else vocabulary.set(id, tokens[id]!);
+  }
   const idAt = (name: string): number | undefined => {
     const id = optional(name, (k) => metadata.number(k));
     if (id === undefined) return undefined;
@@ -124,11 +126,11 @@ function addedTokens(tokens: readonly string[], typeOf: (id: number) => number):
   const added: AddedToken[] = [];
   for (let id = 0; id < tokens.length; id++) {
     const type = typeOf(id);
-    if (type !== tokenType.control && type !== tokenType.unknown && type !== tokenType.userDefined) continue;
+    if (!isSpecial(type) && type !== tokenType.userDefined) continue;
     added.push({
       id,
       content: tokens[id]!,
-      special: type !== tokenType.userDefined,
+      special: isSpecial(type),
       normalized: false,
       singleWord: false,
       lstrip: false,
@@ -138,6 +140,11 @@ function addedTokens(tokens: readonly string[], typeOf: (id: number) => number):
   return added;
 }
 
+function isSpecial(type: number): boolean {
+  return type === tokenType.control || type === tokenType.unknown;
+}
+
+/** Byte tokens stand for bytes, unused ones for nothing, whatever their spelling. */
 function mergeable(type: number): boolean {
   return type === tokenType.normal || type === tokenType.userDefined;
 }

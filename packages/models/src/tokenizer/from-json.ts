@@ -41,7 +41,7 @@ export function tokenizerFromJson(tokenizerJson: unknown, tokenizerConfigJson?: 
   for (const piece of Object.keys(vocab)) vocabulary.set(number(vocab[piece], `id of ${piece}`), piece);
   const merges = new RankedMerges(array(model['merges'], 'model.merges') as MergeEntry[], vocabulary);
   const added = array(root['added_tokens'] ?? [], 'added_tokens').map(addedToken);
-  for (const { id, content } of added) vocabulary.set(id, content);
+  for (const { id, content } of added) vocabulary.setAdded(id, content);
 
   const splitting = readSplitting(root);
   const spelling = readSpelling(root['decoder'], model['byte_fallback'] === true);

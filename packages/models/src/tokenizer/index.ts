@@ -1,4 +1,4 @@
 export type { DecodeOptions, Detokenizer, EncodeOptions, Tokenizer } from './tokenizer.js';
 export { tokenizerFromJson } from './from-json.js';
 export { tokenizerFromGguf, type GgufTokenizerMetadata } from './from-gguf.js';
-export { tokenizerToGguf, type GgufTokenizerEntry } from './to-gguf.js';
+export { tokenizerToGguf } from './to-gguf.js';

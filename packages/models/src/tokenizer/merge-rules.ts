@@ -47,9 +47,9 @@ export class RankedMerges implements MergeRules {
     this.#results = new Int32Array(merges.length);
     for (let rank = 0; rank < merges.length; rank++) {
       const [left, right] = parts(merges[rank]!, rank);
-      const leftId = vocabulary.idOf(left);
-      const rightId = vocabulary.idOf(right);
-      const result = vocabulary.idOf(left + right);
+      const leftId = vocabulary.ordinaryIdOf(left);
+      const rightId = vocabulary.ordinaryIdOf(right);
+      const result = vocabulary.ordinaryIdOf(left + right);
       if (leftId === undefined || rightId === undefined || result === undefined) {
         const missing = leftId === undefined ? left : rightId === undefined ? right : left + right;
         throw new UnicornError(
@@ -135,7 +135,9 @@ export class ScoredMerges implements MergeRules {
   find(left: number, right: number): number | undefined {
     const size = this.#vocabulary.size;
     if (left >= size || right >= size) return undefined;
-    const id = this.#vocabulary.idOf(this.#vocabulary.pieceOf(left) + this.#vocabulary.pieceOf(right));
+    const id = this.#vocabulary.ordinaryIdOf(
+      this.#vocabulary.pieceOf(left) + this.#vocabulary.pieceOf(right),
+    );
     return id === undefined || this.#priorities[id] === never ? undefined : id;
   }
 

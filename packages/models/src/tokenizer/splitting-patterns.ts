@@ -39,8 +39,8 @@ const qwen: PreTokenizer = { ...split(qwen2), normalizer: 'NFC' };
  * then GPT-2's pattern, exactly its tokenizer.json.
  */
 export const preTokenizers: ReadonlyMap<string, PreTokenizer> = new Map([
-  ['default', split(gpt2)],
   ['gpt-2', split(gpt2)],
+  ['default', split(gpt2)],
   ['gpt2', split(gpt2)],
   ['smollm', singleDigits],
   ['starcoder', singleDigits],

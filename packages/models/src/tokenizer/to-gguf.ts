@@ -2,17 +2,10 @@
  * The inverse of `from-gguf.ts` for byte-level vocabularies: the metadata that lets a GGUF file carry the tokenizer of a
  * Hugging Face directory. Refuses what GGUF has no words for, so that what is read back is what was written.
  */
+import type { MetadataEntry } from '@unicorn-exec/quant';
 import { UnicornError } from '@unicorn-exec/tensor';
 import { readSplitting } from './from-json.js';
 import { preTokenizers } from './splitting-patterns.js';
-
-/** A metadata value as `quant`'s GGUF writer takes it. */
-export type GgufTokenizerEntry =
-  | { readonly type: 'string'; readonly value: string }
-  | { readonly type: 'bool'; readonly value: boolean }
-  | { readonly type: 'u32'; readonly value: number }
-  | { readonly type: 'array'; readonly elementType: 'string'; readonly values: readonly string[] }
-  | { readonly type: 'array'; readonly elementType: 'i32'; readonly values: readonly number[] };
 
 interface TokenizerJson {
   model: {
@@ -34,6 +27,7 @@ interface TokenizerJson {
 /**
  * The keys `tokenizer.*` for a tokenizer that `tokenizerFromJson` accepts.
  *
+ * @returns in file order, as `quant`'s GGUF writer takes them
  * @param tokenizerJson the parsed `tokenizer.json`
  * @param tokenizerConfigJson the parsed `tokenizer_config.json`: special tokens, `add_bos_token`, the chat template
  * @throws UnicornError `unsupported/tokenizer` when no `tokenizer.ggml.pre` splits text as this file does, or an id has no
@@ -42,10 +36,10 @@ interface TokenizerJson {
 export function tokenizerToGguf(
   tokenizerJson: unknown,
   tokenizerConfigJson: unknown,
-): Map<string, GgufTokenizerEntry> {
+): Map<string, MetadataEntry> {
   const { model, added_tokens: added = [] } = tokenizerJson as TokenizerJson;
   const config = tokenizerConfigJson as Record<string, unknown>;
-  const entries = new Map<string, GgufTokenizerEntry>();
+  const entries = new Map<string, MetadataEntry>();
   const text = (value: string) => ({ type: 'string', value }) as const;
 
   const tokens: string[] = [];

@@ -10,31 +10,33 @@ const maxVocabSize = 2 ** 22;
 export class Vocabulary {
   /** Spelling by id; a hole is an id that no token has. */
   readonly #pieces: (string | undefined)[] = [];
-  readonly #ids = new Map<string, number>();
+  /** Ids that ordinary text can become; an added token's spelling is looked for before, and is not among them. */
+  readonly #ordinary = new Map<string, number>();
+  readonly #added = new Map<string, number>();
 
   /** One more than the largest id. */
   get size(): number {
     return this.#pieces.length;
   }
 
-  /** @throws UnicornError `format/tokenizer` when the id is not an integer in [0, 2^22). */
+  /** A token that merging may make. @throws UnicornError `format/tokenizer` when the id is not an integer in [0, 2^22) */
   set(id: number, piece: string): void {
-    if (!Number.isInteger(id) || id < 0 || id >= maxVocabSize) {
-      throw new UnicornError(
-        'format/tokenizer',
-        `The token ${JSON.stringify(piece)} has the impossible id ${id}.`,
-        {
-          fields: { piece, id, limit: maxVocabSize },
-        },
-      );
-    }
-    while (this.#pieces.length < id) this.#pieces.push(undefined);
-    this.#pieces[id] = piece;
-    this.#ids.set(piece, id);
+    this.#place(id, piece);
+    this.#ordinary.set(piece, id);
+  }
+
+  /** A token that only its whole spelling stands for. @throws as {@link set} */
+  setAdded(id: number, piece: string): void {
+    this.#place(id, piece);
+    this.#added.set(piece, id);
   }
 
   idOf(piece: string): number | undefined {
-    return this.#ids.get(piece);
+    return this.#added.get(piece) ?? this.#ordinary.get(piece);
+  }
+
+  ordinaryIdOf(piece: string): number | undefined {
+    return this.#ordinary.get(piece);
   }
 
   /** The spelling, '' for a hole. @throws UnicornError `usage/token-id` */
@@ -49,5 +51,19 @@ export class Vocabulary {
       );
     }
     return this.#pieces[id] ?? '';
+  }
+
+  #place(id: number, piece: string): void {
+    if (!Number.isInteger(id) || id < 0 || id >= maxVocabSize) {
+      throw new UnicornError(
+        'format/tokenizer',
+        `The token ${JSON.stringify(piece)} has the impossible id ${id}.`,
+        {
+          fields: { piece, id, limit: maxVocabSize },
+        },
+      );
+    }
+    while (this.#pieces.length < id) this.#pieces.push(undefined);
+    this.#pieces[id] = piece;
   }
 }

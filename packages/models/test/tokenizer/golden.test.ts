@@ -1,0 +1,40 @@
+import { existsSync } from 'node:fs';
+import { openGguf } from '@unicorn-exec/quant';
+import { describe, expect, it } from 'vitest';
+import { tokenizerFromGguf, tokenizerFromJson } from '../../src/tokenizer/index.js';
+import { expectGolden, publishedTokenizer, readJson, shared } from './golden.js';
+
+const smollm2 = `${shared}models/SmolLM2-135M-Instruct.Q4_1.gguf`;
+
+describe.skipIf(!existsSync(smollm2))('SmolLM2, from its GGUF file', () => {
+  it('equals the reference in every id, decode and chunk', async () => {
+    const file = await openGguf(smollm2);
+    const tokenizer = tokenizerFromGguf(file.metadata);
+    await file.close();
+    expect(tokenizer.bosId).toBe(1);
+    expect(tokenizer.eosIds).toEqual([2, 0]);
+    expect(tokenizer.addBos).toBe(false);
+    expectGolden(tokenizer, 'smollm2');
+  });
+});
+
+for (const [name, facts] of [
+  ['gemma3', { bosId: 2, eosIds: [106, 1], addBos: true }],
+  ['qwen2_5', { bosId: undefined, eosIds: [151645, 151643], addBos: false }],
+  ['qwen3', { bosId: undefined, eosIds: [151645, 151643], addBos: false }],
+] as const) {
+  const folder = publishedTokenizer(name);
+  describe.skipIf(folder === undefined || !existsSync(`${shared}goldens`))(
+    `${name}, from tokenizer.json`,
+    () => {
+      it('equals the reference in every id, decode and chunk', () => {
+        const tokenizer = tokenizerFromJson(
+          readJson(`${folder}/tokenizer.json`),
+          readJson(`${folder}/tokenizer_config.json`),
+        );
+        expect({ bosId: tokenizer.bosId, eosIds: tokenizer.eosIds, addBos: tokenizer.addBos }).toEqual(facts);
+        expectGolden(tokenizer, name);
+      });
+    },
+  );
+}
