@@ -1,7 +1,15 @@
 import { readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { bytesSource, type GgufFile, MetadataArray, openGguf, openSafetensors } from '../src/index.js';
-import { golden, goldenBytes, refusal, sha256 } from './support.js';
+import {
+  bytesSource,
+  type GgufFile,
+  MetadataArray,
+  openGguf,
+  openSafetensors,
+  writeGguf,
+} from '../src/index.js';
+import { golden, goldenBytes, refusal, sha256, temporaryDirectory } from './support.js';
 
 interface TinyTensor {
   name: string;
@@ -165,4 +173,32 @@ it('explains missing files and directories', async () => {
   expect((await refusal(() => openGguf(golden('nothing.gguf')))).code).toBe('usage/file-not-found');
   expect((await refusal(() => openGguf(golden('')))).code).toBe('usage/file-is-directory');
   expect((await refusal(() => openGguf('/dev/null'))).code).toBe('usage/not-a-file');
+});
+
+it('lists types that it knows only by size, and reads their bytes', async () => {
+  const path = join(await temporaryDirectory(), 'x.gguf');
+  await writeGguf(path, {
+    metadata: [],
+    tensors: [{ name: 'binary', dtype: 'i8', shape: [128], data: new Uint8Array(128).fill(3) }],
+  });
+  const bytes = new Uint8Array(readFileSync(path));
+  // The type follows the name, one dimension count and one dimension.
+  const type = Buffer.from(bytes.buffer).indexOf('binary') + 6 + 4 + 8;
+  new DataView(bytes.buffer).setUint32(type, 41, true);
+  const file = await openGguf(bytesSource(bytes, 'x'));
+  expect(file.tensors[0]).toMatchObject({ dtype: undefined, fileType: 'Q1_0', shape: [128], byteLength: 18 });
+  expect(await file.readTensor('binary')).toEqual(new Uint8Array(18).fill(3));
+  expect((await refusal(() => file.decodeTensor('binary'))).code).toBe('unsupported/dtype');
+});
+
+it('refuses one part of a split file, and says how to merge', async () => {
+  const path = join(await temporaryDirectory(), 'x-00001-of-00003.gguf');
+  const split = (value: number) =>
+    writeGguf(path, { metadata: [['split.count', { type: 'u16', value }]], tensors: [] });
+  await split(3);
+  const error = await refusal(() => openGguf(path));
+  expect(error.code).toBe('unsupported/split-gguf');
+  expect(error.fix).toContain('--merge');
+  await split(1);
+  await (await openGguf(path)).close();
 });
