@@ -57,7 +57,7 @@ export class ChatTemplate {
    */
   render(conversation: Conversation): string {
     const { messages, tools, options } = conversationFrom(conversation);
-    const hasTools = tools != null && tools.length > 0;
+    const hasTools = (tools ?? []).length > 0;
     const template = hasTools && this.#toolUse !== undefined ? this.#toolUse : this.#main;
     const variables = {
       add_generation_prompt: true,

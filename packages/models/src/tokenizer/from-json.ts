@@ -33,7 +33,7 @@ export function tokenizerFromJson(tokenizerJson: unknown, tokenizerConfigJson?: 
     throw unsupported('model', model['type']);
   }
   for (const key of ['continuing_subword_prefix', 'end_of_word_suffix'] as const) {
-    if (model[key] != null && model[key] !== '') throw unsupported(`model with ${key}`, model[key]);
+    if ((model[key] ?? '') !== '') throw unsupported(`model with ${key}`, model[key]);
   }
 
   const vocabulary = new Vocabulary();
