@@ -48,8 +48,10 @@ export interface Job {
   readonly ended: boolean;
   /** Whether its computed tokens are worth keeping for others. */
   readonly retain: boolean;
-  /** True when one token is all that is left to compute: it goes before any prompt. */
+  /** True once a token was generated. */
   readonly decoding: boolean;
+  /** May lose its memory to an older job and start again from its tokens, unnoticed but for the time it takes. */
+  readonly preemptible: boolean;
   admitted(): void;
   part(count: number): StepPart;
   /** Takes what a step computed for positions `position` to `position + count - 1`. */
@@ -81,6 +83,7 @@ export class GenerationJob implements Job {
   inFlight = false;
   ended = false;
   retain = true;
+  readonly preemptible = true;
   readonly #promptTokens: number;
   readonly #generated: number[] = [];
   #cachedPromptTokens = 0;
@@ -105,6 +108,7 @@ export class GenerationJob implements Job {
   }
 
   admitted(): void {
+    if (this.#times.admitted > 0) return;
     this.#times.admitted = performance.now();
     this.#cachedPromptTokens = this.holding!.kv.reused;
   }
@@ -219,6 +223,8 @@ export class ScoreJob implements Job {
   readonly reuse = 'none';
   readonly program: ProgramKind;
   readonly retain = false;
+  /** Its rows were handed out already. */
+  readonly preemptible = false;
   readonly decoding = false;
   readonly result: Promise<ForwardResult>;
   holding: Holding | undefined;

@@ -2,10 +2,10 @@
  * Sequences and their block tables, over one {@link BlockPool} for each KV group. It decides who holds which block and
  * what a new sequence can continue from; it neither holds nor moves any key or value.
  *
- * Admission is by reservation: a live sequence reserves, for each group, the most blocks it may ever hold, and the
- * reservations never exceed the pool. Blocks are taken only as tokens come. So a live sequence never lacks a block and
- * nobody is ever preempted: what live sequences do not hold is free, or held by idle ones, which give way (least
- * recently used first).
+ * Admission is by reservation: a live sequence reserves, for each group, the blocks that its known tokens can hold, and
+ * the reservations never exceed the pool. So what live sequences reserved and do not hold yet is free, or held by idle
+ * ones, which give way (least recently used first). A sequence that grows beyond its reservation asks for more and may
+ * be refused; its owner then waits or closes a younger one.
  *
  * Idle sequences are the prefix cache. A block that more than one table holds is never written: sharing is of whole
  * computed blocks only. A sequence continues inside a block only if it holds that block alone.
@@ -31,13 +31,13 @@ export class KvSequence {
   /** For each group the first column that is still held, and the first that is not held yet. */
   readonly first: Int32Array;
   readonly filled: Int32Array;
-  /** For each group the blocks reserved; empty when idle. */
-  reserved: readonly number[] = [];
+  /** For each group the blocks reserved; zeros when idle. */
+  readonly reserved: Int32Array;
   runs: SizeRun[] = [];
 
   constructor(
-    /** Known token ids, computed or not. */
-    readonly tokens: number[],
+    /** Known token ids, computed or not. Shared with the owner while live. */
+    public tokens: readonly number[],
     readonly size: string,
     groups: number,
     columns: number,
@@ -45,6 +45,7 @@ export class KvSequence {
     this.tables = Array.from({ length: groups }, () => new Int32Array(columns));
     this.first = new Int32Array(groups);
     this.filled = new Int32Array(groups);
+    this.reserved = new Int32Array(groups);
   }
 }
 
@@ -52,8 +53,6 @@ export class KvSequence {
 export type Reuse = 'none' | 'sameSize' | 'anySize';
 
 export interface OpenOptions {
-  /** Positions that the sequence will need at most. */
-  readonly totalTokens: number;
   /** Name of the model size that computes it. */
   readonly size: string;
   readonly reuse: Reuse;
@@ -93,11 +92,11 @@ export class KvCache {
     }));
   }
 
-  /** Whether a sequence of so many positions can be opened now, once others have ended, or never. */
-  fits(totalTokens: number): 'now' | 'later' | 'never' {
+  /** Whether a sequence of so many positions has room now, once others have ended, or never. */
+  fits(tokens: number): 'now' | 'later' | 'never' {
     let answer: 'now' | 'later' = 'now';
     for (const { plan, reserved } of this.#groups) {
-      const blocks = blocksOfSequence(plan.group, totalTokens, this.plan.blockTokens);
+      const blocks = blocksOfSequence(plan.group, tokens, this.plan.blockTokens);
       if (blocks > plan.reservable) return 'never';
       if (reserved + blocks > plan.reservable) answer = 'later';
     }
@@ -113,25 +112,21 @@ export class KvCache {
 
   /**
    * A live sequence that continues from the longest usable prefix; its last token is always left to compute.
-   * Undefined when it does not fit now. The array of tokens becomes the sequence's.
+   * Undefined when it does not fit now.
    */
-  open(tokens: number[], { totalTokens, size, reuse }: OpenOptions): KvSequence | undefined {
-    if (this.fits(totalTokens) !== 'now') return undefined;
+  open(tokens: readonly number[], { size, reuse }: OpenOptions): KvSequence | undefined {
     const sequence = new KvSequence(tokens, size, this.#groups.length, this.plan.tableColumns);
+    if (!this.#reserve(sequence, tokens.length)) return undefined;
     const from =
       reuse === 'none' ? undefined : this.#longestPrefix(tokens, reuse === 'sameSize' ? size : undefined);
     if (from) this.#continueFrom(sequence, from);
-    sequence.reserved = this.#groups.map((group) => {
-      const blocks = blocksOfSequence(group.plan.group, totalTokens, this.plan.blockTokens);
-      group.reserved += blocks;
-      return blocks;
-    });
     this.#live.add(sequence);
     return sequence;
   }
 
-  /** Makes room for positions up to `end` (exclusive); idle sequences give way. */
-  extend(sequence: KvSequence, end: number): void {
+  /** Makes room for positions up to `end` (exclusive); idle sequences give way. False: live ones leave no room. */
+  extend(sequence: KvSequence, end: number): boolean {
+    if (!this.#reserve(sequence, end)) return false;
     const columns = Math.ceil(end / this.plan.blockTokens);
     this.#groups.forEach(({ pool }, group) => {
       for (let column = sequence.filled[group]!; column < columns; column++) {
@@ -139,6 +134,7 @@ export class KvCache {
         sequence.filled[group] = column + 1;
       }
     });
+    return true;
   }
 
   /** Positions up to `end` are stored now: blocks that left a window are let go. */
@@ -164,9 +160,9 @@ export class KvCache {
   close(sequence: KvSequence, retain: boolean): void {
     invariant(this.#live.delete(sequence), 'a sequence that is not live was closed');
     sequence.reserved.forEach((blocks, group) => (this.#groups[group]!.reserved -= blocks));
-    sequence.reserved = [];
+    sequence.reserved.fill(0);
     if (retain && sequence.computed > 0) {
-      sequence.tokens.length = sequence.computed;
+      sequence.tokens = sequence.tokens.slice(0, sequence.computed);
       this.#cut(sequence, sequence.computed);
       this.#idle.add(sequence);
     } else {
@@ -214,7 +210,7 @@ export class KvCache {
         );
         const needed = this.#firstColumn(sequence.computed, plan.group.window);
         invariant(first <= needed, `${plan.group.name}: a block inside the window was let go`);
-        promised += sequence.reserved[group] ?? 0;
+        promised += sequence.reserved[group]!;
       }
       invariant(
         promised === reserved,
@@ -223,6 +219,22 @@ export class KvCache {
       invariant(reserved <= plan.reservable, `${plan.group.name}: more blocks reserved than there are`);
       pool.checkIntegrity(held);
     });
+  }
+
+  /** Raises the reservation to what `tokens` positions can hold, in every group or in none. */
+  #reserve(sequence: KvSequence, tokens: number): boolean {
+    const { blockTokens } = this.plan;
+    const missing = (group: GroupState, index: number): number =>
+      Math.max(0, blocksOfSequence(group.plan.group, tokens, blockTokens) - sequence.reserved[index]!);
+    if (this.#groups.some((group, index) => group.reserved + missing(group, index) > group.plan.reservable)) {
+      return false;
+    }
+    this.#groups.forEach((group, index) => {
+      const blocks = missing(group, index);
+      group.reserved += blocks;
+      sequence.reserved[index]! += blocks;
+    });
+    return true;
   }
 
   /** The first column that a query at `position` sees. */

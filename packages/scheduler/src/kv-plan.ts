@@ -21,7 +21,7 @@ export interface KvPlanOptions {
   readonly prefillChunk?: number;
   /** Tokens of one block. Default 16. */
   readonly blockTokens?: number;
-  /** Tokens that a group without a window holds, over all sequences. Default `maxSequences * contextLength`. */
+  /** Tokens that a group without a window holds, over all sequences. Default `contextLength`. */
   readonly kvTokens?: number;
 }
 
@@ -89,7 +89,7 @@ export function planKv(options: KvPlanOptions): KvPlan {
   const blockTokens = wholeNumber('blockTokens', options.blockTokens ?? defaultBlockTokens, 1);
   const asked = wholeNumber('prefillChunk', options.prefillChunk ?? defaultPrefillChunk, 1);
   const prefillChunk = Math.min(asked, maxSequences * contextLength);
-  const kvTokens = wholeNumber('kvTokens', options.kvTokens ?? maxSequences * contextLength, 1);
+  const kvTokens = wholeNumber('kvTokens', options.kvTokens ?? contextLength, 1);
   const plans = groups.map((group): KvGroupPlan => {
     const perSequence = blocksOfSequence(group, contextLength, blockTokens);
     // A sequence's last block may be partly empty: sequences of whole contexts must still all fit.

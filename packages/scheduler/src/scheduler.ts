@@ -2,8 +2,13 @@
  * The step loop: takes jobs from a bounded queue, gives them memory, and turns what is left of each into ragged steps,
  * decoding sequences first, then prompts in chunks. One submission for each program that a step needs.
  *
- * It knows tokens, never text, and no model or backend by name. Life of a job: queued, admitted (blocks reserved, a row
- * of the history), stepped until it ends, released (its blocks freed or kept for prefix reuse).
+ * It knows tokens, never text, and no model or backend by name. Life of a job: queued, admitted (blocks reserved for its
+ * tokens, a row of the history), stepped until it ends, released (its blocks freed or kept for prefix reuse).
+ *
+ * Generations share the pool by what they hold, not by what they might: when an older one grows and nothing is left, the
+ * youngest is put back at the head of the queue and starts again from its tokens. Results do not depend on how tokens
+ * were batched and draws depend on the position only, so it goes on as if nothing had happened. The oldest always gets
+ * on, since a job that could not run alone is refused at once.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import {
@@ -45,7 +50,7 @@ export interface SchedulerOptions {
   readonly precision?: 'f32' | 'fast' | undefined;
   /** Tokens of one KV block. Default 16. */
   readonly blockTokens?: number | undefined;
-  /** Tokens that a KV group without a window holds, over all sequences. Default `maxSequences * contextLength`. */
+  /** Tokens that a KV group without a window holds, over all sequences. Default `contextLength`. */
   readonly kvTokens?: number | undefined;
   /** Requests that may wait; one more is refused with `resource/queue`. Default 256. */
   readonly maxQueued?: number | undefined;
@@ -56,10 +61,12 @@ export interface SchedulerOptions {
 export interface SchedulerStats {
   readonly running: number;
   readonly queued: number;
-  /** Positions computed by prompts, and those of prompts that were taken from the prefix cache instead. */
+  /** Positions that prompts computed (again, after a preemption), and those of prompts that were taken from the prefix cache instead. */
   readonly prefilledTokens: number;
   readonly reusedTokens: number;
   readonly generatedTokens: number;
+  /** Times that a generation had to give its memory to an older one. */
+  readonly preemptions: number;
   readonly steps: number;
   readonly submissions: number;
   readonly kvBytes: number;
@@ -83,7 +90,14 @@ export class Scheduler {
   readonly #cache: KvCache;
   readonly #programs: ProgramCache;
   readonly #batch: StepBatch;
-  readonly #counts = { prefilledTokens: 0, reusedTokens: 0, generatedTokens: 0, steps: 0, submissions: 0 };
+  readonly #counts = {
+    prefilledTokens: 0,
+    reusedTokens: 0,
+    generatedTokens: 0,
+    preemptions: 0,
+    steps: 0,
+    submissions: 0,
+  };
   /** Lets go of a signal once its jobs have ended, so that a long-lived signal does not collect listeners. */
   readonly #onRelease = new Map<Job, () => void>();
   #loop: Promise<void> | undefined;
@@ -354,8 +368,8 @@ export class Scheduler {
   async #admit(): Promise<void> {
     const writes: Promise<void>[] = [];
     for (let job = this.#queue[0]; job && this.#slots.length > 0; job = this.#queue[0]) {
-      const { tokens, totalTokens, reuse, program } = job;
-      const kv = this.#cache.open(tokens, { totalTokens, reuse, size: sizeName(program.size) });
+      const { tokens, reuse, program } = job;
+      const kv = this.#cache.open(tokens, { reuse, size: sizeName(program.size) });
       if (!kv) break;
       this.#queue.shift();
       job.holding = { kv, slot: this.#slots.pop()! };
@@ -397,14 +411,37 @@ export class Scheduler {
       group.jobs.push({ job, count });
       return count;
     };
-    const left = (job: Job): number => job.tokens.length - job.holding!.kv.computed;
-    for (const job of this.#running) if (job.decoding) take(job, left(job));
+    for (const job of [...this.#running]) {
+      if (job.holding && this.#decodes(job) && this.#grow(job)) take(job, 1);
+    }
     let chunk = this.plan.prefillChunk;
     for (const job of this.#running) {
       if (chunk === 0) break;
-      if (!job.decoding) chunk -= take(job, Math.min(left(job), chunk));
+      if (!this.#decodes(job)) chunk -= take(job, Math.min(left(job), chunk));
     }
     return [...groups.values()].filter(({ jobs }) => jobs.length > 0);
+  }
+
+  /** One generated token is all that is left to compute. */
+  #decodes(job: Job): boolean {
+    return job.decoding && left(job) === 1;
+  }
+
+  /** Room for one token more, from younger generations if need be. False: this one waits. */
+  #grow(job: Job): boolean {
+    const { kv } = job.holding!;
+    while (!this.#cache.extend(kv, kv.computed + 1)) {
+      const youngest = [...this.#running].reverse().find(({ preemptible }) => preemptible);
+      if (youngest) this.#preempt(youngest);
+      if (!job.holding || !youngest) return false;
+    }
+    return true;
+  }
+
+  #preempt(job: Job): void {
+    this.#counts.preemptions++;
+    this.#release(job);
+    this.#queue.unshift(job);
   }
 
   /** One submission. A failure is that of its jobs. */
@@ -415,7 +452,8 @@ export class Scheduler {
       if (job.ended) continue;
       try {
         const part = job.part(count);
-        this.#cache.extend(part.kv, part.kv.computed + count);
+        const roomy = this.#cache.extend(part.kv, part.kv.computed + count);
+        invariant(roomy, 'a planned step was not reserved');
         entries.push({ job, part });
       } catch (error) {
         job.fail(error);
@@ -476,12 +514,11 @@ export class Scheduler {
       const first = row;
       row += count;
       const token = part.sample ? sampled[output++]! : undefined;
-      this.#cache.advance(kv, position + count);
       if (program.kind.result === 'sample') {
-        const prompt = job.decoding ? 0 : count;
-        this.#counts.prefilledTokens += prompt;
+        if (!this.#decodes(job)) this.#counts.prefilledTokens += count;
         if (token !== undefined) this.#counts.generatedTokens++;
       }
+      this.#cache.advance(kv, position + count);
       job.inFlight = false;
       if (job.ended) {
         this.#release(job);
@@ -525,6 +562,11 @@ export class Scheduler {
   async #readOutput(buffer: DeviceBuffer, byteLength: number): Promise<Uint8Array> {
     return buffer.host ?? (await this.host.device.read(buffer, 0, byteLength));
   }
+}
+
+/** Known tokens of an admitted job that are not computed. */
+function left({ tokens, holding }: Job): number {
+  return tokens.length - holding!.kv.computed;
 }
 
 function pick<T extends object, K extends keyof T>(

@@ -49,3 +49,5 @@ export { evaluateGraph } from './reference/evaluate.js';
 export { referenceBackend } from './reference/reference-backend.js';
 export { defaultBlockTokens, poolDim, stateName, StepInputs } from './step.js';
 export type { ElasticSize, KvGroup, LanguageModel, StepOptions } from './step.js';
+export { createNullBackend, nullBackend } from './null/null-backend.js';
+export type { NullBackendOptions, NullSubmission } from './null/null-backend.js';
