@@ -19,3 +19,14 @@ export {
   type ContentPart,
   type Conversation,
 } from './chat-template/index.js';
+export { openModel, type OpenModelOptions } from './open-model.js';
+export { Model, resolveSize, type ModelFacts } from './model.js';
+export { matformerKeys, type SamplingDefaults } from './model-facts.js';
+export { openTextSide, type TextSide } from './text-side.js';
+export type { ElasticSpec, NamedSize } from './elastic.js';
+export { kvBytes, kvTokenBytes, type KvBytesOptions } from './kv-bytes.js';
+export { architectures } from './architecture/index.js';
+export type { Architecture, ModelDefinition } from './architecture/architecture.js';
+export type { AttentionKind, DecoderConfig, LayerConfig } from './decoder/decoder-config.js';
+export type { WeightDeclaration } from './decoder/decoder-weights.js';
+export type { Rope } from './decoder/rope-frequencies.js';

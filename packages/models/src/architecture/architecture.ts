@@ -1,0 +1,32 @@
+/** One registry entry: what must be said of a model family so that its files can be opened and its graph built. */
+import type { Value } from '@unicorn-exec/tensor';
+import type { ConfigFields } from '../config/config-fields.js';
+import type { GgufConfig } from '../config/gguf.js';
+import type { DecoderConfig } from '../decoder/decoder-config.js';
+import type { DecoderStep } from '../decoder/decoder-step.js';
+import type { WeightDeclaration } from '../decoder/decoder-weights.js';
+
+/** One model of an architecture, all its numbers known. */
+export interface ModelDefinition {
+  readonly config: DecoderConfig;
+  /** Every weight that the graph may read, under its name in either kind of file. */
+  readonly weights: readonly WeightDeclaration[];
+  /** Adds the step's graph. @returns the logits, where the step's options ask for them */
+  build(step: DecoderStep): Value | undefined;
+}
+
+export interface Architecture {
+  /** Ours, for people: `gemma3n`. */
+  readonly id: string;
+  /** `model_type` of a Hugging Face configuration. */
+  readonly huggingFaceTypes: readonly string[];
+  /** `general.architecture` of a GGUF file. */
+  readonly ggufArchitectures: readonly string[];
+  /**
+   * @param fields the text model's part of `config.json`
+   * @throws UnicornError `format/config`, `unsupported/config` naming the key
+   */
+  fromHuggingFace(fields: ConfigFields): ModelDefinition;
+  /** @throws UnicornError as above, and `format/missing-tensor` where a size is a tensor's */
+  fromGguf(source: GgufConfig): Promise<ModelDefinition>;
+}

@@ -1,0 +1,238 @@
+/**
+ * An opened model: what a scheduler needs of it (a graph for each step), what a device loads, and what people ask
+ * about it. It builds graphs and never runs them; it reads no weights.
+ */
+import { basename, dirname } from 'node:path';
+import type { Weights } from '@unicorn-exec/quant';
+import type {
+  DType,
+  ElasticSize,
+  GraphBuilder,
+  KvGroup,
+  LanguageModel,
+  StepOptions,
+  TensorSpec,
+  Value,
+  WeightEntry,
+} from '@unicorn-exec/tensor';
+import { tensorBytes } from '@unicorn-exec/tensor';
+import type { ModelDefinition } from './architecture/architecture.js';
+import type { BoundWeight } from './bound-weights.js';
+import { chatTemplateFromGguf, type ChatTemplate } from './chat-template/index.js';
+import { kvGroupsOf } from './decoder/decoder-config.js';
+import { DecoderStep } from './decoder/decoder-step.js';
+import { layerWeight } from './decoder/decoder-weights.js';
+import {
+  formatSize,
+  fullSize,
+  parseSize,
+  type ElasticModel,
+  type ElasticSpec,
+  type NamedSize,
+} from './elastic.js';
+import type { SamplingDefaults } from './model-facts.js';
+import { directoryTemplate, directoryTokenizer } from './text-side.js';
+import { tokenizerFromGguf, type Tokenizer } from './tokenizer/index.js';
+
+/** What was read beside weights and configuration. */
+export interface ModelFacts {
+  readonly name: string;
+  readonly bosId: number | undefined;
+  readonly endOfTurnIds: readonly number[];
+  readonly samplingDefaults: SamplingDefaults;
+  /** Presets other than the whole model, by name. */
+  readonly presets: ReadonlyMap<string, ElasticSize>;
+}
+
+export class Model implements LanguageModel {
+  /** The architecture's id: `gemma3n`. */
+  readonly architecture: string;
+  /** As the caller named it: a file or a directory. */
+  readonly path: string;
+  readonly format: 'gguf' | 'safetensors';
+  readonly vocabularySize: number;
+  readonly contextLength: number;
+  readonly layers: number;
+  readonly kvGroups: readonly KvGroup[];
+  /** Elements of the weights that the graph reads. */
+  readonly parameters: number;
+  /** Bytes of the same. */
+  readonly weightBytes: number;
+  /** The type that most bytes are of, as the file spells it: `Q4_1`. */
+  readonly weightType: string;
+  /** The whole model first (`full`), then the presets that come with it. */
+  readonly sizes: readonly NamedSize[];
+  readonly #specs: ReadonlyMap<string, TensorSpec>;
+  #tokenizer: Promise<Tokenizer> | undefined;
+  #chatTemplate: Promise<ChatTemplate | undefined> | undefined;
+
+  /** Models are made by `openModel`. */
+  constructor(
+    opened: { readonly architecture: string; readonly path: string },
+    private readonly file: Weights,
+    private readonly definition: ModelDefinition,
+    private readonly bound: ReadonlyMap<string, BoundWeight>,
+    private readonly facts: ModelFacts,
+  ) {
+    const { config } = definition;
+    this.architecture = opened.architecture;
+    this.path = opened.path;
+    this.format = file.format;
+    this.vocabularySize = config.vocabularySize;
+    this.contextLength = config.contextLength;
+    this.layers = config.layers.length;
+    this.kvGroups = kvGroupsOf(config);
+    this.#specs = new Map(
+      [...bound].map(([name, { entry }]) => [name, { dtype: entry.dtype, shape: entry.shape }]),
+    );
+    const full = this.#nameSize('full', fullSize(config));
+    this.parameters = full.parameters;
+    this.weightBytes = this.weights().reduce((sum, { dtype, shape }) => sum + tensorBytes(dtype, shape), 0);
+    this.weightType = commonType([...bound.values()]);
+    this.sizes = [
+      full,
+      ...[...facts.presets]
+        .filter(([name]) => name !== 'full')
+        .map(([name, size]) => this.#nameSize(name, parseSize(this.#elastic, size))),
+    ];
+  }
+
+  get name(): string {
+    return this.facts.name;
+  }
+
+  /** Bytes of weights that one token reads: the least that decoding must move. */
+  get bytesPerToken(): number {
+    return this.sizes[0]!.bytesPerToken;
+  }
+
+  /** The token that begins a text, where the model has one. */
+  get bosId(): number | undefined {
+    return this.facts.bosId;
+  }
+
+  /** Every id that ends the model's turn. */
+  get endOfTurnIds(): readonly number[] {
+    return this.facts.endOfTurnIds;
+  }
+
+  /** What the model's makers recommend; fields that they leave open are absent. */
+  get samplingDefaults(): SamplingDefaults {
+    return this.facts.samplingDefaults;
+  }
+
+  /** What a device loads: the weights that the graph may read, as they lie in the files. */
+  weights(): WeightEntry[] {
+    return [...this.bound.values()].map(({ entry }) => entry);
+  }
+
+  buildStep(builder: GraphBuilder, options: StepOptions): { readonly logits?: Value } {
+    const logits = this.definition.build(
+      new DecoderStep(builder, this.definition.config, this.#specs, options),
+    );
+    return logits ? { logits } : {};
+  }
+
+  /** Loaded on the first call. @throws UnicornError `unsupported/tokenizer`, `format/tokenizer`, `usage/file-not-found` */
+  tokenizer(): Promise<Tokenizer> {
+    return (this.#tokenizer ??=
+      this.file.format === 'gguf'
+        ? Promise.resolve().then(() => tokenizerFromGguf(this.file.metadata))
+        : directoryTokenizer(this.#directory));
+  }
+
+  /** Loaded on the first call; undefined where the model has none. @throws UnicornError `format/chat-template` */
+  chatTemplate(): Promise<ChatTemplate | undefined> {
+    return (this.#chatTemplate ??=
+      this.file.format === 'gguf'
+        ? this.tokenizer().then((tokenizer) => chatTemplateFromGguf(this.file.metadata, tokenizer))
+        : directoryTemplate(this.#directory));
+  }
+
+  /**
+   * A size by preset, fraction, list or object.
+   *
+   * @throws UnicornError `usage/elastic` naming what is wrong and the nearest legal widths
+   */
+  resolveSize(spec: ElasticSpec): NamedSize {
+    const preset = typeof spec === 'string' ? this.sizes.find(({ name }) => name === spec.trim()) : undefined;
+    if (preset) return preset;
+    const names = this.sizes.map(({ name }) => name);
+    const size = parseSize(this.#elastic, spec, names);
+    return this.#nameSize(
+      typeof spec === 'object' ? formatSize(this.definition.config, size) : String(spec).trim(),
+      size,
+    );
+  }
+
+  /** Idempotent. The model's description stays; its tokenizer must have been loaded before. */
+  close(): Promise<void> {
+    return this.file.close();
+  }
+
+  get #directory(): string {
+    return dirname(this.file.path);
+  }
+
+  get #elastic(): ElasticModel {
+    const downDType = (layer: number): DType =>
+      this.bound.get(layerWeight(layer, 'feedForward.down'))!.entry.dtype;
+    return { config: this.definition.config, downDType };
+  }
+
+  #nameSize(name: string, size: ElasticSize): NamedSize {
+    const { layers } = this.definition.config;
+    const kept = layers.map((_, layer) => layer).filter((layer) => !size.skip.includes(layer));
+    const widths = new Map(kept.map((layer, order) => [layer, size.feedForward[order]!]));
+    let parameters = 0;
+    let bytesPerToken = 0;
+    for (const { entry } of this.bound.values()) {
+      const part = partOf(
+        entry.name,
+        layers.map(({ feedForward }) => feedForward),
+        widths,
+      );
+      if (part === 0) continue;
+      const elements = entry.shape.reduce((product, dim) => product * dim, 1);
+      const bytes = tensorBytes(entry.dtype, entry.shape);
+      parameters += Math.round(elements * part);
+      bytesPerToken += isGathered(entry.name, this.definition.config.tiedHead)
+        ? bytes / entry.shape[0]!
+        : Math.round(bytes * part);
+    }
+    return { name, ...size, parameters, bytesPerToken };
+  }
+}
+
+/** The share of a weight that a size uses: 0 in layers left out, the width's share of the feed-forward's matrices. */
+function partOf(name: string, fullWidths: readonly number[], widths: ReadonlyMap<number, number>): number {
+  const [, digits, part] = /^layers\.(\d+)\.(.+)$/.exec(name) ?? [];
+  if (digits === undefined) return 1;
+  const layer = Number(digits);
+  const width = widths.get(layer);
+  if (width === undefined) return 0;
+  return /^feedForward\.(gate|up|down$)/.test(part!) ? width / fullWidths[layer]! : 1;
+}
+
+/** Tables of which a token reads one row. A tied embedding is the head as well, which reads all of it. */
+function isGathered(name: string, tiedHead: boolean): boolean {
+  return name === 'perLayer.embed' || (name === 'embed' && !tiedHead);
+}
+
+function commonType(bound: readonly BoundWeight[]): string {
+  const bytes = new Map<string, number>();
+  for (const { fileType, entry } of bound) {
+    bytes.set(fileType, (bytes.get(fileType) ?? 0) + tensorBytes(entry.dtype, entry.shape));
+  }
+  return [...bytes].sort(([, a], [, b]) => b - a)[0]?.[0] ?? 'F32';
+}
+
+/** A readable name for a path. */
+export function nameFromPath(path: string): string {
+  return basename(path).replace(/\.gguf$/i, '');
+}
+
+/** @see Model.resolveSize */
+export function resolveSize(model: Model, spec: ElasticSpec): NamedSize {
+  return model.resolveSize(spec);
+}

@@ -1,0 +1,100 @@
+/** Opening a model: from a path to a checked {@link Model}. Reads headers and configuration, no weights. */
+import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { openWeights, type Weights } from '@unicorn-exec/quant';
+import { UnicornError } from '@unicorn-exec/tensor';
+import type { ModelDefinition } from './architecture/architecture.js';
+import { findGgufArchitecture, findHuggingFaceArchitecture } from './architecture/index.js';
+import { bindWeights } from './bound-weights.js';
+import { ConfigFields } from './config/config-fields.js';
+import { GgufConfig } from './config/gguf.js';
+import { ggufFacts, huggingFaceFacts, type TextFacts } from './model-facts.js';
+import { Model, nameFromPath } from './model.js';
+import { optionalJson } from './text-side.js';
+
+export interface OpenModelOptions {
+  readonly signal?: AbortSignal;
+}
+
+interface Description {
+  readonly architecture: string;
+  readonly name: string;
+  readonly definition: ModelDefinition;
+  readonly facts: TextFacts;
+}
+
+/**
+ * Opens a model.
+ *
+ * @param path a GGUF file, or a directory with `config.json` and safetensors (one file, or shards with their index)
+ * @throws UnicornError `usage/file-not-found`, `usage/model-directory` (no configuration), `unsupported/architecture`,
+ *   `unsupported/config`, `unsupported/dtype`, `format/config`, `format/missing-tensor`, `format/tensor-shape`, what
+ *   `quant` says of a damaged file, `usage/cancelled`
+ */
+export async function openModel(path: string, options: OpenModelOptions = {}): Promise<Model> {
+  const { signal } = options;
+  throwIfCancelled(signal);
+  const config = await readConfig(path);
+  const weights = await openWeights(path);
+  try {
+    throwIfCancelled(signal);
+    const { definition, facts, architecture, name } =
+      weights.format === 'gguf' ? await describeGguf(weights) : await describeDirectory(path, config);
+    throwIfCancelled(signal);
+    const bound = bindWeights(weights, definition.weights);
+    return new Model({ architecture, path }, weights, definition, bound, { ...facts, name });
+  } catch (error) {
+    await weights.close();
+    throw error;
+  }
+}
+
+/** The parsed `config.json` of a directory; undefined for a file. */
+async function readConfig(path: string): Promise<Record<string, unknown> | undefined> {
+  const found = await stat(path).catch(() => undefined);
+  return found?.isDirectory() ? optionalJson(join(path, 'config.json')) : undefined;
+}
+
+async function describeGguf(weights: Weights): Promise<Description> {
+  const { metadata, path } = weights;
+  const architecture = findGgufArchitecture(metadata.string('general.architecture'), path);
+  const source = new GgufConfig(weights, metadata.string('general.architecture'));
+  return {
+    architecture: architecture.id,
+    name: metadata.string('general.name', nameFromPath(path)),
+    definition: await architecture.fromGguf(source),
+    facts: ggufFacts(weights),
+  };
+}
+
+async function describeDirectory(
+  path: string,
+  config: Record<string, unknown> | undefined,
+): Promise<Description> {
+  if (!config) {
+    throw new UnicornError(
+      'usage/model-directory',
+      `${path} has safetensors but no config.json beside them.`,
+      {
+        fields: { path },
+        fix: 'Give the directory that holds config.json and the weights, or a .gguf file.',
+      },
+    );
+  }
+  const root = ConfigFields.fromJson(join(path, 'config.json'), config);
+  const architecture = findHuggingFaceArchitecture(root.string('model_type'), root.file);
+  // A multimodal configuration keeps the language model's in a part of its own.
+  const text = root.object('text_config') ?? root;
+  return {
+    architecture: architecture.id,
+    name: nameFromPath(path),
+    definition: architecture.fromHuggingFace(text),
+    facts: await huggingFaceFacts(path, root, text),
+  };
+}
+
+function throwIfCancelled(signal: AbortSignal | undefined): void {
+  if (signal?.aborted) {
+    throw new UnicornError('usage/cancelled', 'Opening the model was cancelled.', { cause: signal.reason });
+  }
+}

@@ -1,0 +1,95 @@
+/** The text side of a model, wherever its files keep it: tokenizer and chat template, without weights. */
+import { readFile, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { openGguf } from '@unicorn-exec/quant';
+import { UnicornError } from '@unicorn-exec/tensor';
+import { chatTemplateFromConfig, chatTemplateFromGguf, type ChatTemplate } from './chat-template/index.js';
+import { tokenizerFromGguf, tokenizerFromJson, type Tokenizer } from './tokenizer/index.js';
+
+export interface TextSide {
+  readonly tokenizer: Tokenizer;
+  /** Undefined where the model has none. */
+  readonly chatTemplate: ChatTemplate | undefined;
+}
+
+/**
+ * Opens tokenizer and chat template of a model whose architecture need not be known.
+ *
+ * @param path a GGUF file, or a directory with `tokenizer.json`
+ * @throws UnicornError `usage/file-not-found`, `format/*`, `unsupported/tokenizer`
+ */
+export async function openTextSide(path: string): Promise<TextSide> {
+  const isDirectory = await stat(path).then(
+    (found) => found.isDirectory(),
+    () => false,
+  );
+  if (isDirectory)
+    return { tokenizer: await directoryTokenizer(path), chatTemplate: await directoryTemplate(path) };
+  const file = await openGguf(path);
+  try {
+    const tokenizer = tokenizerFromGguf(file.metadata);
+    return { tokenizer, chatTemplate: chatTemplateFromGguf(file.metadata, tokenizer) };
+  } finally {
+    await file.close();
+  }
+}
+
+/** @throws UnicornError `usage/file-not-found` when there is no `tokenizer.json` */
+export async function directoryTokenizer(directory: string): Promise<Tokenizer> {
+  const text = await optionalText(join(directory, 'tokenizer.json'));
+  if (text === undefined) {
+    throw new UnicornError('usage/file-not-found', `${directory} has no tokenizer.json.`, {
+      fields: { file: join(directory, 'tokenizer.json') },
+      fix: 'Download the complete model directory, or give the prompt as token ids.',
+    });
+  }
+  return tokenizerFromJson(text, await optionalText(join(directory, 'tokenizer_config.json')));
+}
+
+export async function directoryTemplate(directory: string): Promise<ChatTemplate | undefined> {
+  const [config, template] = await Promise.all([
+    optionalText(join(directory, 'tokenizer_config.json')),
+    optionalText(join(directory, 'chat_template.jinja')),
+  ]);
+  return chatTemplateFromConfig(config ?? {}, template);
+}
+
+/**
+ * Bytes of a side file. The largest published `tokenizer.json` (Gemma 3) has 33 MB; eight times that is still read in
+ * a second.
+ */
+const sideFileBytesMax = 256 * 2 ** 20;
+
+/** The text of a file beside the weights, undefined where there is none. @throws UnicornError `format/too-large` */
+export async function optionalText(path: string): Promise<string | undefined> {
+  const found = await stat(path).catch(() => undefined);
+  if (!found?.isFile()) return undefined;
+  if (found.size > sideFileBytesMax) {
+    throw new UnicornError(
+      'format/too-large',
+      `${path} has ${found.size} bytes; at most ${sideFileBytesMax} are read.`,
+      {
+        fields: { file: path, byteLength: found.size },
+      },
+    );
+  }
+  return readFile(path, 'utf8');
+}
+
+/** The parsed object of such a file. @throws UnicornError `format/json` */
+export async function optionalJson(path: string): Promise<Record<string, unknown> | undefined> {
+  const text = await optionalText(path);
+  if (text === undefined) return undefined;
+  try {
+    const value: unknown = JSON.parse(text);
+    if (typeof value === 'object' && value !== null && !Array.isArray(value))
+      return value as Record<string, unknown>;
+  } catch (cause) {
+    throw new UnicornError('format/json', `${path} is not JSON: ${(cause as Error).message}`, {
+      fields: { file: path },
+      fix: 'Download the file again.',
+      cause,
+    });
+  }
+  throw new UnicornError('format/json', `${path} is JSON, but not an object.`, { fields: { file: path } });
+}

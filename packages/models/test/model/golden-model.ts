@@ -1,0 +1,98 @@
+/** A golden checkpoint: its opened model and the reference's numbers, with the rules by which they are compared. */
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { openSafetensors, type SafetensorsFile } from '@unicorn-exec/quant';
+
+const here = fileURLToPath(new URL('../goldens/', import.meta.url));
+const shared = fileURLToPath(new URL('../../../../../shared/goldens/models/', import.meta.url));
+
+/** The folder of a golden model: the copy in this package, else the shared one. */
+export function goldenFolder(name: string): string {
+  return existsSync(join(here, name)) ? join(here, name) : join(shared, name);
+}
+
+export function hasGolden(name: string): boolean {
+  return existsSync(goldenFolder(name));
+}
+
+export interface Meta {
+  readonly prompts: Readonly<Record<string, number>>;
+  readonly checks: Readonly<Record<string, { f32_vs_f64_max_abs: number }>>;
+  readonly slices?: Readonly<
+    Record<string, { intermediate_size: number[]; file: string; checks: Meta['checks'] }>
+  >;
+}
+
+export function readMeta(name: string): Meta {
+  return JSON.parse(readFileSync(join(goldenFolder(name), 'meta.json'), 'utf8')) as Meta;
+}
+
+export class GoldenNumbers {
+  private constructor(private readonly file: SafetensorsFile) {}
+
+  static async open(name: string, file = 'io.safetensors'): Promise<GoldenNumbers> {
+    return new GoldenNumbers(await openSafetensors(join(goldenFolder(name), file)));
+  }
+
+  has(name: string): boolean {
+    return this.file.tensor(name) !== undefined;
+  }
+
+  shape(name: string): readonly number[] {
+    return this.file.tensor(name)!.shape;
+  }
+
+  async floats(name: string): Promise<Float32Array> {
+    return new Float32Array((await this.file.readTensor(name)).buffer);
+  }
+
+  async ids(name: string): Promise<number[]> {
+    return [...new Int32Array((await this.file.readTensor(name)).buffer)];
+  }
+
+  close(): Promise<void> {
+    return this.file.close();
+  }
+}
+
+export function maxAbsDifference(actual: Float32Array, expected: Float32Array): number {
+  if (actual.length !== expected.length)
+    throw new Error(`${actual.length} values instead of ${expected.length}`);
+  let largest = 0;
+  for (let i = 0; i < actual.length; i++) {
+    const difference = Math.abs(actual[i]! - expected[i]!);
+    if (!(difference <= largest)) largest = difference;
+  }
+  return largest;
+}
+
+/** The largest |difference| in units of what the rule for layers allows: rtol 1e-4 plus `share` of the golden's deviation. */
+export function layerExcess(actual: Float32Array, expected: Float32Array, share: number): number {
+  if (actual.length !== expected.length)
+    throw new Error(`${actual.length} values instead of ${expected.length}`);
+  const mean = expected.reduce((sum, value) => sum + value, 0) / expected.length;
+  const deviation = Math.sqrt(
+    expected.reduce((sum, value) => sum + (value - mean) ** 2, 0) / expected.length,
+  );
+  let largest = 0;
+  for (let i = 0; i < actual.length; i++) {
+    const allowed = 1e-4 * Math.abs(expected[i]!) + share * deviation;
+    const excess = Math.abs(actual[i]! - expected[i]!) / allowed;
+    if (!(excess <= largest)) largest = excess;
+  }
+  return largest;
+}
+
+/** Streams side by side `[tokens, streams * hidden]`, as a step outputs them, to the golden's `[streams, tokens, hidden]`. */
+export function separateStreams(values: Float32Array, streams: number, hidden: number): Float32Array {
+  const tokens = values.length / streams / hidden;
+  const out = new Float32Array(values.length);
+  for (let token = 0; token < tokens; token++) {
+    for (let s = 0; s < streams; s++) {
+      const from = (token * streams + s) * hidden;
+      out.set(values.subarray(from, from + hidden), (s * tokens + token) * hidden);
+    }
+  }
+  return out;
+}
