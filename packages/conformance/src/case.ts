@@ -1,0 +1,188 @@
+/**
+ * What a case is: a small graph with its data. A case makes its problem on demand, so that listing the suite costs
+ * nothing; the same case serves as a test, as a benchmark and as a member of the batch-invariance check.
+ */
+import {
+  dtypeLayout,
+  GraphBuilder,
+  HostTensor,
+  resolveShape,
+  tensorBytes,
+  type Dim,
+  type DimValues,
+  type DType,
+  type ErrorCode,
+  type Graph,
+  type Value,
+  type WeightEntry,
+  type WeightView,
+} from '@unicorn-exec/tensor';
+import { Random } from './random.js';
+import { randomWeight } from './weight.js';
+
+export type Precision = 'f32' | 'fast';
+
+/** One submission with everything it needs. */
+export interface Problem {
+  readonly graph: Graph;
+  readonly dims: DimValues;
+  readonly weights: readonly WeightEntry[];
+  /** Inputs, and states as they are before. */
+  readonly tensors: Readonly<Record<string, HostTensor>>;
+}
+
+export interface Case {
+  /** Begins with the op: `matmul q4_0 7x64 by 13`. Unique; the key of `unsupported` and `expectedFailures`. */
+  readonly name: string;
+  /** The op under test, or `chain`. */
+  readonly op: string;
+  /** What is promised beyond values within the bound: where NaN goes, what must not matter. */
+  readonly promise?: string;
+  /** Both by default. Promises about NaN in quantized activations hold in f32 only. */
+  readonly precisions?: readonly Precision[];
+  /**
+   * Rows of the default problem, where each row of the outputs depends on the same row of the inputs alone. Such a case
+   * is also run in other batches, and its rows must not change.
+   */
+  readonly rows?: number;
+  /** The completion must reject with this code, and the device must go on working. */
+  readonly rejects?: ErrorCode;
+  /**
+   * @param rows which rows the batch holds, by content: the same id is the same content in any batch. Cases without
+   * `rows` ignore it.
+   */
+  make(rows: readonly number[]): Problem;
+}
+
+/** The problem of a case as it stands. */
+export function defaultProblem(test: Case): Problem {
+  return test.make(Array.from({ length: test.rows ?? 0 }, (_, row) => row));
+}
+
+/** Draws one element. */
+export type Fill = (random: Random) => number;
+
+export const normal: Fill = (random) => random.normal();
+
+/**
+ * Mostly standard normal, one element in 61 thirty times as large, as activations of trained models are: an int8 block
+ * with an outlier loses its small elements, which a bound must allow and a normal input never shows.
+ */
+export const spiky: Fill = (random) => random.normal() * (random.integer(61) === 0 ? 30 : 1);
+
+/** Every magnitude that f32 arithmetic meets without overflow in a square. */
+export const wide: Fill = (random) => random.normal() * 2 ** (random.integer(40) - 20);
+
+export function below(count: number): Fill {
+  return (random) => random.integer(count);
+}
+
+/** The symbolic dim whose rows are independent of each other. */
+export const rowDim = 'tokens';
+
+/** A graph builder that also draws the data of what it declares. */
+export class Sketch {
+  readonly builder: GraphBuilder;
+  readonly #weights = new Map<string, WeightEntry>();
+  readonly #tensors: Record<string, HostTensor> = {};
+  readonly #dims: Record<string, number>;
+
+  /** @param rows content ids of the rows along the dim `tokens` */
+  constructor(
+    private readonly name: string,
+    private readonly rows: readonly number[] = [],
+    dims: Record<string, number> = {},
+  ) {
+    this.builder = new GraphBuilder(name);
+    this.#dims = { [rowDim]: rows.length, ...dims };
+  }
+
+  /** An f32 input. A row along `tokens` is drawn from its own stream. */
+  input(name: string, shape: readonly Dim[], fill: Fill = normal): Value {
+    const value = this.builder.input(name, 'f32', shape);
+    const tensor = this.#zeros('f32', shape);
+    this.#fill(name, shape, tensor.floats, fill);
+    this.#tensors[name] = tensor;
+    return value;
+  }
+
+  /** An i32 input drawn by `fill`. */
+  integers(name: string, shape: readonly Dim[], fill: Fill): Value {
+    const value = this.builder.input(name, 'i32', shape);
+    const tensor = this.#zeros('i32', shape);
+    this.#fill(name, shape, tensor.integers, fill);
+    this.#tensors[name] = tensor;
+    return value;
+  }
+
+  /** An input with these values. */
+  given(name: string, dtype: 'f32' | 'i32', shape: readonly Dim[], values: ArrayLike<number>): Value {
+    const value = this.builder.input(name, dtype, shape);
+    this.#tensors[name] = HostTensor[dtype](resolveShape(shape, this.#dims), values);
+    return value;
+  }
+
+  /** A state with this content before the submission. */
+  state(name: string, shape: readonly Dim[], tensor: HostTensor): Value {
+    this.#tensors[name] = tensor;
+    return this.builder.state(name, tensor.dtype, shape);
+  }
+
+  /** A random weight, or a part of one. */
+  weight(name: string, dtype: DType, shape: readonly number[], view?: Partial<WeightView>): Value {
+    if (!this.#weights.has(name)) {
+      const columns = shape.at(-1)!;
+      const rows = shape.slice(0, -1).reduce((product, dim) => product * dim, 1);
+      const bytes = randomWeight(dtype, rows, columns, name);
+      this.#weights.set(name, { name, dtype, shape, source: { kind: 'bytes', bytes } });
+    }
+    return this.builder.weight(name, { dtype, shape }, view);
+  }
+
+  output(name: string, value: Value): void {
+    this.builder.output(name, value);
+  }
+
+  problem(): Problem {
+    const graph = this.builder.build();
+    const symbols = new Set(
+      graph.values.flatMap(({ shape }) => shape.filter((dim) => typeof dim === 'string')),
+    );
+    const dims = Object.fromEntries(Object.entries(this.#dims).filter(([dim]) => symbols.has(dim)));
+    return { graph, dims, weights: [...this.#weights.values()], tensors: this.#tensors };
+  }
+
+  #zeros(dtype: DType, shape: readonly Dim[]): HostTensor {
+    return HostTensor.zeros(dtype, resolveShape(shape, this.#dims));
+  }
+
+  #fill(name: string, shape: readonly Dim[], out: Float32Array | Int32Array, fill: Fill): void {
+    const concrete = resolveShape(shape, this.#dims);
+    const axis = shape.indexOf(rowDim);
+    const draw = (stream: string, at: number, count: number): void => {
+      const random = new Random(`${this.name} ${name} ${stream}`);
+      for (let i = 0; i < count; i++) out[at + i] = fill(random);
+    };
+    if (axis < 0) return draw('', 0, out.length);
+    const inner = concrete.slice(axis + 1).reduce((a, b) => a * b, 1);
+    const outer = concrete.slice(0, axis).reduce((a, b) => a * b, 1);
+    for (let i = 0; i < outer; i++) {
+      this.rows.forEach((row, at) => draw(`${i} row ${row}`, (i * this.rows.length + at) * inner, inner));
+    }
+  }
+}
+
+/** A copy that a submission may change. */
+export function copyTensor(tensor: HostTensor): HostTensor {
+  const byteLength = tensorBytes(tensor.dtype, tensor.shape);
+  return new HostTensor(
+    tensor.dtype,
+    tensor.shape,
+    tensor.bytes.slice(tensor.byteOffset, tensor.byteOffset + byteLength),
+  );
+}
+
+/** The least number of columns that a row of this dtype can have, times `blocks`. */
+export function blockColumns(dtype: DType, blocks: number): number {
+  return dtypeLayout(dtype).blockSize * blocks;
+}

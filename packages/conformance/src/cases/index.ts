@@ -1,0 +1,62 @@
+/** The suite of every op, keyed by its name, and the chains of several. */
+import { UnicornError, type DeviceInfo } from '@unicorn-exec/tensor';
+import type { Case } from '../case.js';
+import type { BoundRule } from '../tolerance.js';
+import { activationSuite, gaussianTopKSuite, gluSuite, softcapSuite } from './activation.js';
+import { altUpCorrectSuite, altUpInjectSuite, altUpPredictSuite } from './alt-up.js';
+import { addSuite, meanSuite, multiplySuite, scaleSuite } from './arithmetic.js';
+import { chainBenchmarks, chainCases } from './chain.js';
+import { embedSuite } from './embed.js';
+import { attentionSuite, kvWriteSuite } from './kv-cache.js';
+import { concatSuite, reshapeSuite, sliceSuite, takeRowsSuite } from './layout.js';
+import { matmulSuite } from './matmul.js';
+import { matchRmsSuite, rmsNormSuite } from './norm.js';
+import { ropeSuite } from './rope.js';
+import { sampleSuite } from './sample.js';
+import type { OpSuite } from './suite.js';
+
+const suites: Readonly<Record<string, OpSuite>> = {
+  embed: embedSuite,
+  rmsNorm: rmsNormSuite,
+  matchRms: matchRmsSuite,
+  matmul: matmulSuite,
+  rope: ropeSuite,
+  kvWrite: kvWriteSuite,
+  attention: attentionSuite,
+  activation: activationSuite,
+  glu: gluSuite,
+  softcap: softcapSuite,
+  gaussianTopK: gaussianTopKSuite,
+  add: addSuite,
+  multiply: multiplySuite,
+  scale: scaleSuite,
+  mean: meanSuite,
+  altUpPredict: altUpPredictSuite,
+  altUpCorrect: altUpCorrectSuite,
+  altUpInject: altUpInjectSuite,
+  reshape: reshapeSuite,
+  slice: sliceSuite,
+  concat: concatSuite,
+  takeRows: takeRowsSuite,
+  sample: sampleSuite,
+};
+
+/** Names of the ops that have cases: all of them, which a test of this package holds. */
+export const coveredOps: readonly string[] = Object.keys(suites);
+
+/** @throws UnicornError `internal/bound` for an op without a rule */
+export function boundRule(op: string): BoundRule {
+  const suite = suites[op];
+  if (!suite) throw new UnicornError('internal/bound', `The op "${op}" has no error bound.`);
+  return suite.bound;
+}
+
+/** Every case for a device, op by op, then the chains. Names are unique. */
+export function conformanceCases(info: DeviceInfo): Case[] {
+  return [...Object.values(suites).flatMap((suite) => suite.cases(info)), ...chainCases(info)];
+}
+
+/** The same ops at the sizes of real models. */
+export function benchmarkCases(info: DeviceInfo): Case[] {
+  return [...Object.values(suites).flatMap((suite) => suite.benchmarks(info)), ...chainBenchmarks(info)];
+}

@@ -1,0 +1,15 @@
+export { conformBackend } from './conform.js';
+export type { ConformanceOptions } from './conform.js';
+export { benchmarkCases, conformanceCases, coveredOps } from './cases/index.js';
+export { defaultProblem } from './case.js';
+export type { Case, Precision, Problem } from './case.js';
+export { ConformanceFailure } from './execute.js';
+export { runCase, unsupportedReason } from './run.js';
+export type { CaseResult } from './run.js';
+export { rowInvariance, runInvariance } from './invariance.js';
+export type { InvarianceCase, InvariantStep, Variant } from './invariance.js';
+export { scenarioInvariances } from './scenario.js';
+export { contractCases } from './contract.js';
+export type { ContractCase, ContractContext } from './contract.js';
+export { expectedResults } from './oracle.js';
+export { randomWeight } from './weight.js';

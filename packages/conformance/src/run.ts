@@ -1,0 +1,61 @@
+/** Runs cases by themselves, without a test framework: what `conformBackend` wraps and what authors debug with. */
+import { isUnicornError, type Device } from '@unicorn-exec/tensor';
+import { defaultProblem, type Case, type Precision } from './case.js';
+import { ConformanceFailure, PreparedProblem } from './execute.js';
+import { expectedResults } from './oracle.js';
+import { compare } from './tolerance.js';
+
+export interface CaseResult {
+  /** Largest distance from the reference as a part of the bound: 1 is the limit. */
+  readonly worst: number;
+}
+
+/** Why the device does not support a case; undefined when it does. */
+export function unsupportedReason(device: Device, test: Case): string | undefined {
+  const { graph } = defaultProblem(test);
+  for (const node of graph.nodes) {
+    const support = device.supports(node, graph);
+    if (!support.ok) return `${node.op}: ${support.reason}`;
+  }
+  return undefined;
+}
+
+async function expectRejection(prepared: PreparedProblem, test: Case): Promise<CaseResult> {
+  try {
+    await prepared.run(defaultProblem(test));
+  } catch (error) {
+    if (isUnicornError(error) && error.code === test.rejects) return { worst: 0 };
+    throw new ConformanceFailure(`${test.name}: expected ${test.rejects}, got ${String(error)}`, {
+      cause: error,
+    });
+  }
+  throw new ConformanceFailure(`${test.name}: expected ${test.rejects}, but the submission succeeded.`);
+}
+
+/**
+ * Runs one case and compares outputs and states with the reference.
+ *
+ * @throws ConformanceFailure naming the first element out of bounds, the guard that was overwritten, or the error that
+ * should have come
+ */
+export async function runCase(device: Device, test: Case, precision: Precision): Promise<CaseResult> {
+  const problem = defaultProblem(test);
+  const prepared = await PreparedProblem.create(device, problem, precision);
+  try {
+    if (test.rejects) return await expectRejection(prepared, test);
+    const expected = expectedResults(problem, precision);
+    const actual = await prepared.run(problem);
+    let worst = 0;
+    for (const [name, bounded] of Object.entries(expected)) {
+      const comparison = compare(actual[name]!, bounded);
+      if (comparison.fault) {
+        const promise = test.promise ? ` Promised: ${test.promise}` : '';
+        throw new ConformanceFailure(`${test.name}: "${name}" ${comparison.fault}.${promise}`);
+      }
+      worst = Math.max(worst, comparison.worst);
+    }
+    return { worst };
+  } finally {
+    prepared.dispose();
+  }
+}
