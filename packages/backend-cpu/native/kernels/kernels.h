@@ -5,6 +5,8 @@
 // Every function in `Kernels` exists once per SIMD level; `selectKernels` gives the table of a level. All sizes are in
 // elements unless the name says bytes. Arguments are trusted: the runtime validates them once, when it compiles a graph.
 //
+// Inline functions here are `static`: a shared copy could be the one that was compiled for a newer processor.
+//
 // Determinism: the result of a row never depends on the other rows of a call, on the range that a call covers, or on
 // the number of threads. Levels may differ from each other in the last bits.
 #pragma once
@@ -75,7 +77,7 @@ void packGroups(DType dtype, const uint8_t* source, int64_t rowStrideBytes, int6
 // columns: exactly the values that `decodeRow` gives for the raw row.
 void decodePackedRow(DType dtype, const uint8_t* packed, int64_t columns, int64_t row, int64_t count, float* out);
 
-inline int64_t groupCount(int64_t rows) { return (rows + groupRows - 1) / groupRows; }
+static inline int64_t groupCount(int64_t rows) { return (rows + groupRows - 1) / groupRows; }
 
 // ---------------------------------------------------------------- quantized activations
 //
@@ -95,7 +97,7 @@ constexpr int64_t activationBlockSize = 32;
 
 // Bytes from one quantized row to the next. An odd number of cache lines, so that the rows of a tile do not fall into
 // the same few L1 sets.
-inline int64_t activationRowBytes(int64_t columns) {
+static inline int64_t activationRowBytes(int64_t columns) {
   const int64_t bytes = columns / activationBlockSize * static_cast<int64_t>(sizeof(ActivationBlock));
   return ((bytes + 63) / 64 | 1) * 64;
 }
@@ -181,7 +183,11 @@ struct AttentionPlan {
   int64_t partialBytes;       // shared by all threads, 64-byte aligned, written by phase 1 and read by phase 2
 };
 
-constexpr int64_t attentionSpanKeys = 512;
+constexpr int64_t attentionSpanKeys = 256;
+
+// Spans become tasks of their own only in calls of at most this many rows (decoding, speculation): larger calls have
+// tasks enough, and the partial results of few rows stay small.
+constexpr int64_t attentionSplitRows = 8;
 
 enum class AttentionFault : int32_t { none, position, blockId, starts };
 

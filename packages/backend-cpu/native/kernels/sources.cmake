@@ -15,8 +15,9 @@ set(KERNEL_LEVEL_SOURCES
   ${KERNEL_DIR}/level/attention.cpp
   ${KERNEL_DIR}/level/elementwise.cpp
   ${KERNEL_DIR}/level/table.cpp)
+# -Wno-(maybe-)uninitialized: GCC 12 warns inside its own AVX-512 header.
 # No -ffast-math, and contraction off: a fused multiply-add is written where it is meant, so that results repeat.
-set(KERNEL_FLAGS -O3 -fno-math-errno -fno-trapping-math -ffp-contract=off -fvisibility=hidden)
+set(KERNEL_FLAGS -O3 -Wno-uninitialized -Wno-maybe-uninitialized -fno-math-errno -fno-trapping-math -ffp-contract=off -fvisibility=hidden)
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|amd64|AMD64")
   set(KERNEL_LEVELS portable avx2 avx512vnni)
   set(KERNEL_FLAGS_portable "")

@@ -1,0 +1,193 @@
+// The product of int8 activations with packed weights. One tile is W weight rows by M activation rows: each weight chunk
+// is unpacked once and used for M rows.
+//
+// The one expression, whatever the tile, so that a result never depends on it: for each sub-block of 32 columns in order
+//   acc = fma(float(exact int32 dot), weightScale * activationScale, acc)      (twice where scales cover 16 columns)
+//   acc = fma(weightMin, activationScale * activationSum, acc)                 (types with minimums)
+// Scalar twin: `matmulQuantizedTwin` in test/reference.cpp.
+#include "int8-dot.h"
+#include "level.h"
+
+namespace unicorn {
+namespace UNICORN_LEVEL {
+
+namespace {
+
+constexpr int halves = groupRows / W;
+
+// Rows in a tile. Each takes two accumulators (dot and result; AVX2 adds a 16-bit one for 5 and 6 bits) of the 32
+// (AVX-512) or 16 registers; the rest hold the weight chunk, the scales and constants. On AVX-512 12 rows give 24
+// independent chains of latency 4 at one dpbusd per cycle.
+template <DType type>
+constexpr int tileRows() {
+  if (W == 16) return 12;
+  constexpr QuantBits bits = packedFormat(type).bits;
+  return W == 8 && (bits == QuantBits::five || bits == QuantBits::six) ? 3 : 4;
+}
+
+// Scales (or minimums) of W rows of a sub-block, times the f16 of its block for the K types.
+template <DType type>
+UNICORN_INLINE F scaleOf(const uint8_t* sub, F blockScale, int side, int half) {
+  constexpr PackedFormat format = packedFormat(type);
+  const uint8_t* at = sub + format.scalesAt() + (format.pairScales ? 16 * side : 0);
+  if constexpr (!format.super) {
+    return loadHalf(at + 2 * W * half);
+  } else if constexpr (format.mins) {
+    return blockScale * toFloat(loadBytes(at + W * half));
+  } else {
+    return blockScale * toFloat(loadSignedBytes(at + W * half));
+  }
+}
+
+template <DType type>
+UNICORN_INLINE F minOf(const uint8_t* sub, F blockMin, int half) {
+  constexpr PackedFormat format = packedFormat(type);
+  if constexpr (format.super) {
+    return -blockMin * toFloat(loadBytes(sub + format.minsAt() + W * half));
+  } else {
+    return loadHalf(sub + format.minsAt() + 2 * W * half);
+  }
+}
+
+template <DType type, int M, int c>
+UNICORN_INLINE void addChunk(const uint8_t* sub, int half, const ActivationBlock* activations, int64_t rowBytes,
+                             Dot<type> (&dots)[M]) {
+  const Bytes quants = quantsOf<type, c>(sub, half);
+#pragma GCC unroll 16
+  for (int m = 0; m < M; m++) {
+    const uint8_t* row = reinterpret_cast<const uint8_t*>(activations) + m * rowBytes;
+    dots[m].add(quants, reinterpret_cast<const int8_t*>(row) + 4 * c, c);
+  }
+}
+
+template <DType type, int M>
+UNICORN_INLINE void addSubBlock(const uint8_t* sub, F blockScale, F blockMin, int half,
+                                const ActivationBlock* activations, int64_t rowBytes, F (&sums)[M]) {
+  constexpr PackedFormat format = packedFormat(type);
+  const auto activationOf = [=](int m) {
+    return reinterpret_cast<const ActivationBlock*>(reinterpret_cast<const uint8_t*>(activations) + m * rowBytes);
+  };
+  Dot<type> dots[M];
+  if constexpr (!format.pairScales) {
+#pragma GCC unroll 16
+    for (int m = 0; m < M; m++) dots[m].start(activationOf(m)->negativeSum);
+  } else {
+#pragma GCC unroll 16
+    for (int m = 0; m < M; m++) dots[m].start(activationOf(m)->negativeSumLow);
+  }
+  addChunk<type, M, 0>(sub, half, activations, rowBytes, dots);
+  addChunk<type, M, 1>(sub, half, activations, rowBytes, dots);
+  addChunk<type, M, 2>(sub, half, activations, rowBytes, dots);
+  addChunk<type, M, 3>(sub, half, activations, rowBytes, dots);
+  if constexpr (format.pairScales) {
+    const F scale = scaleOf<type>(sub, blockScale, 0, half);
+#pragma GCC unroll 16
+    for (int m = 0; m < M; m++) {
+      sums[m] = fma(toFloat(dots[m].finish()), scale * activationOf(m)->scale, sums[m]);
+      dots[m].start(activationOf(m)->negativeSum - activationOf(m)->negativeSumLow);
+    }
+  }
+  addChunk<type, M, 4>(sub, half, activations, rowBytes, dots);
+  addChunk<type, M, 5>(sub, half, activations, rowBytes, dots);
+  addChunk<type, M, 6>(sub, half, activations, rowBytes, dots);
+  addChunk<type, M, 7>(sub, half, activations, rowBytes, dots);
+  const F scale = scaleOf<type>(sub, blockScale, 1, half);
+#pragma GCC unroll 16
+  for (int m = 0; m < M; m++) {
+    sums[m] = fma(toFloat(dots[m].finish()), scale * activationOf(m)->scale, sums[m]);
+  }
+  if constexpr (format.mins) {
+    const F min = minOf<type>(sub, blockMin, half);
+#pragma GCC unroll 16
+    for (int m = 0; m < M; m++) sums[m] = fma(min, broadcast(activationOf(m)->scaledSum), sums[m]);
+  }
+}
+
+template <DType type, int M>
+void tile(const QuantizedMatmul& call, int64_t row, int64_t group) {
+  constexpr PackedFormat format = packedFormat(type);
+  constexpr int subs = format.blockColumns() / 32;
+  const int64_t rowBytes = activationRowBytes(call.columns);
+  const int64_t blocks = call.columns / format.blockColumns();
+  const uint8_t* groupStart =
+      call.weights + group * (call.storedColumns / format.blockColumns() * format.blockBytes());
+  for (int half = 0; half < halves; half++) {
+    const int64_t column = group * groupRows + half * W;
+    const int64_t lanes = minimum(W, call.weightRows - column);
+    if (lanes <= 0) break;
+    const ActivationBlock* activations =
+        reinterpret_cast<const ActivationBlock*>(call.activations + row * rowBytes);
+    const uint8_t* block = groupStart;
+    F sums[M] = {};
+    for (int64_t b = 0; b < blocks; b++, block += format.blockBytes()) {
+      F blockScale = {};
+      F blockMin = {};
+      if constexpr (format.super) blockScale = loadHalf(block + 2 * W * half);
+      if constexpr (format.super && format.mins) blockMin = loadHalf(block + 32 + 2 * W * half);
+      const uint8_t* sub = block + format.headerBytes();
+      for (int s = 0; s < subs; s++, sub += format.subBytes(), activations++) {
+        addSubBlock<type, M>(sub, blockScale, blockMin, half, activations, rowBytes, sums);
+      }
+    }
+    for (int m = 0; m < M; m++) {
+      float* out = call.out + (row + m) * call.outStride + column;
+      const Epilogue& epilogue = call.epilogue;
+      F sum = sums[m];
+      if (epilogue.bias) sum += loadFirst(epilogue.bias + column, lanes);
+      if (epilogue.residual) {
+        sum += loadFirst(epilogue.residual + (row + m) * epilogue.residualStride + column, lanes);
+      }
+      storeFirst(out, sum, lanes);
+    }
+  }
+}
+
+template <DType type>
+void tileOf(const QuantizedMatmul& call, int64_t row, int64_t rows, int64_t group) {
+  switch (rows) {
+    case 1: return tile<type, 1>(call, row, group);
+    case 2: return tile<type, 2>(call, row, group);
+    case 3: return tile<type, 3>(call, row, group);
+  }
+  if constexpr (tileRows<type>() >= 4) {
+    if (rows == 4) return tile<type, 4>(call, row, group);
+  }
+  if constexpr (tileRows<type>() >= 12) {
+    switch (rows) {
+      case 5: return tile<type, 5>(call, row, group);
+      case 6: return tile<type, 6>(call, row, group);
+      case 7: return tile<type, 7>(call, row, group);
+      case 8: return tile<type, 8>(call, row, group);
+      case 9: return tile<type, 9>(call, row, group);
+      case 10: return tile<type, 10>(call, row, group);
+      case 11: return tile<type, 11>(call, row, group);
+      case 12: return tile<type, 12>(call, row, group);
+    }
+  }
+}
+
+// Rows are cut into tiles of nearly equal size, so that 13 rows are 7 and 6 instead of 12 and 1. All tiles of a group
+// follow each other: from the second on, its weights are in a near cache.
+template <DType type>
+void matmulOf(const QuantizedMatmul& call, int64_t rowBegin, int64_t rowEnd, int64_t groupBegin, int64_t groupEnd) {
+  const int64_t rows = rowEnd - rowBegin;
+  if (rows <= 0) return;
+  const int64_t tiles = (rows + tileRows<type>() - 1) / tileRows<type>();
+  for (int64_t group = groupBegin; group < groupEnd; group++) {
+    for (int64_t t = 0; t < tiles; t++) {
+      const int64_t begin = rowBegin + rows * t / tiles;
+      const int64_t end = rowBegin + rows * (t + 1) / tiles;
+      tileOf<type>(call, begin, end - begin, group);
+    }
+  }
+}
+
+}  // namespace
+
+void matmulQuantized(const QuantizedMatmul& call, int64_t rowBegin, int64_t rowEnd, int64_t groupBegin,
+                     int64_t groupEnd) {
+  UNICORN_WITH_PACKED_TYPE(call.dtype, matmulOf<type>(call, rowBegin, rowEnd, groupBegin, groupEnd))
+}
+
+}  // namespace UNICORN_LEVEL
+}  // namespace unicorn
