@@ -25,7 +25,8 @@ export async function probeBackends(): Promise<{ name: string; devices: readonly
         return { name, devices: await (await load()).probe() };
       } catch (error) {
         const reason = error instanceof Error ? error.message : String(error);
-        const fix = isUnicornError(error) && error.fix ? error.fix : `npm install @unicorn-exec/backend-${name}`;
+        const fix =
+          isUnicornError(error) && error.fix ? error.fix : `npm install @unicorn-exec/backend-${name}`;
         return { name, devices: [{ id: name, name, usable: false as const, reason, fix }] };
       }
     }),

@@ -31,7 +31,12 @@ export interface Machine {
 
 export interface BenchmarkReport {
   readonly machine: Machine;
-  readonly model: { readonly name: string; readonly bytes: number; readonly parameters: number; readonly type: string };
+  readonly model: {
+    readonly name: string;
+    readonly bytes: number;
+    readonly parameters: number;
+    readonly type: string;
+  };
   readonly backend: string;
   readonly threads?: number;
   readonly promptTokens: number;
@@ -82,7 +87,12 @@ export async function benchmark(engine: Engine, options: BenchmarkOptions = {}):
   const decoded = summarize(decode);
   return {
     machine,
-    model: { name: model.name, bytes: model.weightBytes, parameters: model.parameters, type: model.weightType },
+    model: {
+      name: model.name,
+      bytes: model.weightBytes,
+      parameters: model.parameters,
+      type: model.weightType,
+    },
     backend: backend.name,
     ...(backend.threads === undefined ? {} : { threads: backend.threads }),
     promptTokens,
@@ -114,7 +124,14 @@ async function measure(
     { length: promptTokens },
     (_, index) => ((index + 1) * 7919 + (run + 1) * 104729) % engine.model.vocabularySize,
   );
-  const request = { tokens, maxTokens: generateTokens, sampling: { temperature: 0 }, ignoreEnd: true, elastic, signal };
+  const request = {
+    tokens,
+    maxTokens: generateTokens,
+    sampling: { temperature: 0 },
+    ignoreEnd: true,
+    elastic,
+    signal,
+  };
   for await (const chunk of engine.generate(request)) if (chunk.timings) return chunk.timings;
   return { ttftMs: Number.NaN, decodeTokensPerSecond: Number.NaN };
 }

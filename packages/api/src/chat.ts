@@ -13,7 +13,7 @@ export interface ChatOptions {
   /** A system message before the first turn. */
   readonly system?: string | undefined;
   readonly elastic?: ElasticSpec | undefined;
-  readonly sampling?: Partial<SamplingParameters> | undefined;
+  readonly sampling?: SamplingParameters | undefined;
   readonly maxTokens?: number | undefined;
   readonly stop?: readonly string[] | undefined;
 }
@@ -35,7 +35,7 @@ export class Chat {
   /** MatFormer size of the turns to come; the KV cache of earlier turns is kept. */
   elastic: ElasticSpec | undefined;
   #messages: ChatMessage[] = [];
-  #sampling: Partial<SamplingParameters>;
+  #sampling: SamplingParameters;
   #maxTokens: number | undefined;
   #system: string | undefined;
   /** The ids of all turns so far, and the text of which they are the ids. */
@@ -63,7 +63,11 @@ export class Chat {
       elastic: this.elastic ?? 'full',
       system: this.#system,
       max_tokens: this.#maxTokens,
-      sampling: { ...this.engine.model.samplingDefaults, ...this.#sampling, seed: this.#sampling.seed?.toString() },
+      sampling: {
+        ...this.engine.samplingDefaults,
+        ...this.#sampling,
+        seed: this.#sampling.seed?.toString(),
+      },
     };
   }
 
@@ -72,7 +76,10 @@ export class Chat {
    *
    * @throws UnicornError as `Engine.generate`
    */
-  async *ask(content: string, options: { signal?: AbortSignal } = {}): AsyncGenerator<GenerateChunk, void, undefined> {
+  async *ask(
+    content: string,
+    options: { signal?: AbortSignal } = {},
+  ): AsyncGenerator<GenerateChunk, void, undefined> {
     const messages = [...this.#messages, { role: 'user', content }];
     const { text: prompt, tokens } = await this.#prompt(messages);
     const generated: number[] = [];
@@ -84,6 +91,7 @@ export class Chat {
         sampling: this.#sampling,
         maxTokens: this.#maxTokens,
         stop: this.options.stop,
+        reuse: 'anySize' as const,
         signal: options.signal,
       };
       for await (const chunk of this.engine.generate(request)) {
@@ -116,7 +124,8 @@ export class Chat {
         fix: `Names: ${[...Object.keys(samplingNames), 'max_tokens', 'system'].join(', ')}; values are numbers.`,
       });
     }
-    if (parameter) this.#sampling = { ...this.#sampling, [parameter]: parameter === 'seed' ? BigInt(value) : number };
+    if (parameter)
+      this.#sampling = { ...this.#sampling, [parameter]: parameter === 'seed' ? BigInt(value) : number };
     else this.#maxTokens = number;
   }
 
@@ -128,9 +137,14 @@ export class Chat {
   /** Writes the messages as JSON. @throws UnicornError `usage/file` */
   async save(path: string): Promise<void> {
     try {
-      await writeFile(path, `${JSON.stringify({ system: this.#system, messages: this.#messages }, undefined, 2)}\n`);
+      await writeFile(
+        path,
+        `${JSON.stringify({ system: this.#system, messages: this.#messages }, undefined, 2)}\n`,
+      );
     } catch (cause) {
-      throw new UnicornError('usage/file', `${path} cannot be written: ${(cause as Error).message}.`, { cause });
+      throw new UnicornError('usage/file', `${path} cannot be written: ${(cause as Error).message}.`, {
+        cause,
+      });
     }
   }
 
@@ -140,7 +154,9 @@ export class Chat {
     const isMessage = (entry: unknown): entry is ChatMessage =>
       typeof entry === 'object' && entry !== null && 'role' in entry && 'content' in entry;
     if (!Array.isArray(messages) || !messages.every(isMessage)) {
-      throw new UnicornError('usage/conversation', 'The file holds no conversation.', { fix: 'Load a file that /save wrote.' });
+      throw new UnicornError('usage/conversation', 'The file holds no conversation.', {
+        fix: 'Load a file that /save wrote.',
+      });
     }
     this.clear();
     this.#system = typeof system === 'string' ? system : undefined;
@@ -149,7 +165,8 @@ export class Chat {
 
   /** The prompt of the next turn: the known ids, and the ids of what the template wrote behind them. */
   async #prompt(messages: readonly ChatMessage[]): Promise<{ text: string; tokens: number[] }> {
-    const system: ChatMessage[] = this.#system === undefined ? [] : [{ role: 'system', content: this.#system }];
+    const system: ChatMessage[] =
+      this.#system === undefined ? [] : [{ role: 'system', content: this.#system }];
     const text = await this.engine.renderPrompt({ messages: [...system, ...messages] });
     const past = this.#past;
     const known = past.text !== '' && text.startsWith(past.text);

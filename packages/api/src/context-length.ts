@@ -66,7 +66,10 @@ export function chooseContext(request: ContextRequest): ContextChoice {
       `${weightBytes} bytes of weights and ${wantedBytes} bytes of KV cache for ${wanted} tokens do not fit in the ${availableBytes} bytes available.`,
       {
         fields: { weightBytes, kvBytes: wantedBytes, availableBytes, largestContext: largest },
-        fix: largest >= leastContext ? `Ask for a context of at most ${largest}.` : 'Use a smaller model or size.',
+        fix:
+          largest >= leastContext
+            ? `Ask for a context of at most ${largest}.`
+            : 'Use a smaller model or size.',
       },
     );
   }

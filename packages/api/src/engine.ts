@@ -4,8 +4,20 @@
  */
 import { EventEmitter } from 'eventemitter3';
 import { isUnicornError, UnicornError, type Device, type WeightSet } from '@unicorn-exec/tensor';
-import { kvBytes, openModel, resolveSize, type Conversation, type Model } from '@unicorn-exec/models';
-import { Scheduler, type SamplingParameters } from '@unicorn-exec/scheduler';
+import {
+  kvBytes,
+  openModel,
+  resolveSize,
+  type Conversation,
+  type Model,
+  type Tokenizer,
+} from '@unicorn-exec/models';
+import {
+  Scheduler,
+  type ForwardOptions,
+  type ForwardResult,
+  type Timings as ScheduledTimings,
+} from '@unicorn-exec/scheduler';
 import { openDevice, type OpenedDevice } from './backend-choice.js';
 import { chooseContext, type ContextChoice } from './context-length.js';
 import { locateModel } from './model-location.js';
@@ -23,6 +35,9 @@ import type {
 
 /** Requests that a desktop user has in flight at once; each costs a row of history, not KV, until it is used. */
 const defaultMaxSequences = 4;
+
+/** Where a model's makers recommend nothing: llama.cpp's defaults, which its users know. */
+const fallbackSampling: SamplingParameters = { temperature: 0.8, topK: 40, topP: 0.95, minP: 0.05 };
 
 export interface EngineEvents {
   /** After each request, also a cancelled one. */
@@ -95,6 +110,8 @@ export class Engine extends EventEmitter<EngineEvents> {
         model,
         contextLength: context.contextLength,
         kvDType: kvType,
+        // One context's worth of KV, shared by all sequences: what the choice above has made room for.
+        kvTokens: context.contextLength,
         maxSequences: options.maxSequences ?? defaultMaxSequences,
         precision: options.precision ?? 'fast',
       });
@@ -115,49 +132,42 @@ export class Engine extends EventEmitter<EngineEvents> {
    */
   async *generate(request: GenerateRequest): AsyncGenerator<GenerateChunk, void, undefined> {
     this.#expectOpen();
-    const started = performance.now();
     const stopText = new StopText(request.stop ?? []);
     const tokens = await this.promptTokens(request);
-    const detokenizer = (await this.model.tokenizer()).detokenizer({ skipSpecial: true });
+    const detokenizer = (await this.#tokenizerFor(request))?.detokenizer({ skipSpecial: true });
     const cancel = new AbortController();
     const signal = request.signal ? AbortSignal.any([request.signal, cancel.signal]) : cancel.signal;
     const size = request.elastic === undefined ? undefined : resolveSize(this.model, request.elastic);
     this.#requests++;
     let finished = false;
-    let firstAt: number | undefined;
     let completionTokens = 0;
     try {
       const events = this.scheduler.generate({
         tokens,
-        sampling: { ...this.model.samplingDefaults, ...request.sampling },
-        stopIds: this.model.endOfTurnIds,
+        sampling: { ...this.samplingDefaults, ...request.sampling },
+        stopIds: request.ignoreEnd ? [] : this.model.endOfTurnIds,
+        maxTokens: request.maxTokens,
+        reuse: request.reuse,
         signal,
-        ...(request.maxTokens === undefined ? {} : { maxTokens: request.maxTokens }),
-        ...(size ? { size } : {}),
+        size,
       });
       for await (const event of events) {
         if (event.kind === 'token') {
-          firstAt ??= performance.now();
+          // Tokens that were computed before the cancellation reached the scheduler are not part of the answer.
+          if (stopText.stopped !== undefined) continue;
           completionTokens++;
-          const text = event.stop ? '' : stopText.push(detokenizer.push(event.token));
-          if (stopText.stopped !== undefined) {
-            cancel.abort();
-            yield { text, tokens: [event.token] };
-            continue;
-          }
+          const text = event.stop ? '' : stopText.push(detokenizer?.push(event.token) ?? '');
+          if (stopText.stopped !== undefined) cancel.abort();
           yield { text, tokens: [event.token] };
           continue;
         }
         finished = true;
-        const usage: Usage = {
-          promptTokens: event.usage.promptTokens,
-          cachedPromptTokens: event.usage.cachedPromptTokens,
-          completionTokens,
-        };
-        const timings = this.#timings(started, firstAt, event.timings, usage);
+        const usage: Usage = { ...event.usage, completionTokens };
+        const timings = summarizeTimings(event.timings, usage);
         this.#count(usage);
         this.emit('finished', { usage, timings });
-        const tail = stopText.stopped === undefined ? stopText.push(detokenizer.end()) + stopText.end() : '';
+        const tail =
+          stopText.stopped === undefined ? stopText.push(detokenizer?.end() ?? '') + stopText.end() : '';
         const finishReason = stopText.stopped === undefined ? event.finishReason : 'stop';
         yield { text: tail, tokens: [], finishReason, usage, timings };
       }
@@ -197,6 +207,12 @@ export class Engine extends EventEmitter<EngineEvents> {
     return template.render(conversation);
   }
 
+  /** What a request that says nothing is sampled with. */
+  get samplingDefaults(): SamplingParameters {
+    const { samplingDefaults } = this.model;
+    return Object.keys(samplingDefaults).length > 0 ? samplingDefaults : fallbackSampling;
+  }
+
   /** Token ids of a text, without BOS. Special-token text is recognized only with `special`. */
   async tokenize(text: string, options: { special?: boolean } = {}): Promise<number[]> {
     return (await this.model.tokenizer()).encode(text, options);
@@ -204,6 +220,12 @@ export class Engine extends EventEmitter<EngineEvents> {
 
   async detokenize(ids: readonly number[]): Promise<string> {
     return (await this.model.tokenizer()).decode(ids);
+  }
+
+  /** Logits and hidden states of whole sequences, run as one ragged batch; no sampling, no cache. */
+  forward(sequences: readonly (readonly number[])[], options: ForwardOptions): Promise<ForwardResult[]> {
+    this.#expectOpen();
+    return this.scheduler.forward(sequences, options);
   }
 
   stats(): EngineStats {
@@ -226,15 +248,15 @@ export class Engine extends EventEmitter<EngineEvents> {
     return this.#closing;
   }
 
-  #timings(started: number, firstAt: number | undefined, scheduled: { prefillMs: number }, usage: Usage): Timings {
-    const now = performance.now();
-    const computed = usage.promptTokens - usage.cachedPromptTokens;
-    const decodeMs = firstAt === undefined ? 0 : now - firstAt;
-    return {
-      ttftMs: (firstAt ?? now) - started,
-      prefillTokensPerSecond: perSecond(computed, scheduled.prefillMs),
-      decodeTokensPerSecond: perSecond(Math.max(0, usage.completionTokens - 1), decodeMs),
-    };
+  /** Ids in, ids out needs no tokenizer: a checkpoint that comes without one then answers with empty texts. */
+  async #tokenizerFor(request: GenerateRequest): Promise<Tokenizer | undefined> {
+    try {
+      return await this.model.tokenizer();
+    } catch (error) {
+      if ('tokens' in request && isUnicornError(error) && error.code === 'usage/file-not-found')
+        return undefined;
+      throw error;
+    }
   }
 
   #count(usage: Usage): void {
@@ -251,8 +273,16 @@ export class Engine extends EventEmitter<EngineEvents> {
   }
 }
 
+function summarizeTimings(scheduled: ScheduledTimings, usage: Usage): Timings {
+  return {
+    ttftMs: scheduled.firstTokenMs,
+    prefillTokensPerSecond: perSecond(usage.promptTokens - usage.cachedPromptTokens, scheduled.prefillMs),
+    decodeTokensPerSecond: perSecond(usage.completionTokens - 1, scheduled.decodeMs),
+  };
+}
+
 function perSecond(count: number, ms: number): number {
-  return ms > 0 ? (count / ms) * 1000 : 0;
+  return ms > 0 && count > 0 ? (count / ms) * 1000 : 0;
 }
 
 function throwIfCancelled(signal: AbortSignal | undefined): void {
@@ -260,5 +290,3 @@ function throwIfCancelled(signal: AbortSignal | undefined): void {
   if (isUnicornError(signal.reason)) throw signal.reason;
   throw new UnicornError('usage/cancelled', 'Loading was cancelled.', { cause: signal.reason });
 }
-
-export type { SamplingParameters };

@@ -11,7 +11,10 @@ export interface EvaluationOptions {
 }
 
 /** f32 tensors by name: `logits` [tokens, vocabulary] and `hidden.<L>` [tokens, features]. */
-export type Evaluation = ReadonlyMap<string, { readonly shape: readonly [number, number]; readonly data: Float32Array }>;
+export type Evaluation = ReadonlyMap<
+  string,
+  { readonly shape: readonly [number, number]; readonly data: Float32Array }
+>;
 
 /** Runs the sequences as one ragged batch; one result for each. */
 export async function evaluate(
@@ -19,25 +22,22 @@ export async function evaluate(
   sequences: readonly (readonly number[])[],
   options: EvaluationOptions = {},
 ): Promise<Evaluation[]> {
-  const results = sequences.map(() => new Map<string, { shape: [number, number]; data: Float32Array }>());
-  const store = (name: string, sequence: number, row: number, values: Float32Array): void => {
-    const tokens = sequences[sequence]!.length;
-    const held = results[sequence]!.get(name) ?? {
-      shape: [tokens, values.length],
-      data: new Float32Array(tokens * values.length),
-    };
-    results[sequence]!.set(name, held);
-    held.data.set(values, row * values.length);
-  };
-  await engine.forward(sequences, {
+  const results = await engine.forward(sequences, {
     logits: 'all',
-    hidden: options.layers ?? false,
-    ...(options.elastic === undefined ? {} : { size: resolveSize(engine.model, options.elastic) }),
-    ...(options.signal ? { signal: options.signal } : {}),
-    onRow: (sequence, row, logits) => store('logits', sequence, row, logits),
-    onHidden: (sequence, row, layer, values) => store(`hidden.${layer}`, sequence, row, values),
+    hidden: options.layers,
+    size: options.elastic === undefined ? undefined : resolveSize(engine.model, options.elastic),
+    signal: options.signal,
   });
-  return results;
+  return results.map(({ logits, hidden }, index) => {
+    const tokens = sequences[index]!.length;
+    const named = { ...(logits ? { logits } : {}), ...hidden };
+    return new Map(
+      Object.entries(named).map(([name, data]) => [
+        name,
+        { shape: [tokens, data.length / tokens] as const, data },
+      ]),
+    );
+  });
 }
 
 /**

@@ -27,7 +27,11 @@ export interface Perplexity {
  *
  * @throws UnicornError `usage/text` when the text is too short to score, `usage/vocabulary` when two models differ
  */
-export async function perplexity(engine: Engine, text: string, options: PerplexityOptions = {}): Promise<Perplexity> {
+export async function perplexity(
+  engine: Engine,
+  text: string,
+  options: PerplexityOptions = {},
+): Promise<Perplexity> {
   const { against } = options;
   if (against && against.model.vocabularySize !== engine.model.vocabularySize) {
     throw new UnicornError(
@@ -37,7 +41,8 @@ export async function perplexity(engine: Engine, text: string, options: Perplexi
   }
   const windows = await cutWindows(engine, text, against);
   const total = windows.reduce((sum, window) => sum + window.length - 1, 0);
-  if (total === 0) throw new UnicornError('usage/text', 'The text has fewer than two tokens: nothing can be scored.');
+  if (total === 0)
+    throw new UnicornError('usage/text', 'The text has fewer than two tokens: nothing can be scored.');
   let negativeLogLikelihood = 0;
   let scored = 0;
   const divergences: number[] = [];
@@ -51,7 +56,11 @@ export async function perplexity(engine: Engine, text: string, options: Perplexi
       options.onProgress?.(++scored, total);
     });
   }
-  const result = { tokens: total, negativeLogLikelihood, perplexity: Math.exp(negativeLogLikelihood / total) };
+  const result = {
+    tokens: total,
+    negativeLogLikelihood,
+    perplexity: Math.exp(negativeLogLikelihood / total),
+  };
   return against ? { ...result, kl: summarize(divergences) } : result;
 }
 
@@ -62,7 +71,8 @@ async function cutWindows(engine: Engine, text: string, against: Engine | undefi
   const head = addBos && bosId !== undefined ? [bosId] : [];
   const step = length - head.length;
   const windows: number[][] = [];
-  for (let start = 0; start < ids.length; start += step) windows.push([...head, ...ids.slice(start, start + step)]);
+  for (let start = 0; start < ids.length; start += step)
+    windows.push([...head, ...ids.slice(start, start + step)]);
   return windows;
 }
 
@@ -74,13 +84,21 @@ async function forEachRow(
 ): Promise<void> {
   await engine.forward([window], {
     logits: 'all',
-    ...(elastic === undefined ? {} : { size: resolveSize(engine.model, elastic) }),
-    ...(signal ? { signal } : {}),
-    onRow: (_sequence, row, logits) => onRow(row, logits),
+    size: elastic === undefined ? undefined : resolveSize(engine.model, elastic),
+    signal,
+    onRows: ({ position, count, logits }) => {
+      const width = engine.model.vocabularySize;
+      for (let row = 0; row < count; row++)
+        onRow(position + row, logits!.subarray(row * width, (row + 1) * width));
+    },
   });
 }
 
-async function logProbabilities(engine: Engine, window: readonly number[], options: PerplexityOptions): Promise<Float32Array[]> {
+async function logProbabilities(
+  engine: Engine,
+  window: readonly number[],
+  options: PerplexityOptions,
+): Promise<Float32Array[]> {
   const rows: Float32Array[] = [];
   // The size belongs to the model under test, not to the reference.
   await forEachRow(engine, window, { signal: options.signal }, (row, logits) => {

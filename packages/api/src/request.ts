@@ -40,9 +40,16 @@ interface GenerateOptions {
   /** MatFormer size: a preset's name, a fraction, or per-layer widths. Default: the whole model. */
   readonly elastic?: ElasticSpec | undefined;
   /** Over the model's own defaults. */
-  readonly sampling?: Partial<SamplingParameters> | undefined;
+  readonly sampling?: SamplingParameters | undefined;
   /** Tokens to generate at most. Default: what is left of the context. */
   readonly maxTokens?: number | undefined;
+  /** Go on after end-of-turn ids (for measurements). Default false. */
+  readonly ignoreEnd?: boolean | undefined;
+  /**
+   * `anySize` continues from keys and values that another MatFormer size computed, as a conversation that switches
+   * sizes does. Default `sameSize`: a cache hit never changes a result.
+   */
+  readonly reuse?: 'sameSize' | 'anySize' | undefined;
   /** Strings that end the answer; never part of it. */
   readonly stop?: readonly string[] | undefined;
   /** Cancels the request; the stream then ends with the finish reason `cancelled`. */

@@ -76,7 +76,8 @@ function describeModel(model: Model): Partial<WeightsDescription> {
   return {
     architecture: model.architecture,
     contextLength: model.contextLength,
-    ...(elastic.length > 0 ? { elastic } : {}),
+    // A model of one size has nothing to choose.
+    ...(elastic.length > 1 ? { elastic } : {}),
   };
 }
 
@@ -94,7 +95,9 @@ function describe(weights: Weights): WeightsDescription {
     ...generalFacts(weights.metadata),
     parameters: tensors.reduce((sum, { shape }) => sum + shape.reduce((product, dim) => product * dim, 1), 0),
     bytes: tensors.reduce((sum, { bytes }) => sum + bytes, 0),
-    metadata: Object.fromEntries([...weights.metadata.entries()].map(([key, value]) => [key, jsonValue(value)])),
+    metadata: Object.fromEntries(
+      [...weights.metadata.entries()].map(([key, value]) => [key, jsonValue(value)]),
+    ),
     tensors,
   };
 }

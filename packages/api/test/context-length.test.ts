@@ -6,7 +6,12 @@ const kvBytes = (context: number): number => context * 1000;
 
 describe('chooseContext', () => {
   it("takes the model's length when it fits", () => {
-    const choice = chooseContext({ modelContext: 8192, weightBytes: MiB, kvBytes, availableBytes: 1024 * MiB });
+    const choice = chooseContext({
+      modelContext: 8192,
+      weightBytes: MiB,
+      kvBytes,
+      availableBytes: 1024 * MiB,
+    });
     expect(choice).toEqual({ contextLength: 8192, kvBytes: 8_192_000 });
   });
 
@@ -19,16 +24,27 @@ describe('chooseContext', () => {
   });
 
   it('refuses a context asked for that does not fit, naming the largest that would', () => {
-    const request = { requested: 8192, modelContext: 8192, weightBytes: 0, kvBytes, availableBytes: 256 * MiB + 3_000_000 };
+    const request = {
+      requested: 8192,
+      modelContext: 8192,
+      weightBytes: 0,
+      kvBytes,
+      availableBytes: 256 * MiB + 3_000_000,
+    };
     expect(() => chooseContext(request)).toThrowError(
-      expect.objectContaining({ code: 'resource/memory', fields: expect.objectContaining({ largestContext: 2816 }) }),
+      expect.objectContaining({
+        code: 'resource/memory',
+        fields: expect.objectContaining({ largestContext: 2816 }),
+      }),
     );
   });
 
   it("refuses more than the model's context and impossible numbers", () => {
     const request = { modelContext: 100, weightBytes: 0, kvBytes, availableBytes: 1024 * MiB };
     for (const requested of [101, 0, -1, 1.5, Number.NaN]) {
-      expect(() => chooseContext({ ...request, requested })).toThrowError(expect.objectContaining({ code: 'usage/context' }));
+      expect(() => chooseContext({ ...request, requested })).toThrowError(
+        expect.objectContaining({ code: 'usage/context' }),
+      );
     }
   });
 

@@ -39,7 +39,9 @@ describe('StopText', () => {
 
   it('equals the plain meaning however the text is cut', () => {
     const letters = fc.string({ unit: fc.constantFrom('a', 'b', 'c'), maxLength: 8 });
-    const stops = fc.array(fc.string({ unit: fc.constantFrom('a', 'b', 'c'), minLength: 1, maxLength: 4 }), { maxLength: 3 });
+    const stops = fc.array(fc.string({ unit: fc.constantFrom('a', 'b', 'c'), minLength: 1, maxLength: 4 }), {
+      maxLength: 3,
+    });
     fc.assert(
       fc.property(fc.array(letters, { maxLength: 8 }), stops, (pieces, stopStrings) => {
         const shown = stream(pieces, stopStrings);

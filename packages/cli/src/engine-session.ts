@@ -51,7 +51,9 @@ export async function withEngine<T>(
 function announce(terminal: Terminal, engine: Engine): void {
   const { fallback, name } = engine.backend;
   if (fallback) {
-    terminal.warn(`the ${fallback.from} backend is not usable, so ${name} answers, slowly: ${fallback.reason}`);
+    terminal.warn(
+      `the ${fallback.from} backend is not usable, so ${name} answers, slowly: ${fallback.reason}`,
+    );
     terminal.note(`  fix: ${fallback.fix ?? 'unicorn doctor'}`);
   }
   const { limitedBy, contextLength } = engine.context;

@@ -16,7 +16,8 @@ export async function main(args: readonly string[], terminal = new Terminal()): 
     return terminal.interrupted ? interruptedExitCode : 0;
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
-    if (terminal.interrupted && isUnicornError(error) && error.code === 'usage/cancelled') return interruptedExitCode;
+    if (terminal.interrupted && isUnicornError(error) && error.code === 'usage/cancelled')
+      return interruptedExitCode;
     terminal.fail(error, args.includes('--json'));
     return isUnicornError(error) && error.family === 'usage' ? 2 : 1;
   } finally {

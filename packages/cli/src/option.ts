@@ -34,14 +34,20 @@ export function seed(text: string): bigint {
 export const collect = (text: string, earlier: readonly string[] = []): string[] => [...earlier, text];
 
 /** `ID=BIAS`, repeatable. */
-export function logitBias(text: string, earlier: Readonly<Record<number, number>> = {}): Record<number, number> {
+export function logitBias(
+  text: string,
+  earlier: Readonly<Record<number, number>> = {},
+): Record<number, number> {
   const match = /^(\d+)[=:](-?\d+(?:\.\d+)?)$/.exec(text);
   if (!match) throw new InvalidArgumentError('It must be ID=BIAS, for example 42=-100.');
   return { ...earlier, [Number(match[1])]: Number(match[2]) };
 }
 
 /** `KEY=VALUE`; the value is JSON where it parses as such, else text. */
-export function keyValue(text: string, earlier: Readonly<Record<string, unknown>> = {}): Record<string, unknown> {
+export function keyValue(
+  text: string,
+  earlier: Readonly<Record<string, unknown>> = {},
+): Record<string, unknown> {
   const at = text.indexOf('=');
   if (at < 1) throw new InvalidArgumentError('It must be KEY=VALUE.');
   const value = text.slice(at + 1);
@@ -85,7 +91,10 @@ export interface SamplingFlags {
 
 export function withModelFlags(command: Command): Command {
   return command
-    .option('-m, --model <model>', 'a .gguf file, a Hugging Face directory, or a bundled name (default: nano)')
+    .option(
+      '-m, --model <model>',
+      'a .gguf file, a Hugging Face directory, or a bundled name (default: nano)',
+    )
     .option('--json', 'print JSON on stdout');
 }
 
@@ -98,7 +107,11 @@ export function withEngineFlags(command: Command): Command {
     )
     .option('--device <id>', 'a device of the backend, as `unicorn doctor` lists them')
     .option('-t, --threads <n>', 'CPU threads (default: the physical cores available)', positiveInteger)
-    .option('-c, --context <tokens>', "context length (default: the model's, or what memory allows)", positiveInteger)
+    .option(
+      '-c, --context <tokens>',
+      "context length (default: the model's, or what memory allows)",
+      positiveInteger,
+    )
     .addOption(new Option('--kv-type <type>', 'element type of the KV cache').choices(['f32', 'f16', 'q8_0']))
     .option('--elastic <size>', 'MatFormer size: a preset, a fraction, or one width or `skip` per layer');
 }
@@ -114,7 +127,7 @@ export function withSamplingFlags(command: Command): Command {
     .option('--repeat-penalty <x>', 'above 1 discourages tokens seen before', nonNegativeNumber)
     .option('--presence-penalty <x>', 'subtracted once from a token of the answer', finiteNumber)
     .option('--frequency-penalty <x>', 'subtracted for each time a token is in the answer', finiteNumber)
-    .option('--logit-bias <id=bias>', 'added to a token\'s logit, repeatable', logitBias)
+    .option('--logit-bias <id=bias>', "added to a token's logit, repeatable", logitBias)
     .option('-n, --max-tokens <n>', 'tokens to generate at most', positiveInteger)
     .option('--stop <text>', 'a text that ends the answer, repeatable', collect);
 }

@@ -30,7 +30,10 @@ export function createProgram(terminal: Terminal): Command {
       writeErr: (text) => terminal.stderr.write(text),
     })
     .showHelpAfterError('(--help shows the usage)')
-    .addHelpText('after', example('unicorn run "Tell me a story about a fox."', 'unicorn chat', 'unicorn doctor'));
+    .addHelpText(
+      'after',
+      example('unicorn run "Tell me a story about a fox."', 'unicorn chat', 'unicorn doctor'),
+    );
 
   withSamplingFlags(withEngineFlags(program.command('run')))
     .description('Answer one prompt, streamed.')
@@ -50,7 +53,10 @@ export function createProgram(terminal: Terminal): Command {
   withSamplingFlags(withEngineFlags(program.command('chat')))
     .description('Talk with a model. Ctrl-C stops the answer, /help lists the commands.')
     .option('--system <text>', 'a system message')
-    .addHelpText('after', example('unicorn chat', 'unicorn chat -m SmolLM2-135M-Instruct.Q4_1.gguf --temperature 0.5'))
+    .addHelpText(
+      'after',
+      example('unicorn chat', 'unicorn chat -m SmolLM2-135M-Instruct.Q4_1.gguf --temperature 0.5'),
+    )
     .action(async (flags) => (await import('./command/chat.js')).chat(terminal, flags));
 
   withEngineFlags(program.command('bench'))
@@ -60,7 +66,10 @@ export function createProgram(terminal: Terminal): Command {
     .option('-r, --repetitions <n>', 'measured runs after one warm-up', positiveInteger, 5)
     .option('--compare <file>', 'a JSON result of an earlier run to compare with')
     .option('--machine', 'measure the machine alone: read bandwidth')
-    .addHelpText('after', example('unicorn bench -m model.gguf -p 512 -n 128 -r 5 -t 2', 'unicorn bench --machine'))
+    .addHelpText(
+      'after',
+      example('unicorn bench -m model.gguf -p 512 -n 128 -r 5 -t 2', 'unicorn bench --machine'),
+    )
     .action(async (flags) => (await import('./command/bench.js')).bench(terminal, flags));
 
   withEngineFlags(program.command('perplexity'))
@@ -68,7 +77,9 @@ export function createProgram(terminal: Terminal): Command {
     .argument('<file>', 'a text file')
     .option('--against <model>', 'also the KL divergence from this model')
     .addHelpText('after', example('unicorn perplexity text.txt -m small.gguf --against large.gguf'))
-    .action(async (file, flags) => (await import('./command/perplexity.js')).perplexity(terminal, file, flags));
+    .action(async (file, flags) =>
+      (await import('./command/perplexity.js')).perplexity(terminal, file, flags),
+    );
 
   withEngineFlags(program.command('eval'))
     .description('Token ids in, logits out, as safetensors: for checking against a reference.')
@@ -84,19 +95,28 @@ export function createProgram(terminal: Terminal): Command {
     .argument('[text]', 'the text (default: standard input, byte for byte)')
     .option('--special', 'recognize the text of special tokens')
     .option('--jsonl', 'one JSON string per input line, one JSON result per output line')
-    .addHelpText('after', example('unicorn tokenize "Hello, world!"', 'unicorn tokenize --special --json "<bos>Hi"'))
+    .addHelpText(
+      'after',
+      example('unicorn tokenize "Hello, world!"', 'unicorn tokenize --special --json "<bos>Hi"'),
+    )
     .action(async (text, flags) => (await import('./command/tokenize.js')).tokenize(terminal, text, flags));
 
   withModelFlags(program.command('detokenize'))
     .description('Token ids to text.')
     .addArgument(new Argument('[ids...]', 'the ids, separated by spaces or commas (default: standard input)'))
     .option('--jsonl', 'one JSON array of ids per input line, one JSON result per output line')
-    .addHelpText('after', example('unicorn detokenize 504 3575 282', 'echo "[504, 3575]" | unicorn detokenize --json'))
+    .addHelpText(
+      'after',
+      example('unicorn detokenize 504 3575 282', 'echo "[504, 3575]" | unicorn detokenize --json'),
+    )
     .action(async (ids, flags) => (await import('./command/tokenize.js')).detokenize(terminal, ids, flags));
 
   withModelFlags(program.command('template'))
     .description("A conversation through the model's chat template.")
-    .argument('[conversation]', 'a JSON file: messages, or {messages, tools?, options?} (default: standard input)')
+    .argument(
+      '[conversation]',
+      'a JSON file: messages, or {messages, tools?, options?} (default: standard input)',
+    )
     .option('--tools <file>', 'a JSON file of tools')
     .option('--option <key=value>', 'a variable of the template, repeatable', keyValue)
     .option('--jsonl', 'one conversation per input line, one JSON result per output line')
@@ -107,7 +127,10 @@ export function createProgram(terminal: Terminal): Command {
     .description('Describe a model, or any .gguf or .safetensors file.')
     .argument('[path]', 'the file or directory (default: the model)')
     .option('--tensors', 'list the tensors')
-    .addHelpText('after', example('unicorn show', 'unicorn show model.gguf --tensors', 'unicorn show --json weights.safetensors'))
+    .addHelpText(
+      'after',
+      example('unicorn show', 'unicorn show model.gguf --tensors', 'unicorn show --json weights.safetensors'),
+    )
     .action(async (path, flags) => (await import('./command/show.js')).show(terminal, path, flags));
 
   program
@@ -121,4 +144,3 @@ export function createProgram(terminal: Terminal): Command {
   for (const command of program.commands) command.exitOverride().copyInheritedSettings(program);
   return program;
 }
-

@@ -23,7 +23,9 @@ export class ProgressBar {
     const filled = Math.round(share * barWidth);
     const bar = `${'━'.repeat(filled)}${' '.repeat(barWidth - filled)}`;
     const percent = `${Math.floor(share * 100)}%`.padStart(4);
-    this.terminal.stderr.write(`\r\x1b[2K${this.label} ${this.terminal.style('cyan', bar)}${percent} ${detail}`);
+    this.terminal.stderr.write(
+      `\r\x1b[2K${this.label} ${this.terminal.style('cyan', bar)}${percent} ${detail}`,
+    );
   }
 
   /** Removes the bar. */

@@ -77,7 +77,8 @@ export class Terminal {
     }
     this.stderr.write(`${this.style('red', 'error:')} ${known.message}\n`);
     if (known.fix) this.stderr.write(`  ${this.style('bold', 'fix:')} ${known.fix}\n`);
-    if (known.family === 'internal' && error instanceof Error) this.stderr.write(`${this.style('dim', error.stack ?? '')}\n`);
+    if (known.family === 'internal' && error instanceof Error)
+      this.stderr.write(`${this.style('dim', error.stack ?? '')}\n`);
   }
 
   style(format: Style, text: string): string {

@@ -18,36 +18,59 @@ export async function bench(terminal: Terminal, flags: BenchFlags): Promise<void
   if (flags.machine) {
     const machine = await describeMachine(flags.threads);
     if (flags.json) terminal.writeJson({ machine });
-    else terminal.write(`${machine.cpu}, ${machine.cores} cores: reads ${machine.readBandwidthGBs.toFixed(1)} GB/s (measured)\n`);
+    else
+      terminal.write(
+        `${machine.cpu}, ${machine.cores} cores: reads ${machine.readBandwidthGBs.toFixed(1)} GB/s (measured)\n`,
+      );
     return;
   }
-  const earlier = flags.compare === undefined ? undefined : ((await readJsonFile(flags.compare)) as Partial<BenchmarkReport>);
+  const earlier =
+    flags.compare === undefined
+      ? undefined
+      : ((await readJsonFile(flags.compare)) as Partial<BenchmarkReport>);
   const context = flags.context ?? flags.prompt + flags.generate + 1;
-  await withEngine(terminal, { ...loadOptions(flags, terminal), context, maxSequences: 1 }, async ({ engine, loadMs }) => {
-    const bar = new ProgressBar(terminal, 'measuring');
-    const report = await benchmark(engine, {
-      promptTokens: flags.prompt,
-      generateTokens: flags.generate,
-      repetitions: flags.repetitions,
-      elastic: flags.elastic,
-      signal: terminal.signal,
-      onProgress: (done, total) => bar.update(done, total),
-    });
-    bar.end();
-    if (flags.json) {
-      terminal.writeJson({ ...report, loadMs });
-      return;
-    }
-    print(terminal, report, earlier);
-  });
+  await withEngine(
+    terminal,
+    { ...loadOptions(flags, terminal), context, maxSequences: 1 },
+    async ({ engine, loadMs }) => {
+      const bar = new ProgressBar(terminal, 'measuring');
+      const report = await benchmark(engine, {
+        promptTokens: flags.prompt,
+        generateTokens: flags.generate,
+        repetitions: flags.repetitions,
+        elastic: flags.elastic,
+        signal: terminal.signal,
+        onProgress: (done, total) => bar.update(done, total),
+      });
+      bar.end();
+      if (flags.json) {
+        terminal.writeJson({ ...report, loadMs });
+        return;
+      }
+      print(terminal, report, earlier);
+    },
+  );
 }
 
-function print(terminal: Terminal, report: BenchmarkReport, earlier: Partial<BenchmarkReport> | undefined): void {
+function print(
+  terminal: Terminal,
+  report: BenchmarkReport,
+  earlier: Partial<BenchmarkReport> | undefined,
+): void {
   const { machine, model } = report;
   terminal.write(
     `${machine.cpu}, ${report.threads ?? '-'} threads, reads ${machine.readBandwidthGBs.toFixed(1)} GB/s (measured)\n\n`,
   );
-  const header = ['model', 'size', 'params', 'backend', 'test', 't/s', 'of bandwidth', ...(earlier ? ['against'] : [])];
+  const header = [
+    'model',
+    'size',
+    'params',
+    'backend',
+    'test',
+    't/s',
+    'of bandwidth',
+    ...(earlier ? ['against'] : []),
+  ];
   const rows = report.results.map((result) => {
     const before = earlier?.results?.find(({ test }) => test === result.test)?.tokensPerSecond.mean;
     const { mean, std } = result.tokensPerSecond;
@@ -62,8 +85,13 @@ function print(terminal: Terminal, report: BenchmarkReport, earlier: Partial<Ben
       ...(earlier ? [before === undefined ? '' : `${(mean / before).toFixed(2)}x`] : []),
     ];
   });
-  const widths = header.map((title, column) => Math.max(title.length, ...rows.map((row) => row[column]!.length)));
-  const line = (cells: readonly string[]): string => `| ${cells.map((cell, i) => cell.padEnd(widths[i]!)).join(' | ')} |\n`;
+  const widths = header.map((title, column) =>
+    Math.max(title.length, ...rows.map((row) => row[column]!.length)),
+  );
+  const line = (cells: readonly string[]): string =>
+    `| ${cells.map((cell, i) => cell.padEnd(widths[i]!)).join(' | ')} |\n`;
   terminal.write(line(header) + line(widths.map((width) => '-'.repeat(width))) + rows.map(line).join(''));
-  terminal.write(`\nfirst token after ${report.timeToFirstTokenMs.toFixed(0)} ms of a prompt of ${report.promptTokens} tokens\n`);
+  terminal.write(
+    `\nfirst token after ${report.timeToFirstTokenMs.toFixed(0)} ms of a prompt of ${report.promptTokens} tokens\n`,
+  );
 }

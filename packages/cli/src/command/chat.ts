@@ -25,7 +25,9 @@ export async function chat(terminal: Terminal, flags: ChatFlags): Promise<void> 
     });
     const session = new ChatSession(terminal, conversation, flags.json ?? false);
     if (terminal.interactive) {
-      terminal.note(`${engine.model.name} on ${engine.backend.device}. /help lists the commands, ${fence} opens a longer message.`);
+      terminal.note(
+        `${engine.model.name} on ${engine.backend.device}. /help lists the commands, ${fence} opens a longer message.`,
+      );
     }
     await session.readAll();
   });
@@ -43,7 +45,11 @@ class ChatSession {
 
   async readAll(): Promise<void> {
     const { terminal } = this;
-    const lines = createInterface({ input: process.stdin, output: terminal.interactive ? terminal.stderr : undefined, prompt: '> ' });
+    const lines = createInterface({
+      input: process.stdin,
+      output: terminal.interactive ? terminal.stderr : undefined,
+      prompt: '> ',
+    });
     let closed = false;
     lines.once('close', () => (closed = true));
     // readline swallows Ctrl-C on a terminal; both ways end in one handler.
@@ -126,14 +132,22 @@ class ChatSession {
         this.chat.elastic = argument === '' ? undefined : argument;
         break;
       case 'stats':
-        this.terminal.note(JSON.stringify({ last: this.#last?.usage, timings: this.#last?.timings, engine: this.chat.engine.stats() }, undefined, 2));
+        this.terminal.note(
+          JSON.stringify(
+            { last: this.#last?.usage, timings: this.#last?.timings, engine: this.chat.engine.stats() },
+            undefined,
+            2,
+          ),
+        );
         break;
       case 'exit':
       case 'quit':
       case 'bye':
         return false;
       default:
-        throw new UnicornError('usage/command', `There is no command /${name}.`, { fix: '/help lists them.' });
+        throw new UnicornError('usage/command', `There is no command /${name}.`, {
+          fix: '/help lists them.',
+        });
     }
     return true;
   }

@@ -25,7 +25,9 @@ export async function doctor(terminal: Terminal, flags: DoctorFlags): Promise<vo
   terminal.write(`node    ${diagnosis.node}\n\n`);
   for (const backend of diagnosis.backends) {
     const mark = backend.available ? terminal.style('green', 'ok') : terminal.style('red', 'no');
-    terminal.write(`${mark}  ${backend.name.padEnd(10)} ${backend.devices.map(({ name }) => name).join(', ')}\n`);
+    terminal.write(
+      `${mark}  ${backend.name.padEnd(10)} ${backend.devices.map(({ name }) => name).join(', ')}\n`,
+    );
     if (backend.reason) terminal.write(`    ${' '.repeat(10)} ${backend.reason}\n`);
     if (backend.fix) terminal.write(`    ${' '.repeat(10)} fix: ${backend.fix}\n`);
   }

@@ -28,7 +28,8 @@ export async function evaluate(terminal: Terminal, flags: EvalFlags): Promise<vo
       elastic: flags.elastic,
       signal: terminal.signal,
     });
-    if (flags.json) terminal.writeJson({ output: flags.output, backend: engine.backend.name, tensors: written });
+    if (flags.json)
+      terminal.writeJson({ output: flags.output, backend: engine.backend.name, tensors: written });
     else terminal.note(`${written.length} tensors written to ${flags.output}`);
   });
 }

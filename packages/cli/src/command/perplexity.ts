@@ -14,7 +14,10 @@ export async function perplexity(terminal: Terminal, file: string, flags: Perple
   const text = await readTextFile(file);
   await withEngine(terminal, loadOptions(flags, terminal), async ({ engine }) => {
     const bar = new ProgressBar(terminal, 'scoring');
-    const other = flags.against === undefined ? undefined : await Engine.load({ ...loadOptions(flags, terminal), model: flags.against });
+    const other =
+      flags.against === undefined
+        ? undefined
+        : await Engine.load({ ...loadOptions(flags, terminal), model: flags.against });
     try {
       const result = await score(engine, text, {
         against: other,
@@ -30,7 +33,9 @@ export async function perplexity(terminal: Terminal, file: string, flags: Perple
       terminal.write(`perplexity ${result.perplexity.toFixed(4)} over ${result.tokens} tokens\n`);
       if (result.kl) {
         const { mean, p99, max } = result.kl;
-        terminal.write(`KL divergence mean ${mean.toExponential(3)}, p99 ${p99.toExponential(3)}, max ${max.toExponential(3)}\n`);
+        terminal.write(
+          `KL divergence mean ${mean.toExponential(3)}, p99 ${p99.toExponential(3)}, max ${max.toExponential(3)}\n`,
+        );
       }
     } finally {
       bar.end();

@@ -59,7 +59,8 @@ function answerRequest(text: string, flags: RunFlags, signal: AbortSignal): Gene
     stop: flags.stop,
     signal,
   };
-  if (flags.raw) return { ...options, prompt: flags.system === undefined ? text : `${flags.system}\n${text}` };
+  if (flags.raw)
+    return { ...options, prompt: flags.system === undefined ? text : `${flags.system}\n${text}` };
   const messages: ChatMessage[] = [{ role: 'user', content: text }];
   if (flags.system !== undefined) messages.unshift({ role: 'system', content: flags.system });
   return { ...options, messages };

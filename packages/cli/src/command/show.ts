@@ -41,7 +41,9 @@ function print(terminal: Terminal, description: WeightsDescription, withTensors:
   if (metadata.length > 0) heading('metadata');
   for (const [key, value] of metadata) {
     const text = Array.isArray(value) ? `array of ${value.length}` : JSON.stringify(value);
-    terminal.write(`${key}: ${text.length > shownCharacters ? `${text.slice(0, shownCharacters)}…` : text}\n`);
+    terminal.write(
+      `${key}: ${text.length > shownCharacters ? `${text.slice(0, shownCharacters)}…` : text}\n`,
+    );
   }
   if (!withTensors) return;
   heading('tensors');

@@ -12,7 +12,11 @@ interface TemplateFlags extends ModelFlags {
   readonly jsonl?: boolean;
 }
 
-export async function template(terminal: Terminal, file: string | undefined, flags: TemplateFlags): Promise<void> {
+export async function template(
+  terminal: Terminal,
+  file: string | undefined,
+  flags: TemplateFlags,
+): Promise<void> {
   const { chatTemplate, name } = await openText(flags.model);
   if (!chatTemplate) throw new UnicornError('unsupported/chat-template', `${name} has no chat template.`);
   const tools = flags.tools === undefined ? undefined : await readJsonFile(flags.tools);
@@ -33,12 +37,20 @@ export async function template(terminal: Terminal, file: string | undefined, fla
 }
 
 /** An array of messages, or `{messages, tools?, options?}`; flags win over the file. */
-function conversation(value: unknown, tools: unknown, options: Record<string, unknown> | undefined): Conversation {
+function conversation(
+  value: unknown,
+  tools: unknown,
+  options: Record<string, unknown> | undefined,
+): Conversation {
   const given = Array.isArray(value) ? { messages: value } : value;
   if (typeof given !== 'object' || given === null || !('messages' in given)) {
-    throw new UnicornError('usage/conversation', 'A conversation is an array of messages, or an object with `messages`.', {
-      fix: 'For example [{"role": "user", "content": "Hi!"}].',
-    });
+    throw new UnicornError(
+      'usage/conversation',
+      'A conversation is an array of messages, or an object with `messages`.',
+      {
+        fix: 'For example [{"role": "user", "content": "Hi!"}].',
+      },
+    );
   }
   const file = given as { tools?: unknown; options?: Record<string, unknown> };
   return {

@@ -11,7 +11,11 @@ interface TokenizeFlags extends ModelFlags {
   readonly jsonl?: boolean;
 }
 
-export async function tokenize(terminal: Terminal, text: string | undefined, flags: TokenizeFlags): Promise<void> {
+export async function tokenize(
+  terminal: Terminal,
+  text: string | undefined,
+  flags: TokenizeFlags,
+): Promise<void> {
   const model = await openText(flags.model);
   const convert = (input: string): { ids: number[]; pieces: string[] } => {
     const ids = model.tokenizer.encode(input, { special: flags.special ?? false });
@@ -26,10 +30,16 @@ export async function tokenize(terminal: Terminal, text: string | undefined, fla
   }
   const result = convert(text ?? decodeUtf8(await readStandardInput('text'), 'text'));
   if (flags.json) terminal.writeJson(result);
-  else for (const [index, id] of result.ids.entries()) terminal.write(`${id}\t${JSON.stringify(result.pieces[index])}\n`);
+  else
+    for (const [index, id] of result.ids.entries())
+      terminal.write(`${id}\t${JSON.stringify(result.pieces[index])}\n`);
 }
 
-export async function detokenize(terminal: Terminal, words: readonly string[], flags: TokenizeFlags): Promise<void> {
+export async function detokenize(
+  terminal: Terminal,
+  words: readonly string[],
+  flags: TokenizeFlags,
+): Promise<void> {
   const model = await openText(flags.model);
   if (flags.jsonl) {
     await mapJsonLines(terminal, (value) => textOf(model, idList(value)));
