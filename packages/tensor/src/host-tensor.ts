@@ -68,6 +68,18 @@ export class HostTensor {
     return new Int32Array(this.bytes.buffer, this.bytes.byteOffset + this.byteOffset, this.elements);
   }
 
+  /** The bytes of all elements, rows back to back: shared where they lie so, else a copy. */
+  denseBytes(): Uint8Array {
+    const row = rowBytes(this.dtype, this.columns);
+    if (this.#isDense) return this.bytes.subarray(this.byteOffset, this.byteOffset + this.rows * row);
+    const out = new Uint8Array(this.rows * row);
+    for (let i = 0; i < this.rows; i++) {
+      const at = this.byteOffset + i * this.rowStrideBytes;
+      out.set(this.bytes.subarray(at, at + row), i * row);
+    }
+    return out;
+  }
+
   /** Decodes row `index` (all leading axes flattened) of any dtype to f32. */
   decodeRow(index: number, out: Float32Array, outOffset = 0): void {
     decodeRow(
@@ -87,9 +99,12 @@ export class HostTensor {
     return out;
   }
 
+  get #isDense(): boolean {
+    return this.rows <= 1 || this.rowStrideBytes === rowBytes(this.dtype, this.columns);
+  }
+
   #expectDense(dtype: DType): void {
-    const dense = this.rows <= 1 || this.rowStrideBytes === rowBytes(this.dtype, this.columns);
-    if (this.dtype !== dtype || !dense) {
+    if (this.dtype !== dtype || !this.#isDense) {
       throw new UnicornError('internal/dtype', `Expected a dense ${dtype} tensor, not ${this.dtype}.`);
     }
   }

@@ -26,6 +26,8 @@ export type {
   WeightView,
 } from './graph/graph.js';
 export { GraphBuilder } from './graph/builder.js';
+export { nodeCost } from './graph/cost.js';
+export type { NodeCost } from './graph/cost.js';
 export { formatSpec, printGraph } from './graph/text.js';
 export { findOp, ops } from './op/index.js';
 export { specBytes, specElements } from './op/op.js';

@@ -3,7 +3,8 @@
  * follow it to the letter are `../null` (to copy from) and `../reference` (the oracle).
  *
  * The order of calls: probe, open, load (weights, once), allocate (state), compile (as often as needed), submit.
- * Everything a device hands out ends with it: after `close` every call rejects with `device/closed`.
+ * Everything a device hands out ends with it: after `close` every call rejects with `device/closed`. What was disposed
+ * of by itself answers with `usage/disposed`.
  */
 import type { DType } from '../dtype.js';
 import type { Graph, Node, TensorSpec } from '../graph/graph.js';
@@ -141,6 +142,7 @@ export interface Signature {
   readonly dims: readonly string[];
 }
 
+/** A part of a buffer. `byteOffset` is a multiple of the device's `alignmentBytes`. */
 export interface BufferView {
   readonly buffer: DeviceBuffer;
   readonly byteOffset: number;
@@ -180,7 +182,10 @@ export interface Executable {
   readonly scratchBytes: number;
   /** The compiled plan as text, for people and for snapshot tests. */
   describe(): string;
-  /** @throws UnicornError `usage/binding` synchronously when a binding is missing, too small or of the wrong kind. */
+  /**
+   * @throws UnicornError synchronously: `usage/binding` when a binding is missing, too small or of the wrong kind,
+   * `usage/dims` when a dim is above its maximum, `device/closed`, `usage/disposed`
+   */
   submit(bindings: Bindings, options?: SubmitOptions): Completion;
   /** Times since compilation, when compiled with `profile`. */
   profile(): readonly ProfileEntry[];
@@ -198,15 +203,28 @@ export interface MemoryUse {
 export interface Device {
   readonly info: DeviceInfo;
   supports(node: Node, graph: Graph): Support;
+  /**
+   * @throws UnicornError `usage/weight` for a name given twice or bytes that do not fit the shape, `usage/file` for a file
+   * that cannot be opened, `format/truncated` for one that ends too early, `usage/cancelled` when the signal aborts
+   */
   load(entries: readonly WeightEntry[], options?: LoadOptions): Promise<WeightSet>;
-  /** @throws UnicornError `unsupported/op` naming the first node that `supports` refuses. */
+  /**
+   * @throws UnicornError `unsupported/op` naming the first node that `supports` refuses, `usage/weight` for a weight that
+   * the set lacks or holds otherwise, `usage/dims` for a symbolic dim without a value
+   */
   compile(graph: Graph, weights: WeightSet, options: CompileOptions): Promise<Executable>;
   loadExecutable?(bytes: Uint8Array, weights: WeightSet): Promise<Executable>;
   /** Zero-filled. @throws UnicornError `resource/memory` with the bytes asked for and left. */
   allocate(byteLength: number): DeviceBuffer;
   /** Zero-copy where host and device share memory. */
   importHost?(memory: Uint8Array): DeviceBuffer;
+  /**
+   * Transfers keep the order of the queue: a write does not overtake a submission made before it, a read sees its result.
+   *
+   * @throws UnicornError `usage/range` outside the buffer
+   */
   write(buffer: DeviceBuffer, byteOffset: number, data: Uint8Array): Promise<void>;
+  /** @throws UnicornError `usage/range` outside the buffer. */
   read(buffer: DeviceBuffer, byteOffset: number, byteLength: number): Promise<Uint8Array>;
   memory(): MemoryUse;
   /** Idempotent. Waits for submissions in flight. */

@@ -121,7 +121,8 @@ export function resolveBindings(
       const byteLength = tensorBytes(spec.dtype, shape);
       if (isHostData(binding)) {
         if (role !== 'input') fail(name, `is ${role}: bind a device buffer, not host data`);
-        const dtype = binding instanceof Float32Array ? 'f32' : 'i32';
+        const dtype =
+          binding instanceof Float32Array ? 'f32' : binding instanceof Int32Array ? 'i32' : 'something else';
         if (dtype !== spec.dtype) fail(name, `is ${formatSpec(spec)}; the host data is ${dtype}`);
         if (binding.byteLength < byteLength)
           fail(name, `needs ${byteLength} bytes; the host data has ${binding.byteLength}`);
@@ -164,13 +165,13 @@ export function resolveBindings(
 export function checkWeights(graph: Graph, spec: (name: string) => TensorSpec | undefined): void {
   for (const [name, values] of namedValues(graph, 'weight')) {
     const held = spec(name);
-    const { source } = values[0]!;
-    const wanted = source.kind === 'weight' ? source.stored : values[0]!;
-    if (!held || formatSpec(held) !== formatSpec(wanted)) {
+    for (const { source } of values) {
+      if (source.kind !== 'weight' || (held && formatSpec(held) === formatSpec(source.stored))) continue;
+      const wanted = formatSpec(source.stored);
       throw new UnicornError(
         'usage/weight',
         held
-          ? `The graph wants the weight "${name}" as ${formatSpec(wanted)}; it was loaded as ${formatSpec(held)}.`
+          ? `The graph wants the weight "${name}" as ${wanted}; it was loaded as ${formatSpec(held)}.`
           : `The graph reads the weight "${name}", which was not loaded.`,
         { fields: { name } },
       );

@@ -2,7 +2,7 @@
  * What devices in plain JavaScript share: buffers in host memory, weights read into host memory, refusal after close.
  * It is not a base for native devices, which map and pack weights themselves.
  */
-import { open } from 'node:fs/promises';
+import { open, type FileHandle } from 'node:fs/promises';
 import { UnicornError } from '../error.js';
 import { tensorBytes } from '../dtype.js';
 import { formatSpec } from '../graph/text.js';
@@ -28,8 +28,29 @@ export class HostBuffer implements DeviceBuffer {
     }
   }
 
+  #disposed = false;
+
+  /**
+   * The bytes of a range.
+   *
+   * @throws UnicornError `usage/range` when it lies outside, `usage/disposed` after `dispose`
+   */
+  range(byteOffset: number, byteLength: number): Uint8Array {
+    if (this.#disposed) throw new UnicornError('usage/disposed', 'The buffer was disposed of.');
+    // Negated, so that NaN is refused too.
+    if (!(byteOffset >= 0 && byteLength >= 0 && byteOffset + byteLength <= this.byteLength)) {
+      throw new UnicornError(
+        'usage/range',
+        `${byteLength} bytes at offset ${byteOffset} lie outside a buffer of ${this.byteLength}.`,
+        { fields: { byteOffset, byteLength, bufferBytes: this.byteLength } },
+      );
+    }
+    return this.host.subarray(byteOffset, byteOffset + byteLength);
+  }
+
   dispose(): void {
-    if (this.host.byteLength === 0 && this.byteLength > 0) return;
+    if (this.#disposed) return;
+    this.#disposed = true;
     this.host = new Uint8Array(0);
     this.released(this.byteLength);
   }
@@ -53,11 +74,11 @@ export class HostWeightSet implements WeightSet {
     return tensor && { dtype: tensor.dtype, shape: tensor.shape };
   }
 
-  /** @throws UnicornError `device/closed` after `dispose`. */
+  /** @throws UnicornError `usage/disposed` after `dispose`. */
   tensor(name: string): HostTensor {
     const tensor = this.tensors.get(name);
     if (this.#disposed || !tensor)
-      throw new UnicornError('device/closed', `The weight "${name}" is no longer there.`);
+      throw new UnicornError('usage/disposed', `The weight "${name}" is no longer there.`);
     return tensor;
   }
 
@@ -65,6 +86,19 @@ export class HostWeightSet implements WeightSet {
     if (this.#disposed) return;
     this.#disposed = true;
     this.released();
+  }
+}
+
+/** @throws UnicornError `usage/file` when it cannot be opened. */
+async function openWeights(path: string): Promise<FileHandle> {
+  try {
+    return await open(path, 'r');
+  } catch (cause) {
+    throw new UnicornError('usage/file', `${path} cannot be opened: ${(cause as Error).message}.`, {
+      fields: { file: path },
+      fix: 'Check the path and its permissions.',
+      cause,
+    });
   }
 }
 
@@ -82,8 +116,9 @@ async function readEntry(entry: WeightEntry): Promise<Uint8Array> {
       },
     );
   }
-  if (source.kind === 'bytes') return source.bytes;
-  const file = await open(source.path, 'r');
+  // Elements are viewed in place, which needs their own alignment.
+  if (source.kind === 'bytes') return source.bytes.byteOffset % 8 === 0 ? source.bytes : source.bytes.slice();
+  const file = await openWeights(source.path);
   try {
     const bytes = new Uint8Array(source.byteLength);
     let done = 0;
@@ -103,7 +138,12 @@ async function readEntry(entry: WeightEntry): Promise<Uint8Array> {
   }
 }
 
-/** Reads all entries into host memory, one after the other. */
+/**
+ * Reads all entries into host memory, one after the other.
+ *
+ * @throws UnicornError `usage/weight` for a name given twice or a size that is not its shape's, `usage/file`,
+ * `format/truncated`, and `usage/cancelled` when the signal aborts
+ */
 export async function loadHostWeights(
   entries: readonly WeightEntry[],
   options: LoadOptions,
@@ -115,6 +155,11 @@ export async function loadHostWeights(
   for (const entry of entries) {
     if (options.signal?.aborted) {
       throw new UnicornError('usage/cancelled', 'Loading was cancelled.', { cause: options.signal.reason });
+    }
+    if (tensors.has(entry.name)) {
+      throw new UnicornError('usage/weight', `The weight "${entry.name}" is given twice.`, {
+        fields: { name: entry.name },
+      });
     }
     const bytes = await readEntry(entry);
     tensors.set(entry.name, new HostTensor(entry.dtype, entry.shape, bytes));

@@ -15,6 +15,10 @@ export class GraphBuilder {
   readonly #nodes: Node[] = [];
   readonly #outputs: Record<string, number> = {};
   readonly #sources = new Map<string, Value>();
+  /** Who uses a name of the signature: bindings are by name alone, so an input, an output and a state never share one. */
+  readonly #roles = new Map<string, 'input' | 'output' | 'state'>();
+  /** Versions of a state that an op has changed in place: their content is gone. */
+  readonly #overwritten = new Set<number>();
 
   constructor(readonly name: string) {}
 
@@ -104,14 +108,21 @@ export class GraphBuilder {
     );
   }
 
-  /** @throws UnicornError `usage/graph` when the name is taken. */
+  /** @throws UnicornError `usage/graph` when the name is taken, or the value is an overwritten version of a state. */
   output(name: string, value: Value): void {
     if (name in this.#outputs)
       throw new UnicornError('usage/graph', `There are two outputs named "${name}".`);
+    this.#claim(name, 'output');
+    this.#expectCurrent('output', name, value);
     this.#outputs[name] = value.id;
   }
 
-  /** Adds a node of any op. Operands left undefined are absent. */
+  /**
+   * Adds a node of any op. Operands left undefined are absent.
+   *
+   * @throws UnicornError `usage/graph` for an operand that is missing, unknown, or a version of a state that an op has
+   * already changed in place; `usage/attribute`; `usage/shape`
+   */
   apply(
     opName: string,
     inputs: Record<string, Value | undefined>,
@@ -136,6 +147,7 @@ export class GraphBuilder {
       const rank = new Map(operands.map((operand, index) => [operand.name, index]));
       present.sort(([a], [b]) => rank.get(a)! - rank.get(b)!);
     }
+    for (const [name, value] of present) this.#expectCurrent(opName, name, value);
     const normalized = normalizeAttributes(op, attributes);
     const specs = op.outputs(Object.fromEntries(present) as OperandSpecs, normalized);
     const id = this.#nodes.length;
@@ -147,6 +159,7 @@ export class GraphBuilder {
       attributes: normalized,
       outputs: outputs.map((value) => value.id),
     });
+    for (const operand of Object.values(op.aliases ?? {})) this.#overwritten.add(inputs[operand]!.id);
     return outputs;
   }
 
@@ -283,6 +296,7 @@ export class GraphBuilder {
   #named(source: Extract<ValueSource, { name: string }>, spec: TensorSpec): Value {
     const part = source.kind === 'weight' && source.view ? JSON.stringify(source.view) : '';
     const key = `${source.kind}:${source.name}:${part}`;
+    if (source.kind !== 'weight') this.#claim(source.name, source.kind);
     const known = this.#sources.get(key);
     if (!known) {
       const value = this.#value(source, spec);
@@ -296,6 +310,24 @@ export class GraphBuilder {
       );
     }
     return known;
+  }
+
+  #claim(name: string, role: 'input' | 'output' | 'state'): void {
+    const known = this.#roles.get(name) ?? role;
+    if (known !== role) throw new UnicornError('usage/graph', `"${name}" is both ${known} and ${role}.`);
+    this.#roles.set(name, role);
+  }
+
+  #expectCurrent(reader: string, operand: string, value: Value): void {
+    if (!this.#overwritten.has(value.id)) return;
+    throw new UnicornError(
+      'usage/graph',
+      `${reader}: "${operand}" is a version of a state that was overwritten.`,
+      {
+        fields: { reader, operand },
+        fix: 'Read the value that the last writer returned.',
+      },
+    );
   }
 
   #value(source: ValueSource, spec: TensorSpec): Value {

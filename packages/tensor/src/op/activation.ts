@@ -1,5 +1,5 @@
 /** Nonlinear functions of one element, alone and inside the gated linear unit. */
-import { expectDim, shapeError, specElements, type Op } from './op.js';
+import { expectDim, expectDType, expectRank, specElements, type Op } from './op.js';
 
 /** Hendrycks and Gimpel 2016 (arXiv:1606.08415), the tanh form: `gelu_pytorch_tanh`. */
 function geluTanh(x: number): number {
@@ -23,7 +23,10 @@ export const activation: Op = {
   about: 'a nonlinear function of every element',
   operands: [{ name: 'x', about: 'f32, any shape' }],
   attributes: { kind: { type: 'string', about: 'the function', values: kinds } },
-  outputs: ({ x }) => [{ dtype: 'f32', shape: x!.shape }],
+  outputs({ x }) {
+    expectDType('activation', 'x', x!, 'f32');
+    return [{ dtype: 'f32', shape: x!.shape }];
+  },
   flops: ({ x }) => 10 * specElements(x!),
   evaluate({ inputs, attributes, outputs }) {
     const f = functions[attributes.kind as ActivationKind];
@@ -43,8 +46,10 @@ export const glu: Op = {
   ],
   attributes: { kind: { type: 'string', about: 'the function of the gate', values: kinds } },
   outputs({ gate, up }) {
+    expectDType('glu', 'gate', gate!, 'f32');
+    expectDType('glu', 'up', up!, 'f32');
+    expectRank('glu', 'up', up!, gate!.shape.length);
     gate!.shape.forEach((dim, axis) => expectDim('glu', `axis ${axis} of up`, up!.shape[axis], dim));
-    if (gate!.shape.length !== up!.shape.length) throw shapeError('glu', 'gate and up must have one shape.');
     return [{ dtype: 'f32', shape: gate!.shape }];
   },
   flops: ({ gate }) => 11 * specElements(gate!),
@@ -63,7 +68,10 @@ export const softcap: Op = {
   about: 'cap * tanh(x / cap)',
   operands: [{ name: 'x', about: 'f32, any shape' }],
   attributes: { cap: { type: 'number', about: 'the largest magnitude that can come out' } },
-  outputs: ({ x }) => [{ dtype: 'f32', shape: x!.shape }],
+  outputs({ x }) {
+    expectDType('softcap', 'x', x!, 'f32');
+    return [{ dtype: 'f32', shape: x!.shape }];
+  },
   flops: ({ x }) => 10 * specElements(x!),
   evaluate({ inputs, attributes, outputs }) {
     const cap = attributes.cap as number;
@@ -82,7 +90,10 @@ export const gaussianTopK: Op = {
   about: 'relu(x - (mean + deviations * std)), over the last axis',
   operands: [{ name: 'x', about: 'f32 [..., features]' }],
   attributes: { deviations: { type: 'number', about: 'normal quantile of the wanted sparsity' } },
-  outputs: ({ x }) => [{ dtype: 'f32', shape: x!.shape }],
+  outputs({ x }) {
+    expectDType('gaussianTopK', 'x', x!, 'f32');
+    return [{ dtype: 'f32', shape: x!.shape }];
+  },
   flops: ({ x }) => 6 * specElements(x!),
   evaluate({ inputs, attributes, outputs }) {
     const { rows, columns, floats: x } = inputs.x!;

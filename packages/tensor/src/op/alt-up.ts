@@ -2,7 +2,26 @@
  * AltUp (Baykal et al. 2023, arXiv:2301.13310) as Gemma 3n uses it: several residual streams, of which a layer
  * computes one and predicts the others.
  */
-import { expectDim, expectRank, specElements, type Op } from './op.js';
+import {
+  expectDim,
+  expectDType,
+  expectRank,
+  shapeError,
+  specElements,
+  type Op,
+  type OperandSpecs,
+} from './op.js';
+
+function expectFloats(op: string, operands: OperandSpecs): void {
+  for (const [name, spec] of Object.entries(operands)) expectDType(op, name, spec, 'f32');
+}
+
+/** @throws UnicornError `usage/shape` when the active stream is none of them. */
+function expectStream(op: string, active: number, streams: unknown): void {
+  if (!Number.isInteger(active) || active < 0 || active >= (streams as number)) {
+    throw shapeError(op, `There is no stream ${active} of ${String(streams)}.`, { active, streams });
+  }
+}
 
 export const altUpPredict: Op = {
   name: 'altUpPredict',
@@ -13,6 +32,7 @@ export const altUpPredict: Op = {
   ],
   attributes: {},
   outputs({ streams, coefficients }) {
+    expectFloats('altUpPredict', { streams: streams!, coefficients: coefficients! });
     expectRank('altUpPredict', 'streams', streams!, 3);
     expectDim('altUpPredict', 'the tokens of coefficients', coefficients!.shape[0], streams!.shape[1]);
     expectDim(
@@ -53,8 +73,14 @@ export const altUpCorrect: Op = {
     { name: 'coefficients', about: 'f32 [tokens, streams]' },
   ],
   attributes: { active: { type: 'number', about: 'the stream that the layer computed', default: 0 } },
-  outputs({ predictions, activated, coefficients }) {
+  outputs({ predictions, activated, coefficients }, attributes) {
+    expectFloats('altUpCorrect', {
+      predictions: predictions!,
+      activated: activated!,
+      coefficients: coefficients!,
+    });
     expectRank('altUpCorrect', 'predictions', predictions!, 3);
+    expectStream('altUpCorrect', attributes.active as number, predictions!.shape[0]);
     expectDim('altUpCorrect', 'the tokens of activated', activated!.shape[0], predictions!.shape[1]);
     expectDim('altUpCorrect', 'the features of activated', activated!.shape[1], predictions!.shape[2]);
     expectDim('altUpCorrect', 'the tokens of coefficients', coefficients!.shape[0], predictions!.shape[1]);
@@ -91,8 +117,10 @@ export const altUpInject: Op = {
     { name: 'value', about: 'f32 [tokens, features]' },
   ],
   attributes: { active: { type: 'number', about: 'the stream left as it is', default: 0 } },
-  outputs({ streams, value }) {
+  outputs({ streams, value }, attributes) {
+    expectFloats('altUpInject', { streams: streams!, value: value! });
     expectRank('altUpInject', 'streams', streams!, 3);
+    expectStream('altUpInject', attributes.active as number, streams!.shape[0]);
     expectDim('altUpInject', 'the tokens of value', value!.shape[0], streams!.shape[1]);
     expectDim('altUpInject', 'the features of value', value!.shape[1], streams!.shape[2]);
     return [{ dtype: 'f32', shape: streams!.shape }];

@@ -1,7 +1,7 @@
 /** Elementwise arithmetic with numpy broadcasting, and the mean over an axis. */
 import { broadcastShapes, elementCount, formatShape } from '../shape.js';
 import type { HostTensor } from '../host-tensor.js';
-import { shapeError, specElements, type Op } from './op.js';
+import { expectDType, shapeError, specElements, type Op } from './op.js';
 
 /** For each output element the index of the operand's element, as strides with 0 on repeated axes. */
 function broadcastStrides(shape: readonly number[], out: readonly number[]): number[] {
@@ -69,7 +69,10 @@ export const scale: Op = {
   about: 'x * factor',
   operands: [{ name: 'x', about: 'f32, any shape' }],
   attributes: { factor: { type: 'number', about: 'the factor' } },
-  outputs: ({ x }) => [{ dtype: 'f32', shape: x!.shape }],
+  outputs({ x }) {
+    expectDType('scale', 'x', x!, 'f32');
+    return [{ dtype: 'f32', shape: x!.shape }];
+  },
   flops: ({ x }) => specElements(x!),
   evaluate({ inputs, attributes, outputs }) {
     const x = inputs.x!.floats;
@@ -84,6 +87,7 @@ export const mean: Op = {
   operands: [{ name: 'x', about: 'f32 [n, ...]' }],
   attributes: {},
   outputs({ x }) {
+    expectDType('mean', 'x', x!, 'f32');
     if (x!.shape.length < 2 || typeof x!.shape[0] !== 'number') {
       throw shapeError('mean', `needs a first axis of known size, not ${formatShape(x!.shape)}.`);
     }

@@ -61,6 +61,7 @@ export const kvWrite: Op = {
       ['key', key!],
       ['value', value!],
     ] as const) {
+      expectDType('kvWrite', name, spec, 'f32');
       expectRank('kvWrite', name, spec, 3);
       expectDim('kvWrite', `the tokens of ${name}`, spec.shape[0], slots!.shape[0]);
       expectDim('kvWrite', `the heads of ${name}`, spec.shape[1], state!.shape[2]);
@@ -109,7 +110,8 @@ function attentionFlops({ query, blocks, state }: Readonly<Record<string, Concre
 
 export const attention: Op = {
   name: 'attention',
-  about: 'softmax(scale * q k^T) v over the cached keys of each sequence, causal, grouped-query',
+  about:
+    'softmax(scale * q k^T) v over the cached keys of each sequence, causal, grouped-query; 0 where no key is seen',
   operands: [
     { name: 'query', about: 'f32 [rows, heads, headDim]; heads is a multiple of kvHeads' },
     { name: 'state', about: 'the KV state, keys of this step already written' },
@@ -135,6 +137,7 @@ export const attention: Op = {
   },
   outputs({ query, state, positions, starts, blocks, reach }) {
     checkState('attention', state!);
+    expectDType('attention', 'query', query!, 'f32');
     expectRank('attention', 'query', query!, 3);
     expectRank('attention', 'blocks', blocks!, 2);
     for (const [name, spec] of Object.entries({ positions, starts, blocks, reach })) {
@@ -171,6 +174,11 @@ export const attention: Op = {
     const line = new Float32Array(headDim);
     for (let sequence = 0; sequence < begins.length; sequence++) {
       const end = sequence + 1 < begins.length ? begins[sequence + 1]! : rows;
+      if (begins[sequence]! < 0 || begins[sequence]! > end || end > rows) {
+        throw new UnicornError('usage/starts', 'The starts of sequences must ascend within the rows.', {
+          fields: { sequence, start: begins[sequence], end, rows },
+        });
+      }
       for (let row = begins[sequence]!; row < end; row++) {
         const position = positions!.integers[row]!;
         const [first, last] = attentionSpan(position, reach?.integers[row] ?? position, window);
@@ -206,7 +214,7 @@ export const attention: Op = {
             state!.decodeRow(stateRow(state!, slotOf(key), 1, kvHead), line);
             for (let i = 0; i < headDim; i++) sums[i]! += weight * line[i]!;
           }
-          for (let i = 0; i < headDim; i++) out[start + i] = sums[i]! / total;
+          if (last >= first) for (let i = 0; i < headDim; i++) out[start + i] = sums[i]! / total;
         }
       }
     }

@@ -3,8 +3,9 @@ import { dtypeLayout } from '../dtype.js';
 import { UnicornError } from '../error.js';
 import { formatShape, type Dim } from '../shape.js';
 import type { HostTensor } from '../host-tensor.js';
-import { expectDType, expectDim, expectRank, shapeError, type Op } from './op.js';
+import { expectDType, expectDim, expectRank, expectScalar, shapeError, type Op } from './op.js';
 
+/** The source may be a view of some columns of a weight: `dense` then copies it first. */
 function copyElements(
   from: HostTensor,
   fromIndex: number,
@@ -13,8 +14,10 @@ function copyElements(
   count: number,
 ): void {
   const size = dtypeLayout(from.dtype).blockBytes;
-  const begin = from.byteOffset + fromIndex * size;
-  to.bytes.set(from.bytes.subarray(begin, begin + count * size), to.byteOffset + toIndex * size);
+  to.bytes.set(
+    from.denseBytes().subarray(fromIndex * size, (fromIndex + count) * size),
+    to.byteOffset + toIndex * size,
+  );
 }
 
 function product(shape: readonly number[]): number {
@@ -34,6 +37,7 @@ export const reshape: Op = {
   attributes: { shape: { type: 'dims', about: 'numbers and symbols with the same product' } },
   outputs({ x }, attributes) {
     const shape = attributes.shape as readonly Dim[];
+    expectScalar('reshape', 'x', x!);
     if (elementKey(shape) !== elementKey(x!.shape)) {
       throw shapeError('reshape', `${formatShape(x!.shape)} cannot become ${formatShape(shape)}.`);
     }
@@ -57,7 +61,15 @@ export const slice: Op = {
   outputs({ x }, attributes) {
     const { axis, start, count } = attributes as { axis: number; start: number; count: number };
     const dim = x!.shape[axis];
-    if (typeof dim !== 'number' || start < 0 || count < 1 || start + count > dim) {
+    expectScalar('slice', 'x', x!);
+    if (
+      typeof dim !== 'number' ||
+      !Number.isInteger(start) ||
+      !Number.isInteger(count) ||
+      start < 0 ||
+      count < 1 ||
+      start + count > dim
+    ) {
       throw shapeError('slice', `${start} + ${count} is outside axis ${axis} of ${formatShape(x!.shape)}.`);
     }
     return [{ dtype: x!.dtype, shape: x!.shape.with(axis, count) }];
@@ -93,6 +105,8 @@ export const concat: Op = {
     let total = 0;
     for (const spec of specs) {
       const dim = spec.shape[axis];
+      expectScalar('concat', 'operand', spec);
+      expectRank('concat', 'operand', spec, first.shape.length);
       if (typeof dim !== 'number' || spec.dtype !== first.dtype) {
         throw shapeError('concat', `${formatShape(spec.shape)} cannot be joined along axis ${axis}.`);
       }
@@ -132,7 +146,8 @@ export const takeRows: Op = {
     expectDType('takeRows', 'rows', rows!, 'i32');
     expectRank('takeRows', 'rows', rows!, 1);
     const axis = attributes.axis as number;
-    if (axis < 0 || axis >= x!.shape.length)
+    expectScalar('takeRows', 'x', x!);
+    if (!Number.isInteger(axis) || axis < 0 || axis >= x!.shape.length)
       throw shapeError('takeRows', `${formatShape(x!.shape)} has no axis ${axis}.`);
     return [{ dtype: x!.dtype, shape: x!.shape.with(axis, rows!.shape[0]!) }];
   },

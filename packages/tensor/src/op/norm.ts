@@ -1,5 +1,5 @@
 /** Normalizations over the last axis: root mean square, and matching one vector's magnitude to another's. */
-import { expectDim, specElements, type Op } from './op.js';
+import { expectDim, expectDType, expectRank, specElements, type Op } from './op.js';
 
 /** RMSNorm (Zhang and Sennrich 2019, arXiv:1910.07467): `x * (mean(x^2) + epsilon)^-0.5 * (weightOffset + weight)`. */
 export const rmsNorm: Op = {
@@ -18,7 +18,11 @@ export const rmsNorm: Op = {
     },
   },
   outputs({ x, weight }) {
-    if (weight) expectDim('rmsNorm', 'weight', weight.shape[0], x!.shape.at(-1));
+    expectDType('rmsNorm', 'x', x!, 'f32');
+    if (weight) {
+      expectRank('rmsNorm', 'weight', weight, 1);
+      expectDim('rmsNorm', 'weight', weight.shape[0], x!.shape.at(-1));
+    }
     return [{ dtype: 'f32', shape: x!.shape }];
   },
   flops: ({ x }) => 4 * specElements(x!),
@@ -50,6 +54,9 @@ export const matchRms: Op = {
   ],
   attributes: { floor: { type: 'number', about: 'least mean square of x', default: 1e-5 } },
   outputs({ x, reference }) {
+    expectDType('matchRms', 'x', x!, 'f32');
+    expectDType('matchRms', 'reference', reference!, 'f32');
+    expectRank('matchRms', 'reference', reference!, x!.shape.length);
     x!.shape.forEach((dim, axis) =>
       expectDim('matchRms', `axis ${axis} of reference`, reference!.shape[axis], dim),
     );

@@ -3,7 +3,7 @@
  * cost, meaning), so that nobody else branches on its name. The declarations lie beside this file, one noun a file.
  */
 import { UnicornError } from '../error.js';
-import { rowBytes } from '../dtype.js';
+import { isBlockDType, rowBytes } from '../dtype.js';
 import { elementCount, formatShape, type Shape } from '../shape.js';
 import type { Attributes, AttributeValue, TensorSpec } from '../graph/graph.js';
 import type { HostTensor } from '../host-tensor.js';
@@ -74,6 +74,16 @@ export function expectRank(op: string, operand: string, spec: TensorSpec, rank: 
 export function expectDType(op: string, operand: string, spec: TensorSpec, dtype: string): void {
   if (spec.dtype !== dtype) {
     throw shapeError(op, `"${operand}" must be ${dtype}, not ${spec.dtype}.`, { operand, dtype: spec.dtype });
+  }
+}
+
+/** @throws UnicornError `usage/shape` when the operand is packed: its elements cannot be moved one by one. */
+export function expectScalar(op: string, operand: string, spec: TensorSpec): void {
+  if (isBlockDType(spec.dtype)) {
+    throw shapeError(op, `"${operand}" must be of a scalar dtype, not ${spec.dtype}.`, {
+      operand,
+      dtype: spec.dtype,
+    });
   }
 }
 

@@ -23,6 +23,8 @@ export const rope: Op = {
   },
   outputs({ x, positions, frequencies }) {
     expectRank('rope', 'x', x!, 3);
+    expectDType('rope', 'x', x!, 'f32');
+    expectDType('rope', 'frequencies', frequencies!, 'f32');
     expectDType('rope', 'positions', positions!, 'i32');
     expectDim('rope', 'the length of positions', positions!.shape[0], x!.shape[0]);
     expectRank('rope', 'frequencies', frequencies!, 1);

@@ -203,7 +203,17 @@ export const sample: Op = {
     for (const [name, spec] of Object.entries({ controls, biasIds, history, mask })) {
       if (spec) expectDType('sample', name, spec, 'i32');
     }
-    expectRank('sample', 'history', history!, 2);
+    for (const [name, spec] of Object.entries({ logits, parameters, biasValues })) {
+      expectDType('sample', name, spec!, 'f32');
+    }
+    for (const [name, spec] of Object.entries({ biasIds, biasValues, history, mask })) {
+      if (spec) expectRank('sample', name, spec, 2);
+    }
+    expectDim('sample', 'the columns of biasValues', biasValues!.shape[1], biasIds!.shape[1]);
+    const vocabulary = logits!.shape[1];
+    if (mask && typeof vocabulary === 'number') {
+      expectDim('sample', 'the columns of mask', mask.shape[1], Math.ceil(vocabulary / 32));
+    }
     const outputs = [{ dtype: 'i32', shape: [rows!] } as const, history!];
     return attributes.probabilities ? [...outputs, { dtype: 'f32', shape: logits!.shape } as const] : outputs;
   },
@@ -229,6 +239,7 @@ export const sample: Op = {
         control.historySlot < 0 ||
         control.historySlot >= slots ||
         control.historyLength < 0 ||
+        control.promptLength < 0 ||
         control.historyLength > capacity
       ) {
         throw new UnicornError('usage/history', 'A sample row names history that does not exist.', {

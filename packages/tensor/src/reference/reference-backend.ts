@@ -32,11 +32,12 @@ import {
 } from '../backend/bindings.js';
 import { HostBuffer, HostWeightSet, loadHostWeights } from '../backend/host-device.js';
 import { blockDTypes, tensorBytes } from '../dtype.js';
-import { invariant, UnicornError } from '../error.js';
+import { UnicornError } from '../error.js';
 import type { Graph, Node } from '../graph/graph.js';
+import { nodeCost } from '../graph/cost.js';
 import { printGraph } from '../graph/text.js';
 import { HostTensor } from '../host-tensor.js';
-import { findOp } from '../op/index.js';
+import { findOp, ops } from '../op/index.js';
 import { kvDTypes } from '../op/kv-cache.js';
 import { resolveShape, type DimValues } from '../shape.js';
 import { evaluateGraph } from './evaluate.js';
@@ -47,7 +48,8 @@ const turnMs = 16;
 class ReferenceExecutable implements Executable {
   readonly signature: Signature;
   readonly scratchBytes: number;
-  readonly #profile = new Map<string, { calls: number; seconds: number }>();
+  readonly #profile = new Map<string, ProfileEntry>();
+  #disposed = false;
 
   constructor(
     private readonly device: ReferenceDevice,
@@ -71,6 +73,7 @@ class ReferenceExecutable implements Executable {
   }
 
   submit(bindings: Bindings, options: SubmitOptions = {}): Completion {
+    if (this.#disposed) throw new UnicornError('usage/disposed', 'The executable was disposed of.');
     const dims = submissionDims(this.signature, this.options, bindings);
     const resolved = resolveBindings(this.signature, dims, bindings).map((binding) =>
       binding.source.kind === 'host'
@@ -84,16 +87,11 @@ class ReferenceExecutable implements Executable {
   }
 
   profile(): readonly ProfileEntry[] {
-    return [...this.#profile].map(([step, { calls, seconds }]) => ({
-      step,
-      calls,
-      seconds,
-      bytes: 0,
-      flops: 0,
-    }));
+    return [...this.#profile.values()];
   }
 
   dispose(): void {
+    this.#disposed = true;
     this.#profile.clear();
   }
 
@@ -105,27 +103,35 @@ class ReferenceExecutable implements Executable {
       dims,
     );
     let turn = performance.now();
-    let running: { op: string; since: number } | undefined;
+    let running: { node: number; since: number } | undefined;
     for (;;) {
       const step = steps.next();
       const now = performance.now();
-      if (running && this.options.profile) this.#count(running.op, (now - running.since) / 1000);
+      if (running && this.options.profile) this.#count(running.node, dims, (now - running.since) / 1000);
       if (step.done) {
         for (const [name, tensor] of Object.entries(step.value))
-          bound[name]!.bytes.set(denseBytes(tensor), bound[name]!.byteOffset);
+          bound[name]!.bytes.set(tensor.denseBytes(), bound[name]!.byteOffset);
         return;
       }
       if (now - turn > turnMs) {
         await nextTurn();
         turn = performance.now();
       }
-      running = { op: step.value.op, since: performance.now() };
+      running = { node: step.value.node, since: performance.now() };
     }
   }
 
-  #count(op: string, seconds: number): void {
-    const entry = this.#profile.get(op) ?? { calls: 0, seconds: 0 };
-    this.#profile.set(op, { calls: entry.calls + 1, seconds: entry.seconds + seconds });
+  #count(id: number, dims: DimValues, seconds: number): void {
+    const node = this.graph.nodes[id]!;
+    const { flops, bytes } = nodeCost(node, this.graph, dims);
+    const entry = this.#profile.get(node.op);
+    this.#profile.set(node.op, {
+      step: node.op,
+      calls: (entry?.calls ?? 0) + 1,
+      seconds: (entry?.seconds ?? 0) + seconds,
+      bytes: (entry?.bytes ?? 0) + bytes,
+      flops: (entry?.flops ?? 0) + flops,
+    });
   }
 }
 
@@ -137,9 +143,9 @@ function boundTensor({ name, dtype, shape, source }: ResolvedBinding): HostTenso
   return new HostTensor(dtype, shape, host, source.byteOffset);
 }
 
-function denseBytes(tensor: HostTensor): Uint8Array {
-  const byteLength = tensorBytes(tensor.dtype, tensor.shape);
-  return tensor.bytes.subarray(tensor.byteOffset, tensor.byteOffset + byteLength);
+function hostBuffer(buffer: DeviceBuffer): HostBuffer {
+  if (buffer instanceof HostBuffer) return buffer;
+  throw new UnicornError('usage/binding', 'The buffer was allocated by another kind of device.');
 }
 
 class ReferenceDevice implements Device {
@@ -151,8 +157,8 @@ class ReferenceDevice implements Device {
   constructor(readonly info: DeviceInfo) {}
 
   supports(node: Node, _graph: Graph): Support {
-    findOp(node.op);
-    return { ok: true };
+    const known = ops.some(({ name }) => name === node.op);
+    return known ? { ok: true } : { ok: false, reason: `there is no op named "${node.op}"` };
   }
 
   async load(entries: readonly WeightEntry[], options: LoadOptions = {}): Promise<WeightSet> {
@@ -164,7 +170,9 @@ class ReferenceDevice implements Device {
 
   async compile(graph: Graph, weights: WeightSet, options: CompileOptions): Promise<Executable> {
     this.#expectOpen();
-    invariant(weights instanceof HostWeightSet, 'the weights were loaded by another device');
+    if (!(weights instanceof HostWeightSet)) {
+      throw new UnicornError('usage/weight', 'The weights were loaded by another kind of device.');
+    }
     checkWeights(graph, (name) => weights.spec(name));
     return new ReferenceExecutable(this, graph, weights, options);
   }
@@ -177,13 +185,16 @@ class ReferenceDevice implements Device {
   }
 
   async write(buffer: DeviceBuffer, byteOffset: number, data: Uint8Array): Promise<void> {
-    await this.#queue;
-    buffer.host!.set(data, byteOffset);
+    const copy = data.slice();
+    await this.enqueue(async () => hostBuffer(buffer).range(byteOffset, copy.byteLength).set(copy)).done;
   }
 
   async read(buffer: DeviceBuffer, byteOffset: number, byteLength: number): Promise<Uint8Array> {
-    await this.#queue;
-    return buffer.host!.slice(byteOffset, byteOffset + byteLength);
+    let bytes = new Uint8Array(0);
+    await this.enqueue(async () => {
+      bytes = hostBuffer(buffer).range(byteOffset, byteLength).slice();
+    }).done;
+    return bytes;
   }
 
   memory(): MemoryUse {
@@ -233,7 +244,12 @@ export const referenceBackend: Backend = {
     const info = referenceInfo();
     return [{ id: info.id, name: info.name, usable: true, info }];
   },
-  async open() {
-    return new ReferenceDevice(referenceInfo());
+  async open(id) {
+    const info = referenceInfo();
+    if (id === undefined || id === info.id) return new ReferenceDevice(info);
+    throw new UnicornError('device/unavailable', `There is no reference device "${id}".`, {
+      fields: { id },
+      fix: `Open "${info.id}", the only one.`,
+    });
   },
 };
