@@ -70,7 +70,8 @@ export class Model implements LanguageModel {
   constructor(
     opened: { readonly architecture: string; readonly path: string },
     private readonly file: Weights,
-    private readonly definition: ModelDefinition,
+    /** Configuration, and the names and shapes of the weights in either kind of file: for converters. */
+    readonly definition: ModelDefinition,
     private readonly bound: ReadonlyMap<string, BoundWeight>,
     private readonly facts: ModelFacts,
   ) {
