@@ -345,9 +345,10 @@ export class Scheduler {
 
   /** Runs while there is work. Never rejects: what fails, fails the jobs that it concerns. */
   async #run(): Promise<void> {
-    while (this.#running.size > 0 || this.#queue.length > 0) {
+    for (;;) {
       // Timers, input and output of the process come first; also lets requests of one turn meet in one step.
       await nextTurn();
+      if (this.#running.size === 0 && this.#queue.length === 0) break;
       try {
         await this.#admit();
         const groups = this.#planStep();

@@ -41,10 +41,10 @@ class Memory {
     return true;
   }
 
-  /** A query at `position` finds its own tokens in every group. */
-  check(sequence: KvSequence, query: number): void {
+  /** A query at `query` finds its own tokens up to `last` in every group. */
+  check(sequence: KvSequence, query: number, last = query): void {
     this.cache.plan.groups.forEach(({ group: { window } }, index) => {
-      for (let key = Math.max(0, query - (window ?? Infinity) + 1); key <= query; key++) {
+      for (let key = Math.max(0, query - (window ?? Infinity) + 1); key <= last; key++) {
         const slot = this.#slot(sequence, index, key);
         expect(this.#slots[index]!.get(slot)).toBe(mark(sequence, key));
       }
@@ -181,6 +181,22 @@ describe('KvCache', () => {
     cache.checkIntegrity();
   });
 
+  it('does not write into a block that another sequence shares', () => {
+    const cache = cacheOf({ groups: [full], kvTokens: 80 });
+    const memory = new Memory(cache);
+    const first = cache.open(ids(9), same)!;
+    memory.compute(first, 9);
+    const second = cache.open([...ids(8), 1], same)!;
+    expect(second.reused).toBe(8);
+    cache.close(first, true);
+    // Six tokens are in common with the first, of which the second holds all; inside block 1 nobody may go on.
+    const third = cache.open([...ids(6), 1, 2, 3], same)!;
+    expect(third.reused).toBe(4);
+    memory.compute(third, 9);
+    memory.compute(second, 9);
+    cache.checkIntegrity();
+  });
+
   it('continues a windowed sequence only where its window is still there', () => {
     const cache = cacheOf({ groups: [full, sliding] });
     const memory = new Memory(cache);
@@ -304,7 +320,8 @@ describe('KvCache', () => {
             if (live.length === 3) continue;
             // A fork repeats a prefix of an earlier sequence and goes on in its own way.
             const base = action === 'fork' ? (past[pick % Math.max(1, past.length)] ?? []) : [];
-            const tokens = [...base.slice(0, 15 + amount), ...ids(amount, pick)].slice(0, 40);
+            const kept = base.length - (pick % 7);
+            const tokens = [...base.slice(0, Math.max(0, kept)), ...ids(amount, pick)].slice(0, 40);
             const opened = cache.open([...tokens], { size, reuse });
             if (opened) live.push(opened);
             past.push(tokens);
@@ -325,6 +342,7 @@ describe('KvCache', () => {
             }
           }
           cache.checkIntegrity();
+          for (const one of live) memory.check(one, one.computed, one.computed - 1);
         }
         for (const sequence of live) cache.close(sequence, true);
         cache.clear();
@@ -333,7 +351,7 @@ describe('KvCache', () => {
           expect([freeBlocks, reservedBlocks]).toEqual([blocks, 0]);
         }
       }),
-      { numRuns: 300 },
+      { numRuns: 500 },
     );
   });
 });
