@@ -253,8 +253,7 @@ export class Engine extends EventEmitter<EngineEvents> {
     try {
       return await this.model.tokenizer();
     } catch (error) {
-      if ('tokens' in request && isUnicornError(error) && error.code === 'usage/file-not-found')
-        return undefined;
+      if ('tokens' in request && isUnicornError(error) && error.code === 'usage/file') return undefined;
       throw error;
     }
   }
@@ -269,7 +268,7 @@ export class Engine extends EventEmitter<EngineEvents> {
   }
 
   #expectOpen(): void {
-    if (this.#closing) throw new UnicornError('device/closed', 'The engine was closed.');
+    if (this.#closing) throw new UnicornError('usage/closed', 'The engine was closed.');
   }
 }
 

@@ -134,7 +134,7 @@ export class Model implements LanguageModel {
     return logits ? { logits } : {};
   }
 
-  /** Loaded on the first call. @throws UnicornError `unsupported/tokenizer`, `format/tokenizer`, `usage/file-not-found` */
+  /** Loaded on the first call. @throws UnicornError `unsupported/tokenizer`, `format/tokenizer`, `usage/file` */
   tokenizer(): Promise<Tokenizer> {
     return (this.#tokenizer ??=
       this.file.format === 'gguf'

@@ -27,7 +27,7 @@ interface Description {
  * Opens a model.
  *
  * @param path a GGUF file, or a directory with `config.json` and safetensors (one file, or shards with their index)
- * @throws UnicornError `usage/file-not-found`, `usage/model-directory` (no configuration), `unsupported/architecture`,
+ * @throws UnicornError `usage/file`, `usage/model-directory` (no configuration), `unsupported/architecture`,
  *   `unsupported/config`, `unsupported/dtype`, `format/config`, `format/missing-tensor`, `format/tensor-shape`, what
  *   `quant` says of a damaged file, `usage/cancelled`
  */

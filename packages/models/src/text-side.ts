@@ -16,7 +16,7 @@ export interface TextSide {
  * Opens tokenizer and chat template of a model whose architecture need not be known.
  *
  * @param path a GGUF file, or a directory with `tokenizer.json`
- * @throws UnicornError `usage/file-not-found`, `format/*`, `unsupported/tokenizer`
+ * @throws UnicornError `usage/file`, `format/*`, `unsupported/tokenizer`
  */
 export async function openTextSide(path: string): Promise<TextSide> {
   const isDirectory = await stat(path).then(
@@ -34,11 +34,11 @@ export async function openTextSide(path: string): Promise<TextSide> {
   }
 }
 
-/** @throws UnicornError `usage/file-not-found` when there is no `tokenizer.json` */
+/** @throws UnicornError `usage/file` when there is no `tokenizer.json` */
 export async function directoryTokenizer(directory: string): Promise<Tokenizer> {
   const text = await optionalText(join(directory, 'tokenizer.json'));
   if (text === undefined) {
-    throw new UnicornError('usage/file-not-found', `${directory} has no tokenizer.json.`, {
+    throw new UnicornError('usage/file', `${directory} has no tokenizer.json.`, {
       fields: { file: join(directory, 'tokenizer.json') },
       fix: 'Download the complete model directory, or give the prompt as token ids.',
     });

@@ -44,7 +44,7 @@ export class AtomicFile {
  * Runs `write` on a temporary file beside `path`, then puts it in place. When `write` fails the temporary file is
  * removed and its error passed on.
  *
- * @throws UnicornError `usage/file-not-found` (no such directory), `usage/file-permission`, `resource/disk`.
+ * @throws UnicornError `usage/file` (no such directory, no permission), `resource/disk`.
  */
 export async function writeAtomically(
   path: string,

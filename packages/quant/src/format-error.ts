@@ -38,23 +38,19 @@ export function fileError(error: unknown, file: string, action: 'read' | 'write'
   switch (code) {
     case 'ENOENT':
     case 'ENOTDIR':
-      return new UnicornError('usage/file-not-found', `${file} does not exist.`, {
+      return new UnicornError('usage/file', `${file} does not exist.`, {
         ...options,
         fix: action === 'read' ? 'Check the path.' : 'Create the directory first.',
       });
     case 'EACCES':
     case 'EPERM':
     case 'EROFS':
-      return new UnicornError(
-        'usage/file-permission',
-        `${file} may not be ${action === 'read' ? 'read' : 'written'}.`,
-        {
-          ...options,
-          fix: 'Check the permissions of the file and of its directory.',
-        },
-      );
+      return new UnicornError('usage/file', `${file} may not be ${action === 'read' ? 'read' : 'written'}.`, {
+        ...options,
+        fix: 'Check the permissions of the file and of its directory.',
+      });
     case 'EISDIR':
-      return new UnicornError('usage/file-is-directory', `${file} is a directory, not a file.`, options);
+      return new UnicornError('usage/file', `${file} is a directory, not a file.`, options);
     case 'ENOSPC':
     case 'EDQUOT':
     case 'EFBIG':

@@ -67,7 +67,7 @@ class GgufReader extends WeightsReader<'gguf'> implements GgufFile {
  * Opens a GGUF file by path, or over a source (which the file then owns and closes, also when opening fails).
  * Reads the header only: metadata and tensor table; arrays in it stay packed until asked for.
  *
- * @throws UnicornError `format/...` when the file is malformed (fields `file`, `field`, `offset`), `usage/file-...`
+ * @throws UnicornError `format/...` when the file is malformed (fields `file`, `field`, `offset`), `usage/file`
  *   when it cannot be read, `unsupported/split-gguf` for one part of several.
  */
 export async function openGguf(from: string | RandomAccessSource): Promise<GgufFile> {

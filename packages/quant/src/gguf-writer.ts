@@ -35,8 +35,8 @@ export interface GgufContent {
 /**
  * Writes a GGUF file atomically. The header is checked as a whole before the first byte is written.
  *
- * @throws UnicornError `usage/gguf-metadata`, `usage/gguf-tensor`, `usage/tensor-data` for content that the format
- *   cannot hold, `unsupported/gguf-dtype`; `usage/file-...` and `resource/disk` from the file system.
+ * @throws UnicornError `usage/metadata`, `usage/tensor`, `usage/tensor-data` for content that the format
+ *   cannot hold, `unsupported/dtype`; `usage/file` and `resource/disk` from the file system.
  */
 export async function writeGguf(path: string, content: GgufContent): Promise<void> {
   const metadata = new Map<string, MetadataEntry>();
@@ -107,7 +107,7 @@ function encodeHeader(
 function checkTensor(name: string, dtype: DType, shape: readonly number[]): number {
   if (ggufTypeId(dtype) === undefined) {
     throw new UnicornError(
-      'unsupported/gguf-dtype',
+      'unsupported/dtype',
       `Tensor ${quote(name)} is ${dtype}, a type that GGUF does not have.`,
       {
         fields: { tensor: name, dtype },
@@ -175,11 +175,11 @@ function encodeScalar(bytes: ByteBuilder, key: string, type: MetadataScalarType,
 }
 
 function metadataError(key: string, what: string): UnicornError {
-  return new UnicornError('usage/gguf-metadata', `Metadata ${quote(key)} ${what}.`, { fields: { key } });
+  return new UnicornError('usage/metadata', `Metadata ${quote(key)} ${what}.`, { fields: { key } });
 }
 
 function tensorError(name: string, what: string): UnicornError {
-  return new UnicornError('usage/gguf-tensor', `Tensor ${quote(name)} ${what}.`, {
+  return new UnicornError('usage/tensor', `Tensor ${quote(name)} ${what}.`, {
     fields: { tensor: name },
   });
 }

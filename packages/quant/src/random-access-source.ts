@@ -24,8 +24,8 @@ export interface RandomAccessSource {
 const READ_BYTES_MAX = 2 ** 30;
 
 /**
- * @throws UnicornError `usage/file-not-found`, `usage/file-permission`, `usage/file-is-directory`,
- *   `usage/not-a-file` (a pipe or a device has no positions).
+ * @throws UnicornError `usage/file` when there is no such file, or one that may not be read, or a directory, or a pipe
+ *   (which has no positions).
  */
 export async function openFileSource(path: string): Promise<RandomAccessSource> {
   try {
@@ -33,13 +33,13 @@ export async function openFileSource(path: string): Promise<RandomAccessSource> 
     try {
       const stat = await handle.stat();
       if (stat.isDirectory()) {
-        throw new UnicornError('usage/file-is-directory', `${path} is a directory, not a file.`, {
-          fields: { file: path },
+        throw new UnicornError('usage/file', `${path} is a directory, not a file.`, {
+          fields: { file: path, reason: 'EISDIR' },
         });
       }
       if (!stat.isFile()) {
         throw new UnicornError(
-          'usage/not-a-file',
+          'usage/file',
           `${path} is not a regular file, so it cannot be read at positions.`,
           {
             fields: { file: path },

@@ -22,7 +22,7 @@ export const SAFETENSORS_INDEX_NAME = 'model.safetensors.index.json';
  * left out.
  *
  * @throws UnicornError `format/...` when the index or a shard is malformed, a shard is missing, or lacks a tensor that
- *   the index says it has; `usage/file-...` when the index cannot be read.
+ *   the index says it has; `usage/file` when the index cannot be read.
  */
 export async function openSafetensorsIndex(directoryOrIndex: string): Promise<SafetensorsFile> {
   const path = await indexPath(directoryOrIndex);
@@ -131,7 +131,7 @@ async function openShard(indexFile: string, shard: string): Promise<RandomAccess
   try {
     return await openFileSource(join(dirname(indexFile), shard));
   } catch (error) {
-    if (!(error instanceof UnicornError) || error.code !== 'usage/file-not-found') throw error;
+    if (!(error instanceof UnicornError) || error.fields.reason !== 'ENOENT') throw error;
     throw new UnicornError(
       'format/missing-shard',
       `${indexFile}: the shard ${quote(shard)} that it names is not there (weight_map, byte 0).`,

@@ -28,7 +28,7 @@ const PREFIX_BYTES = 8;
  * Opens a safetensors file by path, or over a source (which the file then owns and closes, also when opening fails).
  * Reads the header only.
  *
- * @throws UnicornError `format/...` when the file is malformed (fields `file`, `field`, `offset`), `usage/file-...`
+ * @throws UnicornError `format/...` when the file is malformed (fields `file`, `field`, `offset`), `usage/file`
  *   when it cannot be read.
  */
 export async function openSafetensors(from: string | RandomAccessSource): Promise<SafetensorsFile> {

@@ -24,8 +24,8 @@ const HEADER_ALIGNMENT = 8;
  * Writes a safetensors file atomically. Tensors are stored with wide elements first and otherwise in the given order,
  * so that each is aligned to its elements; data functions are called in that order.
  *
- * @throws UnicornError `usage/safetensors-tensor`, `usage/tensor-data` for content that the format cannot hold,
- *   `unsupported/safetensors-dtype`; `usage/file-...` and `resource/disk` from the file system.
+ * @throws UnicornError `usage/tensor`, `usage/tensor-data` for content that the format cannot hold,
+ *   `unsupported/dtype`; `usage/file` and `resource/disk` from the file system.
  */
 export async function writeSafetensors(
   path: string,
@@ -58,7 +58,7 @@ function encodeHeader(
   const pairs = Object.entries(metadata);
   for (const [key, value] of pairs) {
     if (typeof value !== 'string') {
-      throw new UnicornError('usage/safetensors-metadata', `Metadata ${quote(key)} must be a string.`, {
+      throw new UnicornError('usage/metadata', `Metadata ${quote(key)} must be a string.`, {
         fields: { key },
       });
     }
@@ -69,7 +69,7 @@ function encodeHeader(
     const type = safetensorsTypeName(dtype);
     if (type === undefined) {
       throw new UnicornError(
-        'unsupported/safetensors-dtype',
+        'unsupported/dtype',
         `Tensor ${quote(name)} is ${dtype}, a type that safetensors does not have.`,
         { fields: { tensor: name, dtype }, fix: 'Decode it to f32, or write GGUF.' },
       );
@@ -101,7 +101,7 @@ function encodeHeader(
 }
 
 function tensorError(name: string, what: string): UnicornError {
-  return new UnicornError('usage/safetensors-tensor', `Tensor ${quote(name)} ${what}.`, {
+  return new UnicornError('usage/tensor', `Tensor ${quote(name)} ${what}.`, {
     fields: { tensor: name },
   });
 }

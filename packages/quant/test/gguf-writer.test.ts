@@ -104,33 +104,29 @@ describe('refusals', () => {
   const tensor = { name: 'a', dtype: 'f32', shape: [2], data: new Uint8Array(8) } as const;
   const one = (entry: unknown): GgufContent => ({ metadata: [['k', entry as MetadataEntry]], tensors: [] });
   const cases: [string, GgufContent, string][] = [
-    ['a number over its type', one({ type: 'u8', value: 256 }), 'usage/gguf-metadata'],
-    ['a negative unsigned number', one({ type: 'u64', value: -1 }), 'usage/gguf-metadata'],
-    ['a fraction as an integer', one({ type: 'i32', value: 1.5 }), 'usage/gguf-metadata'],
-    ['an unsafe integer', one({ type: 'u64', value: 2 ** 60 }), 'usage/gguf-metadata'],
-    ['a string as a number', one({ type: 'f32', value: '1' }), 'usage/gguf-metadata'],
-    ['a number as a string', one({ type: 'string', value: 1 }), 'usage/gguf-metadata'],
-    ['a number as a bool', one({ type: 'bool', value: 1 }), 'usage/gguf-metadata'],
-    ['an unknown type', one({ type: 'f80', value: 1 }), 'usage/gguf-metadata'],
-    ['half a surrogate pair', one({ type: 'string', value: '\ud83d' }), 'usage/gguf-metadata'],
-    ['a mixed array', one({ type: 'array', elementType: 'i32', values: [1, 'x'] }), 'usage/gguf-metadata'],
-    ['a key twice', { metadata: [...metadata, metadata[0]!], tensors: [] }, 'usage/gguf-metadata'],
-    ['an alignment of 48', { metadata: [], tensors: [], alignment: 48 }, 'usage/gguf-metadata'],
-    ['an alignment of 0', { metadata: [], tensors: [], alignment: 0 }, 'usage/gguf-metadata'],
-    ['a tensor twice', { metadata: [], tensors: [tensor, tensor] }, 'usage/gguf-tensor'],
-    ['a scalar', { metadata: [], tensors: [{ ...tensor, shape: [] }] }, 'usage/gguf-tensor'],
-    [
-      'five dimensions',
-      { metadata: [], tensors: [{ ...tensor, shape: [1, 1, 1, 1, 2] }] },
-      'usage/gguf-tensor',
-    ],
-    ['a dimension of zero', { metadata: [], tensors: [{ ...tensor, shape: [0] }] }, 'usage/gguf-tensor'],
+    ['a number over its type', one({ type: 'u8', value: 256 }), 'usage/metadata'],
+    ['a negative unsigned number', one({ type: 'u64', value: -1 }), 'usage/metadata'],
+    ['a fraction as an integer', one({ type: 'i32', value: 1.5 }), 'usage/metadata'],
+    ['an unsafe integer', one({ type: 'u64', value: 2 ** 60 }), 'usage/metadata'],
+    ['a string as a number', one({ type: 'f32', value: '1' }), 'usage/metadata'],
+    ['a number as a string', one({ type: 'string', value: 1 }), 'usage/metadata'],
+    ['a number as a bool', one({ type: 'bool', value: 1 }), 'usage/metadata'],
+    ['an unknown type', one({ type: 'f80', value: 1 }), 'usage/metadata'],
+    ['half a surrogate pair', one({ type: 'string', value: '\ud83d' }), 'usage/metadata'],
+    ['a mixed array', one({ type: 'array', elementType: 'i32', values: [1, 'x'] }), 'usage/metadata'],
+    ['a key twice', { metadata: [...metadata, metadata[0]!], tensors: [] }, 'usage/metadata'],
+    ['an alignment of 48', { metadata: [], tensors: [], alignment: 48 }, 'usage/metadata'],
+    ['an alignment of 0', { metadata: [], tensors: [], alignment: 0 }, 'usage/metadata'],
+    ['a tensor twice', { metadata: [], tensors: [tensor, tensor] }, 'usage/tensor'],
+    ['a scalar', { metadata: [], tensors: [{ ...tensor, shape: [] }] }, 'usage/tensor'],
+    ['five dimensions', { metadata: [], tensors: [{ ...tensor, shape: [1, 1, 1, 1, 2] }] }, 'usage/tensor'],
+    ['a dimension of zero', { metadata: [], tensors: [{ ...tensor, shape: [0] }] }, 'usage/tensor'],
     [
       'a part of a block',
       { metadata: [], tensors: [{ ...tensor, dtype: 'q8_0', shape: [33] }] },
-      'usage/gguf-tensor',
+      'usage/tensor',
     ],
-    ['a dtype of others', { metadata: [], tensors: [{ ...tensor, dtype: 'u16' }] }, 'unsupported/gguf-dtype'],
+    ['a dtype of others', { metadata: [], tensors: [{ ...tensor, dtype: 'u16' }] }, 'unsupported/dtype'],
     ['too few bytes', { metadata: [], tensors: [{ ...tensor, shape: [3] }] }, 'usage/tensor-data'],
     ['too many bytes', { metadata: [], tensors: [{ ...tensor, shape: [1] }] }, 'usage/tensor-data'],
   ];
@@ -157,7 +153,7 @@ describe('refusals', () => {
   it('explains a directory that is not there', async () => {
     const path = join(await temporaryDirectory(), 'none', 'x.gguf');
     const error = await refusal(() => writeGguf(path, { metadata: [], tensors: [] }));
-    expect(error.code).toBe('usage/file-not-found');
+    expect(error.code).toBe('usage/file');
     expect(error.message).toContain(path);
   });
 });

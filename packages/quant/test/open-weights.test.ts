@@ -112,7 +112,7 @@ describe('openWeights', () => {
       await writeFile(path, text);
       expect((await refusal(() => openWeights(path))).code).toBe('format/magic');
     }
-    expect((await refusal(() => openWeights(join(directory, 'absent')))).code).toBe('usage/file-not-found');
+    expect((await refusal(() => openWeights(join(directory, 'absent')))).code).toBe('usage/file');
   });
 
   it('knows a safetensors header whose length reads like a brace', async () => {

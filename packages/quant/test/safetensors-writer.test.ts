@@ -75,13 +75,13 @@ describe('round trip', () => {
 describe('refusals', () => {
   const tensor: SafetensorsTensor = { name: 'a', dtype: 'f32', shape: [2], data: new Uint8Array(8) };
   const cases: [string, SafetensorsTensor[], Record<string, string>, string][] = [
-    ['a block format', [{ ...tensor, dtype: 'q8_0', shape: [32] }], {}, 'unsupported/safetensors-dtype'],
-    ['a name twice', [tensor, tensor], {}, 'usage/safetensors-tensor'],
-    ['the reserved name', [{ ...tensor, name: '__metadata__' }], {}, 'usage/safetensors-tensor'],
-    ['half a surrogate pair', [{ ...tensor, name: '\ud83d' }], {}, 'usage/safetensors-tensor'],
-    ['a negative dimension', [{ ...tensor, shape: [-2] }], {}, 'usage/safetensors-tensor'],
+    ['a block format', [{ ...tensor, dtype: 'q8_0', shape: [32] }], {}, 'unsupported/dtype'],
+    ['a name twice', [tensor, tensor], {}, 'usage/tensor'],
+    ['the reserved name', [{ ...tensor, name: '__metadata__' }], {}, 'usage/tensor'],
+    ['half a surrogate pair', [{ ...tensor, name: '\ud83d' }], {}, 'usage/tensor'],
+    ['a negative dimension', [{ ...tensor, shape: [-2] }], {}, 'usage/tensor'],
     ['too few bytes', [{ ...tensor, shape: [3] }], {}, 'usage/tensor-data'],
-    ['a number in the metadata', [], { a: 1 as unknown as string }, 'usage/safetensors-metadata'],
+    ['a number in the metadata', [], { a: 1 as unknown as string }, 'usage/metadata'],
   ];
   it.each(cases)('%s', async (_, tensors, metadata, code) => {
     const directory = await temporaryDirectory();

@@ -123,7 +123,7 @@ export function checkTokens(tokens: ArrayLike<number>, vocabularySize: number): 
   }
   return Array.from(tokens, (id, index) => {
     if (Number.isInteger(id) && id >= 0 && id < vocabularySize) return id;
-    throw new UnicornError('usage/token', `Token ${String(id)} at index ${index} is not in the vocabulary.`, {
+    throw new UnicornError('usage/token-id', `Token ${String(id)} at index ${index} is not in the vocabulary.`, {
       fields: { token: String(id), index, vocabularySize },
       fix: `Token ids are whole numbers from 0 to ${vocabularySize - 1}; use the tokenizer of this model.`,
     });

@@ -105,7 +105,7 @@ export class HostTensor {
 
   #expectDense(dtype: DType): void {
     if (this.dtype !== dtype || !this.#isDense) {
-      throw new UnicornError('internal/dtype', `Expected a dense ${dtype} tensor, not ${this.dtype}.`);
+      throw new UnicornError('internal/invariant', `Expected a dense ${dtype} tensor, not ${this.dtype}.`);
     }
   }
 }

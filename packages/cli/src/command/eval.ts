@@ -40,7 +40,7 @@ function tokenSequences(value: unknown, file: string): number[][] {
     Array.isArray(entry) && entry.length > 0 && entry.every((id) => Number.isSafeInteger(id));
   if (isIds(value)) return [value];
   if (Array.isArray(value) && value.length > 0 && value.every(isIds)) return value;
-  throw new UnicornError('usage/tokens', `${file} holds no token ids.`, {
+  throw new UnicornError('usage/token-id', `${file} holds no token ids.`, {
     fields: { file },
     fix: 'Give a JSON array of ids such as [1, 2, 3], or an array of such arrays, none of them empty.',
   });

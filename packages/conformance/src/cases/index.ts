@@ -47,7 +47,7 @@ export const coveredOps: readonly string[] = Object.keys(suites);
 /** @throws UnicornError `internal/bound` for an op without a rule */
 export function boundRule(op: string): BoundRule {
   const suite = suites[op];
-  if (!suite) throw new UnicornError('internal/bound', `The op "${op}" has no error bound.`);
+  if (!suite) throw new UnicornError('internal/invariant', `The op "${op}" has no error bound.`);
   return suite.bound;
 }
 

@@ -58,7 +58,7 @@ export class DecoderStep {
     const spec = this.specs.get(name);
     if (!spec)
       throw new UnicornError(
-        'internal/weight',
+        'internal/invariant',
         `The graph asks for the weight "${name}", which is not there.`,
       );
     return this.builder.weight(name, spec, view);
