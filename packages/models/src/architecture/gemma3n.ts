@@ -19,7 +19,7 @@ import {
 } from '../decoder/decoder-weights.js';
 import { normalQuantile } from '../normal-quantile.js';
 import type { Architecture, ModelDefinition } from './architecture.js';
-import { readGgufWidths, readWidths } from './dense.js';
+import { readGgufWidths, readWidths, rootOf } from './dense.js';
 import { buildGemma3n, type Gemma3nConfig } from './gemma3n-graph.js';
 
 /** AltUp streams: published models have 4, and a graph grows with their square. */
@@ -114,10 +114,6 @@ export const gemma3n: Architecture = {
     );
   },
 };
-
-function rootOf(features: number): number {
-  return Math.fround(Math.sqrt(features));
-}
 
 function defineGemma3n(config: Gemma3nConfig, file: string): ModelDefinition {
   checkDecoderConfig(config, file);

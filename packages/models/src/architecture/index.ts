@@ -1,10 +1,14 @@
 /** The registry: every architecture that can be opened. Adding one is adding its file here. */
 import { UnicornError } from '@unicorn-exec/tensor';
 import type { Architecture } from './architecture.js';
+import { gemma2 } from './gemma2.js';
+import { gemma3 } from './gemma3.js';
 import { gemma3n } from './gemma3n.js';
 import { llama } from './llama.js';
+import { qwen2 } from './qwen2.js';
+import { qwen3 } from './qwen3.js';
 
-export const architectures: readonly Architecture[] = [llama, gemma3n];
+export const architectures: readonly Architecture[] = [llama, qwen2, qwen3, gemma2, gemma3, gemma3n];
 
 /** @param type `model_type` of `config.json` @throws UnicornError `unsupported/architecture` listing what is known */
 export function findHuggingFaceArchitecture(type: string, file: string): Architecture {

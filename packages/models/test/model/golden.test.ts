@@ -22,6 +22,11 @@ interface Case {
 
 const cases: Case[] = [
   { folder: 'llama', layerShare: 1e-4 },
+  { folder: 'llama3-rope', layerShare: 1e-4 },
+  { folder: 'qwen2', layerShare: 1e-4 },
+  { folder: 'qwen3', layerShare: 1e-4 },
+  { folder: 'gemma2', layerShare: 1e-4 },
+  { folder: 'gemma3-text', layerShare: 1e-4 },
   { folder: 'gemma3n-text', layerShare: 1e-3, streams: 4 },
 ];
 

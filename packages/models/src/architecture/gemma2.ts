@@ -1,0 +1,77 @@
+/** Gemma 2: sandwich norms, softcaps on scores and logits, every other layer sliding. arXiv:2408.00118. */
+import { readGgufDimensions, readGgufLayerKinds, readGgufRopes } from '../config/gguf.js';
+import {
+  everyNthFull,
+  readActivation,
+  readDimensions,
+  readLayerKinds,
+  readRopes,
+} from '../config/hugging-face.js';
+import * as limits from '../config/limits.js';
+import type { Architecture } from './architecture.js';
+import {
+  denseLayers,
+  denseModel,
+  gemmaDecoder,
+  gemmaScale,
+  gemmaScaleOfGguf,
+  given,
+  readGgufWidths,
+  readWidths,
+  rootOf,
+} from './dense.js';
+
+const fullEvery = 2;
+/** Gemma2Config's, for files that leave them out. */
+const scoreSoftcap = 50;
+const logitSoftcap = 30;
+/** Of 27B, whose scores are scaled by another number than the head's. */
+const layersOf27B = 46;
+
+export const gemma2: Architecture = {
+  id: 'gemma2',
+  huggingFaceTypes: ['gemma2'],
+  ggufArchitectures: ['gemma2'],
+
+  fromHuggingFace(fields) {
+    const dimensions = readDimensions(fields, { headDim: 256 });
+    const { layerCount, hidden, headDim } = dimensions;
+    const kinds = readLayerKinds(fields, layerCount, everyNthFull(fullEvery));
+    const config = {
+      ...gemmaDecoder,
+      ...dimensions,
+      ...given('attentionSoftcap', fields.number('attn_logit_softcapping', limits.softcapRange, undefined)),
+      ...given('logitSoftcap', fields.number('final_logit_softcapping', limits.softcapRange, undefined)),
+      layers: denseLayers(kinds, readWidths(fields, dimensions)),
+      window: fields.integer('sliding_window', limits.contextRange),
+      ropes: readRopes(fields, headDim, { theta: 10_000 }),
+      embeddingScale: rootOf(hidden),
+      attentionScale: gemmaScale(fields),
+      activation: readActivation(fields, 'hidden_activation', 'hidden_act'),
+      tiedHead: fields.boolean('tie_word_embeddings', true),
+    };
+    return denseModel(config, fields.file);
+  },
+
+  async fromGguf(source) {
+    const { fields } = source;
+    const dimensions = readGgufDimensions(source);
+    const kinds = readGgufLayerKinds(fields, dimensions.layerCount, everyNthFull(fullEvery));
+    const config = {
+      ...gemmaDecoder,
+      // The converter has added the 1 to the weights.
+      normOffset: 0,
+      ...dimensions,
+      attentionSoftcap: fields.number('attn_logit_softcapping', limits.softcapRange, scoreSoftcap),
+      logitSoftcap: fields.number('final_logit_softcapping', limits.softcapRange, logitSoftcap),
+      layers: denseLayers(kinds, readGgufWidths(fields, dimensions)),
+      window: fields.integer('attention.sliding_window', limits.contextRange),
+      ropes: await readGgufRopes(source, dimensions.headDim, 'half'),
+      embeddingScale: rootOf(dimensions.hidden),
+      attentionScale: gemmaScaleOfGguf(source, dimensions, layersOf27B),
+      activation: 'geluTanh' as const,
+      tiedHead: !source.has('output.weight'),
+    };
+    return denseModel(config, source.weights.path);
+  },
+};
