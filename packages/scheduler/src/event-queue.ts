@@ -40,7 +40,7 @@ export class EventQueue<T> implements AsyncIterableIterator<T> {
     if (state.kind === 'open')
       return new Promise((resolve, reject) => this.#waiting.push({ resolve, reject }));
     this.#state = { kind: 'ended' };
-    if (state.kind === 'failed') return Promise.reject(state.error as Error);
+    if (state.kind === 'failed') return Promise.reject(state.error);
     return Promise.resolve({ value: undefined, done: true });
   }
 

@@ -109,7 +109,7 @@ export interface ForwardResult {
 /**
  * The ids as an array of our own.
  *
- * @throws UnicornError `usage/prompt` when there are none, `usage/token` for one outside the vocabulary
+ * @throws UnicornError `usage/prompt` when there are none, `usage/token-id` for one outside the vocabulary
  */
 export function checkTokens(tokens: ArrayLike<number>, vocabularySize: number): number[] {
   if (tokens.length === 0) {
@@ -123,10 +123,14 @@ export function checkTokens(tokens: ArrayLike<number>, vocabularySize: number): 
   }
   return Array.from(tokens, (id, index) => {
     if (Number.isInteger(id) && id >= 0 && id < vocabularySize) return id;
-    throw new UnicornError('usage/token-id', `Token ${String(id)} at index ${index} is not in the vocabulary.`, {
-      fields: { token: String(id), index, vocabularySize },
-      fix: `Token ids are whole numbers from 0 to ${vocabularySize - 1}; use the tokenizer of this model.`,
-    });
+    throw new UnicornError(
+      'usage/token-id',
+      `Token ${String(id)} at index ${index} is not in the vocabulary.`,
+      {
+        fields: { token: String(id), index, vocabularySize },
+        fix: `Token ids are whole numbers from 0 to ${vocabularySize - 1}; use the tokenizer of this model.`,
+      },
+    );
   });
 }
 

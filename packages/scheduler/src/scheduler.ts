@@ -177,7 +177,7 @@ export class Scheduler {
   /**
    * Queues a request; the iterator yields its tokens, then its end, or rejects with what went wrong on the device.
    *
-   * @throws UnicornError at once: `usage/prompt`, `usage/token`, `usage/context` (fields promptTokens, contextLength),
+   * @throws UnicornError at once: `usage/prompt`, `usage/token-id`, `usage/context` (fields promptTokens, contextLength),
    * `usage/max-tokens`, `usage/sampling`, `resource/context` when the KV pool can never hold it, `resource/queue` when
    * too many wait, `usage/closed`
    */

@@ -89,7 +89,7 @@ describe('forward', () => {
     expect(await scheduler.forward([], { logits: 'all' })).toEqual([]);
     const run = (sequence: number[]): Promise<unknown> => scheduler.forward([sequence], { logits: 'none' });
     await expect(run([])).rejects.toMatchObject({ code: 'usage/prompt' });
-    await expect(run([37])).rejects.toMatchObject({ code: 'usage/token' });
+    await expect(run([37])).rejects.toMatchObject({ code: 'usage/token-id' });
     await expect(run(promptOf(21))).rejects.toMatchObject({ code: 'usage/context' });
     await expect(run(promptOf(20))).rejects.toMatchObject({ code: 'resource/context' });
     await expect(
