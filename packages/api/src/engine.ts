@@ -191,7 +191,7 @@ export class Engine extends EventEmitter<EngineEvents> {
         messages,
         ...(tools ? { tools } : {}),
         ...(templateOptions ? { options: templateOptions } : {}),
-      } as Conversation),
+      }),
       { special: true },
     );
   }

@@ -20,8 +20,8 @@ export async function template(
   const { chatTemplate, name } = await openText(flags.model);
   if (!chatTemplate) throw new UnicornError('unsupported/chat-template', `${name} has no chat template.`);
   const tools = flags.tools === undefined ? undefined : await readJsonFile(flags.tools);
-  const convert = async (value: unknown): Promise<{ prompt: string }> => ({
-    prompt: await chatTemplate.render(conversation(value, tools, flags.option)),
+  const convert = (value: unknown): { prompt: string } => ({
+    prompt: chatTemplate.render(conversation(value, tools, flags.option)),
   });
   if (flags.jsonl) {
     await mapJsonLines(terminal, convert);
@@ -31,7 +31,7 @@ export async function template(
     file === undefined
       ? parseJson(decodeUtf8(await readStandardInput('conversation'), 'conversation'), 'conversation')
       : await readJsonFile(file);
-  const result = await convert(value);
+  const result = convert(value);
   if (flags.json) terminal.writeJson(result);
   else terminal.write(result.prompt);
 }

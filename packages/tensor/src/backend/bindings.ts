@@ -58,7 +58,7 @@ export function submissionDims(signature: Signature, options: CompileOptions, bi
     const value = bindings.dims[dim];
     const range = options.dims[dim]!;
     const fits = value !== undefined && (typeof range === 'object' ? value <= range.max : value === range);
-    if (!fits || !Number.isSafeInteger(value) || value! < 0) {
+    if (!fits || !Number.isSafeInteger(value) || value < 0) {
       const allowed = typeof range === 'object' ? `at most ${range.max}` : `${range}`;
       throw new UnicornError(
         'usage/dims',

@@ -5,7 +5,7 @@
 import { dtypeLayout, type DType } from '../dtype.js';
 import { UnicornError } from '../error.js';
 import { findOp } from '../op/index.js';
-import { normalizeAttributes, type OperandSpecs } from '../op/op.js';
+import { normalizeAttributes } from '../op/op.js';
 import type { ActivationKind } from '../op/activation.js';
 import { elementCount, formatShape, type Dim, type Shape } from '../shape.js';
 import type { AttributeValue, Graph, Node, TensorSpec, Value, ValueSource, WeightView } from './graph.js';
@@ -149,7 +149,7 @@ export class GraphBuilder {
     }
     for (const [name, value] of present) this.#expectCurrent(opName, name, value);
     const normalized = normalizeAttributes(op, attributes);
-    const specs = op.outputs(Object.fromEntries(present) as OperandSpecs, normalized);
+    const specs = op.outputs(Object.fromEntries(present), normalized);
     const id = this.#nodes.length;
     const outputs = specs.map((spec, output) => this.#value({ kind: 'node', node: id, output }, spec));
     this.#nodes.push({

@@ -8,7 +8,7 @@ export function formatSpec(spec: TensorSpec): string {
 }
 
 function formatAttribute(value: AttributeValue): string {
-  return Array.isArray(value) ? `[${value.join(', ')}]` : String(value as number | string | boolean);
+  return Array.isArray(value) ? `[${value.join(', ')}]` : String(value);
 }
 
 function formatSource(value: Value): string | undefined {
