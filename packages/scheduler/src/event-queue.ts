@@ -5,7 +5,7 @@
 export class EventQueue<T> implements AsyncIterableIterator<T> {
   #events: T[] = [];
   #waiting: { resolve: (result: IteratorResult<T>) => void; reject: (error: unknown) => void }[] = [];
-  #state: { kind: 'open' } | { kind: 'ended' } | { kind: 'failed'; error: unknown } = { kind: 'open' };
+  #state: { kind: 'open' } | { kind: 'ended' } | { kind: 'failed'; error: Error } = { kind: 'open' };
 
   /** @param abandoned called when the consumer leaves before the end */
   constructor(private readonly abandoned: () => void) {}
@@ -28,7 +28,7 @@ export class EventQueue<T> implements AsyncIterableIterator<T> {
   fail(error: unknown): void {
     if (this.#state.kind !== 'open') return;
     const consumer = this.#waiting.shift();
-    this.#state = consumer ? { kind: 'ended' } : { kind: 'failed', error };
+    this.#state = consumer ? { kind: 'ended' } : { kind: 'failed', error: error as Error };
     consumer?.reject(error);
     for (const { resolve } of this.#waiting.splice(0)) resolve({ value: undefined, done: true });
   }
