@@ -16,6 +16,7 @@ import {
   Scheduler,
   type ForwardOptions,
   type ForwardResult,
+  type SamplingParameters,
   type Timings as ScheduledTimings,
 } from '@unicorn-exec/scheduler';
 import { openDevice, type OpenedDevice } from './backend-choice.js';
