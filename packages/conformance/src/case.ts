@@ -45,6 +45,11 @@ export interface Case {
    * is also run in other batches, and its rows must not change.
    */
   readonly rows?: number;
+  /**
+   * Products with quantized activations that follow each other, for chains: worst-case bounds grow with each, so in
+   * `fast` the mean squared error of a chain is limited as well (see `quantizationNoise`).
+   */
+  readonly products?: number;
   /** The completion must reject with this code, and the device must go on working. */
   readonly rejects?: ErrorCode;
   /**
@@ -80,10 +85,16 @@ export function below(count: number): Fill {
 /** The symbolic dim whose rows are independent of each other. */
 export const rowDim = 'tokens';
 
+function randomEntry(name: string, dtype: DType, shape: readonly number[]): WeightEntry {
+  const columns = shape.at(-1)!;
+  const rows = shape.slice(0, -1).reduce((product, dim) => product * dim, 1);
+  return { name, dtype, shape, source: { kind: 'bytes', bytes: randomWeight(dtype, rows, columns, name) } };
+}
+
 /** A graph builder that also draws the data of what it declares. */
 export class Sketch {
   readonly builder: GraphBuilder;
-  readonly #weights = new Map<string, WeightEntry>();
+  readonly #weights = new Map<string, { readonly dtype: DType; readonly shape: readonly number[] }>();
   readonly #tensors: Record<string, HostTensor> = {};
   readonly #dims: Record<string, number>;
 
@@ -130,12 +141,7 @@ export class Sketch {
 
   /** A random weight, or a part of one. */
   weight(name: string, dtype: DType, shape: readonly number[], view?: Partial<WeightView>): Value {
-    if (!this.#weights.has(name)) {
-      const columns = shape.at(-1)!;
-      const rows = shape.slice(0, -1).reduce((product, dim) => product * dim, 1);
-      const bytes = randomWeight(dtype, rows, columns, name);
-      this.#weights.set(name, { name, dtype, shape, source: { kind: 'bytes', bytes } });
-    }
+    this.#weights.set(name, { dtype, shape });
     return this.builder.weight(name, { dtype, shape }, view);
   }
 
@@ -149,7 +155,17 @@ export class Sketch {
       graph.values.flatMap(({ shape }) => shape.filter((dim) => typeof dim === 'string')),
     );
     const dims = Object.fromEntries(Object.entries(this.#dims).filter(([dim]) => symbols.has(dim)));
-    return { graph, dims, weights: [...this.#weights.values()], tensors: this.#tensors };
+    const weights = this.#weights;
+    let entries: WeightEntry[] | undefined;
+    return {
+      graph,
+      dims,
+      tensors: this.#tensors,
+      // Drawn when first asked for: further problems of one graph run over the weights of the first.
+      get weights() {
+        return (entries ??= [...weights].map(([name, { dtype, shape }]) => randomEntry(name, dtype, shape)));
+      },
+    };
   }
 
   #zeros(dtype: DType, shape: readonly Dim[]): HostTensor {

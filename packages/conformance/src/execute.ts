@@ -38,7 +38,11 @@ class GuardedBuffer {
   ) {
     const { alignmentBytes } = device.info;
     this.#offset = alignmentBytes * Math.ceil(guardBytes / alignmentBytes);
-    this.#before = new Random(`guard ${name}`).bytes(this.#offset + byteLength + guardBytes);
+    // An output that is not written stays NaN (or -1).
+    this.#before = new Uint8Array(this.#offset + byteLength + guardBytes).fill(0xff);
+    const random = new Random(`guard ${name}`);
+    this.#before.set(random.bytes(this.#offset));
+    this.#before.set(random.bytes(guardBytes), this.#offset + byteLength);
     if (content) this.#before.set(content, this.#offset);
     this.buffer = device.allocate(this.#before.byteLength);
   }
@@ -121,7 +125,7 @@ export class PreparedProblem {
    *
    * @throws ConformanceFailure when a byte outside the outputs and states changed
    */
-  async run({ graph, dims, tensors }: Problem): Promise<Record<string, HostTensor>> {
+  async run({ graph, dims, tensors }: Omit<Problem, 'weights'>): Promise<Record<string, HostTensor>> {
     const { signature } = this.executable;
     const buffers = new Map<string, GuardedBuffer>();
     const bindings: Record<string, Binding> = {};

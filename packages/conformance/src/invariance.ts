@@ -50,7 +50,8 @@ async function runVariant(prepared: PreparedProblem, variant: Variant): Promise<
   const taken = new Map<string, Uint8Array[]>();
   let states: Record<string, HostTensor> = {};
   for (const { problem, take } of variant.steps) {
-    const results = await prepared.run({ ...problem, tensors: { ...problem.tensors, ...states } });
+    const { graph, dims, tensors } = problem;
+    const results = await prepared.run({ graph, dims, tensors: { ...tensors, ...states } });
     states = Object.fromEntries(
       Object.keys(prepared.executable.signature.state).map((name) => [name, results[name]!]),
     );
