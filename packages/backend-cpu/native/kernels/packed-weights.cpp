@@ -14,11 +14,17 @@ float half(const uint8_t* p) {
   return halfToFloat(bits);
 }
 
+uint32_t word(const uint8_t* p) {
+  uint32_t value;
+  std::memcpy(&value, p, 4);
+  return value;
+}
+
 // One row's share of a sub-block before interleaving: columns i and i + 16 in the nibbles of low[i] (8 bits: columns in
-// order), the bits above four in `high` (5 bits: bit i of a u32; 6 bits: two bits a column).
+// order), the bits above four in `high` (5 bits: bit i of a u32; 6 bits: a byte for each column).
 struct SubRow {
   uint8_t low[32];
-  uint8_t high[8];
+  uint8_t high[32];
   uint8_t scale[2];  // f16, or one or two small integers
   uint8_t min[2];
 };
@@ -85,7 +91,11 @@ void readSubRow(DType dtype, const uint8_t* p, int sub, SubRow* out) {
       sixBitScales(p + 4, sub, out);
       regroupNibbles(p + 48 + 32 * (sub >> 1), sub & 1, out->low);
       uint32_t high = 0;
-      for (int i = 0; i < 32; i++) high |= static_cast<uint32_t>((p[16 + i] >> sub) & 1) << i;
+      for (int c = 0; c < 8; c++) {
+        // The lowest bits of four bytes, gathered in the topmost nibble by one multiplication.
+        const uint32_t bits = (word(p + 16 + 4 * c) >> sub) & 0x01010101;
+        high |= ((bits * 0x10204080u) >> 28) << (4 * c);
+      }
       std::memcpy(out->high, &high, 4);
       break;
     }
@@ -95,11 +105,7 @@ void readSubRow(DType dtype, const uint8_t* p, int sub, SubRow* out) {
       out->scale[0] = p[192 + 2 * sub];
       out->scale[1] = p[193 + 2 * sub];
       regroupNibbles(p + 64 * part + 32 * (run & 1), run >= 2, out->low);
-      uint64_t high = 0;
-      for (int i = 0; i < 32; i++) {
-        high |= static_cast<uint64_t>((p[128 + 32 * part + i] >> (2 * run)) & 3) << (2 * i);
-      }
-      std::memcpy(out->high, &high, 8);
+      for (int i = 0; i < 32; i++) out->high[i] = (p[128 + 32 * part + i] >> (2 * run)) & 3;
       break;
     }
     default: break;
@@ -111,16 +117,15 @@ void placeSubRow(const PackedFormat& format, const SubRow& in, int row, uint8_t*
   const int chunks = format.bits == QuantBits::eight ? 8 : 4;
   for (int j = 0; j < chunks; j++) std::memcpy(sub + 64 * j + 4 * row, in.low + 4 * j, 4);
   if (format.bits == QuantBits::five) {
-    uint32_t high;
-    std::memcpy(&high, in.high, 4);
+    const uint32_t high = word(in.high);
     for (int c = 0; c < 8; c++) {
       sub[format.highAt() + 8 * c + row / 2] |= static_cast<uint8_t>(((high >> (4 * c)) & 15) << (4 * (row & 1)));
     }
   } else if (format.bits == QuantBits::six) {
-    for (int column = 0; column < 32; column++) {
-      const int c = column / 4;
-      const int value = (in.high[column / 4] >> (2 * (column & 3))) & 3;
-      sub[format.highAt() + 64 * (c & 1) + 4 * row + (column & 3)] |= static_cast<uint8_t>(value << (2 * (c >> 1)));
+    for (int half = 0; half < 2; half++) {
+      uint32_t planes = 0;
+      for (int plane = 0; plane < 4; plane++) planes |= word(in.high + 8 * plane + 4 * half) << (2 * plane);
+      std::memcpy(sub + format.highAt() + 64 * half + 4 * row, &planes, 4);
     }
   }
   if (!format.super) {

@@ -59,16 +59,13 @@ UNICORN_INLINE float origin(float top) { return top == negativeInfinity ? 0.0f :
 
 // ---- from the state to rows of f32
 
-void convertRow(DType dtype, const uint8_t* source, int64_t headDim, int64_t dim, float* out) {
-  decode(dtype, source, headDim, out);
-  for (int64_t i = headDim; i < dim; i++) out[i] = 0;
-}
-
-// Pointers to keys or values [begin, end) of the chunk at `chunkStart`, converted unless they can be read in place.
-void gatherRows(const Work& work, int64_t part, int64_t chunkStart, Range range, float* buffer, const float** rows) {
+// Pointers to keys or values [begin, end) of the chunk at `chunkStart`. `convert(source, row)` writes one row of f32, or
+// says that the source is one.
+template <typename Convert>
+UNICORN_INLINE void gatherRowsWith(const Work& work, int64_t part, int64_t chunkStart, Range range, float* buffer,
+                                   const float** rows, Convert convert) {
   const Attention& call = work.call;
   const int64_t rowStride = rowBytes(call.stateDType, call.headDim);
-  const bool inPlace = call.stateDType == DType::f32 && work.dim == call.headDim;
   const int32_t* table = call.blockTables + work.sequence * call.tableColumns;
   for (int64_t k = range.begin; k < range.end;) {
     const int64_t key = chunkStart + k;
@@ -77,14 +74,30 @@ void gatherRows(const Work& work, int64_t part, int64_t chunkStart, Range range,
     const uint8_t* source =
         call.state + (((block * 2 + part) * call.kvHeads + work.kvHead) * call.blockTokens + offset) * rowStride;
     const int64_t end = minimum(range.end, k + call.blockTokens - offset);
-    for (; k < end; k++, source += rowStride) {
-      if (inPlace) {
-        rows[k] = reinterpret_cast<const float*>(source);
-      } else {
-        convertRow(call.stateDType, source, call.headDim, work.dim, buffer + k * work.dim);
-        rows[k] = buffer + k * work.dim;
+    for (; k < end; k++, source += rowStride) rows[k] = convert(source, buffer + k * work.dim);
+  }
+}
+
+void gatherRows(const Work& work, int64_t part, int64_t chunkStart, Range range, float* buffer, const float** rows) {
+  const DType dtype = work.call.stateDType;
+  const int64_t headDim = work.call.headDim;
+  const int64_t dim = work.dim;
+  if (dim == headDim && dtype == DType::f32) {
+    gatherRowsWith(work, part, chunkStart, range, buffer, rows,
+                   [](const uint8_t* source, float*) { return reinterpret_cast<const float*>(source); });
+  } else if (dim == headDim && dtype == DType::f16) {
+    gatherRowsWith(work, part, chunkStart, range, buffer, rows, [=](const uint8_t* source, float* row) {
+      for (int64_t d = 0; d < dim; d += 16) {
+        for (int j = 0; j < 16; j += W) store(row + d + j, loadHalf(source + 2 * (d + j)));
       }
-    }
+      return row;
+    });
+  } else {
+    gatherRowsWith(work, part, chunkStart, range, buffer, rows, [=](const uint8_t* source, float* row) {
+      decode(dtype, source, headDim, row);
+      for (int64_t d = headDim; d < dim; d++) row[d] = 0;
+      return row;
+    });
   }
 }
 

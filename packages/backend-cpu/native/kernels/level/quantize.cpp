@@ -12,47 +12,65 @@ namespace {
 
 constexpr int vectors = activationBlockSize / W;
 
-UNICORN_INLINE int32_t sumLanesInt(I v) {
-  int32_t lanes[W];
-  memcpy(lanes, &v, sizeof lanes);
-  int32_t sum = 0;
-  for (int i = 0; i < W; i++) sum += lanes[i];
-  return sum;
+// Sums of the first 16 and of all 32 quants.
+struct QuantSums {
+  int32_t low, all;
+};
+
+// Stores 32 quants, given as integers in order, and sums them.
+UNICORN_INLINE QuantSums putQuants(const I (&quants)[vectors], int8_t* out) {
+#if defined(__AVX2__)
+  // In registers: reading back what narrower stores have just written would wait for them.
+#if defined(__AVX512VNNI__)
+  const __m256i q = _mm256_set_m128i(_mm512_cvtepi32_epi8(reinterpret_cast<__m512i>(quants[1])),
+                                     _mm512_cvtepi32_epi8(reinterpret_cast<__m512i>(quants[0])));
+#else
+  const __m256i first = _mm256_packs_epi32(reinterpret_cast<__m256i>(quants[0]), reinterpret_cast<__m256i>(quants[1]));
+  const __m256i second = _mm256_packs_epi32(reinterpret_cast<__m256i>(quants[2]), reinterpret_cast<__m256i>(quants[3]));
+  const __m256i q = _mm256_permutevar8x32_epi32(_mm256_packs_epi16(first, second),
+                                                _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+#endif
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), q);
+  // Pairs of quants fit 16 bits, pairs of pairs are widened; each half then holds four sums of four.
+  __m256i sums = _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_set1_epi8(1), q), _mm256_set1_epi16(1));
+  sums = _mm256_add_epi32(sums, _mm256_shuffle_epi32(sums, 0x4e));
+  sums = _mm256_add_epi32(sums, _mm256_shuffle_epi32(sums, 0xb1));
+  const int32_t low = _mm256_cvtsi256_si32(sums);
+  return {low, low + _mm256_extract_epi32(sums, 4)};
+#else
+  int32_t low = 0;
+  int32_t high = 0;
+  for (int v = 0; v < vectors; v++) storeBytes(out + v * W, quants[v]);
+  for (int i = 0; i < 16; i++) low += out[i];
+  for (int i = 16; i < 32; i++) high += out[i];
+  return {low, low + high};
+#endif
 }
 
 UNICORN_INLINE void quantizeBlock(const F (&values)[vectors], ActivationBlock* block) {
   // Magnitudes compare as integers, and a NaN is larger than infinity there: it is not lost as in a float maximum.
   I top = bitsOf(absolute(values[0]));
   for (int v = 1; v < vectors; v++) top = maxInt(top, bitsOf(absolute(values[v])));
-  int32_t lanes[W];
-  memcpy(lanes, &top, sizeof lanes);
-  int32_t topBits = 0;
-  for (int i = 0; i < W; i++) topBits = lanes[i] > topBits ? lanes[i] : topBits;
+  const int32_t topBits = maxLanesInt(top);
   float largest;
   memcpy(&largest, &topBits, 4);
 
   // Below 1e-30 the inverse could overflow; such a block is zero for every purpose. Not finite: scale NaN, quants 0.
   const bool finite = topBits < 0x7f800000;
   const bool zero = !finite || largest < 1e-30f;
-  const F inverse = broadcast(zero ? 0.0f : 127.0f / largest);
-  I sumLow = {};
-  I sumHigh = {};
-  for (int v = 0; v < vectors; v++) {
-    // Values that are not finite must not reach the conversion: zero times them is NaN.
-    const I quants = zero ? I{} : toInt(values[v] * inverse);
-    storeBytes(block->quants + v * W, quants);
-    if (v < vectors / 2) {
-      sumLow += quants;
-    } else {
-      sumHigh += quants;
-    }
+  if (__builtin_expect(zero, 0)) {  // values that are not finite must not reach the conversion
+    memset(block, 0, sizeof *block);
+    if (!finite) block->scale = block->scaledSum = __builtin_nanf("");
+    return;
   }
-  const int32_t low = sumLanesInt(sumLow);
-  const int32_t sum = low + sumLanesInt(sumHigh);
-  block->scale = finite ? (zero ? 0.0f : largest / 127.0f) : __builtin_nanf("");
-  block->scaledSum = block->scale * static_cast<float>(sum);
-  block->negativeSum = -sum;
-  block->negativeSumLow = -low;
+  const F inverse = broadcast(127.0f / largest);
+  I quants[vectors];
+  for (int v = 0; v < vectors; v++) quants[v] = toInt(values[v] * inverse);
+  const QuantSums sums = putQuants(quants, block->quants);
+  block->scale = largest / 127.0f;
+  block->scaledSum = block->scale * static_cast<float>(sums.all);
+  block->negativeSum = -sums.all;
+  block->negativeSumLow = -sums.low;
 }
 
 // `source(row)` gives a function of the column that returns W values.

@@ -216,12 +216,42 @@ UNICORN_INLINE float sumLanes(F v) {
 #endif
 }
 
+// Largest lane; no lane is NaN.
 UNICORN_INLINE float maxLanes(F v) {
-  float lanes[W];
-  store(lanes, v);
-  float top = lanes[0];
-  for (int i = 1; i < W; i++) top = lanes[i] > top ? lanes[i] : top;
+#if defined(__SSE2__)
+#if defined(__AVX512VNNI__)
+  const __m256 eight = _mm256_max_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
+  __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+#elif defined(__AVX2__)
+  __m128 four = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+#else
+  __m128 four = v;
+#endif
+  four = _mm_max_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_max_ss(four, _mm_shuffle_ps(four, four, 1)));
+#else
+  float top = v[0];
+  for (int i = 1; i < W; i++) top = v[i] > top ? v[i] : top;
   return top;
+#endif
+}
+
+UNICORN_INLINE int32_t maxLanesInt(I v) {
+#if defined(__AVX2__)
+#if defined(__AVX512VNNI__)
+  const __m512i all = reinterpret_cast<__m512i>(v);
+  const __m256i eight = _mm256_max_epi32(_mm512_castsi512_si256(all), _mm512_extracti64x4_epi64(all, 1));
+#else
+  const __m256i eight = reinterpret_cast<__m256i>(v);
+#endif
+  __m128i four = _mm_max_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));
+  four = _mm_max_epi32(four, _mm_shuffle_epi32(four, 0x4e));
+  return _mm_cvtsi128_si32(_mm_max_epi32(four, _mm_shuffle_epi32(four, 0xb1)));
+#else
+  int32_t top = v[0];
+  for (int i = 1; i < W; i++) top = v[i] > top ? v[i] : top;
+  return top;
+#endif
 }
 
 }  // namespace UNICORN_LEVEL
