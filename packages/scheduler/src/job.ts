@@ -22,11 +22,9 @@ import type { StepPart } from './step-batch.js';
 /** What a step left in the output buffers for one job. */
 export interface StepOutput {
   /** The sampled id, if one was asked for. */
-  readonly token?: number;
-  /** Names of the outputs whose rows were read. */
-  readonly outputs: readonly string[];
-  /** Rows `[count, features]` of an output, as f32. */
-  rows(output: string): Float32Array;
+  readonly token?: number | undefined;
+  /** `logits` and `hidden.<L>` as f32 [count, features]; absent after a sampling step. */
+  readonly rows?: ReadonlyMap<string, Float32Array>;
 }
 
 /** Admitted: memory and a row of the history are its own until it is released. */
@@ -248,16 +246,14 @@ export class ScoreJob implements Job {
     return { kv: this.holding!.kv, count };
   }
 
-  absorb(output: StepOutput, position: number, count: number): void {
+  absorb({ rows: outputs }: StepOutput, position: number, count: number): void {
     if (this.ended) return;
-    const hidden = Object.fromEntries(
-      output.outputs.filter((name) => name.startsWith('hidden.')).map((name) => [name, output.rows(name)]),
-    );
+    const { logits, ...hidden } = Object.fromEntries(outputs!);
     const rows: ForwardRows = {
       sequence: this.setup.sequence,
       position,
       count,
-      ...(this.program.result === 'all' ? { logits: output.rows('logits') } : {}),
+      ...(logits ? { logits } : {}),
       ...(this.program.hidden ? { hidden } : {}),
     };
     if (this.setup.onRows) this.setup.onRows(rows);

@@ -24,7 +24,7 @@ import {
   type ProfileEntry,
   type WeightSet,
 } from '@unicorn-exec/tensor';
-import { GenerationJob, ScoreJob, type Job, type StepOutput } from './job.js';
+import { GenerationJob, ScoreJob, type Job } from './job.js';
 import { KvCache, type KvGroupStats } from './kv-cache.js';
 import { planKv, type KvPlan } from './kv-plan.js';
 import { ProgramCache, programName, programTokens, sizeName, stepNames } from './program.js';
@@ -497,11 +497,10 @@ export class Scheduler {
   ): Promise<void> {
     let tokens = 0;
     for (const { part } of entries) tokens += part.count;
-    const rows = new Map<string, Float32Array>();
+    let outputs: ReadonlyMap<string, Float32Array> | undefined;
     if (program.kind.result !== 'sample') {
       try {
-        for (const name of Object.keys(program.outputs))
-          rows.set(name, await this.#readRows(program, name, tokens));
+        outputs = await this.#readRows(program, tokens);
       } catch (error) {
         this.#failStep(entries, error);
         return;
@@ -525,17 +524,8 @@ export class Scheduler {
         this.#release(job);
         continue;
       }
-      const result: StepOutput = {
-        ...(token === undefined ? {} : { token }),
-        outputs: [...rows.keys()],
-        rows(name) {
-          const all = rows.get(name)!;
-          const features = all.length / tokens;
-          return all.subarray(first * features, (first + count) * features);
-        },
-      };
       try {
-        job.absorb(result, position, count);
+        job.absorb(outputs ? { rows: slice(outputs, first, count, tokens) } : { token }, position, count);
       } catch (error) {
         job.fail(error);
       }
@@ -551,12 +541,16 @@ export class Scheduler {
     return new Int32Array(bytes.buffer, bytes.byteOffset, count);
   }
 
-  async #readRows(program: Program, name: string, tokens: number): Promise<Float32Array> {
-    const { shape } = program.executable.signature.outputs[name]!;
-    invariant(shape[0] === 'tokens', `the output "${name}" must be [tokens, features]`);
-    const count = tokens * shape.slice(1).reduce<number>((product, dim) => product * (dim as number), 1);
-    const bytes = await this.#readOutput(program.outputs[name]!, count * Float32Array.BYTES_PER_ELEMENT);
-    return new Float32Array(bytes.buffer, bytes.byteOffset, count);
+  /** Every output of a scoring step, [tokens, features]. */
+  async #readRows(program: Program, tokens: number): Promise<Map<string, Float32Array>> {
+    const outputs = new Map<string, Float32Array>();
+    for (const [name, { shape }] of Object.entries(program.executable.signature.outputs)) {
+      invariant(shape[0] === 'tokens', `the output "${name}" must be [tokens, features]`);
+      const count = tokens * shape.slice(1).reduce<number>((product, dim) => product * (dim as number), 1);
+      const bytes = await this.#readOutput(program.outputs[name]!, count * Float32Array.BYTES_PER_ELEMENT);
+      outputs.set(name, new Float32Array(bytes.buffer, bytes.byteOffset, count));
+    }
+    return outputs;
   }
 
   /** Without a copy where the host can address the buffer. */
@@ -568,6 +562,21 @@ export class Scheduler {
 /** Known tokens of an admitted job that are not computed. */
 function left({ tokens, holding }: Job): number {
   return tokens.length - holding!.kv.computed;
+}
+
+/** The rows of one sequence among those of all. */
+function slice(
+  outputs: ReadonlyMap<string, Float32Array>,
+  first: number,
+  count: number,
+  tokens: number,
+): Map<string, Float32Array> {
+  return new Map(
+    [...outputs].map(([name, rows]) => {
+      const features = rows.length / tokens;
+      return [name, rows.subarray(first * features, (first + count) * features)];
+    }),
+  );
 }
 
 function pick<T extends object, K extends keyof T>(

@@ -8,6 +8,7 @@ import {
   sampleControls,
   sampleParameters,
   stateName,
+  type Binding,
   type Bindings,
   type DeviceBuffer,
 } from '@unicorn-exec/tensor';
@@ -47,7 +48,13 @@ const slotColumn = sampleControls.indexOf('historySlot');
 const lengthColumn = sampleControls.indexOf('historyLength');
 const promptColumn = sampleControls.indexOf('promptLength');
 
+interface ProgramBindings {
+  readonly dims: Record<string, number>;
+  readonly buffers: Record<string, Binding>;
+}
+
 export class StepBatch {
+  readonly #bindings = new WeakMap<Program, ProgramBindings>();
   readonly #integers = new Map<string, Int32Array>();
   readonly #floats = new Map<string, Float32Array>();
 
@@ -67,30 +74,39 @@ export class StepBatch {
       0,
     );
     const biases = sampled.reduce((most, { sample }) => Math.max(most, sample!.row.biasIds.length), 1);
-    const dims: Record<string, number> = {
-      tokens,
-      sequences: parts.length,
-      outputs: sampled.length,
-      blocks: columns,
-      biases,
-    };
-    for (const { group, blocks } of plan.groups) dims[poolDim(group)] = blocks;
+    const { dims, buffers } = this.#bindingsOf(program);
+    dims.tokens = tokens;
+    dims.sequences = parts.length;
+    dims.outputs = sampled.length;
+    dims.blocks = columns;
+    dims.biases = biases;
     const inputs = {
       ...this.#ragged(parts, tokens),
       ...this.#tables(parts, tokens, columns),
       ...(program.kind.result === 'sample' ? this.#sampling(program, sampled, biases) : {}),
     };
-    const { signature } = program.executable;
-    const buffers: Record<string, Bindings['buffers'][string]> = { ...program.outputs };
-    for (const name of Object.keys(signature.inputs)) {
+    for (const name of Object.keys(program.executable.signature.inputs)) {
       const input = inputs[name];
       if (input) buffers[name] = input;
     }
-    for (const [layer, buffer] of this.states.kv) {
-      if (stateName(layer) in signature.state) buffers[stateName(layer)] = buffer;
-    }
-    if (stepNames.history in signature.state) buffers[stepNames.history] = this.states.history;
     return { dims, buffers };
+  }
+
+  /** What stays the same from step to step is written once: outputs, states, the sizes of the pools. */
+  #bindingsOf(program: Program): ProgramBindings {
+    const known = this.#bindings.get(program);
+    if (known) return known;
+    const dims: Record<string, number> = {};
+    for (const { group, blocks } of this.plan.groups) dims[poolDim(group)] = blocks;
+    const buffers: Record<string, Binding> = { ...program.outputs };
+    const { state } = program.executable.signature;
+    for (const [layer, buffer] of this.states.kv) {
+      if (stateName(layer) in state) buffers[stateName(layer)] = buffer;
+    }
+    if (stepNames.history in state) buffers[stepNames.history] = this.states.history;
+    const made = { dims, buffers };
+    this.#bindings.set(program, made);
+    return made;
   }
 
   #ragged(parts: readonly StepPart[], tokens: number): Record<string, Int32Array> {
