@@ -1,0 +1,463 @@
+// The border to JavaScript: flat functions over opaque handles, mirrored and typed by `src/addon.ts`, which also
+// validates what users pass; here it is only asserted. Every error is a Failure and leaves as an Error with its code.
+
+#include <napi.h>
+
+#include <cstring>
+#include <string>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "kernels/kernels.h"
+#include "runtime/bandwidth.h"
+#include "runtime/device.h"
+
+namespace unicorn {
+namespace {
+
+// ---------------------------------------------------------------- errors
+
+std::string quoted(const std::string& text) {
+  std::string out = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') {
+      out += '\\';
+      out += c;
+    } else if (static_cast<unsigned char>(c) < 0x20) {
+      char code[8];
+      std::snprintf(code, sizeof code, "\\u%04x", static_cast<unsigned>(c));
+      out += code;
+    } else {
+      out += c;
+    }
+  }
+  return out + '"';
+}
+
+// The JSON of a failure: {code, message, fields, fix?}.
+std::string toJson(const Failure& failure) {
+  std::string fields;
+  for (const auto& [name, value] : failure.texts) {
+    fields += (fields.empty() ? "" : ",") + quoted(name) + ":" + quoted(value);
+  }
+  for (const auto& [name, value] : failure.numbers) {
+    fields += (fields.empty() ? "" : ",") + quoted(name) + ":" + std::to_string(value);
+  }
+  return "{\"code\":" + quoted(failure.code) + ",\"message\":" + quoted(failure.message) + ",\"fields\":{" + fields +
+         "}" + (failure.fix.empty() ? "" : ",\"fix\":" + quoted(failure.fix)) + "}";
+}
+
+// Throws a JavaScript Error whose message is the JSON of the failure and whose code says so.
+[[noreturn]] void raise(Napi::Env env, const Failure& failure) {
+  Napi::Error error = Napi::Error::New(env, toJson(failure));
+  error.Set("code", Napi::String::New(env, "UNICORN_FAILURE"));
+  throw error;
+}
+
+template <Napi::Value (*function)(const Napi::CallbackInfo&)>
+Napi::Value guarded(const Napi::CallbackInfo& info) {
+  try {
+    return function(info);
+  } catch (const Failure& failure) {
+    raise(info.Env(), failure);
+  } catch (const std::bad_alloc&) {
+    raise(info.Env(), Failure("resource/memory", "Memory could not be had."));
+  } catch (const std::out_of_range& error) {
+    raise(info.Env(), Failure("internal/invariant", error.what()));
+  }
+}
+
+// ---------------------------------------------------------------- handles
+
+// What an External holds: a shared object that JavaScript may let go of explicitly, or by garbage collection.
+enum class HandleKind : uint32_t { device = 1, weights, program, buffer };
+
+struct Handle {
+  HandleKind kind;
+  std::shared_ptr<void> object;
+};
+
+template <typename T>
+Napi::Value newHandle(Napi::Env env, HandleKind kind, std::shared_ptr<T> object) {
+  return Napi::External<Handle>::New(env, new Handle{kind, std::move(object)},
+                                     [](Napi::Env, Handle* handle) { delete handle; });
+}
+
+Handle& handleOf(const Napi::Value& value, HandleKind kind) {
+  require(value.IsExternal(), "a handle is an external value");
+  Handle& handle = *value.As<Napi::External<Handle>>().Data();
+  require(handle.kind == kind, "a handle is of the kind that the function wants");
+  return handle;
+}
+
+template <typename T>
+std::shared_ptr<T> object(const Napi::Value& value, HandleKind kind) {
+  Handle& handle = handleOf(value, kind);
+  if (!handle.object) throw Failure("device/closed", "It was closed or disposed of before.");
+  return std::static_pointer_cast<T>(handle.object);
+}
+
+// ---------------------------------------------------------------- devices
+
+// Messages of the dispatcher to the JavaScript thread.
+struct Message {
+  uint32_t job;
+  bool ended;
+  uint64_t loadedBytes;
+  std::string failure;  // JSON, or empty
+};
+
+void deliver(Napi::Env env, Napi::Function callback, std::nullptr_t*, Message* message) {
+  const std::unique_ptr<Message> owned(message);
+  if (static_cast<napi_env>(env) == nullptr) return;  // the environment is being torn down
+  callback.Call({Napi::Number::New(env, message->job), Napi::Boolean::New(env, message->ended),
+                 Napi::Number::New(env, static_cast<double>(message->loadedBytes)),
+                 message->failure.empty() ? env.Undefined() : Napi::String::New(env, message->failure)});
+}
+
+using Channel = Napi::TypedThreadSafeFunction<std::nullptr_t, Message, deliver>;
+
+// A device and its way back to JavaScript. The channel is unreferenced while no job is pending, so that an idle device
+// does not keep the process alive. Used by the JavaScript thread only.
+struct DeviceHost {
+  explicit DeviceHost(napi_env env) : env(env) {}
+  ~DeviceHost() { close(); }
+
+  // Idempotent. Also the environment's cleanup hook (a worker thread that exits with a device open): added after the
+  // channel was made, so it runs before the channel's own.
+  static void closeHook(void* host) { static_cast<DeviceHost*>(host)->close(); }
+
+  void close() {
+    if (!device) return;
+    napi_remove_env_cleanup_hook(env, closeHook, this);
+    device.reset();  // joins: nothing is sent afterwards
+    channel.Release();
+  }
+
+  uint32_t begin() {
+    if (states.empty()) channel.Ref(env);
+    return nextJob++;
+  }
+
+  napi_env env;
+  Channel channel;
+  std::unique_ptr<Device> device;
+  uint32_t nextJob = 1;
+  // Jobs whose end JavaScript was not told of yet.
+  std::unordered_map<uint32_t, std::shared_ptr<JobState>> states;
+};
+
+// probe(): {levels, best}
+Napi::Value probe(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  Napi::Object result = Napi::Object::New(env);
+  Napi::Array levels = Napi::Array::New(env);
+  for (const Level level : {Level::portable, Level::avx2, Level::avx512vnni}) {
+    if (levelAvailable(level)) levels[levels.Length()] = Napi::String::New(env, levelName(level));
+  }
+  result["levels"] = levels;
+  result["best"] = Napi::String::New(env, levelName(bestLevel()));
+  return result;
+}
+
+// openDevice(threads, level, listener) -> device
+Napi::Value openDevice(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const int threads = info[0].As<Napi::Number>().Int32Value();
+  const std::string wanted = info[1].As<Napi::String>().Utf8Value();
+  Level level = Level::portable;
+  bool found = false;
+  for (const Level candidate : {Level::portable, Level::avx2, Level::avx512vnni}) {
+    if (wanted == levelName(candidate) && levelAvailable(candidate)) {
+      level = candidate;
+      found = true;
+    }
+  }
+  require(found, "the level is one that probe lists");
+  auto host = std::make_shared<DeviceHost>(env);
+  host->channel = Channel::New(env, info[2].As<Napi::Function>(), "unicorn device", 0, 1);
+  host->channel.Unref(env);
+  const Channel channel = host->channel;
+  const auto send = [channel](Message message) {
+    auto owned = std::make_unique<Message>(std::move(message));
+    if (channel.NonBlockingCall(owned.get()) == napi_ok) owned.release();
+  };
+  try {
+    host->device = std::make_unique<Device>(
+        threads, level,
+        JobListener{[send](uint32_t job, const Failure* failure) {
+                      send({job, true, 0, failure == nullptr ? std::string() : toJson(*failure)});
+                    },
+                    [send](uint32_t job, uint64_t bytes) { send({job, false, bytes, {}}); }});
+  } catch (...) {
+    host->channel.Release();
+    throw;
+  }
+  napi_add_env_cleanup_hook(env, DeviceHost::closeHook, host.get());
+  return newHandle(env, HandleKind::device, std::move(host));
+}
+
+// jobEnded(device, job): the listener was told of its end.
+Napi::Value jobEnded(const Napi::CallbackInfo& info) {
+  Handle& handle = handleOf(info[0], HandleKind::device);
+  const auto host = std::static_pointer_cast<DeviceHost>(handle.object);
+  if (!host || host->states.erase(info[1].As<Napi::Number>().Uint32Value()) == 0) return info.Env().Undefined();
+  if (host->device && host->states.empty()) host->channel.Unref(info.Env());
+  return info.Env().Undefined();
+}
+
+// closeDevice(device): joins its threads; idempotent.
+Napi::Value closeDevice(const Napi::CallbackInfo& info) {
+  Handle& handle = handleOf(info[0], HandleKind::device);
+  if (handle.object) std::static_pointer_cast<DeviceHost>(handle.object)->close();
+  handle.object.reset();
+  return info.Env().Undefined();
+}
+
+// dispose(handle): weights or a program; idempotent.
+Napi::Value dispose(const Napi::CallbackInfo& info) {
+  require(info[0].IsExternal(), "a handle is an external value");
+  Handle& handle = *info[0].As<Napi::External<Handle>>().Data();
+  require(handle.kind == HandleKind::weights || handle.kind == HandleKind::program, "weights or a program");
+  handle.object.reset();
+  return info.Env().Undefined();
+}
+
+// scratchBytes(device)
+Napi::Value scratchBytes(const Napi::CallbackInfo& info) {
+  const auto host = object<DeviceHost>(info[0], HandleKind::device);
+  return Napi::Number::New(info.Env(), static_cast<double>(host->device->scratchBytes()));
+}
+
+// ---------------------------------------------------------------- weights
+
+struct PendingLoad {
+  std::shared_ptr<std::atomic<bool>> abort = std::make_shared<std::atomic<bool>>(false);
+  std::shared_ptr<std::shared_ptr<WeightSet>> result = std::make_shared<std::shared_ptr<WeightSet>>();
+};
+
+// loadWeights(device, paths, names, numbers, bytes) -> {job, load}
+// numbers: for each entry dtype, rows, columns, mayPack, path index or -1, offset, byteLength.
+Napi::Value loadWeights(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const auto host = object<DeviceHost>(info[0], HandleKind::device);
+  LoadJob job;
+  const auto paths = info[1].As<Napi::Array>();
+  for (uint32_t i = 0; i < paths.Length(); i++) {
+    job.requests.paths.push_back(Napi::Value(paths[i]).As<Napi::String>().Utf8Value());
+  }
+  const auto names = info[2].As<Napi::Array>();
+  const auto numbers = info[3].As<Napi::Float64Array>();
+  const auto bytes = info[4].As<Napi::Array>();
+  require(numbers.ElementLength() == 7 * static_cast<size_t>(names.Length()), "each weight has seven numbers");
+  for (uint32_t i = 0; i < names.Length(); i++) {
+    const double* row = numbers.Data() + 7 * static_cast<size_t>(i);
+    WeightRequest request;
+    request.name = Napi::Value(names[i]).As<Napi::String>().Utf8Value();
+    request.dtype = static_cast<DType>(static_cast<int32_t>(row[0]));
+    request.rows = static_cast<int64_t>(row[1]);
+    request.columns = static_cast<int64_t>(row[2]);
+    request.mayPack = row[3] != 0;
+    request.path = static_cast<int32_t>(row[4]);
+    request.offset = static_cast<uint64_t>(row[5]);
+    request.byteLength = static_cast<uint64_t>(row[6]);
+    if (request.path < 0) {
+      const auto source = Napi::Value(bytes[i]).As<Napi::Uint8Array>();
+      require(source.ByteLength() == request.byteLength, "a weight has the bytes that its shape asks for");
+      request.bytes = Pages::allocate(source.ByteLength());
+      if (source.ByteLength() > 0) std::memcpy(request.bytes->data(), source.Data(), source.ByteLength());
+    }
+    job.requests.entries.push_back(std::move(request));
+  }
+  auto pending = std::make_shared<PendingLoad>();
+  job.abort = pending->abort;
+  job.result = pending->result;
+  const uint32_t id = host->begin();
+  host->states[id] = host->device->load(id, std::move(job));
+  Napi::Object result = Napi::Object::New(env);
+  result["job"] = Napi::Number::New(env, id);
+  result["load"] = newHandle(env, HandleKind::weights, std::move(pending));
+  return result;
+}
+
+// abortLoad(load)
+Napi::Value abortLoad(const Napi::CallbackInfo& info) {
+  object<PendingLoad>(info[0], HandleKind::weights)->abort->store(true);
+  return info.Env().Undefined();
+}
+
+// ownedBytes(load): anonymous memory of loaded weights.
+Napi::Value ownedBytes(const Napi::CallbackInfo& info) {
+  const auto load = object<PendingLoad>(info[0], HandleKind::weights);
+  return Napi::Number::New(info.Env(), *load->result ? static_cast<double>((*load->result)->ownedBytes()) : 0);
+}
+
+// packedWeights(load) -> Uint8Array, 1 for each weight that is held packed
+Napi::Value packedWeights(const Napi::CallbackInfo& info) {
+  const auto load = object<PendingLoad>(info[0], HandleKind::weights);
+  require(*load->result != nullptr, "the weights are loaded");
+  const WeightSet& set = **load->result;
+  auto result = Napi::Uint8Array::New(info.Env(), set.size());
+  for (size_t i = 0; i < set.size(); i++) result[i] = set.at(i).form == WeightForm::packed ? 1 : 0;
+  return result;
+}
+
+// ---------------------------------------------------------------- buffers
+
+// Pages that a handle and an ArrayBuffer look at. Disposal detaches the ArrayBuffer and empties this, so memory is
+// freed then and not when the garbage collector comes; without disposal the last of the two frees it.
+struct Buffer {
+  std::shared_ptr<Pages> pages;
+};
+
+// allocate(byteLength) -> {handle, memory}
+Napi::Value allocate(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  auto buffer = std::make_shared<Buffer>();
+  buffer->pages = Pages::allocate(static_cast<size_t>(info[0].As<Napi::Number>().DoubleValue()));
+  const Pages& pages = *buffer->pages;
+  Napi::Object result = Napi::Object::New(env);
+  result["memory"] = pages.byteLength() == 0
+                         ? Napi::ArrayBuffer::New(env, 0)
+                         : Napi::ArrayBuffer::New(
+                               env, pages.data(), pages.byteLength(),
+                               [](Napi::Env, void*, std::shared_ptr<Buffer>* held) { delete held; },
+                               new std::shared_ptr<Buffer>(buffer));
+  result["handle"] = newHandle(env, HandleKind::buffer, std::move(buffer));
+  return result;
+}
+
+// disposeBuffer(handle, memory): idempotent. Submissions in flight keep the pages until they end.
+Napi::Value disposeBuffer(const Napi::CallbackInfo& info) {
+  Handle& handle = handleOf(info[0], HandleKind::buffer);
+  if (!handle.object) return info.Env().Undefined();
+  Napi::ArrayBuffer memory = info[1].As<Napi::ArrayBuffer>();
+  if (!memory.IsDetached()) memory.Detach();
+  std::static_pointer_cast<Buffer>(handle.object)->pages.reset();
+  handle.object.reset();
+  return info.Env().Undefined();
+}
+
+// ---------------------------------------------------------------- programs
+
+// compile(device, load, words, names, constants) -> {handle, scratchBytes}
+Napi::Value compile(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const auto host = object<DeviceHost>(info[0], HandleKind::device);
+  const auto load = object<PendingLoad>(info[1], HandleKind::weights);
+  require(*load->result != nullptr, "weights are loaded before a graph is compiled over them");
+  const auto words = info[2].As<Napi::Float64Array>();
+  std::vector<std::string> names;
+  const auto list = info[3].As<Napi::Array>();
+  for (uint32_t i = 0; i < list.Length(); i++) {
+    names.push_back(Napi::Value(list[i]).As<Napi::String>().Utf8Value());
+  }
+  const auto constants = info[4].As<Napi::Uint8Array>();
+  auto program = std::make_shared<Program>(
+      *load->result, host->device->kernels(), host->device->threads(),
+      WordReader(words.Data(), words.ElementLength(), names),
+      std::vector<uint8_t>(constants.Data(), constants.Data() + constants.ByteLength()));
+  Napi::Object result = Napi::Object::New(env);
+  result["scratchBytes"] = Napi::Number::New(
+      env, static_cast<double>(program->arenaBytes + program->sharedBytes + program->memberBytes * program->threads));
+  result["handle"] = newHandle(env, HandleKind::program, std::move(program));
+  return result;
+}
+
+// submit(device, program, dims, bindings, numbers, after) -> job
+// bindings: for each slot a Uint8Array, or a buffer handle. numbers: for each slot byte offset, byteLength, and how it is
+// bound: 0 copied host data, 1 read in place, 2 written in place. after: a job of this device, or 0.
+Napi::Value submit(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const auto host = object<DeviceHost>(info[0], HandleKind::device);
+  ProgramJob job;
+  job.program = object<Program>(info[1], HandleKind::program);
+  const auto dims = info[2].As<Napi::Float64Array>();
+  require(dims.ElementLength() == job.program->symbolCount, "a submission has a value for each symbol");
+  for (size_t i = 0; i < dims.ElementLength(); i++) {
+    const auto value = static_cast<int64_t>(dims[i]);
+    require(value >= 0 && value <= job.program->maximumDims[i], "a dim is at most its maximum");
+    job.symbols.push_back(value);
+  }
+  const auto bindings = info[3].As<Napi::Array>();
+  const auto numbers = info[4].As<Napi::Float64Array>();
+  require(bindings.Length() == job.program->bindingCount && numbers.ElementLength() == 3 * bindings.Length(),
+          "a submission binds every slot");
+  job.bindings.reserve(bindings.Length());
+  for (uint32_t i = 0; i < bindings.Length(); i++) {
+    const Napi::Value source = bindings[i];
+    const auto offset = static_cast<size_t>(numbers[3 * i]);
+    const auto byteLength = static_cast<size_t>(numbers[3 * i + 1]);
+    const auto mode = static_cast<int>(numbers[3 * i + 2]);
+    JobBinding binding{nullptr, byteLength, mode == 2, nullptr, {}};
+    if (source.IsExternal()) {
+      binding.pages = object<Buffer>(source, HandleKind::buffer)->pages;
+      require(offset + byteLength <= binding.pages->byteLength(), "a binding lies inside its buffer");
+      binding.data = binding.pages->data() + offset;
+    } else {
+      auto array = source.As<Napi::Uint8Array>();
+      require(offset + byteLength <= array.ByteLength(), "a binding lies inside its array");
+      binding.data = array.Data() + offset;
+      if (mode == 0) {
+        binding.copy.assign(binding.data, binding.data + byteLength);
+        binding.data = binding.copy.data();
+      }
+    }
+    job.bindings.push_back(std::move(binding));
+  }
+  const auto after = host->states.find(info[5].As<Napi::Number>().Uint32Value());
+  if (after != host->states.end()) job.after = after->second;
+  const uint32_t id = host->begin();
+  host->states[id] = host->device->submit(id, std::move(job));
+  return Napi::Number::New(env, id);
+}
+
+// profile(program) -> Float64Array of seconds and calls for each step
+Napi::Value profile(const Napi::CallbackInfo& info) {
+  const auto program = object<Program>(info[0], HandleKind::program);
+  std::lock_guard<std::mutex> lock(program->profileMutex);
+  auto result = Napi::Float64Array::New(info.Env(), 2 * program->profile.size());
+  for (size_t i = 0; i < program->profile.size(); i++) {
+    result[2 * i] = program->profile[i].seconds;
+    result[2 * i + 1] = static_cast<double>(program->profile[i].calls);
+  }
+  return result;
+}
+
+// measureReadBandwidth(threads, byteLength) -> bytes per second
+Napi::Value measureBandwidth(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), measureReadBandwidth(info[0].As<Napi::Number>().Int32Value(),
+                                                            info[1].As<Napi::Number>().Int64Value()));
+}
+
+// Version of the words and functions between this addon and the TypeScript (`addonVersion` of load-addon.ts).
+constexpr int addonVersion = 1;
+
+Napi::Object initialize(Napi::Env env, Napi::Object exports) {
+  exports["version"] = Napi::Number::New(env, addonVersion);
+  exports["probe"] = Napi::Function::New<guarded<probe>>(env, "probe");
+  exports["openDevice"] = Napi::Function::New<guarded<openDevice>>(env, "openDevice");
+  exports["closeDevice"] = Napi::Function::New<guarded<closeDevice>>(env, "closeDevice");
+  exports["jobEnded"] = Napi::Function::New<guarded<jobEnded>>(env, "jobEnded");
+  exports["scratchBytes"] = Napi::Function::New<guarded<scratchBytes>>(env, "scratchBytes");
+  exports["dispose"] = Napi::Function::New<guarded<dispose>>(env, "dispose");
+  exports["loadWeights"] = Napi::Function::New<guarded<loadWeights>>(env, "loadWeights");
+  exports["abortLoad"] = Napi::Function::New<guarded<abortLoad>>(env, "abortLoad");
+  exports["ownedBytes"] = Napi::Function::New<guarded<ownedBytes>>(env, "ownedBytes");
+  exports["disposeBuffer"] = Napi::Function::New<guarded<disposeBuffer>>(env, "disposeBuffer");
+  exports["packedWeights"] = Napi::Function::New<guarded<packedWeights>>(env, "packedWeights");
+  exports["measureReadBandwidth"] = Napi::Function::New<guarded<measureBandwidth>>(env, "measureReadBandwidth");
+  exports["allocate"] = Napi::Function::New<guarded<allocate>>(env, "allocate");
+  exports["compile"] = Napi::Function::New<guarded<compile>>(env, "compile");
+  exports["submit"] = Napi::Function::New<guarded<submit>>(env, "submit");
+  exports["profile"] = Napi::Function::New<guarded<profile>>(env, "profile");
+  return exports;
+}
+
+}  // namespace
+}  // namespace unicorn
+
+static Napi::Object initializeAddon(Napi::Env env, Napi::Object exports) { return unicorn::initialize(env, exports); }
+
+NODE_API_MODULE(unicorn_cpu, initializeAddon)

@@ -1,0 +1,100 @@
+// A device: one pool of threads, one dispatcher that takes jobs in the order of their submission, and the memory that
+// programs use in turn. Knows nothing of JavaScript; results go to a listener that the addon provides.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <thread>
+#include <vector>
+
+#include "program.h"
+
+namespace unicorn {
+
+// Told by the dispatcher, from its thread.
+struct JobListener {
+  std::function<void(uint32_t job, const Failure* failure)> ended;
+  std::function<void(uint32_t job, uint64_t loadedBytes)> progressed;
+};
+
+// What a submission binds: memory that lives as long as the job does.
+struct JobBinding {
+  uint8_t* data;
+  size_t byteLength;
+  bool written;                 // an output or a state
+  std::shared_ptr<Pages> pages;  // holds `data`, or null when JavaScript does
+  std::vector<uint8_t> copy;    // host data of an input; `data` points into it
+};
+
+// Outcome of a job that later ones may depend on.
+struct JobState {
+  std::optional<Failure> failure;  // written by the dispatcher before the next job begins
+};
+
+struct ProgramJob {
+  std::shared_ptr<Program> program;
+  std::vector<int64_t> symbols;
+  std::vector<JobBinding> bindings;
+  std::shared_ptr<JobState> after;  // fails with it
+};
+
+struct LoadJob {
+  WeightRequests requests;
+  std::shared_ptr<std::atomic<bool>> abort;
+  std::shared_ptr<std::shared_ptr<WeightSet>> result;
+};
+
+class Device {
+ public:
+  Device(int threads, Level level, JobListener listener);
+  ~Device();  // stops the running job at its next phase, fails all with device/closed, joins
+  Device(const Device&) = delete;
+  Device& operator=(const Device&) = delete;
+
+  std::shared_ptr<JobState> submit(uint32_t id, ProgramJob job);
+  std::shared_ptr<JobState> load(uint32_t id, LoadJob job);
+
+  const Kernels& kernels() const { return kernels_; }
+  int threads() const { return threads_; }
+  // Scratch memory that programs share.
+  size_t scratchBytes() const { return scratchBytes_.load(); }
+
+ private:
+  struct Entry {
+    uint32_t id;
+    std::shared_ptr<JobState> state;
+    std::optional<ProgramJob> program;
+    std::optional<LoadJob> load;
+  };
+
+  void enqueue(Entry entry);
+  void dispatch();
+  void perform(Entry& entry);
+  void runProgram(ProgramJob& job);
+
+  const int threads_;
+  const Kernels& kernels_;
+  JobListener listener_;
+  ThreadPool pool_;
+  Workspace workspace_;
+  std::atomic<size_t> scratchBytes_{0};
+  std::atomic<bool> stop_{false};
+  std::unique_ptr<ClaimCounter[]> counters_;
+  size_t counterCount_ = 0;
+
+  std::mutex mutex_;
+  std::condition_variable condition_;
+  std::deque<Entry> queue_;
+  std::atomic<size_t> queued_{0};
+  bool closing_ = false;
+  std::shared_ptr<std::atomic<bool>> loading_;  // abort flag of the running load
+  std::thread dispatcher_;
+};
+
+}  // namespace unicorn

@@ -1,0 +1,209 @@
+// A compiled graph: values, the steps over them, and what they need. Read from the words that `src/lowering/encode.ts`
+// writes; the two files change together. A program is immutable and knows no thread; `Run` is one execution of it.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "../kernels/kernels.h"
+#include "failure.h"
+#include "memory.h"
+#include "tensor.h"
+#include "thread-pool.h"
+#include "weight-set.h"
+
+namespace unicorn {
+
+class WordReader {
+ public:
+  WordReader(const double* words, size_t count, const std::vector<std::string>& names)
+      : words_(words), count_(count), names_(names) {}
+
+  double number() {
+    require(at_ < count_, "the program ends early");
+    return words_[at_++];
+  }
+  int64_t integer() { return static_cast<int64_t>(number()); }
+  int32_t index() { return static_cast<int32_t>(number()); }
+  bool flag() { return number() != 0; }
+  const std::string& name() { return names_.at(static_cast<size_t>(integer())); }
+  bool ended() const { return at_ == count_; }
+
+ private:
+  const double* words_;
+  size_t count_;
+  size_t at_ = 0;
+  const std::vector<std::string>& names_;
+};
+
+enum class Space : int32_t { arena, binding, constant, weight };
+
+// A number of bytes that may depend on symbolic dims: coefficient * product of the symbols.
+struct Monomial {
+  int64_t coefficient;
+  std::vector<int32_t> symbols;
+};
+
+struct Value {
+  Space space;
+  int32_t index;  // binding, or weight
+  std::vector<Monomial> offset;
+  DType dtype;
+  std::vector<int64_t> dims;  // negative: symbol -dim - 1
+  bool isMatrix = false;
+  Matrix matrix;                   // a weight that matmul or embed reads
+  const uint8_t* fixed = nullptr;  // a constant, or a weight that is read as a plain tensor
+};
+
+class Program;
+class Run;
+struct Turn;
+
+// One entry of the fused plan. Every member of the pool runs every phase; a barrier follows each.
+class Step {
+ public:
+  virtual ~Step() = default;
+  // Phases of this execution: the same answer on every member. Called once by each member before phase 0.
+  virtual int prepare(Run& run, int member) const = 0;
+  virtual void phase(Turn& turn) const = 0;
+  // Bytes that each member needs for itself, and that all share during the step (at the largest dims).
+  virtual int64_t memberBytes(const Program& program) const = 0;
+  virtual int64_t sharedBytes(const Program& program) const = 0;
+
+  static constexpr int maxPhases = 2;
+};
+
+struct ProfileCounter {
+  double seconds = 0;
+  int64_t calls = 0;
+};
+
+class Program {
+ public:
+  Program(std::shared_ptr<WeightSet> weights, const Kernels& kernels, int threads, WordReader reader,
+          std::vector<uint8_t> constants);
+
+  const Kernels& kernels;
+  const int threads;
+  bool profiled = false;
+  size_t symbolCount = 0;
+  size_t bindingCount = 0;
+  int64_t arenaBytes = 0;
+  int64_t memberBytes = 0;  // of each member
+  int64_t sharedBytes = 0;
+  std::vector<int64_t> maximumDims;
+  std::vector<Value> values;
+  std::vector<std::unique_ptr<Step>> steps;
+
+  mutable std::mutex profileMutex;
+  mutable std::vector<ProfileCounter> profile;
+
+  // Dims of a value under the given symbols.
+  static int64_t dim(const Value& value, size_t axis, const std::vector<int64_t>& symbols);
+  // Product of all axes but the last, and the last, at the largest dims.
+  int64_t maximumRows(int32_t value) const;
+  int64_t maximumDim(int32_t value, size_t axis) const;
+  const Matrix& matrix(int32_t value) const { return values.at(static_cast<size_t>(value)).matrix; }
+
+ private:
+  void readValue(WordReader& reader);
+  void readWeight(WordReader& reader, Value& value);
+  void readPlainWeight(Value& value, const Weight& weight, const int64_t (&view)[4], bool asFloats);
+
+  std::shared_ptr<WeightSet> weights_;
+  std::vector<uint8_t> constants_;
+  std::vector<std::shared_ptr<Pages>> decoded_;
+};
+
+// Memory that programs of one device use in turn.
+struct Workspace {
+  std::shared_ptr<Pages> arena;
+  std::shared_ptr<Pages> shared;
+  std::shared_ptr<Pages> members;
+  int64_t memberStride = 0;
+
+  void reserve(const Program& program);
+  size_t byteLength() const;
+};
+
+// A plan of attention that the layers of one execution share; one list for each member, so that nobody waits.
+struct CachedAttentionPlan {
+  Attention key;
+  std::vector<AttentionTile> tiles;
+  AttentionPlan plan;
+  AttentionFault fault;
+  int64_t faultRow;
+};
+
+struct alignas(64) ClaimCounter {
+  std::atomic<int64_t> next{0};
+};
+
+class Run {
+ public:
+  // `counters`: program.steps.size() * Step::maxPhases of them. `stop`: ends the run with device/closed.
+  Run(const Program& program, ThreadPool& pool, Workspace& workspace, const std::vector<int64_t>& symbols,
+      const std::vector<uint8_t*>& bindings, ClaimCounter* counters, const std::atomic<bool>& stop);
+
+  // Throws the Failure of the first phase that failed.
+  void execute();
+
+  const Program& program;
+  const std::vector<int64_t>& symbols;
+  const Kernels& kernels;
+
+  const Tensor& tensor(int32_t value) const { return tensors_[static_cast<size_t>(value)]; }
+  const Matrix& matrix(int32_t value) const { return program.values[static_cast<size_t>(value)].matrix; }
+  bool isMatrix(int32_t value) const { return program.values[static_cast<size_t>(value)].isMatrix; }
+  int threads() const { return pool_.threads(); }
+
+  uint8_t* memberScratch(int member) const {
+    return workspace_.members->data() + static_cast<size_t>(member) * static_cast<size_t>(workspace_.memberStride);
+  }
+  uint8_t* sharedScratch() const { return workspace_.shared->data(); }
+  std::vector<CachedAttentionPlan>& attentionPlans(int member) { return attentionPlans_[static_cast<size_t>(member)]; }
+
+ private:
+  void work(int member);
+  void fail(int64_t phase, Failure failure);
+
+  ThreadPool& pool_;
+  Workspace& workspace_;
+  ClaimCounter* counters_;
+  const std::atomic<bool>& stop_;
+  std::vector<Tensor> tensors_;
+  std::vector<std::vector<CachedAttentionPlan>> attentionPlans_;
+  std::atomic<int64_t> failedPhase_;
+  std::mutex failureMutex_;
+  std::optional<Failure> failure_;
+};
+
+// One member's part in one phase.
+struct Turn {
+  Run& run;
+  const int member;
+  const int phase;
+  ClaimCounter& counter;
+
+  // The next unclaimed range of at most `chunk` of `total`; false when none is left.
+  bool claim(int64_t total, int64_t chunk, int64_t& begin, int64_t& end) {
+    begin = counter.next.fetch_add(chunk, std::memory_order_relaxed);
+    if (begin >= total) return false;
+    end = begin + chunk < total ? begin + chunk : total;
+    return true;
+  }
+  uint8_t* scratch() const { return run.memberScratch(member); }
+};
+
+// Steps by their name in the words.
+std::unique_ptr<Step> readRowsStep(WordReader& reader, const Program& program);
+std::unique_ptr<Step> readMatmulStep(WordReader& reader, const Program& program);
+std::unique_ptr<Step> readAttentionStep(WordReader& reader, const Program& program);
+std::unique_ptr<Step> readSampleStep(WordReader& reader, const Program& program);
+
+}  // namespace unicorn

@@ -1,0 +1,46 @@
+// The row kernels by the names of their ops, and what several of them share.
+#pragma once
+
+#include <cmath>
+
+#include "../row-kernels.h"
+
+namespace unicorn {
+
+void embedRows(const RowCall&, int64_t, int64_t);
+void rmsNormRows(const RowCall&, int64_t, int64_t);
+void matchRmsRows(const RowCall&, int64_t, int64_t);
+void gaussianTopKRows(const RowCall&, int64_t, int64_t);
+void ropeTableRows(const RowCall&, int64_t, int64_t);
+void ropeRows(const RowCall&, int64_t, int64_t);
+void kvWriteRows(const RowCall&, int64_t, int64_t);
+void activationRows(const RowCall&, int64_t, int64_t);
+void gluRows(const RowCall&, int64_t, int64_t);
+void softcapRows(const RowCall&, int64_t, int64_t);
+void scaleRows(const RowCall&, int64_t, int64_t);
+void addRows(const RowCall&, int64_t, int64_t);
+void multiplyRows(const RowCall&, int64_t, int64_t);
+void meanRows(const RowCall&, int64_t, int64_t);
+void altUpPredictRows(const RowCall&, int64_t, int64_t);
+void altUpCorrectRows(const RowCall&, int64_t, int64_t);
+void altUpInjectRows(const RowCall&, int64_t, int64_t);
+void copyRows(const RowCall&, int64_t, int64_t);
+void sliceRows(const RowCall&, int64_t, int64_t);
+void concatRows(const RowCall&, int64_t, int64_t);
+void takeRowsRows(const RowCall&, int64_t, int64_t);
+
+// Calls f(start, count) for each run of consecutive elements that the rows [begin, end) of `view` are.
+template <typename F>
+void forEachRun(const RowView& view, int64_t begin, int64_t end, F&& f) {
+  for (int64_t o = 0; o < view.outer; o++) f((o * view.rows + begin) * view.inner, (end - begin) * view.inner);
+}
+
+// Calls f(start) for each line of `columns` elements (the last axis) in the rows [begin, end).
+template <typename F>
+void forEachLine(const RowView& view, int64_t columns, int64_t begin, int64_t end, F&& f) {
+  forEachRun(view, begin, end, [&](int64_t start, int64_t count) {
+    for (int64_t at = start; at < start + count; at += columns) f(at);
+  });
+}
+
+}  // namespace unicorn

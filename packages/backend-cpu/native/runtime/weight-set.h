@@ -1,0 +1,67 @@
+// Weights on the device: packed into anonymous memory where the kernels have a packed form, else left mapped and read
+// in place. Loading runs on the pool; a set never changes afterwards.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "../kernels/kernels.h"
+#include "memory.h"
+#include "thread-pool.h"
+
+namespace unicorn {
+
+struct WeightRequest {
+  std::string name;
+  DType dtype;
+  int64_t rows;     // all leading axes flattened
+  int64_t columns;  // last axis
+  bool mayPack;     // false: gathered row by row (host residency), or no matrix
+  // One of the two. `path` is the index of a file in WeightRequests::paths, or -1.
+  int32_t path;
+  uint64_t offset;
+  uint64_t byteLength;
+  std::shared_ptr<Pages> bytes;
+};
+
+struct WeightRequests {
+  std::vector<std::string> paths;
+  std::vector<WeightRequest> entries;
+};
+
+struct Weight {
+  DType dtype;
+  int64_t rows, columns;
+  WeightForm form;
+  const uint8_t* data;
+  int64_t rowStrideBytes;  // raw only
+};
+
+class WeightSet {
+ public:
+  struct Progress {
+    std::atomic<bool>* abort;
+    // Called by one thread at a time, at most a few hundred times.
+    std::function<void(uint64_t loadedBytes)> report;
+  };
+
+  // Throws Failure format/truncated, format/unreadable, resource/memory, usage/cancelled.
+  static std::shared_ptr<WeightSet> load(const WeightRequests& requests, ThreadPool& pool, const Progress& progress);
+
+  const Weight& at(size_t index) const { return weights_.at(index); }
+  size_t size() const { return weights_.size(); }
+  // Bytes of anonymous memory.
+  size_t ownedBytes() const { return ownedBytes_; }
+
+ private:
+  std::vector<Weight> weights_;
+  std::vector<std::shared_ptr<MappedFile>> files_;
+  std::vector<std::shared_ptr<Pages>> pages_;
+  size_t ownedBytes_ = 0;
+};
+
+}  // namespace unicorn

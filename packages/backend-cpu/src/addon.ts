@@ -1,0 +1,107 @@
+/**
+ * The typed mirror of `native/addon.cpp`: what the addon exports, and how its errors become UnicornErrors. Handles are
+ * opaque; arguments are validated by the callers in this package, since the addon only asserts.
+ */
+import { UnicornError, type ErrorCode } from '@unicorn-exec/tensor';
+
+declare const handleKind: unique symbol;
+
+/** Something that the addon holds. */
+export interface Handle<Kind extends string> {
+  readonly [handleKind]: Kind;
+}
+
+export type DeviceHandle = Handle<'device'>;
+export type WeightsHandle = Handle<'weights'>;
+export type ProgramHandle = Handle<'program'>;
+export type BufferHandle = Handle<'buffer'>;
+
+/** Told of each message of the dispatcher: the end of a job (with the JSON of its failure), or progress of a load. */
+export type JobListener = (
+  job: number,
+  ended: boolean,
+  loadedBytes: number,
+  failure: string | undefined,
+) => void;
+
+export interface NativeAddon {
+  /** SIMD levels that this build has and this processor can run, ascending. */
+  probe(): { readonly levels: readonly string[]; readonly best: string };
+  openDevice(threads: number, level: string, listener: JobListener): DeviceHandle;
+  /** Stops what runs and joins the threads. Idempotent. */
+  closeDevice(device: DeviceHandle): void;
+  /** Acknowledges the end of a job: with none pending the device no longer keeps the process alive. */
+  jobEnded(device: DeviceHandle, job: number): void;
+  /** Memory that the device's programs share. */
+  scratchBytes(device: DeviceHandle): number;
+  dispose(handle: WeightsHandle | ProgramHandle): void;
+  /**
+   * @param numbers for each weight: dtype, rows, columns, 1 if it may be packed, index of its path or -1, offset,
+   * byteLength
+   * @param bytes for each weight without a path its bytes
+   */
+  loadWeights(
+    device: DeviceHandle,
+    paths: readonly string[],
+    names: readonly string[],
+    numbers: Float64Array,
+    bytes: readonly (Uint8Array | undefined)[],
+  ): { readonly job: number; readonly load: WeightsHandle };
+  abortLoad(load: WeightsHandle): void;
+  ownedBytes(load: WeightsHandle): number;
+  /** For each weight 1 if it is held packed. */
+  packedWeights(load: WeightsHandle): Uint8Array;
+  allocate(byteLength: number): { readonly handle: BufferHandle; readonly memory: ArrayBuffer };
+  disposeBuffer(handle: BufferHandle, memory: ArrayBuffer): void;
+  compile(
+    device: DeviceHandle,
+    load: WeightsHandle,
+    words: Float64Array,
+    names: readonly string[],
+    constants: Uint8Array,
+  ): { readonly handle: ProgramHandle; readonly scratchBytes: number };
+  /**
+   * @param bindings for each slot a buffer's handle, or memory of JavaScript
+   * @param numbers for each slot: byte offset, byteLength, and {@link BindingMode}
+   * @param after a job of this device, or 0
+   */
+  submit(
+    device: DeviceHandle,
+    program: ProgramHandle,
+    dims: Float64Array,
+    bindings: readonly (BufferHandle | Uint8Array)[],
+    numbers: Float64Array,
+    after: number,
+  ): number;
+  /** Seconds and calls of each step. */
+  profile(program: ProgramHandle): Float64Array;
+  /** Bytes per second that the device's threads read together, from a buffer of that size. */
+  measureReadBandwidth(threads: number, byteLength: number): number;
+}
+
+export const bindingMode = { copied: 0, read: 1, written: 2 } as const;
+
+interface FailureJson {
+  readonly code: ErrorCode;
+  readonly message: string;
+  readonly fields: Record<string, unknown>;
+  readonly fix?: string;
+}
+
+/** The UnicornError that the JSON of a native failure describes. Call it where the stack should begin. */
+export function unicornFailure(json: string): UnicornError {
+  const { code, message, fields, fix } = JSON.parse(json) as FailureJson;
+  return new UnicornError(code, message, { fields, ...(fix === undefined ? {} : { fix }) });
+}
+
+/** Calls the addon; what it throws leaves as a UnicornError with the caller's stack. */
+export function guarded<T>(call: () => T): T {
+  try {
+    return call();
+  } catch (error) {
+    if (error instanceof Error && (error as NodeJS.ErrnoException).code === 'UNICORN_FAILURE') {
+      throw unicornFailure(error.message);
+    }
+    throw error;
+  }
+}

@@ -1,0 +1,79 @@
+/** The backend `cpu`: one device, the processor, when the addon can be loaded. */
+import { availableParallelism } from 'node:os';
+import { backendApiVersion, blockDTypes, isUnicornError, kvDTypes, UnicornError } from '@unicorn-exec/tensor';
+import type { Backend, DeviceDescription, DeviceInfo } from '@unicorn-exec/tensor';
+import { guarded } from './addon.js';
+import { CpuDevice } from './device.js';
+import { loadAddon } from './load-addon.js';
+import { availableCores, availableMemory, processorName } from './processor.js';
+
+/** More threads than this are a mistake on any machine that there is. */
+const mostThreads = 1024;
+
+function deviceInfo(threads: number, levels: readonly string[], best: string): DeviceInfo {
+  const bytes = availableMemory();
+  return {
+    backend: 'cpu',
+    id: 'cpu',
+    name: `${processorName()} (${threads} ${threads === 1 ? 'thread' : 'threads'}, ${best})`,
+    dtypes: { weights: ['f32', 'f16', 'bf16', ...blockDTypes], kv: kvDTypes },
+    shapes: 'dynamic',
+    alignmentBytes: 64,
+    maxBufferBytes: bytes,
+    heaps: [{ name: 'host', bytes, hostVisible: true }],
+    threads,
+    features: levels,
+  };
+}
+
+/** Names a SIMD level to use instead of the best: for tests and comparisons. */
+export const levelVariable = 'UNICORN_CPU_LEVEL';
+
+function chosenLevel(levels: readonly string[], best: string): string {
+  const wanted = process.env[levelVariable];
+  if (wanted === undefined || wanted === '') return best;
+  if (levels.includes(wanted)) return wanted;
+  throw new UnicornError(
+    'usage/level',
+    `${levelVariable} asks for the level "${wanted}"; this machine has ${levels.join(', ')}.`,
+    { fields: { wanted, levels: [...levels] }, fix: `Unset ${levelVariable}.` },
+  );
+}
+
+/** The backend `cpu`. */
+export const cpuBackend: Backend = {
+  name: 'cpu',
+  apiVersion: backendApiVersion,
+
+  async probe(): Promise<readonly DeviceDescription[]> {
+    try {
+      const { levels, best } = loadAddon().probe();
+      const info = deviceInfo(availableCores(), levels, chosenLevel(levels, best));
+      return [{ id: info.id, name: info.name, usable: true, info }];
+    } catch (error) {
+      if (!isUnicornError(error)) throw error;
+      const fix = error.fix === undefined ? {} : { fix: error.fix };
+      return [{ id: 'cpu', name: processorName(), usable: false, reason: error.message, ...fix }];
+    }
+  },
+
+  async open(id = 'cpu', options = {}) {
+    if (id !== 'cpu') {
+      throw new UnicornError('device/unavailable', `The CPU backend has no device "${id}".`, {
+        fields: { id, devices: ['cpu'] },
+        fix: 'Use the device "cpu".',
+      });
+    }
+    const threads = options.threads ?? availableCores();
+    if (!Number.isInteger(threads) || threads < 1 || threads > mostThreads) {
+      throw new UnicornError('usage/threads', `${threads} is no number of threads.`, {
+        fields: { threads, processors: availableParallelism() },
+        fix: `Use a whole number from 1 to ${mostThreads}.`,
+      });
+    }
+    const addon = loadAddon();
+    const { levels, best } = addon.probe();
+    const level = chosenLevel(levels, best);
+    return guarded(() => new CpuDevice(addon, deviceInfo(threads, levels, level), threads, level));
+  },
+};

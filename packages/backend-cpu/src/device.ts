@@ -1,0 +1,312 @@
+/** A CPU device: one thread pool of the addon behind the Device contract. */
+import {
+  checkWeights,
+  findOp,
+  graphSignature,
+  invariant,
+  maximumDims,
+  UnicornError,
+} from '@unicorn-exec/tensor';
+import type {
+  CompileOptions,
+  Completion,
+  Device,
+  DeviceBuffer,
+  DeviceInfo,
+  Executable,
+  Graph,
+  LoadOptions,
+  MemoryUse,
+  Node,
+  Support,
+  WeightEntry,
+  WeightSet,
+} from '@unicorn-exec/tensor';
+import { guarded, unicornFailure, type DeviceHandle, type NativeAddon } from './addon.js';
+import { CpuBuffer, ImportedBuffer } from './buffer.js';
+import { CpuExecutable, type NativeSubmission, type Submitter } from './executable.js';
+import { encodePlan } from './lowering/encode.js';
+import { lower } from './lowering/lower.js';
+import { CpuWeightSet, loadRequest } from './weight-set.js';
+
+/** `maxRank` of native/runtime/tensor.h. */
+const maximumRank = 8;
+
+/** A job of the addon that JavaScript waits for. */
+interface PendingJob {
+  resolve(): void;
+  reject(error: UnicornError): void;
+  progress?(loadedBytes: number): void;
+  /** Memory of JavaScript that the job reads or writes: kept from the garbage collector. */
+  readonly holds?: readonly unknown[];
+}
+
+class CpuCompletion implements Completion {
+  /** Set once the job is in the addon's queue; until then it waits for another device. */
+  job: number | undefined;
+
+  constructor(
+    readonly device: CpuDevice,
+    readonly done: Promise<void>,
+  ) {
+    // A caller that awaits only the last of a chain must not be ended by an unhandled rejection of an earlier one.
+    done.catch(() => {});
+  }
+}
+
+export class CpuDevice implements Device, Submitter {
+  readonly #handle: DeviceHandle;
+  readonly #pending = new Map<number, PendingJob>();
+  #buffers = new Set<CpuBuffer>();
+  #weightBytes = 0;
+  #bufferBytes = 0;
+  #closed = false;
+  #closing: Promise<void> | undefined;
+  /** While a submission waits for another device, later ones wait behind it: the order of submission is kept. */
+  #gate: Promise<void> | undefined;
+
+  constructor(
+    readonly addon: NativeAddon,
+    readonly info: DeviceInfo,
+    threads: number,
+    level: string,
+  ) {
+    this.#handle = guarded(() =>
+      addon.openDevice(threads, level, (job, ended, loadedBytes, failure) => {
+        const pending = this.#pending.get(job);
+        if (!ended) return pending?.progress?.(loadedBytes);
+        this.#pending.delete(job);
+        addon.jobEnded(this.#handle, job);
+        if (failure === undefined) pending?.resolve();
+        else pending?.reject(unicornFailure(failure));
+      }),
+    );
+  }
+
+  supports(node: Node, graph: Graph): Support {
+    const op = findOp(node.op);
+    const ids = [...Object.values(node.inputs), ...node.outputs];
+    const deep = ids.map((id) => graph.values[id]!.shape.length).find((rank) => rank > maximumRank);
+    if (deep !== undefined) {
+      return { ok: false, reason: `${op.name} on a tensor of ${deep} axes; at most ${maximumRank} are supported` };
+    }
+    return { ok: true };
+  }
+
+  async load(entries: readonly WeightEntry[], options: LoadOptions = {}): Promise<WeightSet> {
+    this.#expectOpen();
+    const { signal, onProgress } = options;
+    if (signal?.aborted) throw cancelled(signal);
+    const { paths, names, numbers, bytes } = loadRequest(entries);
+    const totalBytes = entries.reduce((sum, _, index) => sum + numbers[7 * index + 6]!, 0);
+    const { job, load } = guarded(() => this.addon.loadWeights(this.#handle, paths, names, numbers, bytes));
+    const abort = (): void => this.addon.abortLoad(load);
+    signal?.addEventListener('abort', abort, { once: true });
+    try {
+      await this.#settled(job, {
+        progress: (loadedBytes) => onProgress?.({ loadedBytes, totalBytes }),
+      });
+    } catch (error) {
+      this.addon.dispose(load);
+      throw signal?.aborted ? cancelled(signal) : error;
+    } finally {
+      signal?.removeEventListener('abort', abort);
+    }
+    onProgress?.({ loadedBytes: totalBytes, totalBytes });
+    const set = new CpuWeightSet(this.addon, load, entries, (byteLength) => (this.#weightBytes -= byteLength));
+    this.#weightBytes += set.byteLength;
+    return set;
+  }
+
+  async compile(graph: Graph, weights: WeightSet, options: CompileOptions): Promise<Executable> {
+    this.#expectOpen();
+    invariant(weights instanceof CpuWeightSet, 'the weights were loaded by another backend');
+    checkWeights(graph, (name) => weights.spec(name));
+    for (const node of graph.nodes) {
+      const support = this.supports(node, graph);
+      if (!support.ok) {
+        throw new UnicornError('unsupported/op', `The CPU backend does not support ${support.reason}.`, {
+          fields: { node: node.id, op: node.op, reason: support.reason },
+        });
+      }
+    }
+    const signature = graphSignature(graph);
+    const plan = lower(graph, {
+      signature,
+      precision: options.precision ?? 'fast',
+      maximumDims: maximumDims(graph, options),
+      isPacked: (name) => weights.isPacked(name),
+    });
+    const { words, names, constants } = encodePlan(
+      plan,
+      (name) => weights.index(name),
+      options.profile ?? false,
+    );
+    const { handle, scratchBytes } = guarded(() =>
+      this.addon.compile(this.#handle, weights.handle, words, names, constants),
+    );
+    return new CpuExecutable(this, handle, scratchBytes, signature, graph, plan, options);
+  }
+
+  allocate(byteLength: number): DeviceBuffer {
+    this.#expectOpen();
+    if (!Number.isSafeInteger(byteLength) || byteLength < 0) {
+      throw new UnicornError('usage/buffer-size', `A buffer of ${byteLength} bytes cannot be.`, {
+        fields: { byteLength },
+      });
+    }
+    const left = this.info.maxBufferBytes - this.#bufferBytes;
+    if (byteLength > left) {
+      throw new UnicornError(
+        'resource/memory',
+        `A buffer of ${byteLength} bytes was asked for; ${Math.max(0, left)} bytes are left.`,
+        { fields: { byteLength, left }, fix: 'Ask for a smaller context.' },
+      );
+    }
+    const buffer: CpuBuffer = new CpuBuffer(this.addon, byteLength, (released) => {
+      this.#bufferBytes -= released;
+      this.#buffers.delete(buffer);
+    });
+    this.#buffers.add(buffer);
+    this.#bufferBytes += byteLength;
+    return buffer;
+  }
+
+  importHost(memory: Uint8Array): DeviceBuffer {
+    this.#expectOpen();
+    return new ImportedBuffer(memory);
+  }
+
+  async write(buffer: DeviceBuffer, byteOffset: number, data: Uint8Array): Promise<void> {
+    await this.#idle();
+    hostRange(buffer, byteOffset, data.byteLength).set(data);
+  }
+
+  async read(buffer: DeviceBuffer, byteOffset: number, byteLength: number): Promise<Uint8Array> {
+    await this.#idle();
+    return hostRange(buffer, byteOffset, byteLength).slice();
+  }
+
+  memory(): MemoryUse {
+    return {
+      weightBytes: this.#weightBytes,
+      bufferBytes: this.#bufferBytes,
+      scratchBytes: this.#closed ? 0 : this.addon.scratchBytes(this.#handle),
+    };
+  }
+
+  close(): Promise<void> {
+    this.#closed = true;
+    return (this.#closing ??= this.#finish());
+  }
+
+  async #finish(): Promise<void> {
+    await this.#idle();
+    this.addon.closeDevice(this.#handle);
+    for (const buffer of [...this.#buffers]) buffer.dispose();
+  }
+
+  enqueue(submission: NativeSubmission, after: Completion | undefined): Completion {
+    this.#expectOpen();
+    const own = after instanceof CpuCompletion && after.device === this ? after : undefined;
+    if (!this.#gate && (own?.job !== undefined || after === undefined)) {
+      const job = this.#submit(submission, own?.job ?? 0);
+      const completion = new CpuCompletion(this, this.#settled(job, { holds: submission.bindings }, own));
+      completion.job = job;
+      return completion;
+    }
+    return this.#submitLater(submission, after);
+  }
+
+  /** Waits for what was submitted before, and for the other device, then submits. */
+  #submitLater(submission: NativeSubmission, after: Completion | undefined): Completion {
+    // Host data is copied now, since the caller may reuse it as soon as `submit` returns.
+    const copied = {
+      ...submission,
+      bindings: submission.bindings.map((memory, index) =>
+        memory instanceof Uint8Array && submission.numbers[3 * index + 2] === 0 ? memory.slice() : memory,
+      ),
+    };
+    const before = this.#gate;
+    // eslint-disable-next-line prefer-const -- set below, read only after the first await
+    let completion: CpuCompletion | undefined;
+    const submitted = (async (): Promise<Promise<void>[]> => {
+      await before;
+      await after?.done;
+      const job = this.#submit(copied, 0);
+      completion!.job = job;
+      // In an array, since a promise's promise would be awaited here.
+      return [this.#settled(job, { holds: copied.bindings })];
+    })();
+    const gate = submitted.then(
+      () => {},
+      () => {},
+    );
+    this.#gate = gate;
+    void gate.then(() => {
+      if (this.#gate === gate) this.#gate = undefined;
+    });
+    completion = new CpuCompletion(
+      this,
+      submitted.then(([done]) => done),
+    );
+    return completion;
+  }
+
+  #submit({ program, dims, bindings, numbers }: NativeSubmission, after: number): number {
+    return guarded(() => this.addon.submit(this.#handle, program, dims, bindings, numbers, after));
+  }
+
+  /** @param after whose failure this job shares even if JavaScript was told of that one already */
+  async #settled(
+    job: number,
+    parts: Pick<PendingJob, 'progress' | 'holds'>,
+    after?: CpuCompletion,
+  ): Promise<void> {
+    await new Promise<void>((resolve, reject) => this.#pending.set(job, { resolve, reject, ...parts }));
+    await after?.done;
+  }
+
+  /** Resolves when everything submitted so far has ended, well or not. */
+  async #idle(): Promise<void> {
+    while (this.#gate || this.#pending.size > 0) {
+      await this.#gate;
+      await Promise.all(
+        [...this.#pending].map(
+          ([job, pending]) =>
+            new Promise<void>((resolve) =>
+              this.#pending.set(job, {
+                ...pending,
+                resolve: () => (pending.resolve(), resolve()),
+                reject: (error) => (pending.reject(error), resolve()),
+              }),
+            ),
+        ),
+      );
+    }
+  }
+
+  #expectOpen(): void {
+    if (this.#closed) throw new UnicornError('device/closed', 'The CPU device was closed.');
+  }
+}
+
+function cancelled(signal: AbortSignal): UnicornError {
+  return new UnicornError('usage/cancelled', 'Loading was cancelled.', { cause: signal.reason });
+}
+
+/** @throws UnicornError `usage/buffer-size` when the range lies outside, `device/closed` when the buffer is gone */
+function hostRange(buffer: DeviceBuffer, byteOffset: number, byteLength: number): Uint8Array {
+  const { host } = buffer;
+  if (!host || (host.byteLength === 0 && buffer.byteLength > 0)) {
+    throw new UnicornError('device/closed', 'The buffer was disposed of, or the host cannot address it.');
+  }
+  if (!(byteOffset >= 0 && byteLength >= 0 && byteOffset + byteLength <= buffer.byteLength)) {
+    throw new UnicornError(
+      'usage/buffer-size',
+      `Bytes ${byteOffset} + ${byteLength} lie outside the buffer of ${buffer.byteLength}.`,
+      { fields: { byteOffset, byteLength, bufferBytes: buffer.byteLength } },
+    );
+  }
+  return host.subarray(byteOffset, byteOffset + byteLength);
+}
