@@ -52,6 +52,7 @@ export const gemma3n: Architecture = {
     const { layerCount, hidden, headDim } = dimensions;
     const sharing = fields.integer('num_kv_shared_layers', { min: 0, max: layerCount - 1 });
     const kinds = readLayerKinds(fields, layerCount, everyNthFull(fullEvery));
+    const streams = fields.integer('altup_num_inputs', streamsRange);
     return defineGemma3n(
       {
         ...constants,
@@ -69,8 +70,8 @@ export const gemma3n: Architecture = {
         logitSoftcap: fields.number('final_logit_softcapping', limits.softcapRange, logitSoftcap),
         activation: readActivation(fields, 'hidden_activation', 'hidden_act'),
         tiedHead: fields.boolean('tie_word_embeddings', true),
-        streams: fields.integer('altup_num_inputs', streamsRange),
-        activeStream: fields.integer('altup_active_idx', { min: 0, max: streamsRange.max }, 0),
+        streams,
+        activeStream: fields.integer('altup_active_idx', { min: 0, max: streams - 1 }, 0),
         correctScale: fields.boolean('altup_correct_scale', true),
         laurelRank: fields.integer('laurel_rank', laurelRange),
         perLayerFeatures: fields.integer('hidden_size_per_layer_input', perLayerRange),
@@ -86,6 +87,7 @@ export const gemma3n: Architecture = {
     const { layerCount, hidden, headDim } = dimensions;
     const sharing = fields.integer('attention.shared_kv_layers', { min: 0, max: layerCount - 1 });
     const kinds = readGgufLayerKinds(fields, layerCount, everyNthFull(fullEvery));
+    const streams = fields.integer('altup.num_inputs', streamsRange);
     return defineGemma3n(
       {
         ...constants,
@@ -103,8 +105,8 @@ export const gemma3n: Architecture = {
         logitSoftcap: fields.number('final_logit_softcapping', limits.softcapRange, logitSoftcap),
         activation: 'geluTanh',
         tiedHead: !source.has('output.weight'),
-        streams: fields.integer('altup.num_inputs', streamsRange),
-        activeStream: fields.integer('altup.active_idx', { min: 0, max: streamsRange.max }, 0),
+        streams,
+        activeStream: fields.integer('altup.active_idx', { min: 0, max: streams - 1 }, 0),
         correctScale: source.has('blk.0.altup_correct_scale.weight'),
         laurelRank: source.rows('blk.0.laurel_l.weight'),
         perLayerFeatures: fields.integer('embedding_length_per_layer_input', perLayerRange),

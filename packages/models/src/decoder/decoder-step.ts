@@ -43,9 +43,9 @@ export class DecoderStep {
 
   /** i32, position of each row that is still computed. */
   get positions(): Value {
-    const { positions, rows } = this.inputs;
-    if (!this.#narrowed) return positions;
-    return (this.#narrowedPositions ??= this.builder.takeRows(positions, rows));
+    // `rows` declares its input when it is read, so only where it is used.
+    if (!this.#narrowed) return this.inputs.positions;
+    return (this.#narrowedPositions ??= this.builder.takeRows(this.inputs.positions, this.inputs.rows));
   }
 
   /** i32 [sequences], first of those rows of each sequence. */

@@ -1,0 +1,297 @@
+/** Opening models that are well, in each spelling, and models that are not. */
+import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { openSafetensors, writeGguf, writeSafetensors } from '@unicorn-exec/quant';
+import { isUnicornError, type UnicornError } from '@unicorn-exec/tensor';
+import { openModel, openTextSide } from '../../src/index.js';
+import { goldenFolder, hasGolden } from './golden-model.js';
+
+let scratch: string;
+let made = 0;
+beforeAll(async () => (scratch = await mkdtemp(join(tmpdir(), 'unicorn-models-'))));
+afterAll(() => rm(scratch, { recursive: true }));
+
+/** A copy of a golden model whose configuration is changed. */
+async function copyOf(
+  name: string,
+  change: Record<string, unknown> = {},
+  config = 'config.json',
+): Promise<string> {
+  const folder = join(scratch, `copy-${made++}`);
+  await cp(goldenFolder(name), folder, { recursive: true, filter: (path) => !/\/io/.test(path) });
+  const json = JSON.parse(await readFile(join(folder, config), 'utf8')) as Record<string, unknown>;
+  await writeFile(join(folder, 'config.json'), JSON.stringify({ ...json, ...change }));
+  return folder;
+}
+
+/** The same with the tensors' names changed, or some left out. */
+async function renamed(folder: string, rename: (name: string) => string | undefined): Promise<string> {
+  const path = join(folder, 'model.safetensors');
+  const file = await openSafetensors(path);
+  const tensors = [];
+  for (const { name, dtype, shape } of file.tensors) {
+    const next = rename(name);
+    if (next !== undefined)
+      tensors.push({ name: next, dtype: dtype!, shape, data: await file.readTensor(name) });
+  }
+  await file.close();
+  await writeSafetensors(path, tensors);
+  return folder;
+}
+
+async function failure(path: string): Promise<UnicornError> {
+  try {
+    await (await openModel(path)).close();
+  } catch (error) {
+    if (isUnicornError(error)) return error;
+    throw error;
+  }
+  throw new Error('the model opened');
+}
+
+describe('a configuration of transformers 5', () => {
+  for (const name of ['llama', 'llama3-rope', 'qwen2', 'qwen3', 'gemma2', 'gemma3-text', 'gemma3n-text']) {
+    it.skipIf(!hasGolden(name))(`of ${name} means the same as the classic one`, async () => {
+      const classic = await openModel(goldenFolder(name));
+      const modern = await openModel(await copyOf(name, {}, 'config.v5.json'));
+      expect(modern.definition.config).toEqual(classic.definition.config);
+      expect(modern.endOfTurnIds).toEqual(classic.endOfTurnIds);
+      for (const model of [classic, modern]) await model.close();
+    });
+  }
+});
+
+describe('names of tensors', () => {
+  for (const prefix of ['model.language_model.', 'language_model.model.', '']) {
+    it(`may begin with "${prefix}"`, async () => {
+      const folder = await renamed(await copyOf('llama'), (name) => name.replace('model.', prefix));
+      const model = await openModel(folder);
+      expect(model.parameters).toBeGreaterThan(0);
+      await model.close();
+    });
+  }
+
+  it('may have a text model inside a multimodal configuration', async () => {
+    const text = JSON.parse(
+      await readFile(join(goldenFolder('gemma3n-text'), 'config.json'), 'utf8'),
+    ) as object;
+    const folder = join(scratch, `copy-${made++}`);
+    await cp(goldenFolder('gemma3n-text'), folder, { recursive: true });
+    await writeFile(
+      join(folder, 'config.json'),
+      JSON.stringify({ model_type: 'gemma3n', text_config: text, eos_token_id: [1, 106] }),
+    );
+    await renamed(folder, (name) => name.replace('model.', 'model.language_model.'));
+    const model = await openModel(folder);
+    expect(model.architecture).toBe('gemma3n');
+    expect(model.endOfTurnIds).toEqual([1, 106]);
+    await model.close();
+  });
+
+  it('does not load keys and values that shared layers never use', async () => {
+    const folder = await renamed(await copyOf('gemma3n-text'), (name) =>
+      /layers\.[567]\.self_attn\.(k_proj|v_proj|k_norm)/.test(name) ? undefined : name,
+    );
+    const model = await openModel(folder);
+    const names = model.weights().map(({ name }) => name);
+    expect(names).toContain('layers.4.attention.key');
+    expect(names).not.toContain('layers.5.attention.key');
+    expect(model.weights().find(({ name }) => name === 'perLayer.embed')?.residency).toBe('host');
+    await model.close();
+  });
+});
+
+describe('what lies beside the weights', () => {
+  it('is read from generation_config.json', async () => {
+    const folder = await copyOf('llama');
+    await writeFile(
+      join(folder, 'generation_config.json'),
+      JSON.stringify({
+        eos_token_id: [7, 2],
+        bos_token_id: 3,
+        temperature: 0.5,
+        top_k: 40,
+        top_p: 0.9,
+        min_p: null,
+      }),
+    );
+    const model = await openModel(folder);
+    expect(model.endOfTurnIds).toEqual([7, 2]);
+    expect(model.bosId).toBe(3);
+    expect(model.samplingDefaults).toEqual({ temperature: 0.5, topK: 40, topP: 0.9 });
+    await model.close();
+  });
+
+  it('means greedy where sampling is off', async () => {
+    const folder = await copyOf('llama');
+    await writeFile(join(folder, 'generation_config.json'), JSON.stringify({ do_sample: false, top_k: 40 }));
+    const model = await openModel(folder);
+    expect(model.samplingDefaults).toEqual({ temperature: 0 });
+    await model.close();
+  });
+
+  it('may lack a tokenizer until it is asked for', async () => {
+    const model = await openModel(goldenFolder('llama'));
+    await expect(model.tokenizer()).rejects.toMatchObject({ code: 'usage/file' });
+    await expect(model.chatTemplate()).resolves.toBeUndefined();
+    await model.close();
+    await expect(openTextSide(goldenFolder('llama'))).rejects.toMatchObject({ code: 'usage/file' });
+  });
+
+  it('is listed when presets of sizes come with the model', async () => {
+    const folder = await copyOf('gemma3n-text');
+    const half = new Array<number>(8).fill(80);
+    await writeFile(
+      join(folder, 'matformer.json'),
+      JSON.stringify({
+        granularities: {
+          half: { intermediate_size: half },
+          short: { intermediate_size: half.slice(1), skip: [7] },
+        },
+      }),
+    );
+    const model = await openModel(folder);
+    expect(model.sizes.map(({ name, skip }) => [name, skip])).toEqual([
+      ['full', []],
+      ['half', []],
+      ['short', [7]],
+    ]);
+    expect(model.resolveSize('short').feedForward).toEqual(half.slice(1));
+    await model.close();
+  });
+});
+
+describe('what cannot be opened is refused', () => {
+  it('when there is nothing', async () => {
+    expect(await failure(join(scratch, 'nothing'))).toMatchObject({
+      code: 'usage/file',
+      family: 'usage',
+    });
+  });
+
+  it('when a directory has no configuration', async () => {
+    const folder = await copyOf('llama');
+    await rm(join(folder, 'config.json'));
+    const error = await failure(folder);
+    expect(error.code).toBe('usage/model-directory');
+    expect(error.fix).toMatch(/config\.json/);
+  });
+
+  it('when the configuration is no JSON, or no object', async () => {
+    const folder = await copyOf('llama');
+    await writeFile(join(folder, 'config.json'), '{"hidden_size": 64');
+    expect((await failure(folder)).code).toBe('format/json');
+    await writeFile(join(folder, 'config.json'), '[]');
+    expect((await failure(folder)).code).toBe('format/json');
+  });
+
+  it('when the architecture is not known, with the list of those that are', async () => {
+    const error = await failure(await copyOf('llama', { model_type: 'mamba' }));
+    expect(error.code).toBe('unsupported/architecture');
+    expect(error.fix).toMatch(/llama.*gemma3n/);
+    const path = join(scratch, 'unknown.gguf');
+    await writeGguf(path, {
+      metadata: [['general.architecture', { type: 'string', value: 'rwkv7' }]],
+      tensors: [],
+    });
+    expect(await failure(path)).toMatchObject({
+      code: 'unsupported/architecture',
+      fields: { architecture: 'rwkv7' },
+    });
+  });
+
+  it('when a GGUF file lacks its tensors', async () => {
+    const path = join(scratch, 'empty.gguf');
+    await writeGguf(path, {
+      metadata: [
+        ['general.architecture', { type: 'string', value: 'llama' }],
+        ['llama.embedding_length', { type: 'u32', value: 64 }],
+        ['llama.attention.head_count', { type: 'u32', value: 4 }],
+      ],
+      tensors: [],
+    });
+    expect(await failure(path)).toMatchObject({
+      code: 'format/missing-tensor',
+      fields: { tensor: 'token_embd.weight' },
+    });
+  });
+
+  it('when a tensor is missing, by name', async () => {
+    const folder = await renamed(await copyOf('llama'), (name) =>
+      name.includes('layers.1.mlp.up') ? undefined : name,
+    );
+    expect(await failure(folder)).toMatchObject({
+      code: 'format/missing-tensor',
+      fields: { tensor: 'model.layers.1.mlp.up_proj.weight', expected: [160, 64] },
+    });
+  });
+
+  it('when a tensor has another shape, by name with both shapes', async () => {
+    const error = await failure(await copyOf('llama', { intermediate_size: 161 }));
+    expect(error).toMatchObject({
+      code: 'format/tensor-shape',
+      fields: { expected: [161, 64], found: [160, 64] },
+    });
+    expect(error.message).toContain('model.layers.0.mlp.gate_proj.weight');
+  });
+
+  it('when loading was cancelled', async () => {
+    const signal = AbortSignal.abort();
+    await expect(openModel(goldenFolder('llama'), { signal })).rejects.toMatchObject({
+      code: 'usage/cancelled',
+    });
+  });
+
+  const hostile: [key: string, value: unknown, code: string][] = [
+    ['num_hidden_layers', 2 ** 40, 'format/config'],
+    ['num_hidden_layers', 0, 'format/config'],
+    ['num_hidden_layers', 1.5, 'format/config'],
+    ['num_hidden_layers', '3', 'format/config'],
+    ['num_hidden_layers', null, 'format/config'],
+    ['num_hidden_layers', 4, 'format/missing-tensor'],
+    ['hidden_size', -64, 'format/config'],
+    ['hidden_size', 1e300, 'format/config'],
+    ['vocab_size', 2 ** 53, 'format/config'],
+    ['vocab_size', 508, 'format/tensor-shape'],
+    ['num_attention_heads', 3, 'format/config'],
+    ['num_key_value_heads', 3, 'format/config'],
+    ['head_dim', 15, 'format/config'],
+    ['rms_norm_eps', 'small', 'format/config'],
+    ['rope_theta', 0, 'format/config'],
+    ['rope_theta', [1e4], 'format/config'],
+    ['rope_scaling', { rope_type: 'longrope', factor: 4 }, 'unsupported/config'],
+    ['rope_scaling', { type: 'linear' }, 'format/config'],
+    ['rope_scaling', 'linear', 'format/config'],
+    ['hidden_act', 'relu2', 'unsupported/config'],
+    ['max_position_embeddings', 2 ** 40, 'format/config'],
+    ['tie_word_embeddings', 'yes', 'format/config'],
+    ['eos_token_id', -1, 'format/config'],
+    ['model_type', 7, 'format/config'],
+    ['text_config', [], 'format/config'],
+  ];
+  for (const [key, value, code] of hostile) {
+    it(`when "${key}" is ${JSON.stringify(value)}`, async () => {
+      expect((await failure(await copyOf('llama', { [key]: value }))).code).toBe(code);
+    });
+  }
+
+  const hostileGemma: [key: string, value: unknown, code: string][] = [
+    ['num_kv_shared_layers', 8, 'format/config'],
+    ['num_kv_shared_layers', 7, 'format/config'],
+    ['layer_types', ['sliding_attention'], 'format/config'],
+    ['layer_types', new Array(8).fill('linear_attention'), 'unsupported/config'],
+    ['activation_sparsity_pattern', new Array(8).fill(1), 'format/config'],
+    ['altup_num_inputs', 2 ** 20, 'format/config'],
+    ['altup_num_inputs', 3, 'format/tensor-shape'],
+    ['altup_active_idx', 9, 'format/config'],
+    ['intermediate_size', [160], 'format/config'],
+    ['vocab_size_per_layer_input', 444, 'format/tensor-shape'],
+  ];
+  for (const [key, value, code] of hostileGemma) {
+    it(`when Gemma 3n's "${key}" is ${JSON.stringify(value)}`, async () => {
+      expect((await failure(await copyOf('gemma3n-text', { [key]: value }))).code).toBe(code);
+    });
+  }
+});
