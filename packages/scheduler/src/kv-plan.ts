@@ -16,13 +16,13 @@ export interface KvPlanOptions {
   readonly contextLength: number;
   readonly kvDType: DType;
   /** Sequences that may run at once. Default 1. */
-  readonly maxSequences?: number;
+  readonly maxSequences?: number | undefined;
   /** Prompt tokens of one step, over all sequences. Default 512. */
-  readonly prefillChunk?: number;
+  readonly prefillChunk?: number | undefined;
   /** Tokens of one block. Default 16. */
-  readonly blockTokens?: number;
+  readonly blockTokens?: number | undefined;
   /** Tokens that a group without a window holds, over all sequences. Default `contextLength`. */
-  readonly kvTokens?: number;
+  readonly kvTokens?: number | undefined;
 }
 
 /** The pool of one group. */

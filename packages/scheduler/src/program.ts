@@ -30,8 +30,9 @@ export const stepNames = {
   mask: 'sample.mask',
 } as const;
 
-/** What a step computes: everything that makes another executable necessary. */
+/** What a step computes: everything that makes another executable necessary. Equal kinds have equal names. */
 export interface ProgramKind {
+  readonly name: string;
   /** `sample`: one token for each row in `rows`. `all`, `none`: logits of every row, or of none; nothing is sampled. */
   readonly result: 'sample' | 'all' | 'none';
   readonly hidden: boolean;
@@ -45,13 +46,23 @@ export function sizeName(size: ElasticSize | undefined): string {
   return size ? `${size.feedForward.join(',')}/${size.skip.join(',')}` : 'full';
 }
 
-export function programName({ result, hidden, masked, size }: ProgramKind): string {
-  return [result, ...(hidden ? ['hidden'] : []), ...(masked ? ['masked'] : []), sizeName(size)].join(' ');
+export function programKind(
+  result: ProgramKind['result'],
+  options: {
+    readonly hidden?: boolean | undefined;
+    readonly masked?: boolean | undefined;
+    readonly size?: ElasticSize | undefined;
+  },
+): ProgramKind {
+  const { hidden = false, masked = false, size } = options;
+  const name = [result, ...(hidden ? ['hidden'] : []), ...(masked ? ['masked'] : []), sizeName(size)].join(
+    ' ',
+  );
+  return { name, result, hidden, masked, size };
 }
 
 export interface Program {
   readonly kind: ProgramKind;
-  readonly name: string;
   readonly executable: Executable;
   /** A buffer for each output of the signature, large enough for the largest step. */
   readonly outputs: Readonly<Record<string, DeviceBuffer>>;
@@ -88,10 +99,10 @@ export class ProgramCache {
 
   /** Rejects with what the model's builder or the device says; a failure is not kept. */
   get(kind: ProgramKind): Promise<Program> {
-    const name = programName(kind);
+    const { name } = kind;
     const known = this.#programs.get(name);
     if (known) return known;
-    const made = this.#compile(kind, name);
+    const made = this.#compile(kind);
     this.#programs.set(name, made);
     made.catch(() => this.#programs.delete(name));
     return made;
@@ -112,9 +123,9 @@ export class ProgramCache {
     }
   }
 
-  async #compile(kind: ProgramKind, name: string): Promise<Program> {
+  async #compile(kind: ProgramKind): Promise<Program> {
     const { device, weights, model, plan, precision, profile } = this.host;
-    const builder = new GraphBuilder(`${model.name} ${name}`);
+    const builder = new GraphBuilder(`${model.name} ${kind.name}`);
     const { logits } = model.buildStep(builder, {
       kvDType: plan.kvDType,
       blockTokens: plan.blockTokens,
@@ -151,6 +162,6 @@ export class ProgramCache {
     for (const [output, { dtype, shape }] of Object.entries(executable.signature.outputs)) {
       outputs[output] = device.allocate(tensorBytes(dtype, resolveShape(shape, maximum)));
     }
-    return { kind, name, executable, outputs };
+    return { kind, executable, outputs };
   }
 }

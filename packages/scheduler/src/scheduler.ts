@@ -1,19 +1,8 @@
 /**
- * The step loop: takes jobs from a bounded queue, gives them memory, and turns what is left of each into ragged steps,
- * decoding sequences first, then prompts in chunks. One submission for each program that a step needs.
- *
- * It knows tokens, never text, and no model or backend by name. Life of a job: queued, admitted (blocks reserved for its
- * tokens, a row of the history), stepped until it ends, released (its blocks freed or kept for prefix reuse).
- *
- * Generations share the pool by what they hold, not by what they might: when an older one grows and nothing is left, the
- * youngest is put back at the head of the queue and starts again from its tokens. Results do not depend on how tokens
- * were batched and draws depend on the position only, so it goes on as if nothing had happened. The oldest always gets
- * on, since a job that could not run alone is refused at once.
+ * The scheduler as its callers see it: requests are checked and become jobs of a {@link StepLoop}; memory is planned and
+ * allocated here. It knows tokens, never text, and no model or backend by name.
  */
-import { setImmediate as nextTurn } from 'node:timers/promises';
 import {
-  invariant,
-  isUnicornError,
   tensorBytes,
   UnicornError,
   type Device,
@@ -25,14 +14,14 @@ import {
   type WeightSet,
 } from '@unicorn-exec/tensor';
 import { GenerationJob, ScoreJob, type Job } from './job.js';
-import { KvCache, type KvGroupStats } from './kv-cache.js';
+import type { KvGroupStats } from './kv-cache.js';
 import { planKv, type KvPlan } from './kv-plan.js';
-import { ProgramCache, programName, programTokens, sizeName, stepNames } from './program.js';
-import type { Program, ProgramHost, ProgramKind } from './program.js';
+import { programKind, type ProgramHost } from './program.js';
 import { checkContext, checkMaxTokens, checkTokens } from './request.js';
 import type { ForwardOptions, ForwardResult, GenerateRequest, Generation } from './request.js';
 import { packSampling } from './sampling-parameters.js';
-import { StepBatch, type StepPart } from './step-batch.js';
+import type { StepStates } from './step-batch.js';
+import { StepLoop } from './step-loop.js';
 
 export interface SchedulerOptions {
   readonly device: Device;
@@ -61,8 +50,9 @@ export interface SchedulerOptions {
 export interface SchedulerStats {
   readonly running: number;
   readonly queued: number;
-  /** Positions that prompts computed (again, after a preemption), and those of prompts that were taken from the prefix cache instead. */
+  /** Positions that prompts computed; those that start again after a preemption are counted again. */
   readonly prefilledTokens: number;
+  /** Positions that were taken from the prefix cache instead. */
   readonly reusedTokens: number;
   readonly generatedTokens: number;
   /** Times that a generation had to give its memory to an older one. */
@@ -76,43 +66,18 @@ export interface SchedulerStats {
   readonly kvGroups: readonly KvGroupStats[];
 }
 
-/** One program's share of a step. */
-interface StepGroup {
-  readonly kind: ProgramKind;
-  readonly jobs: { readonly job: Job; readonly count: number }[];
-  tokensLeft: number;
-}
-
 export class Scheduler {
-  readonly #queue: Job[] = [];
-  readonly #running = new Set<Job>();
-  readonly #slots: number[];
-  readonly #cache: KvCache;
-  readonly #programs: ProgramCache;
-  readonly #batch: StepBatch;
-  readonly #counts = {
-    prefilledTokens: 0,
-    reusedTokens: 0,
-    generatedTokens: 0,
-    preemptions: 0,
-    steps: 0,
-    submissions: 0,
-  };
+  readonly #loop: StepLoop;
   /** Lets go of a signal once its jobs have ended, so that a long-lived signal does not collect listeners. */
-  readonly #onRelease = new Map<Job, () => void>();
-  #loop: Promise<void> | undefined;
+  readonly #onEnd = new Map<Job, () => void>();
   #closing: Promise<void> | undefined;
 
   private constructor(
     private readonly host: ProgramHost,
-    private readonly kvStates: ReadonlyMap<number, DeviceBuffer>,
-    private readonly history: DeviceBuffer,
+    private readonly states: StepStates,
     private readonly maxQueued: number,
   ) {
-    this.#slots = Array.from({ length: host.plan.maxSequences }, (_, slot) => slot).reverse();
-    this.#cache = new KvCache(host.plan);
-    this.#programs = new ProgramCache(host);
-    this.#batch = new StepBatch(host.plan, host.model.vocabularySize, { kv: kvStates, history });
+    this.#loop = new StepLoop(host, states);
   }
 
   /**
@@ -146,7 +111,10 @@ export class Scheduler {
       groups: model.kvGroups,
       contextLength: options.contextLength ?? model.contextLength,
       kvDType,
-      ...pick(options, ['maxSequences', 'prefillChunk', 'blockTokens', 'kvTokens']),
+      maxSequences: options.maxSequences,
+      prefillChunk: options.prefillChunk,
+      blockTokens: options.blockTokens,
+      kvTokens: options.kvTokens,
     });
     const states = new Map<number, DeviceBuffer>();
     try {
@@ -156,7 +124,11 @@ export class Scheduler {
       const history = device.allocate(tensorBytes('i32', [plan.maxSequences, plan.contextLength]));
       const precision = options.precision ?? 'fast';
       const profile = options.profile ?? false;
-      return new Scheduler({ device, weights, model, plan, precision, profile }, states, history, maxQueued);
+      return new Scheduler(
+        { device, weights, model, plan, precision, profile },
+        { kv: states, history },
+        maxQueued,
+      );
     } catch (error) {
       for (const state of states.values()) state.dispose();
       throw error;
@@ -171,7 +143,7 @@ export class Scheduler {
   /** Compiles what `generate` needs for a size, so that the first request does not wait for it. */
   async prepare(options: { readonly size?: ElasticSize | undefined } = {}): Promise<void> {
     this.#expectOpen();
-    await this.#programs.get({ result: 'sample', hidden: false, masked: false, size: options.size });
+    await this.#loop.programs.get(programKind('sample', { size: options.size }));
   }
 
   /**
@@ -189,7 +161,7 @@ export class Scheduler {
     checkMaxTokens(request.maxTokens);
     const room = plan.contextLength - tokens.length;
     // The last token needs no place in the pool. A limit that the caller did not set is what fits.
-    const fitting = Math.max(1, Math.min(room, this.#cache.maxTokens - tokens.length + 1));
+    const fitting = Math.max(1, Math.min(room, this.#loop.cache.maxTokens - tokens.length + 1));
     const maxTokens = request.maxTokens === undefined ? fitting : Math.min(request.maxTokens, room);
     const job = new GenerationJob({
       tokens,
@@ -197,15 +169,15 @@ export class Scheduler {
       sampling: packSampling(request.sampling ?? {}, model.vocabularySize),
       stopIds: new Set(request.stopIds),
       mask: request.mask,
-      program: { result: 'sample', hidden: false, masked: request.mask !== undefined, size: request.size },
+      program: programKind('sample', { masked: request.mask !== undefined, size: request.size }),
       reuse: request.reuse ?? 'sameSize',
       vocabularySize: model.vocabularySize,
       onEnd: (ended) => this.#ended(ended),
     });
     this.#checkFit(job);
-    if (this.#queue.length >= this.maxQueued) {
-      throw new UnicornError('resource/queue', `${this.#queue.length} requests are waiting already.`, {
-        fields: { queued: this.#queue.length, maxQueued: this.maxQueued, running: this.#running.size },
+    if (this.#loop.queued >= this.maxQueued) {
+      throw new UnicornError('resource/queue', `${this.#loop.queued} requests are waiting already.`, {
+        fields: { queued: this.#loop.queued, maxQueued: this.maxQueued, running: this.#loop.running },
         fix: 'Try again later, or allow more sequences at once.',
       });
     }
@@ -223,12 +195,7 @@ export class Scheduler {
   async forward(sequences: readonly ArrayLike<number>[], options: ForwardOptions): Promise<ForwardResult[]> {
     this.#expectOpen();
     const { model, plan } = this.host;
-    const program: ProgramKind = {
-      result: options.logits,
-      hidden: options.hidden ?? false,
-      masked: false,
-      size: options.size,
-    };
+    const program = programKind(options.logits, options);
     const jobs = sequences.map((given, sequence) => {
       const tokens = checkTokens(given, model.vocabularySize);
       checkContext(tokens.length, plan.contextLength, 0);
@@ -237,6 +204,7 @@ export class Scheduler {
       this.#checkFit(job);
       return job;
     });
+    if (jobs.length === 0) return [];
     this.#submit(jobs, options.signal);
     try {
       return await Promise.all(jobs.map(({ result }) => result));
@@ -248,11 +216,11 @@ export class Scheduler {
   }
 
   stats(): SchedulerStats {
-    const { idle, idleTokens, groups } = this.#cache.stats();
+    const { idle, idleTokens, groups } = this.#loop.cache.stats();
     return {
-      running: this.#running.size,
-      queued: this.#queue.length,
-      ...this.#counts,
+      running: this.#loop.running,
+      queued: this.#loop.queued,
+      ...this.#loop.counts,
       kvBytes: this.plan.bytes,
       idleSequences: idle,
       idleTokens,
@@ -262,22 +230,18 @@ export class Scheduler {
 
   /** Where the time went, when created with `profile`: the steps of all programs, by name. */
   async profile(): Promise<{ readonly program: string; readonly steps: readonly ProfileEntry[] }[]> {
-    const programs = await this.#programs.all();
-    return programs.map(({ name, executable }) => ({ program: name, steps: executable.profile() }));
+    const programs = await this.#loop.programs.all();
+    return programs.map(({ kind, executable }) => ({ program: kind.name, steps: executable.profile() }));
   }
 
   /** Forgets every ended sequence, so that the next request starts from nothing. */
   clearPrefixCache(): void {
-    this.#cache.clear();
+    this.#loop.cache.clear();
   }
 
   /** @throws UnicornError `internal/invariant` when memory is not where it should be; for tests and health checks */
   checkIntegrity(): void {
-    this.#cache.checkIntegrity();
-    const free = new Set(this.#slots);
-    const held = [...this.#running].map(({ holding }) => holding!.slot);
-    invariant(new Set([...free, ...held]).size === this.plan.maxSequences, 'a row of the history leaked');
-    invariant(free.size + held.length === this.plan.maxSequences, 'a row of the history is owned twice');
+    this.#loop.checkIntegrity();
   }
 
   /** Ends what is queued or running as `cancelled`, waits for the device, frees everything. Idempotent. */
@@ -286,11 +250,8 @@ export class Scheduler {
   }
 
   async #close(): Promise<void> {
-    for (const job of [...this.#queue, ...this.#running]) job.cancel();
-    await this.#loop;
-    await this.#programs.dispose();
-    this.#cache.clear();
-    for (const buffer of [...this.kvStates.values(), this.history]) buffer.dispose();
+    await this.#loop.close();
+    for (const buffer of [...this.states.kv.values(), this.states.history]) buffer.dispose();
   }
 
   #expectOpen(): void {
@@ -299,8 +260,8 @@ export class Scheduler {
   }
 
   #checkFit({ totalTokens }: Job): void {
-    if (this.#cache.fits(totalTokens) !== 'never') return;
-    const { maxTokens } = this.#cache;
+    if (this.#loop.cache.fits(totalTokens) !== 'never') return;
+    const { maxTokens } = this.#loop.cache;
     throw new UnicornError(
       'resource/context',
       `The sequence needs room for ${totalTokens} tokens; the KV cache holds ${maxTokens} of one sequence.`,
@@ -314,276 +275,21 @@ export class Scheduler {
   #submit(jobs: readonly Job[], signal: AbortSignal | undefined): void {
     const cancel = (): void => jobs.forEach((job) => job.cancel());
     if (signal?.aborted) return cancel();
-    this.#queue.push(...jobs);
     if (signal) {
       signal.addEventListener('abort', cancel, { once: true });
       let open = jobs.length;
       for (const job of jobs) {
-        this.#onRelease.set(job, () => {
+        this.#onEnd.set(job, () => {
           if (--open === 0) signal.removeEventListener('abort', cancel);
         });
       }
     }
-    this.#loop ??= this.#run();
+    this.#loop.submit(jobs);
   }
 
-  /** A job ended: it leaves the queue or, unless the device is still at it, the running ones. */
   #ended(job: Job): void {
-    this.#onRelease.get(job)?.();
-    this.#onRelease.delete(job);
-    const waiting = this.#queue.indexOf(job);
-    if (waiting >= 0) this.#queue.splice(waiting, 1);
-    else if (!job.inFlight) this.#release(job);
+    this.#onEnd.get(job)?.();
+    this.#onEnd.delete(job);
+    this.#loop.ended(job);
   }
-
-  #release(job: Job): void {
-    if (!this.#running.delete(job)) return;
-    this.#cache.close(job.holding!.kv, job.retain);
-    this.#slots.push(job.holding!.slot);
-    job.holding = undefined;
-  }
-
-  /** Runs while there is work. Never rejects: what fails, fails the jobs that it concerns. */
-  async #run(): Promise<void> {
-    for (;;) {
-      // Timers, input and output of the process come first; also lets requests of one turn meet in one step.
-      await nextTurn();
-      if (this.#running.size === 0 && this.#queue.length === 0) break;
-      try {
-        await this.#admit();
-        const groups = this.#planStep();
-        if (groups.length > 0) this.#counts.steps++;
-        for (const group of groups) await this.#step(group);
-      } catch (error) {
-        // A bug of ours: nobody may wait for ever because of it.
-        for (const job of [...this.#queue, ...this.#running]) {
-          job.inFlight = false;
-          job.fail(error);
-        }
-      }
-    }
-    this.#loop = undefined;
-  }
-
-  /** Takes from the head of the queue while memory lasts. Nobody overtakes, so nobody waits for ever. */
-  async #admit(): Promise<void> {
-    const writes: Promise<void>[] = [];
-    for (let job = this.#queue[0]; job && this.#slots.length > 0; job = this.#queue[0]) {
-      const { tokens, reuse, program } = job;
-      const kv = this.#cache.open(tokens, { reuse, size: sizeName(program.size) });
-      if (!kv) break;
-      this.#queue.shift();
-      job.holding = { kv, slot: this.#slots.pop()! };
-      this.#running.add(job);
-      this.#counts.reusedTokens += kv.reused;
-      job.admitted();
-      if (program.result === 'sample') writes.push(this.#writeHistory(job));
-    }
-    await Promise.all(writes);
-  }
-
-  /** The prompt as the penalties see it. */
-  async #writeHistory(job: Job): Promise<void> {
-    const ids = Int32Array.from(job.tokens);
-    const offset = job.holding!.slot * this.plan.contextLength * ids.BYTES_PER_ELEMENT;
-    job.inFlight = true;
-    try {
-      await this.host.device.write(this.history, offset, new Uint8Array(ids.buffer));
-    } catch (error) {
-      job.fail(error);
-    }
-    job.inFlight = false;
-    if (job.ended) this.#release(job);
-  }
-
-  /** Who computes what in the next step: every decoding sequence, then prompts, oldest first, within the chunk. */
-  #planStep(): StepGroup[] {
-    const groups = new Map<string, StepGroup>();
-    const take = (job: Job, wanted: number): number => {
-      const name = programName(job.program);
-      let group = groups.get(name);
-      if (!group) {
-        const tokensLeft = programTokens(job.program, this.host);
-        groups.set(name, (group = { kind: job.program, jobs: [], tokensLeft }));
-      }
-      const count = Math.min(wanted, group.tokensLeft);
-      if (count === 0) return 0;
-      group.tokensLeft -= count;
-      group.jobs.push({ job, count });
-      return count;
-    };
-    for (const job of [...this.#running]) {
-      if (job.holding && this.#decodes(job) && this.#grow(job)) take(job, 1);
-    }
-    let chunk = this.plan.prefillChunk;
-    for (const job of this.#running) {
-      if (chunk === 0) break;
-      if (!this.#decodes(job)) chunk -= take(job, Math.min(left(job), chunk));
-    }
-    return [...groups.values()].filter(({ jobs }) => jobs.length > 0);
-  }
-
-  /** One generated token is all that is left to compute. */
-  #decodes(job: Job): boolean {
-    return job.decoding && left(job) === 1;
-  }
-
-  /** Room for one token more, from younger generations if need be. False: this one waits. */
-  #grow(job: Job): boolean {
-    const { kv } = job.holding!;
-    while (!this.#cache.extend(kv, kv.computed + 1)) {
-      const youngest = [...this.#running].reverse().find(({ preemptible }) => preemptible);
-      if (youngest) this.#preempt(youngest);
-      if (!job.holding || !youngest) return false;
-    }
-    return true;
-  }
-
-  #preempt(job: Job): void {
-    this.#counts.preemptions++;
-    this.#release(job);
-    this.#queue.unshift(job);
-  }
-
-  /** One submission. A failure is that of its jobs. */
-  async #step({ kind, jobs }: StepGroup): Promise<void> {
-    const entries: { job: Job; part: StepPart }[] = [];
-    for (const { job, count } of jobs) {
-      // An earlier submission of this step may have taken time enough for a job to be cancelled.
-      if (job.ended) continue;
-      try {
-        const part = job.part(count);
-        const roomy = this.#cache.extend(part.kv, part.kv.computed + count);
-        invariant(roomy, 'a planned step was not reserved');
-        entries.push({ job, part });
-      } catch (error) {
-        job.fail(error);
-      }
-    }
-    if (entries.length === 0) return;
-    for (const { job } of entries) job.inFlight = true;
-    let program: Program;
-    let sampled: Int32Array;
-    try {
-      program = await this.#programs.get(kind);
-      const bindings = this.#batch.bind(
-        program,
-        entries.map(({ part }) => part),
-      );
-      this.#counts.submissions++;
-      await program.executable.submit(bindings).done;
-      sampled = await this.#readSampled(program, entries.filter(({ part }) => part.sample).length);
-    } catch (error) {
-      this.#failStep(entries, error);
-      return;
-    }
-    await this.#absorb(program, entries, sampled);
-  }
-
-  #failStep(entries: readonly { readonly job: Job }[], error: unknown): void {
-    for (const { job } of entries) {
-      job.inFlight = false;
-      if (job.ended) this.#release(job);
-      else job.fail(error);
-    }
-    // A device that was lost took the caches along.
-    if (isUnicornError(error) && error.family === 'device') this.#cache.clear();
-  }
-
-  async #absorb(
-    program: Program,
-    entries: readonly { readonly job: Job; readonly part: StepPart }[],
-    sampled: Int32Array,
-  ): Promise<void> {
-    let tokens = 0;
-    for (const { part } of entries) tokens += part.count;
-    let outputs: ReadonlyMap<string, Float32Array> | undefined;
-    if (program.kind.result !== 'sample') {
-      try {
-        outputs = await this.#readRows(program, tokens);
-      } catch (error) {
-        this.#failStep(entries, error);
-        return;
-      }
-    }
-    let row = 0;
-    let output = 0;
-    for (const { job, part } of entries) {
-      const { kv, count } = part;
-      const position = kv.computed;
-      const first = row;
-      row += count;
-      const token = part.sample ? sampled[output++]! : undefined;
-      if (program.kind.result === 'sample') {
-        if (!this.#decodes(job)) this.#counts.prefilledTokens += count;
-        if (token !== undefined) this.#counts.generatedTokens++;
-      }
-      this.#cache.advance(kv, position + count);
-      job.inFlight = false;
-      if (job.ended) {
-        this.#release(job);
-        continue;
-      }
-      try {
-        job.absorb(outputs ? { rows: slice(outputs, first, count, tokens) } : { token }, position, count);
-      } catch (error) {
-        job.fail(error);
-      }
-    }
-  }
-
-  async #readSampled(program: Program, count: number): Promise<Int32Array> {
-    if (count === 0) return new Int32Array(0);
-    const bytes = await this.#readOutput(
-      program.outputs[stepNames.sampled]!,
-      count * Int32Array.BYTES_PER_ELEMENT,
-    );
-    return new Int32Array(bytes.buffer, bytes.byteOffset, count);
-  }
-
-  /** Every output of a scoring step, [tokens, features]. */
-  async #readRows(program: Program, tokens: number): Promise<Map<string, Float32Array>> {
-    const outputs = new Map<string, Float32Array>();
-    for (const [name, { shape }] of Object.entries(program.executable.signature.outputs)) {
-      invariant(shape[0] === 'tokens', `the output "${name}" must be [tokens, features]`);
-      const count = tokens * shape.slice(1).reduce<number>((product, dim) => product * (dim as number), 1);
-      const bytes = await this.#readOutput(program.outputs[name]!, count * Float32Array.BYTES_PER_ELEMENT);
-      outputs.set(name, new Float32Array(bytes.buffer, bytes.byteOffset, count));
-    }
-    return outputs;
-  }
-
-  /** Without a copy where the host can address the buffer. */
-  async #readOutput(buffer: DeviceBuffer, byteLength: number): Promise<Uint8Array> {
-    return buffer.host ?? (await this.host.device.read(buffer, 0, byteLength));
-  }
-}
-
-/** Known tokens of an admitted job that are not computed. */
-function left({ tokens, holding }: Job): number {
-  return tokens.length - holding!.kv.computed;
-}
-
-/** The rows of one sequence among those of all. */
-function slice(
-  outputs: ReadonlyMap<string, Float32Array>,
-  first: number,
-  count: number,
-  tokens: number,
-): Map<string, Float32Array> {
-  return new Map(
-    [...outputs].map(([name, rows]) => {
-      const features = rows.length / tokens;
-      return [name, rows.subarray(first * features, (first + count) * features)];
-    }),
-  );
-}
-
-function pick<T extends object, K extends keyof T>(
-  from: T,
-  keys: readonly K[],
-): { [P in K]?: Exclude<T[P], undefined> } {
-  return Object.fromEntries(keys.filter((key) => from[key] !== undefined).map((key) => [key, from[key]])) as {
-    [P in K]?: Exclude<T[P], undefined>;
-  };
 }

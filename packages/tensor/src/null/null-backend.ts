@@ -196,5 +196,4 @@ export function createNullBackend(options: NullBackendOptions = {}): Backend {
   };
 }
 
-/** The backend `null`. */
 export const nullBackend: Backend = createNullBackend();

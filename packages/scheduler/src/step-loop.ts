@@ -1,0 +1,339 @@
+/**
+ * The step loop: takes jobs from a queue, gives them memory, and turns what is left of each into ragged steps, decoding
+ * sequences first, then prompts in chunks. One submission for each program that a step needs. It does not know what a
+ * request is: see {@link Scheduler} for that.
+ *
+ * Life of a job: queued, admitted (blocks reserved for its tokens, a row of the history), stepped until it ends,
+ * released (its blocks freed or kept for prefix reuse).
+ *
+ * Generations share the pool by what they hold, not by what they might: when an older one grows and nothing is left, the
+ * youngest is put back at the head of the queue and starts again from its tokens. Results do not depend on how tokens
+ * were batched and draws depend on the position only, so it goes on as if nothing had happened. The oldest always gets
+ * on, since a job that could not run alone is refused at once.
+ */
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { invariant, isUnicornError, type DeviceBuffer } from '@unicorn-exec/tensor';
+import type { Job } from './job.js';
+import { KvCache } from './kv-cache.js';
+import { ProgramCache, programTokens, sizeName, stepNames } from './program.js';
+import type { Program, ProgramHost, ProgramKind } from './program.js';
+import { StepBatch, type StepPart, type StepStates } from './step-batch.js';
+
+/** One program's share of a step. */
+interface StepGroup {
+  readonly kind: ProgramKind;
+  readonly jobs: { readonly job: Job; readonly count: number }[];
+  tokensLeft: number;
+}
+
+/** A job and its part of the submission at hand. */
+interface StepEntry {
+  readonly job: Job;
+  readonly part: StepPart;
+}
+
+export class StepLoop {
+  readonly cache: KvCache;
+  readonly programs: ProgramCache;
+  readonly counts = {
+    prefilledTokens: 0,
+    reusedTokens: 0,
+    generatedTokens: 0,
+    preemptions: 0,
+    steps: 0,
+    submissions: 0,
+  };
+  readonly #queue: Job[] = [];
+  /** In order of admission. */
+  readonly #running = new Set<Job>();
+  readonly #slots: number[];
+  readonly #batch: StepBatch;
+  #loop: Promise<void> | undefined;
+
+  constructor(
+    private readonly host: ProgramHost,
+    private readonly states: StepStates,
+  ) {
+    this.#slots = Array.from({ length: host.plan.maxSequences }, (_, slot) => slot).reverse();
+    this.cache = new KvCache(host.plan);
+    this.programs = new ProgramCache(host);
+    this.#batch = new StepBatch(host.plan, host.model.vocabularySize, states);
+  }
+
+  get queued(): number {
+    return this.#queue.length;
+  }
+
+  get running(): number {
+    return this.#running.size;
+  }
+
+  /** Queues jobs; the loop runs while there are any. */
+  submit(jobs: readonly Job[]): void {
+    this.#queue.push(...jobs);
+    this.#loop ??= this.#run();
+  }
+
+  /** A job ended: it leaves the queue or, unless the device is still at it, the running ones. */
+  ended(job: Job): void {
+    const waiting = this.#queue.indexOf(job);
+    if (waiting >= 0) this.#queue.splice(waiting, 1);
+    else if (!job.inFlight) this.#release(job);
+  }
+
+  /** Cancels every job, waits for the device, frees what was compiled. */
+  async close(): Promise<void> {
+    for (const job of [...this.#queue, ...this.#running]) job.cancel();
+    await this.#loop;
+    await this.programs.dispose();
+    this.cache.clear();
+  }
+
+  /** @throws UnicornError `internal/invariant` when a block or a row of the history is not where it should be */
+  checkIntegrity(): void {
+    this.cache.checkIntegrity();
+    const { maxSequences } = this.host.plan;
+    const held = [...this.#running].map(({ holding }) => holding!.slot);
+    const distinct = new Set([...this.#slots, ...held]);
+    invariant(distinct.size === maxSequences, 'a row of the history leaked');
+    invariant(this.#slots.length + held.length === maxSequences, 'a row of the history is owned twice');
+  }
+
+  #release(job: Job): void {
+    if (!this.#running.delete(job)) return;
+    this.cache.close(job.holding!.kv, job.retain);
+    this.#slots.push(job.holding!.slot);
+    job.holding = undefined;
+  }
+
+  /** Runs while there is work. Never rejects: what fails, fails the jobs that it concerns. */
+  async #run(): Promise<void> {
+    for (;;) {
+      // Timers, input and output of the process come first; also lets requests of one turn meet in one step.
+      await nextTurn();
+      if (this.#running.size === 0 && this.#queue.length === 0) break;
+      try {
+        await this.#admit();
+        const groups = this.#planStep();
+        if (groups.length > 0) this.counts.steps++;
+        for (const group of groups) await this.#step(group);
+      } catch (error) {
+        // A bug of ours: nobody may wait for ever because of it.
+        for (const job of [...this.#queue, ...this.#running]) {
+          job.inFlight = false;
+          job.fail(error);
+          this.#release(job);
+        }
+      }
+    }
+    this.#loop = undefined;
+  }
+
+  /** Takes from the head of the queue while memory lasts. Nobody overtakes, so nobody waits for ever. */
+  async #admit(): Promise<void> {
+    const writes: Promise<void>[] = [];
+    for (let job = this.#queue[0]; job && this.#slots.length > 0; job = this.#queue[0]) {
+      const { tokens, reuse, program } = job;
+      const kv = this.cache.open(tokens, { reuse, size: sizeName(program.size) });
+      if (!kv) break;
+      this.#queue.shift();
+      job.holding = { kv, slot: this.#slots.pop()! };
+      this.#running.add(job);
+      this.counts.reusedTokens += kv.reused;
+      job.admitted();
+      if (program.result === 'sample') writes.push(this.#writeHistory(job));
+    }
+    await Promise.all(writes);
+  }
+
+  /** The prompt as the penalties see it. */
+  async #writeHistory(job: Job): Promise<void> {
+    const ids = Int32Array.from(job.tokens);
+    const offset = job.holding!.slot * this.host.plan.contextLength * ids.BYTES_PER_ELEMENT;
+    job.inFlight = true;
+    try {
+      await this.host.device.write(this.states.history, offset, new Uint8Array(ids.buffer));
+    } catch (error) {
+      job.fail(error);
+    }
+    job.inFlight = false;
+    if (job.ended) this.#release(job);
+  }
+
+  /** Who computes what in the next step: every decoding sequence, then prompts, oldest first, within the chunk. */
+  #planStep(): StepGroup[] {
+    const groups = new Map<string, StepGroup>();
+    const take = (job: Job, wanted: number): number => {
+      let group = groups.get(job.program.name);
+      if (!group) {
+        const tokensLeft = programTokens(job.program, this.host);
+        groups.set(job.program.name, (group = { kind: job.program, jobs: [], tokensLeft }));
+      }
+      const count = Math.min(wanted, group.tokensLeft);
+      if (count === 0) return 0;
+      group.tokensLeft -= count;
+      group.jobs.push({ job, count });
+      return count;
+    };
+    for (const job of [...this.#running]) {
+      if (job.holding && this.#decodes(job) && this.#grow(job)) take(job, 1);
+    }
+    let chunk = this.host.plan.prefillChunk;
+    for (const job of this.#running) {
+      if (chunk === 0) break;
+      if (!this.#decodes(job)) chunk -= take(job, Math.min(left(job), chunk));
+    }
+    return [...groups.values()].filter(({ jobs }) => jobs.length > 0);
+  }
+
+  /** One generated token is all that is left to compute. */
+  #decodes(job: Job): boolean {
+    return job.decoding && left(job) === 1;
+  }
+
+  /** Room for one token more, from younger generations if need be. False: this one waits. */
+  #grow(job: Job): boolean {
+    const { kv } = job.holding!;
+    while (!this.cache.extend(kv, kv.computed + 1)) {
+      const youngest = [...this.#running].reverse().find(({ preemptible }) => preemptible);
+      if (youngest) this.#preempt(youngest);
+      if (!job.holding || !youngest) return false;
+    }
+    return true;
+  }
+
+  #preempt(job: Job): void {
+    this.counts.preemptions++;
+    this.#release(job);
+    this.#queue.unshift(job);
+  }
+
+  /** One submission. A failure is that of its jobs. */
+  async #step({ kind, jobs }: StepGroup): Promise<void> {
+    const entries: StepEntry[] = [];
+    for (const { job, count } of jobs) {
+      // An earlier submission of this step may have taken time enough for a job to be cancelled.
+      if (job.ended) continue;
+      try {
+        const part = job.part(count);
+        const roomy = this.cache.extend(part.kv, part.kv.computed + count);
+        invariant(roomy, 'a planned step was not reserved');
+        entries.push({ job, part });
+      } catch (error) {
+        job.fail(error);
+      }
+    }
+    if (entries.length === 0) return;
+    for (const { job } of entries) job.inFlight = true;
+    let program: Program;
+    let sampled: Int32Array;
+    try {
+      program = await this.programs.get(kind);
+      const bindings = this.#batch.bind(
+        program,
+        entries.map(({ part }) => part),
+      );
+      this.counts.submissions++;
+      await program.executable.submit(bindings).done;
+      sampled = await this.#readSampled(program, entries.filter(({ part }) => part.sample).length);
+    } catch (error) {
+      this.#failStep(entries, error);
+      return;
+    }
+    await this.#absorb(program, entries, sampled);
+  }
+
+  #failStep(entries: readonly StepEntry[], error: unknown): void {
+    for (const { job } of entries) {
+      job.inFlight = false;
+      if (job.ended) this.#release(job);
+      else job.fail(error);
+    }
+    // A device that was lost took the caches along.
+    if (isUnicornError(error) && error.family === 'device') this.cache.clear();
+  }
+
+  async #absorb(program: Program, entries: readonly StepEntry[], sampled: Int32Array): Promise<void> {
+    let tokens = 0;
+    for (const { part } of entries) tokens += part.count;
+    let outputs: ReadonlyMap<string, Float32Array> | undefined;
+    if (program.kind.result !== 'sample') {
+      try {
+        outputs = await this.#readRows(program, tokens);
+      } catch (error) {
+        this.#failStep(entries, error);
+        return;
+      }
+    }
+    let row = 0;
+    let output = 0;
+    for (const { job, part } of entries) {
+      const { kv, count } = part;
+      const position = kv.computed;
+      const first = row;
+      row += count;
+      const token = part.sample ? sampled[output++]! : undefined;
+      if (program.kind.result === 'sample') {
+        if (!this.#decodes(job)) this.counts.prefilledTokens += count;
+        if (token !== undefined) this.counts.generatedTokens++;
+      }
+      this.cache.advance(kv, position + count);
+      job.inFlight = false;
+      if (job.ended) {
+        this.#release(job);
+        continue;
+      }
+      try {
+        job.absorb(outputs ? { rows: slice(outputs, first, count, tokens) } : { token }, position, count);
+      } catch (error) {
+        job.fail(error);
+      }
+    }
+  }
+
+  async #readSampled(program: Program, count: number): Promise<Int32Array> {
+    if (count === 0) return new Int32Array(0);
+    const bytes = await this.#readOutput(
+      program.outputs[stepNames.sampled]!,
+      count * Int32Array.BYTES_PER_ELEMENT,
+    );
+    return new Int32Array(bytes.buffer, bytes.byteOffset, count);
+  }
+
+  /** Every output of a scoring step, [tokens, features]. */
+  async #readRows(program: Program, tokens: number): Promise<Map<string, Float32Array>> {
+    const outputs = new Map<string, Float32Array>();
+    for (const [name, { shape }] of Object.entries(program.executable.signature.outputs)) {
+      invariant(shape[0] === 'tokens', `the output "${name}" must be [tokens, features]`);
+      const count = tokens * shape.slice(1).reduce<number>((product, dim) => product * (dim as number), 1);
+      const bytes = await this.#readOutput(program.outputs[name]!, count * Float32Array.BYTES_PER_ELEMENT);
+      outputs.set(name, new Float32Array(bytes.buffer, bytes.byteOffset, count));
+    }
+    return outputs;
+  }
+
+  /** Without a copy where the host can address the buffer. */
+  async #readOutput(buffer: DeviceBuffer, byteLength: number): Promise<Uint8Array> {
+    return buffer.host ?? (await this.host.device.read(buffer, 0, byteLength));
+  }
+}
+
+/** Known tokens of an admitted job that are not computed. */
+function left({ tokens, holding }: Job): number {
+  return tokens.length - holding!.kv.computed;
+}
+
+/** The rows of one sequence among those of all. */
+function slice(
+  outputs: ReadonlyMap<string, Float32Array>,
+  first: number,
+  count: number,
+  tokens: number,
+): Map<string, Float32Array> {
+  return new Map(
+    [...outputs].map(([name, rows]) => {
+      const features = rows.length / tokens;
+      return [name, rows.subarray(first * features, (first + count) * features)];
+    }),
+  );
+}
