@@ -1,4 +1,4 @@
 import { packageBuild } from '../../tools/package-build.ts';
 
-// ESM only: the command is the one consumer. Splitting keeps each command in a file that is loaded when it is called.
-export default packageBuild({ format: ['esm'], splitting: true, shims: false });
+// ESM without declarations: the committed bin is the one consumer. Splitting keeps each command in a file that is loaded when it is called.
+export default packageBuild({ format: ['esm'], dts: false, splitting: true, shims: false });

@@ -5,7 +5,6 @@
 import { EventEmitter } from 'eventemitter3';
 import { isUnicornError, UnicornError, type Device, type WeightSet } from '@unicorn-exec/tensor';
 import {
-  kvBytes,
   openModel,
   resolveSize,
   type Conversation,
@@ -13,6 +12,7 @@ import {
   type Tokenizer,
 } from '@unicorn-exec/models';
 import {
+  planKv,
   Scheduler,
   type ForwardOptions,
   type ForwardResult,
@@ -86,11 +86,13 @@ export class Engine extends EventEmitter<EngineEvents> {
     try {
       throwIfCancelled(signal);
       const kvType = options.kvType ?? 'f16';
+      const maxSequences = options.maxSequences ?? defaultMaxSequences;
       const context = chooseContext({
         requested: options.context,
         modelContext: model.contextLength,
         weightBytes: model.weightBytes,
-        kvBytes: (tokens) => kvBytes(model, tokens, kvType),
+        kvBytes: (contextLength) =>
+          planKv({ groups: model.kvGroups, contextLength, kvDType: kvType, maxSequences }).bytes,
       });
       const { device, fallback } = await openDevice(options.backend ?? 'auto', {
         device: options.device,
@@ -111,9 +113,7 @@ export class Engine extends EventEmitter<EngineEvents> {
         model,
         contextLength: context.contextLength,
         kvDType: kvType,
-        // One context's worth of KV, shared by all sequences: what the choice above has made room for.
-        kvTokens: context.contextLength,
-        maxSequences: options.maxSequences ?? defaultMaxSequences,
+        maxSequences,
         precision: options.precision ?? 'fast',
       });
       report('ready', model.weightBytes, model.weightBytes);
