@@ -57,7 +57,7 @@ export class ConfigFields {
   boolean<T>(key: string, fallback: T): boolean | T {
     return this.#read(key, [fallback], (value) =>
       typeof value === 'boolean' ? value : this.fail(key, `must be true or false, not ${show(value)}`),
-    ) as boolean | T;
+    );
   }
 
   /** A list of exactly `length` entries where a length is given. */
