@@ -15,7 +15,7 @@ import type {
   Value,
   WeightEntry,
 } from '@unicorn-exec/tensor';
-import { tensorBytes } from '@unicorn-exec/tensor';
+import { isUnicornError, tensorBytes, UnicornError } from '@unicorn-exec/tensor';
 import type { ModelDefinition } from './architecture/architecture.js';
 import type { BoundWeight } from './bound-weights.js';
 import { chatTemplateFromGguf, type ChatTemplate } from './chat-template/index.js';
@@ -94,7 +94,7 @@ export class Model implements LanguageModel {
       full,
       ...[...facts.presets]
         .filter(([name]) => name !== 'full')
-        .map(([name, size]) => this.#nameSize(name, parseSize(this.#elastic, size))),
+        .map(([name, size]) => this.#nameSize(name, this.#checkPreset(name, size))),
     ];
   }
 
@@ -179,6 +179,20 @@ export class Model implements LanguageModel {
     const downDType = (layer: number): DType =>
       this.bound.get(layerWeight(layer, 'feedForward.down'))!.entry.dtype;
     return { config: this.definition.config, downDType };
+  }
+
+  /** A preset that does not fit is the file's mistake, not the user's. */
+  #checkPreset(name: string, size: ElasticSize): ElasticSize {
+    try {
+      return parseSize(this.#elastic, size);
+    } catch (cause) {
+      if (!isUnicornError(cause)) throw cause;
+      throw new UnicornError('format/config', `${this.path}: the size "${name}": ${cause.message}`, {
+        fields: { ...cause.fields, file: this.path, size: name },
+        fix: 'Correct matformer.json, or convert the model again.',
+        cause,
+      });
+    }
   }
 
   #nameSize(name: string, size: ElasticSize): NamedSize {

@@ -40,8 +40,14 @@ export const gemma2: Architecture = {
     const config = {
       ...gemmaDecoder,
       ...dimensions,
-      ...given('attentionSoftcap', fields.number('attn_logit_softcapping', limits.softcapRange, undefined)),
-      ...given('logitSoftcap', fields.number('final_logit_softcapping', limits.softcapRange, undefined)),
+      ...given(
+        'attentionSoftcap',
+        fields.nullableNumber('attn_logit_softcapping', limits.softcapRange, scoreSoftcap),
+      ),
+      ...given(
+        'logitSoftcap',
+        fields.nullableNumber('final_logit_softcapping', limits.softcapRange, logitSoftcap),
+      ),
       layers: denseLayers(kinds, readWidths(fields, dimensions)),
       window: fields.integer('sliding_window', limits.contextRange),
       ropes: readRopes(fields, headDim, { theta: 10_000 }),

@@ -19,7 +19,7 @@ import {
 } from '../decoder/decoder-weights.js';
 import { normalQuantile } from '../normal-quantile.js';
 import type { Architecture, ModelDefinition } from './architecture.js';
-import { readGgufWidths, readWidths, rootOf } from './dense.js';
+import { given, readGgufWidths, readWidths, rootOf } from './dense.js';
 import { buildGemma3n, type Gemma3nConfig } from './gemma3n-graph.js';
 
 /** AltUp streams: published models have 4, and a graph grows with their square. */
@@ -67,7 +67,10 @@ export const gemma3n: Architecture = {
         window: fields.integer('sliding_window', limits.contextRange),
         ropes: readRopes(fields, headDim, { theta, slidingTheta }),
         embeddingScale: rootOf(hidden),
-        logitSoftcap: fields.number('final_logit_softcapping', limits.softcapRange, logitSoftcap),
+        ...given(
+          'logitSoftcap',
+          fields.nullableNumber('final_logit_softcapping', limits.softcapRange, logitSoftcap),
+        ),
         activation: readActivation(fields, 'hidden_activation', 'hidden_act'),
         tiedHead: fields.boolean('tie_word_embeddings', true),
         streams,

@@ -46,6 +46,11 @@ export class ConfigFields {
     return this.#read(key, fallback, (value) => this.#checkNumber(key, value, range));
   }
 
+  /** A number that the file may switch off with `null`; `byDefault` where it says nothing. */
+  nullableNumber(key: string, range: Range, byDefault: number | undefined): number | undefined {
+    return this.lookup(key) === null ? undefined : this.number(key, range, byDefault);
+  }
+
   string(key: string): string;
   string<T>(key: string, fallback: T): string | T;
   string(key: string, ...fallback: unknown[]): unknown {

@@ -63,6 +63,17 @@ describe('a configuration of transformers 5', () => {
   }
 });
 
+it('tells a softcap that is switched off from one that is not named', async () => {
+  const softcap = async (change: Record<string, unknown>): Promise<number | undefined> => {
+    const model = await openModel(await copyOf('gemma3n-text', change));
+    await model.close();
+    return model.definition.config.logitSoftcap;
+  };
+  expect(await softcap({ final_logit_softcapping: null })).toBeUndefined();
+  expect(await softcap({ final_logit_softcapping: undefined })).toBe(30);
+  expect(await softcap({ final_logit_softcapping: 20 })).toBe(20);
+});
+
 describe('names of tensors', () => {
   for (const prefix of ['model.language_model.', 'language_model.model.', '']) {
     it(`may begin with "${prefix}"`, async () => {
@@ -164,6 +175,13 @@ describe('what lies beside the weights', () => {
 });
 
 describe('what cannot be opened is refused', () => {
+  it('when a preset of sizes does not fit', async () => {
+    const folder = await copyOf('gemma3n-text');
+    const granularities = { odd: { intermediate_size: [161, 1, 1, 1, 1, 1, 1, 1] } };
+    await writeFile(join(folder, 'matformer.json'), JSON.stringify({ granularities }));
+    expect(await failure(folder)).toMatchObject({ code: 'format/config', fields: { size: 'odd', layer: 0 } });
+  });
+
   it('when there is nothing', async () => {
     expect(await failure(join(scratch, 'nothing'))).toMatchObject({
       code: 'usage/file',
