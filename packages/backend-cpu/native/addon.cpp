@@ -224,10 +224,10 @@ Napi::Value dispose(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
-// scratchBytes(device)
-Napi::Value scratchBytes(const Napi::CallbackInfo& info) {
-  const auto host = object<DeviceHost>(info[0], HandleKind::device);
-  return Napi::Number::New(info.Env(), static_cast<double>(host->device->scratchBytes()));
+// trimScratch(device)
+Napi::Value trimScratch(const Napi::CallbackInfo& info) {
+  object<DeviceHost>(info[0], HandleKind::device)->device->trim();
+  return info.Env().Undefined();
 }
 
 // ---------------------------------------------------------------- weights
@@ -311,29 +311,50 @@ struct Buffer {
   std::shared_ptr<Pages> pages;
 };
 
-// allocate(byteLength) -> {handle, memory}
+// allocate(byteLength, exposed) -> {handle, memory?}. Not every size that memory has fits an ArrayBuffer, hence `exposed`.
 Napi::Value allocate(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   auto buffer = std::make_shared<Buffer>();
   buffer->pages = Pages::allocate(static_cast<size_t>(info[0].As<Napi::Number>().DoubleValue()));
   const Pages& pages = *buffer->pages;
   Napi::Object result = Napi::Object::New(env);
-  result["memory"] = pages.byteLength() == 0
-                         ? Napi::ArrayBuffer::New(env, 0)
-                         : Napi::ArrayBuffer::New(
-                               env, pages.data(), pages.byteLength(),
-                               [](Napi::Env, void*, std::shared_ptr<Buffer>* held) { delete held; },
-                               new std::shared_ptr<Buffer>(buffer));
+  if (info[1].As<Napi::Boolean>()) {
+    result["memory"] = pages.byteLength() == 0
+                           ? Napi::ArrayBuffer::New(env, 0)
+                           : Napi::ArrayBuffer::New(
+                                 env, pages.data(), pages.byteLength(),
+                                 [](Napi::Env, void*, std::shared_ptr<Buffer>* held) { delete held; },
+                                 new std::shared_ptr<Buffer>(buffer));
+  }
   result["handle"] = newHandle(env, HandleKind::buffer, std::move(buffer));
   return result;
 }
 
-// disposeBuffer(handle, memory): idempotent. Submissions in flight keep the pages until they end.
+// copyBuffer(handle, byteOffset, bytes, write): between a buffer and memory of JavaScript.
+Napi::Value copyBuffer(const Napi::CallbackInfo& info) {
+  const auto pages = object<Buffer>(info[0], HandleKind::buffer)->pages;
+  const auto offset = static_cast<size_t>(info[1].As<Napi::Number>().DoubleValue());
+  auto bytes = info[2].As<Napi::Uint8Array>();
+  require(offset <= pages->byteLength() && bytes.ByteLength() <= pages->byteLength() - offset,
+          "a copy lies inside its buffer");
+  if (bytes.ByteLength() == 0) return info.Env().Undefined();
+  uint8_t* inside = pages->data() + offset;
+  if (info[3].As<Napi::Boolean>()) {
+    std::memcpy(inside, bytes.Data(), bytes.ByteLength());
+  } else {
+    std::memcpy(bytes.Data(), inside, bytes.ByteLength());
+  }
+  return info.Env().Undefined();
+}
+
+// disposeBuffer(handle, memory?): idempotent. Submissions in flight keep the pages until they end.
 Napi::Value disposeBuffer(const Napi::CallbackInfo& info) {
   Handle& handle = handleOf(info[0], HandleKind::buffer);
   if (!handle.object) return info.Env().Undefined();
-  Napi::ArrayBuffer memory = info[1].As<Napi::ArrayBuffer>();
-  if (!memory.IsDetached()) memory.Detach();
+  if (info[1].IsArrayBuffer()) {
+    Napi::ArrayBuffer memory = info[1].As<Napi::ArrayBuffer>();
+    if (!memory.IsDetached()) memory.Detach();
+  }
   std::static_pointer_cast<Buffer>(handle.object)->pages.reset();
   handle.object.reset();
   return info.Env().Undefined();
@@ -440,12 +461,13 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   exports["openDevice"] = Napi::Function::New<guarded<openDevice>>(env, "openDevice");
   exports["closeDevice"] = Napi::Function::New<guarded<closeDevice>>(env, "closeDevice");
   exports["jobEnded"] = Napi::Function::New<guarded<jobEnded>>(env, "jobEnded");
-  exports["scratchBytes"] = Napi::Function::New<guarded<scratchBytes>>(env, "scratchBytes");
+  exports["trimScratch"] = Napi::Function::New<guarded<trimScratch>>(env, "trimScratch");
   exports["dispose"] = Napi::Function::New<guarded<dispose>>(env, "dispose");
   exports["loadWeights"] = Napi::Function::New<guarded<loadWeights>>(env, "loadWeights");
   exports["abortLoad"] = Napi::Function::New<guarded<abortLoad>>(env, "abortLoad");
   exports["ownedBytes"] = Napi::Function::New<guarded<ownedBytes>>(env, "ownedBytes");
   exports["disposeBuffer"] = Napi::Function::New<guarded<disposeBuffer>>(env, "disposeBuffer");
+  exports["copyBuffer"] = Napi::Function::New<guarded<copyBuffer>>(env, "copyBuffer");
   exports["packedWeights"] = Napi::Function::New<guarded<packedWeights>>(env, "packedWeights");
   exports["measureReadBandwidth"] = Napi::Function::New<guarded<measureBandwidth>>(env, "measureReadBandwidth");
   exports["allocate"] = Napi::Function::New<guarded<allocate>>(env, "allocate");

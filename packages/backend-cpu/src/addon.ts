@@ -32,8 +32,8 @@ export interface NativeAddon {
   closeDevice(device: DeviceHandle): void;
   /** Acknowledges the end of a job: with none pending the device no longer keeps the process alive. */
   jobEnded(device: DeviceHandle, job: number): void;
-  /** Memory that the device's programs share. */
-  scratchBytes(device: DeviceHandle): number;
+  /** Gives back the memory that the device's programs share, as soon as none runs. */
+  trimScratch(device: DeviceHandle): void;
   dispose(handle: WeightsHandle | ProgramHandle): void;
   /**
    * @param numbers for each weight: dtype, rows, columns, 1 if it may be packed, index of its path or -1, offset,
@@ -51,8 +51,14 @@ export interface NativeAddon {
   ownedBytes(load: WeightsHandle): number;
   /** For each weight 1 if it is held packed. */
   packedWeights(load: WeightsHandle): Uint8Array;
-  allocate(byteLength: number): { readonly handle: BufferHandle; readonly memory: ArrayBuffer };
-  disposeBuffer(handle: BufferHandle, memory: ArrayBuffer): void;
+  /** @param exposed whether to make an ArrayBuffer of it, which not every size fits */
+  allocate(
+    byteLength: number,
+    exposed: boolean,
+  ): { readonly handle: BufferHandle; readonly memory?: ArrayBuffer };
+  /** Copies `bytes` into the buffer, or from it into `bytes`. */
+  copyBuffer(handle: BufferHandle, byteOffset: number, bytes: Uint8Array, write: boolean): void;
+  disposeBuffer(handle: BufferHandle, memory: ArrayBuffer | undefined): void;
   compile(
     device: DeviceHandle,
     load: WeightsHandle,

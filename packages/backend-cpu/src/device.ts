@@ -1,12 +1,5 @@
 /** A CPU device: one thread pool of the addon behind the Device contract. */
-import {
-  checkWeights,
-  findOp,
-  graphSignature,
-  invariant,
-  maximumDims,
-  UnicornError,
-} from '@unicorn-exec/tensor';
+import { checkWeights, graphSignature, maximumDims, ops, UnicornError } from '@unicorn-exec/tensor';
 import type {
   CompileOptions,
   Completion,
@@ -23,7 +16,7 @@ import type {
   WeightSet,
 } from '@unicorn-exec/tensor';
 import { guarded, unicornFailure, type DeviceHandle, type NativeAddon } from './addon.js';
-import { CpuBuffer, ImportedBuffer } from './buffer.js';
+import { CpuBuffer, ImportedBuffer, readBuffer, writeBuffer } from './buffer.js';
 import { CpuExecutable, type NativeSubmission, type Submitter } from './executable.js';
 import { encodePlan } from './lowering/encode.js';
 import { lower } from './lowering/lower.js';
@@ -57,7 +50,8 @@ class CpuCompletion implements Completion {
 export class CpuDevice implements Device, Submitter {
   readonly #handle: DeviceHandle;
   readonly #pending = new Map<number, PendingJob>();
-  #buffers = new Set<CpuBuffer>();
+  readonly #buffers = new Set<CpuBuffer>();
+  readonly #executables = new Set<Executable>();
   #weightBytes = 0;
   #bufferBytes = 0;
   #closed = false;
@@ -84,17 +78,22 @@ export class CpuDevice implements Device, Submitter {
   }
 
   supports(node: Node, graph: Graph): Support {
-    const op = findOp(node.op);
+    if (!ops.some(({ name }) => name === node.op)) {
+      return { ok: false, reason: `there is no op named "${node.op}"` };
+    }
     const ids = [...Object.values(node.inputs), ...node.outputs];
     const deep = ids.map((id) => graph.values[id]!.shape.length).find((rank) => rank > maximumRank);
     if (deep !== undefined) {
-      return { ok: false, reason: `${op.name} on a tensor of ${deep} axes; at most ${maximumRank} are supported` };
+      return {
+        ok: false,
+        reason: `${node.op} on a tensor of ${deep} axes; at most ${maximumRank} are supported`,
+      };
     }
     return { ok: true };
   }
 
   async load(entries: readonly WeightEntry[], options: LoadOptions = {}): Promise<WeightSet> {
-    this.#expectOpen();
+    this.expectOpen();
     const { signal, onProgress } = options;
     if (signal?.aborted) throw cancelled(signal);
     const { paths, names, numbers, bytes } = loadRequest(entries);
@@ -113,14 +112,21 @@ export class CpuDevice implements Device, Submitter {
       signal?.removeEventListener('abort', abort);
     }
     onProgress?.({ loadedBytes: totalBytes, totalBytes });
-    const set = new CpuWeightSet(this.addon, load, entries, (byteLength) => (this.#weightBytes -= byteLength));
+    const set = new CpuWeightSet(
+      this.addon,
+      load,
+      entries,
+      (byteLength) => (this.#weightBytes -= byteLength),
+    );
     this.#weightBytes += set.byteLength;
     return set;
   }
 
   async compile(graph: Graph, weights: WeightSet, options: CompileOptions): Promise<Executable> {
-    this.#expectOpen();
-    invariant(weights instanceof CpuWeightSet, 'the weights were loaded by another backend');
+    this.expectOpen();
+    if (!(weights instanceof CpuWeightSet)) {
+      throw new UnicornError('usage/weight', 'The weights were loaded by another kind of device.');
+    }
     checkWeights(graph, (name) => weights.spec(name));
     for (const node of graph.nodes) {
       const support = this.supports(node, graph);
@@ -145,11 +151,13 @@ export class CpuDevice implements Device, Submitter {
     const { handle, scratchBytes } = guarded(() =>
       this.addon.compile(this.#handle, weights.handle, words, names, constants),
     );
-    return new CpuExecutable(this, handle, scratchBytes, signature, graph, plan, options);
+    const executable = new CpuExecutable(this, handle, scratchBytes, signature, graph, plan, options);
+    this.#executables.add(executable);
+    return executable;
   }
 
   allocate(byteLength: number): DeviceBuffer {
-    this.#expectOpen();
+    this.expectOpen();
     if (!Number.isSafeInteger(byteLength) || byteLength < 0) {
       throw new UnicornError('usage/buffer-size', `A buffer of ${byteLength} bytes cannot be.`, {
         fields: { byteLength },
@@ -173,26 +181,38 @@ export class CpuDevice implements Device, Submitter {
   }
 
   importHost(memory: Uint8Array): DeviceBuffer {
-    this.#expectOpen();
+    this.expectOpen();
     return new ImportedBuffer(memory);
   }
 
   async write(buffer: DeviceBuffer, byteOffset: number, data: Uint8Array): Promise<void> {
-    await this.#idle();
-    hostRange(buffer, byteOffset, data.byteLength).set(data);
+    this.expectOpen();
+    if (!this.#isIdle) {
+      const copy = data.slice();
+      await this.#idle();
+      return writeBuffer(buffer, byteOffset, copy);
+    }
+    writeBuffer(buffer, byteOffset, data);
   }
 
   async read(buffer: DeviceBuffer, byteOffset: number, byteLength: number): Promise<Uint8Array> {
+    this.expectOpen();
     await this.#idle();
-    return hostRange(buffer, byteOffset, byteLength).slice();
+    return readBuffer(buffer, byteOffset, byteLength);
   }
 
   memory(): MemoryUse {
     return {
       weightBytes: this.#weightBytes,
       bufferBytes: this.#bufferBytes,
-      scratchBytes: this.#closed ? 0 : this.addon.scratchBytes(this.#handle),
+      // Executables of one device run one after the other, over the same memory.
+      scratchBytes: Math.max(0, ...[...this.#executables].map(({ scratchBytes }) => scratchBytes)),
     };
+  }
+
+  forget(executable: Executable): void {
+    this.#executables.delete(executable);
+    if (this.#executables.size === 0 && !this.#closed) this.addon.trimScratch(this.#handle);
   }
 
   close(): Promise<void> {
@@ -207,7 +227,6 @@ export class CpuDevice implements Device, Submitter {
   }
 
   enqueue(submission: NativeSubmission, after: Completion | undefined): Completion {
-    this.#expectOpen();
     const own = after instanceof CpuCompletion && after.device === this ? after : undefined;
     if (!this.#gate && (own?.job !== undefined || after === undefined)) {
       const job = this.#submit(submission, own?.job ?? 0);
@@ -267,9 +286,13 @@ export class CpuDevice implements Device, Submitter {
     await after?.done;
   }
 
+  get #isIdle(): boolean {
+    return this.#gate === undefined && this.#pending.size === 0;
+  }
+
   /** Resolves when everything submitted so far has ended, well or not. */
   async #idle(): Promise<void> {
-    while (this.#gate || this.#pending.size > 0) {
+    while (!this.#isIdle) {
       await this.#gate;
       await Promise.all(
         [...this.#pending].map(
@@ -286,27 +309,11 @@ export class CpuDevice implements Device, Submitter {
     }
   }
 
-  #expectOpen(): void {
+  expectOpen(): void {
     if (this.#closed) throw new UnicornError('device/closed', 'The CPU device was closed.');
   }
 }
 
 function cancelled(signal: AbortSignal): UnicornError {
   return new UnicornError('usage/cancelled', 'Loading was cancelled.', { cause: signal.reason });
-}
-
-/** @throws UnicornError `usage/buffer-size` when the range lies outside, `device/closed` when the buffer is gone */
-function hostRange(buffer: DeviceBuffer, byteOffset: number, byteLength: number): Uint8Array {
-  const { host } = buffer;
-  if (!host || (host.byteLength === 0 && buffer.byteLength > 0)) {
-    throw new UnicornError('device/closed', 'The buffer was disposed of, or the host cannot address it.');
-  }
-  if (!(byteOffset >= 0 && byteLength >= 0 && byteOffset + byteLength <= buffer.byteLength)) {
-    throw new UnicornError(
-      'usage/buffer-size',
-      `Bytes ${byteOffset} + ${byteLength} lie outside the buffer of ${buffer.byteLength}.`,
-      { fields: { byteOffset, byteLength, bufferBytes: buffer.byteLength } },
-    );
-  }
-  return host.subarray(byteOffset, byteOffset + byteLength);
 }

@@ -1,5 +1,12 @@
 /** A compiled graph: checks bindings, words them for the addon, and reports what the steps took. */
-import { elementCount, findOp, resolveBindings, resolveShape, specBytes, submissionDims } from '@unicorn-exec/tensor';
+import {
+  elementCount,
+  findOp,
+  resolveBindings,
+  resolveShape,
+  specBytes,
+  submissionDims,
+} from '@unicorn-exec/tensor';
 import type {
   Bindings,
   CompileOptions,
@@ -29,7 +36,11 @@ export interface NativeSubmission {
 
 export interface Submitter {
   readonly addon: NativeAddon;
+  /** @throws UnicornError `device/closed` */
+  expectOpen(): void;
   enqueue(submission: NativeSubmission, after: Completion | undefined): Completion;
+  /** An executable was disposed of. */
+  forget(executable: Executable): void;
 }
 
 export class CpuExecutable implements Executable {
@@ -66,7 +77,8 @@ export class CpuExecutable implements Executable {
   }
 
   submit(bindings: Bindings, options: SubmitOptions = {}): Completion {
-    if (this.#disposed) throw new UnicornError('device/closed', 'The executable was disposed of before.');
+    this.#submitter.expectOpen();
+    if (this.#disposed) throw new UnicornError('usage/disposed', 'The executable was disposed of.');
     const dims = submissionDims(this.signature, this.#options, bindings);
     const resolved = resolveBindings(this.signature, dims, bindings);
     const numbers = new Float64Array(3 * resolved.length);
@@ -110,15 +122,14 @@ export class CpuExecutable implements Executable {
       entry.bytes += this.#work[index]!.bytes;
       entries.set(name, entry);
     });
-    return [...entries]
-      .filter(([, { calls }]) => calls > 0)
-      .map(([step, entry]) => ({ step, ...entry }));
+    return [...entries].filter(([, { calls }]) => calls > 0).map(([step, entry]) => ({ step, ...entry }));
   }
 
   dispose(): void {
     if (this.#disposed) return;
     this.#disposed = true;
     guarded(() => this.#submitter.addon.dispose(this.#program));
+    this.#submitter.forget(this);
   }
 
   /** Adds the declared work of each node to its step. */

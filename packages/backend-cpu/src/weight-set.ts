@@ -24,9 +24,13 @@ export function loadRequest(entries: readonly WeightEntry[]): LoadRequest {
     const given = source.kind === 'file' ? source.byteLength : source.bytes.byteLength;
     if (given !== expected || names.has(name)) {
       const what = names.has(name) ? 'is given twice' : `has ${given} bytes instead of ${expected}`;
-      throw new UnicornError('usage/weight', `The weight "${name}" (${dtype} [${shape.join(', ')}]) ${what}.`, {
-        fields: { name, given, expected },
-      });
+      throw new UnicornError(
+        'usage/weight',
+        `The weight "${name}" (${dtype} [${shape.join(', ')}]) ${what}.`,
+        {
+          fields: { name, given, expected },
+        },
+      );
     }
     names.add(name);
     let path = -1;
@@ -98,9 +102,9 @@ export class CpuWeightSet implements WeightSet {
     return this.#packed[this.index(name)] === 1;
   }
 
-  /** @throws UnicornError `device/closed` after `dispose` */
+  /** @throws UnicornError `usage/disposed` after `dispose` */
   get handle(): WeightsHandle {
-    if (this.#disposed) throw new UnicornError('device/closed', 'The weights were disposed of before.');
+    if (this.#disposed) throw new UnicornError('usage/disposed', 'The weights were disposed of.');
     return this.#handle;
   }
 

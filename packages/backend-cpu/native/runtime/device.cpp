@@ -61,6 +61,14 @@ void Device::enqueue(Entry entry) {
   condition_.notify_one();
 }
 
+void Device::trim() {
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    trim_ = true;
+  }
+  condition_.notify_one();
+}
+
 void Device::dispatch() {
   for (;;) {
     for (int i = 0; i < idleYields && queued_.load(std::memory_order_acquire) == 0; i++) std::this_thread::yield();
@@ -68,7 +76,10 @@ void Device::dispatch() {
     bool closing;
     {
       std::unique_lock<std::mutex> lock(mutex_);
-      condition_.wait(lock, [&] { return closing_ || !queue_.empty(); });
+      condition_.wait(lock, [&] { return closing_ || trim_ || !queue_.empty(); });
+      if (trim_ && queue_.empty()) workspace_ = {};
+      trim_ = false;
+      if (!closing_ && queue_.empty()) continue;
       closing = closing_;
       if (closing && queue_.empty()) return;
       entry.emplace(std::move(queue_.front()));
@@ -114,7 +125,6 @@ void Device::perform(Entry& entry) {
 void Device::runProgram(ProgramJob& job) {
   const Program& program = *job.program;
   workspace_.reserve(program);
-  scratchBytes_.store(workspace_.byteLength());
   const size_t counters = program.steps.size() * Step::maxPhases;
   if (counters > counterCount_) {
     counters_ = std::make_unique<ClaimCounter[]>(counters);

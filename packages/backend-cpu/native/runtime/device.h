@@ -62,8 +62,8 @@ class Device {
 
   const Kernels& kernels() const { return kernels_; }
   int threads() const { return threads_; }
-  // Scratch memory that programs share.
-  size_t scratchBytes() const { return scratchBytes_.load(); }
+  // Gives the memory that programs share back when the queue is empty.
+  void trim();
 
  private:
   struct Entry {
@@ -83,7 +83,6 @@ class Device {
   JobListener listener_;
   ThreadPool pool_;
   Workspace workspace_;
-  std::atomic<size_t> scratchBytes_{0};
   std::atomic<bool> stop_{false};
   std::unique_ptr<ClaimCounter[]> counters_;
   size_t counterCount_ = 0;
@@ -93,6 +92,7 @@ class Device {
   std::deque<Entry> queue_;
   std::atomic<size_t> queued_{0};
   bool closing_ = false;
+  bool trim_ = false;
   std::shared_ptr<std::atomic<bool>> loading_;  // abort flag of the running load
   std::thread dispatcher_;
 };

@@ -45,8 +45,9 @@ Pages::~Pages() {
 
 std::shared_ptr<MappedFile> MappedFile::open(const std::string& path) {
   const auto fail = [&](const char* what) -> Failure {
-    return Failure("format/unreadable", path + " could not be " + what + ": " + std::strerror(errno) + ".", {},
-                   {{"file", path}});
+    return Failure("usage/file", path + " could not be " + what + ": " + std::strerror(errno) + ".", {},
+                   {{"file", path}})
+        .withFix("Check the path and that the file may be read.");
   };
   const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (descriptor < 0) throw fail("opened");

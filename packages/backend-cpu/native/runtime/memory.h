@@ -31,7 +31,7 @@ class Pages {
 // page (SIGBUS): sizes are checked when it is opened, what happens to it afterwards is its owner's responsibility.
 class MappedFile {
  public:
-  // Throws Failure format/unreadable.
+  // Throws Failure usage/file.
   static std::shared_ptr<MappedFile> open(const std::string& path);
   ~MappedFile();
   MappedFile(const MappedFile&) = delete;

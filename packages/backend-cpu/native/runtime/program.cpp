@@ -178,12 +178,6 @@ void Workspace::reserve(const Program& program) {
   }
 }
 
-size_t Workspace::byteLength() const {
-  size_t bytes = 0;
-  for (const auto& pages : {arena, shared, members}) bytes += pages ? pages->byteLength() : 0;
-  return bytes;
-}
-
 Run::Run(const Program& program, ThreadPool& pool, Workspace& workspace, const std::vector<int64_t>& symbols,
          const std::vector<uint8_t*>& bindings, ClaimCounter* counters, const std::atomic<bool>& stop)
     : program(program),

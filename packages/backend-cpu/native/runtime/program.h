@@ -128,7 +128,6 @@ struct Workspace {
   int64_t memberStride = 0;
 
   void reserve(const Program& program);
-  size_t byteLength() const;
 };
 
 // A plan of attention that the layers of one execution share; one list for each member, so that nobody waits.

@@ -49,7 +49,7 @@ class WeightSet {
     std::function<void(uint64_t loadedBytes)> report;
   };
 
-  // Throws Failure format/truncated, format/unreadable, resource/memory, usage/cancelled.
+  // Throws Failure format/truncated, usage/file, resource/memory, usage/cancelled.
   static std::shared_ptr<WeightSet> load(const WeightRequests& requests, ThreadPool& pool, const Progress& progress);
 
   const Weight& at(size_t index) const { return weights_.at(index); }

@@ -20,7 +20,9 @@ export function planArena(buffers: readonly Lifetime[]): {
   readonly bytes: number;
 } {
   const offsets = new Array<number>(buffers.length).fill(0);
-  const order = buffers.map((_, index) => index).sort((a, b) => buffers[b]!.bytes - buffers[a]!.bytes || a - b);
+  const order = buffers
+    .map((_, index) => index)
+    .sort((a, b) => buffers[b]!.bytes - buffers[a]!.bytes || a - b);
   const placed: number[] = [];
   let total = 0;
   for (const index of order) {
@@ -32,7 +34,10 @@ export function planArena(buffers: readonly Lifetime[]): {
       const neighbour = buffers[other]!;
       if (neighbour.last < first || neighbour.first > last) continue;
       if (offsets[other]! >= offset + size) break;
-      offset = Math.max(offset, offsets[other]! + Math.ceil(neighbour.bytes / arenaAlignment) * arenaAlignment);
+      offset = Math.max(
+        offset,
+        offsets[other]! + Math.ceil(neighbour.bytes / arenaAlignment) * arenaAlignment,
+      );
     }
     offsets[index] = offset;
     total = Math.max(total, offset + size);

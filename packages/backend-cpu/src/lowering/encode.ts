@@ -218,7 +218,15 @@ class Encoder {
         }
         return;
       case 'attention': {
-        const operands = [step.query, step.state, step.positions, step.starts, step.blocks, step.reach, step.out];
+        const operands = [
+          step.query,
+          step.state,
+          step.positions,
+          step.starts,
+          step.blocks,
+          step.reach,
+          step.out,
+        ];
         out.number(
           ...operands.map((id) => this.#index(id, id === undefined ? undefined : this.#plainUse(id))),
         );

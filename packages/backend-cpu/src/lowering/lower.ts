@@ -306,7 +306,7 @@ class Lowering {
     building: ReadonlyMap<number, { readonly roots: readonly number[]; readonly last: number }>,
     lastRead: ReadonlyMap<number, number>,
   ): number | undefined {
-    return this.#overwritable(step, root).find((id) => {
+    const found = this.#overwritable(step, root).find((id) => {
       const value = this.#values[id]!;
       const candidate = this.#values[value.root]!;
       const slot = building.get(candidate.id);
@@ -321,6 +321,7 @@ class Lowering {
         countKey(value.shape) === countKey(root.shape)
       );
     });
+    return found === undefined ? undefined : this.#values[found]!.root;
   }
 
   /** Operands of a step that the kernel which writes `root` could write over. */
@@ -329,7 +330,10 @@ class Lowering {
       const product = step.products.find(({ out }) => this.#values[out]!.root === root.id)!;
       const others = (id: number): number =>
         readValues(step).filter((other) => this.#values[other]!.root === this.#values[id]!.root).length;
-      const elementwise = [product.residual, ...product.posts.map((post) => (post.kind === 'glu' ? post.other : undefined))];
+      const elementwise = [
+        product.residual,
+        ...product.posts.map((post) => (post.kind === 'glu' ? post.other : undefined)),
+      ];
       return elementwise.filter((id): id is number => id !== undefined && others(id) === 1);
     }
     if (step.kind !== 'rows') return [];

@@ -49,10 +49,12 @@ function broadcastAxis(
   return axis >= 0 && value.shape[axis] === out.shape[outAxis] ? axis : undefined;
 }
 
-const elementwise = (
-  operands: readonly string[],
-  numbers?: LinkForm['numbers'],
-): LinkForm => ({ operands, rowAxis: anyRow, operandAxis: sameAxis, ...(numbers ? { numbers } : {}) });
+const elementwise = (operands: readonly string[], numbers?: LinkForm['numbers']): LinkForm => ({
+  operands,
+  rowAxis: anyRow,
+  operandAxis: sameAxis,
+  ...(numbers ? { numbers } : {}),
+});
 
 const kindOf: NonNullable<LinkForm['numbers']> = (node) => [
   activationOrder.indexOf(node.attributes.kind as ActivationKind),
@@ -84,8 +86,18 @@ const forms: Readonly<Record<string, LinkForm>> = {
     operandAxis: (operand, _value, outAxis) => (operand === 'x' ? outAxis : undefined),
     numbers: ({ attributes }) => [attributes.epsilon as number, attributes.weightOffset as number],
   },
-  matchRms: { operands: ['x', 'reference'], rowAxis: allButLast, operandAxis: sameAxis, numbers: attribute('floor') },
-  gaussianTopK: { operands: ['x'], rowAxis: allButLast, operandAxis: sameAxis, numbers: attribute('deviations') },
+  matchRms: {
+    operands: ['x', 'reference'],
+    rowAxis: allButLast,
+    operandAxis: sameAxis,
+    numbers: attribute('floor'),
+  },
+  gaussianTopK: {
+    operands: ['x'],
+    rowAxis: allButLast,
+    operandAxis: sameAxis,
+    numbers: attribute('deviations'),
+  },
   kvWrite: {
     operands: ['state', 'key', 'value', 'slots'],
     rowAxis: () => undefined,
@@ -189,7 +201,10 @@ export function rowLink(
       { value: value, axis: 0 },
       { value: slots, axis: 0 },
     ];
-    return { link: { kernel: 'kvWrite', operands, numbers: [], node: node.id }, dim: values[slots!]!.shape[0]! };
+    return {
+      link: { kernel: 'kvWrite', operands, numbers: [], node: node.id },
+      dim: values[slots!]!.shape[0]!,
+    };
   }
   const form = forms[node.op]!;
   const names = form.operands === 'list' ? Object.keys(node.inputs) : form.operands;
@@ -197,7 +212,10 @@ export function rowLink(
   const operands: RowOperand[] = names.map((name) => {
     const value = input(name);
     if (!value) return { value: undefined, axis: undefined };
-    return { value: value.id, axis: axis === undefined ? undefined : form.operandAxis(name, value, axis, out) };
+    return {
+      value: value.id,
+      axis: axis === undefined ? undefined : form.operandAxis(name, value, axis, out),
+    };
   });
   operands.push({ value: out.id, axis, written: true });
   const numbers = form.numbers?.(node, input) ?? [];

@@ -104,13 +104,17 @@ class Printer {
 
 export function printPlan(plan: Plan): string {
   const printer = new Printer(plan);
-  const out = [`plan "${plan.name}" ${plan.precision}: ${plan.steps.length} steps, arena ${plan.arenaBytes} bytes`];
+  const out = [
+    `plan "${plan.name}" ${plan.precision}: ${plan.steps.length} steps, arena ${plan.arenaBytes} bytes`,
+  ];
   plan.steps.forEach((step, index) => {
     out.push(`  ${index}: ${printer.heading(step)}`);
     for (const line of printer.lines(step)) out.push(`    ${line}`);
   });
   for (const { offset, bytes, first, last, roots } of plan.slots) {
-    out.push(`  arena ${offset} + ${bytes}, steps ${first} to ${last}: ${roots.map((id) => `%${id}`).join(', ')}`);
+    out.push(
+      `  arena ${offset} + ${bytes}, steps ${first} to ${last}: ${roots.map((id) => `%${id}`).join(', ')}`,
+    );
   }
   return `${out.join('\n')}\n`;
 }
