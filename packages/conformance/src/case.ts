@@ -7,7 +7,6 @@ import {
   GraphBuilder,
   HostTensor,
   resolveShape,
-  tensorBytes,
   type Dim,
   type DimValues,
   type DType,
@@ -190,12 +189,7 @@ export class Sketch {
 
 /** A copy that a submission may change. */
 export function copyTensor(tensor: HostTensor): HostTensor {
-  const byteLength = tensorBytes(tensor.dtype, tensor.shape);
-  return new HostTensor(
-    tensor.dtype,
-    tensor.shape,
-    tensor.bytes.slice(tensor.byteOffset, tensor.byteOffset + byteLength),
-  );
+  return new HostTensor(tensor.dtype, tensor.shape, tensor.denseBytes().slice());
 }
 
 /** The least number of columns that a row of this dtype can have, times `blocks`. */

@@ -1,46 +1,22 @@
 /** Registers the suite with vitest. The only file that knows a test framework, and it loads it when called. */
-import { type Backend, type Device, type DeviceDescription } from '@unicorn-exec/tensor';
-import type { Case, Precision } from './case.js';
+import type { Backend, Device, DeviceDescription } from '@unicorn-exec/tensor';
+import type { Precision } from './case.js';
 import { conformanceCases } from './cases/index.js';
-import { contractCases } from './contract.js';
+import { contractCases } from './contract/index.js';
+import { runDeclared, type Declarations } from './declaration.js';
 import { rowInvariance, runInvariance, type InvarianceCase } from './invariance.js';
 import { scenarioInvariances } from './scenario.js';
 import { runCase, unsupportedReason } from './run.js';
 
-export interface ConformanceOptions {
+export interface ConformanceOptions extends Declarations {
   /** Device to open; the first usable one by default. */
   readonly device?: string;
   /** Both by default. */
   readonly precisions?: readonly Precision[];
   /** Numbers of threads whose results must be the same; `[1, 2]` by default for a device that has threads. */
   readonly threads?: readonly number[];
-  /**
-   * What the backend will never do, by case name or by its beginning (`sample`, `kvWrite q8_0`), with the reason. A case
-   * that the device refuses and that is not declared here fails; so does one that is declared and not refused.
-   */
-  readonly unsupported?: Readonly<Record<string, string>>;
-  /** What does not work yet, by case name or its beginning, with the reason. Such a case must fail: a pass fails. */
-  readonly expectedFailures?: Readonly<Record<string, string>>;
   /** Only cases whose name matches, for debugging. */
   readonly only?: RegExp;
-}
-
-/** The declared reason for a case: its whole name, or words at its beginning. */
-function declared(table: Readonly<Record<string, string>> | undefined, name: string): string | undefined {
-  const key = Object.keys(table ?? {}).find((prefix) => name === prefix || name.startsWith(`${prefix} `));
-  return key === undefined ? undefined : table![key];
-}
-
-/** Runs what must fail. @throws Error when it passes */
-async function expectFailure(run: () => Promise<unknown>, reason: string): Promise<void> {
-  try {
-    await run();
-  } catch {
-    return;
-  }
-  throw new Error(
-    `This passes although it is declared an expected failure (${reason}): remove the declaration.`,
-  );
 }
 
 async function chooseDevice(backend: Backend, id: string | undefined): Promise<DeviceDescription> {
@@ -61,7 +37,7 @@ async function chooseDevice(backend: Backend, id: string | undefined): Promise<D
  * import { conformBackend } from '@unicorn-exec/conformance';
  * import { cpuBackend } from '../src/index.js';
  *
- * await conformBackend(cpuBackend, { unsupported: { 'matmul tq1_0': 'no kernel for ternary weights' } });
+ * await conformBackend(cpuBackend, { unsupported: { 'sample *': 'the host samples' } });
  */
 export async function conformBackend(backend: Backend, options: ConformanceOptions = {}): Promise<void> {
   const { afterAll, describe, it } = await import('vitest');
@@ -88,59 +64,41 @@ export async function conformBackend(backend: Backend, options: ConformanceOptio
     opened.set(key, known);
     return known;
   };
-  /** Skips, expects a failure, or runs. */
-  const check = async (
-    test: Pick<Case, 'name'>,
-    refused: string | undefined,
-    skip: (reason: string) => void,
-    run: () => Promise<unknown>,
-  ): Promise<void> => {
-    const permanent = declared(options.unsupported, test.name);
-    if (refused !== undefined) {
-      if (permanent !== undefined) return skip(`unsupported: ${permanent} (${refused})`);
-      throw new Error(`The device refuses this (${refused}), which is not declared in options.unsupported.`);
-    }
-    if (permanent !== undefined) {
-      throw new Error(`Declared unsupported (${permanent}), but the device does not refuse it.`);
-    }
-    const temporary = declared(options.expectedFailures, test.name);
-    await (temporary === undefined ? run() : expectFailure(run, temporary));
-  };
-
   describe(title, () => {
     afterAll(async () => {
-      for (const open of opened.values()) await (await open).close();
+      for (const open of opened.values()) await open.then((target) => target.close()).catch(() => {});
     });
 
-    describe('contract', () => {
-      for (const test of selected(contractCases)) {
-        it(test.name, async () => {
-          const temporary = declared(options.expectedFailures, test.name);
-          const run = (): Promise<void> => test.run({ backend, id, info });
-          await (temporary === undefined ? run() : expectFailure(run, temporary));
-        });
+    const contract = selected(contractCases);
+    describe.runIf(contract.length > 0)('contract', () => {
+      for (const test of contract) {
+        it(test.name, ({ skip }) =>
+          runDeclared(options, [test.name], undefined, skip, () => test.run({ backend, id, info })),
+        );
       }
     });
 
     for (const precision of options.precisions ?? (['f32', 'fast'] as const)) {
-      describe(precision, () => {
+      const names = ({ name }: { readonly name: string }): string[] => [name, `${precision}: ${name}`];
+      describe.runIf(cases.length + invariances.length > 0)(precision, () => {
         for (const test of cases) {
           if (test.precisions && !test.precisions.includes(precision)) continue;
           it(test.name, async ({ skip }) => {
             const target = await device();
-            await check(test, unsupportedReason(target, test), skip, () => runCase(target, test, precision));
+            const refused = unsupportedReason(target, test);
+            await runDeclared(options, names(test), refused, skip, () => runCase(target, test, precision));
           });
         }
         for (const test of invariances) {
           it(test.name, async ({ skip }) => {
-            const devices = [
-              { name: 'the device', device: await device() },
-              ...(await Promise.all(
-                threads.map(async (count) => ({ name: `${count} threads`, device: await device(count) })),
-              )),
-            ];
+            const devices = [{ name: 'the device', device: await device() }];
+            for (const count of threads) {
+              devices.push({ name: `${count} threads`, device: await device(count) });
+            }
             const refused = invarianceRefused(devices[0]!.device, test);
-            await check(test, refused, skip, () => runInvariance(devices, test, precision));
+            await runDeclared(options, names(test), refused, skip, () =>
+              runInvariance(devices, test, precision),
+            );
           });
         }
       });

@@ -88,11 +88,6 @@ class GuardedBuffer {
   }
 }
 
-function tensorContent(tensor: HostTensor): Uint8Array {
-  const byteLength = tensorBytes(tensor.dtype, tensor.shape);
-  return tensor.bytes.subarray(tensor.byteOffset, tensor.byteOffset + byteLength);
-}
-
 /** A problem's graph and weights on a device. Further problems of the same graph may run on it. */
 export class PreparedProblem {
   private constructor(
@@ -141,12 +136,12 @@ export class PreparedProblem {
         if (new Random(`bind ${graph.name} ${name}`).bits() & 16) {
           bindings[name] = (tensor.dtype === 'f32' ? tensor.floats : tensor.integers).slice();
         } else {
-          const content = tensorContent(tensor);
+          const content = tensor.denseBytes();
           await bind(name, content.byteLength, content);
         }
       }
       for (const name of Object.keys(signature.state)) {
-        const content = tensorContent(tensors[name]!);
+        const content = tensors[name]!.denseBytes();
         await bind(name, content.byteLength, content);
       }
       for (const [name, spec] of Object.entries(signature.outputs)) {

@@ -1,5 +1,8 @@
+export { benchBackend } from './benchmark.js';
+export type { BenchmarkOptions, BenchmarkRow } from './benchmark.js';
 export { conformBackend } from './conform.js';
 export type { ConformanceOptions } from './conform.js';
+export type { Declarations } from './declaration.js';
 export { benchmarkCases, conformanceCases, coveredOps } from './cases/index.js';
 export { defaultProblem } from './case.js';
 export type { Case, Precision, Problem } from './case.js';
@@ -9,7 +12,7 @@ export type { CaseResult } from './run.js';
 export { rowInvariance, runInvariance } from './invariance.js';
 export type { InvarianceCase, InvariantStep, Variant } from './invariance.js';
 export { scenarioInvariances } from './scenario.js';
-export { contractCases } from './contract.js';
-export type { ContractCase, ContractContext } from './contract.js';
+export { contractCases } from './contract/index.js';
+export type { ContractCase, ContractContext } from './contract/index.js';
 export { expectedResults } from './oracle.js';
 export { randomWeight } from './weight.js';

@@ -182,6 +182,8 @@ export const rmsNormSuite: OpSuite = {
     rmsNormCase({ rows: 7, features: 31 }),
     rmsNormCase({ rows: 3, features: 257, fill: wide, label: 'over many magnitudes' }),
     rmsNormCase({ rows: 3, features: 61, fill: () => 0, label: 'of zeros' }),
+    // About the root of epsilon, where it counts.
+    rmsNormCase({ rows: 5, features: 29, fill: (random) => random.normal() * 1e-3, label: 'small' }),
     ...scalarWeights(info).flatMap((weight) => [
       rmsNormCase({ rows: 5, features: 67, weight }),
       rmsNormCase({ rows: 2, features: 320, weight, fill: spiky, label: 'spiky' }),

@@ -158,7 +158,7 @@ export interface Bindings {
 }
 
 export interface SubmitOptions {
-  /** This submission begins when that one, on this or another device, has ended. */
+  /** This submission begins when that one, on this or another device, has ended. When that one failed, it fails likewise. */
   readonly after?: Completion;
 }
 

@@ -1,0 +1,8 @@
+/** The calls of the contract that have nothing to do with arithmetic. */
+import type { ContractCase } from './contract-case.js';
+import { deviceCases } from './device.js';
+import { loadCases } from './load.js';
+import { submitCases } from './submit.js';
+
+export const contractCases: readonly ContractCase[] = [...deviceCases, ...loadCases, ...submitCases];
+export type { ContractCase, ContractContext } from './contract-case.js';
