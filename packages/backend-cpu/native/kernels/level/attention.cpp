@@ -60,7 +60,8 @@ UNICORN_INLINE float origin(float top) { return top == negativeInfinity ? 0.0f :
 // ---- from the state to rows of f32
 
 // Pointers to keys or values [begin, end) of the chunk at `chunkStart`. `convert(source, row)` writes one row of f32, or
-// says that the source is one.
+// says that the source is one. Blocks are scattered, so the next rows are asked for ahead of time: beside a key its value,
+// beside a value the key one chunk on.
 template <typename Convert>
 UNICORN_INLINE void gatherRowsWith(const Work& work, int64_t part, int64_t chunkStart, Range range, float* buffer,
                                    const float** rows, Convert convert) {
@@ -73,8 +74,16 @@ UNICORN_INLINE void gatherRowsWith(const Work& work, int64_t part, int64_t chunk
     const int64_t block = table[key / call.blockTokens];
     const uint8_t* source =
         call.state + (((block * 2 + part) * call.kvHeads + work.kvHead) * call.blockTokens + offset) * rowStride;
+    const uint8_t* ahead = source + call.kvHeads * call.blockTokens * rowStride;
+    if (part == 1) {
+      const int64_t column = (key + chunkKeys) / call.blockTokens;
+      if (column < call.tableColumns) ahead += (table[column] - block - 1) * 2 * call.kvHeads * call.blockTokens * rowStride;
+    }
     const int64_t end = minimum(range.end, k + call.blockTokens - offset);
-    for (; k < end; k++, source += rowStride) rows[k] = convert(source, buffer + k * work.dim);
+    for (; k < end; k++, source += rowStride, ahead += rowStride) {
+      for (int64_t line = 0; line < rowStride; line += 64) __builtin_prefetch(ahead + line);
+      rows[k] = convert(source, buffer + k * work.dim);
+    }
   }
 }
 
@@ -192,34 +201,42 @@ void score(Work& work) {
 
 // Turns the scores of query q in this chunk into weights relative to the new maximum, and rescales its sums to it.
 void weigh(Work& work, int64_t q) {
+  constexpr int vectors = chunkKeys / W;
   const Attention& call = work.call;
   const Range range = work.visible[q];
   float* scores = work.scores + q * chunkKeys;
-  I lane;
-  for (int i = 0; i < W; i++) lane[i] = i;
-  F best = broadcast(negativeInfinity);
-  for (int64_t k = 0; k < chunkKeys; k += W) {
-    const I key = lane + static_cast<int32_t>(k);
-    const I seen = (key >= static_cast<int32_t>(range.begin)) & (key < static_cast<int32_t>(range.end));
-    // Scores outside may be leftovers of any kind; they are replaced before anything is done with them.
-    F s = select(seen, load(scores + k), broadcast(negativeInfinity)) * call.scale;
-    if (call.softcap != 0) s = call.softcap * tanhOf(s / call.softcap);
-    s = select(seen, s, broadcast(negativeInfinity));
-    store(scores + k, s);
-    best = maxOf(s, best);  // a NaN score leaves the maximum alone and makes the weights NaN
+  F s[vectors];
+#pragma GCC unroll 16
+  for (int v = 0; v < vectors; v++) s[v] = load(scores + v * W) * call.scale;
+  if (call.softcap != 0) {
+    for (int v = 0; v < vectors; v++) s[v] = call.softcap * tanhOf(s[v] / call.softcap);
   }
+  if (range.begin > 0 || range.end < chunkKeys) {
+    // Numbers outside are leftovers of any kind, NaN too: replaced, not added to.
+    I lane;
+    for (int i = 0; i < W; i++) lane[i] = i;
+    for (int v = 0; v < vectors; v++) {
+      const I key = lane + v * W;
+      const I seen = (key >= static_cast<int32_t>(range.begin)) & (key < static_cast<int32_t>(range.end));
+      s[v] = select(seen, s[v], broadcast(negativeInfinity));
+    }
+  }
+  F best = broadcast(negativeInfinity);
+#pragma GCC unroll 16
+  for (int v = 0; v < vectors; v++) best = maxOf(s[v], best);  // a NaN score leaves it alone and makes the weights NaN
   const float oldTop = work.top[q];
   const float chunkTop = maxLanes(best);
   const float top = chunkTop > oldTop ? chunkTop : oldTop;
   const F base = broadcast(origin(top));
   F total = {};
-  for (int64_t k = 0; k < chunkKeys; k += W) {
-    const F w = expOf(load(scores + k) - base);
-    store(scores + k, w);
+#pragma GCC unroll 16
+  for (int v = 0; v < vectors; v++) {
+    const F w = expOf(s[v] - base);
+    store(scores + v * W, w);
     total += w;
   }
   float factor = 1;
-  if (top != oldTop) {
+  if (top != oldTop && oldTop != negativeInfinity) {  // before the first score, sums and weight are zero
     factor = expScalar(oldTop - origin(top));
     float* sums = work.sums + q * work.dim;
     for (int64_t d = 0; d < work.dim; d += W) store(sums + d, load(sums + d) * factor);
