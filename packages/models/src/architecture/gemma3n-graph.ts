@@ -50,7 +50,7 @@ export function buildGemma3n(step: DecoderStep, config: Gemma3nConfig): Value | 
     const activated = computeLayer(step, layer, active, normed);
     const corrected = correctStreams(step, layer, config, predictions, activated);
     streams = injectPerLayer(step, layer, config, corrected, perLayer);
-    if (step.options.hidden) step.outputHidden(layer.index + 1, sideBySide(step, config, streams));
+    if (step.options.hidden) step.outputHidden(layer.index + 1, stream(step, streams, config.activeStream));
   }
   return step.options.logits === 'none' ? undefined : step.logits(mergeStreams(step, config, streams));
 }
@@ -64,14 +64,6 @@ function stack({ builder, config }: DecoderStep, streams: readonly Value[]): Val
   return builder.concat(
     streams.map((x) => builder.reshape(x, [1, x.shape[0]!, config.hidden])),
     0,
-  );
-}
-
-/** f32 [rows, streams * hidden]: every stream's features in one row, as hidden states are handed out. */
-function sideBySide(step: DecoderStep, config: Gemma3nConfig, streams: Value): Value {
-  return step.builder.concat(
-    Array.from({ length: config.streams }, (_, index) => stream(step, streams, index)),
-    1,
   );
 }
 

@@ -83,16 +83,3 @@ export function layerExcess(actual: Float32Array, expected: Float32Array, share:
   }
   return largest;
 }
-
-/** Streams side by side `[tokens, streams * hidden]`, as a step outputs them, to the golden's `[streams, tokens, hidden]`. */
-export function separateStreams(values: Float32Array, streams: number, hidden: number): Float32Array {
-  const tokens = values.length / streams / hidden;
-  const out = new Float32Array(values.length);
-  for (let token = 0; token < tokens; token++) {
-    for (let s = 0; s < streams; s++) {
-      const from = (token * streams + s) * hidden;
-      out.set(values.subarray(from, from + hidden), (s * tokens + token) * hidden);
-    }
-  }
-  return out;
-}

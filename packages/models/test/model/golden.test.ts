@@ -9,7 +9,6 @@ import {
   layerExcess,
   maxAbsDifference,
   readMeta,
-  separateStreams,
 } from './golden-model.js';
 import { best, StepRunner } from './step-runner.js';
 
@@ -142,9 +141,12 @@ for (const { folder, layerShare, streams } of cases) {
       for (let layer = 0; layer < model.layers; layer++) {
         const name = `${prompt}.layer.${layer}`;
         if (!numbers.has(name)) continue;
-        const raw = results[`hidden.${layer + 1}`]!;
-        const actual = streams ? separateStreams(raw, streams, numbers.shape(name).at(-1)!) : raw;
-        expect(layerExcess(actual, await numbers.floats(name), layerShare), name).toBeLessThanOrEqual(1);
+        const all = await numbers.floats(name);
+        // Gemma 3n's goldens hold every stream; a step hands out the active one, the first.
+        const expected = all.subarray(0, all.length / (streams ?? 1));
+        expect(layerExcess(results[`hidden.${layer + 1}`]!, expected, layerShare), name).toBeLessThanOrEqual(
+          1,
+        );
       }
       const tolerance = 10 * (slice?.checks ?? meta.checks)[prompt]!.f32_vs_f64_max_abs;
       expect(maxAbsDifference(results.logits!, await numbers.floats(`${prompt}.logits`))).toBeLessThanOrEqual(
