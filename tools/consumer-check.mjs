@@ -63,7 +63,7 @@ function checkAll() {
   );
   announce('examples', () => runExamples(project, names));
   announce('types', () => checkTypes(project, names));
-  announce('the command', () => checkCommand(project, packages));
+  announce('the command', () => checkCommand(project));
   if (flags.native) announce('native kernels', () => checkNative(project));
 }
 
@@ -195,7 +195,7 @@ function checkTypes(project, names) {
   run(process.execPath, [join(workspace, 'node_modules/typescript/bin/tsc'), '-p', '.'], project);
 }
 
-function checkCommand(project, packages) {
+function checkCommand(project) {
   const { version } = readJson(join(project, 'node_modules/@unicorn-exec/cli/package.json'));
   assert.equal(unicorn(project, ['--version']).stdout.trim(), version);
   const { ids, pieces } = JSON.parse(unicorn(project, ['tokenize', '--json', 'Hello, world!']).stdout);
@@ -215,11 +215,10 @@ function checkCommand(project, packages) {
   ]);
   const answer = JSON.parse(stdout);
   assert.ok(answer.text.length > 0 && answer.tokens.length <= 8);
-  assert.ok(Object.keys(packages).length > 0);
   if (answer.backend === 'reference') {
     assert.ok(answer.fallback?.reason, 'a fallback gives its reason');
     assert.match(stderr, /reference/, 'a fallback announces itself');
-    assert.match(stderr + answer.fallback.fix, /doctor --build/, 'and says how to build the kernels');
+    assert.match(stderr, /unicorn doctor --build/, 'and says how to build the kernels');
   }
 }
 

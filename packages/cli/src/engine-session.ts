@@ -54,7 +54,9 @@ function announce(terminal: Terminal, engine: Engine): void {
     terminal.warn(
       `the ${fallback.from} backend is not usable, so ${name} answers, slowly: ${fallback.reason}`,
     );
-    terminal.note(`  fix: ${fallback.fix ?? 'unicorn doctor'}`);
+    // The library can only name a script by its path; whoever has the command has a shorter way.
+    const fix = fallback.fix?.replace(/node \S+build-native\.mjs/, 'unicorn doctor --build');
+    terminal.note(`  fix: ${fix ?? 'unicorn doctor'}`);
   }
   const { limitedBy, contextLength } = engine.context;
   if (limitedBy) {
