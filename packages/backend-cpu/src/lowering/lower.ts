@@ -330,11 +330,8 @@ class Lowering {
       const product = step.products.find(({ out }) => this.#values[out]!.root === root.id)!;
       const others = (id: number): number =>
         readValues(step).filter((other) => this.#values[other]!.root === this.#values[id]!.root).length;
-      const elementwise = [
-        product.residual,
-        ...product.posts.map((post) => (post.kind === 'glu' ? post.other : undefined)),
-      ];
-      return elementwise.filter((id): id is number => id !== undefined && others(id) === 1);
+      // Not the other half of a gate: the product is stored before it is multiplied.
+      return definedIds([product.residual]).filter((id) => others(id) === 1);
     }
     if (step.kind !== 'rows') return [];
     const at = step.links.findIndex(({ operands }) =>
