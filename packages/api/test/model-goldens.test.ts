@@ -21,6 +21,11 @@ interface Meta {
 /** Models of the goldens that this release supports. `layerTolerance` is that of the goldens' README. */
 const models = [
   { folder: 'llama', layerTolerance: 1e-4, streams: 1 },
+  { folder: 'llama3-rope', layerTolerance: 1e-4, streams: 1 },
+  { folder: 'qwen2', layerTolerance: 1e-4, streams: 1 },
+  { folder: 'qwen3', layerTolerance: 1e-4, streams: 1 },
+  { folder: 'gemma2', layerTolerance: 1e-4, streams: 1 },
+  { folder: 'gemma3-text', layerTolerance: 1e-4, streams: 1 },
   { folder: 'gemma3n-text', layerTolerance: 1e-3, streams: 4 },
 ];
 
