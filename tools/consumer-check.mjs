@@ -59,12 +59,12 @@ function checkAll() {
   const names = Object.keys(packages);
   const { devDependencies } = readJson(join(workspace, 'package.json'));
   const project = announce('installing all', () =>
-    install('all', packages, names, { '@types/node': devDependencies['@types/node'] }),
+    install('all', packages, names, pick(devDependencies, ['@types/node', 'vitest'])),
   );
   announce('examples', () => runExamples(project, names));
   announce('types', () => checkTypes(project, names));
   announce('the command', () => checkCommand(project));
-  if (flags.native) announce('native kernels', () => checkNative(project));
+  if (flags.native) announce('native kernels', () => checkNative(project, names));
 }
 
 function announce(name, work) {
@@ -222,7 +222,7 @@ function checkCommand(project) {
   }
 }
 
-function checkNative(project) {
+function checkNative(project, names) {
   unicorn(project, ['doctor', '--build']);
   const { backends } = JSON.parse(unicorn(project, ['doctor', '--json']).stdout);
   assert.ok(
@@ -231,6 +231,7 @@ function checkNative(project) {
   );
   const { stdout } = unicorn(project, ['run', '--backend', 'cpu', '-n', '8', '--json', 'Who are you?']);
   assert.equal(JSON.parse(stdout).backend, 'cpu');
+  runExamples(project, names);
 }
 
 function unicorn(project, args) {
@@ -268,6 +269,10 @@ function execute(command, args, cwd) {
     );
   }
   return result;
+}
+
+function pick(object, keys) {
+  return Object.fromEntries(keys.map((key) => [key, object[key]]));
 }
 
 /** `node_modules/@scope/name` to `@scope/name`, wherever it is nested. */
