@@ -4,13 +4,7 @@
  */
 import { EventEmitter } from 'eventemitter3';
 import { isUnicornError, UnicornError, type Device, type WeightSet } from '@unicorn-exec/tensor';
-import {
-  openModel,
-  resolveSize,
-  type Conversation,
-  type Model,
-  type Tokenizer,
-} from '@unicorn-exec/models';
+import { openModel, resolveSize, type Conversation, type Model, type Tokenizer } from '@unicorn-exec/models';
 import {
   planKv,
   Scheduler,

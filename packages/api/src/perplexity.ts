@@ -47,12 +47,12 @@ export async function perplexity(
   let scored = 0;
   const divergences: number[] = [];
   for (const window of windows) {
-    const references = against ? await logProbabilities(against, window, options) : undefined;
+    const references = against ? await referenceLogits(against, window, options) : undefined;
     await forEachRow(engine, window, options, (row, logits) => {
       if (row + 1 === window.length) return;
       const own = logSoftmax(logits);
       negativeLogLikelihood -= own[window[row + 1]!]!;
-      if (references) divergences.push(divergence(references[row]!, own));
+      if (references) divergences.push(divergence(logSoftmax(references[row]!), own));
       options.onProgress?.(++scored, total);
     });
   }
@@ -94,15 +94,16 @@ async function forEachRow(
   });
 }
 
-async function logProbabilities(
+/** The logits of every row, as they are: rounded logarithms would diverge from themselves. */
+async function referenceLogits(
   engine: Engine,
   window: readonly number[],
-  options: PerplexityOptions,
+  { signal }: PerplexityOptions,
 ): Promise<Float32Array[]> {
   const rows: Float32Array[] = [];
   // The size belongs to the model under test, not to the reference.
-  await forEachRow(engine, window, { signal: options.signal }, (row, logits) => {
-    rows[row] = Float32Array.from(logSoftmax(logits));
+  await forEachRow(engine, window, { signal }, (row, logits) => {
+    rows[row] = logits.slice();
   });
   return rows;
 }
@@ -118,7 +119,7 @@ function logSoftmax(logits: Float32Array): Float64Array {
 }
 
 /** KL(p || q) of two log distributions, in nats. */
-function divergence(p: Float32Array, q: Float64Array): number {
+function divergence(p: Float64Array, q: Float64Array): number {
   let sum = 0;
   for (let i = 0; i < p.length; i++) sum += Math.exp(p[i]!) * (p[i]! - q[i]!);
   return Math.max(0, sum);
