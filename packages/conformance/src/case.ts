@@ -45,10 +45,10 @@ export interface Case {
    */
   readonly rows?: number;
   /**
-   * Products with quantized activations that follow each other, for chains: worst-case bounds grow with each, so in
-   * `fast` the mean squared error of a chain is limited as well (see `quantizationNoise`).
+   * The largest mean squared error, over the mean square, of each f32 output: see `productNoise`. Worst-case bounds grow
+   * with the length of a sum and with every product of a chain; noise does not, so this sees what they forgive.
    */
-  readonly products?: number;
+  readonly noise?: Partial<Record<Precision, number>>;
   /** The completion must reject with this code, and the device must go on working. */
   readonly rejects?: ErrorCode;
   /**

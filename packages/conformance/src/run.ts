@@ -3,10 +3,10 @@ import { isUnicornError, type Device } from '@unicorn-exec/tensor';
 import { defaultProblem, type Case, type Precision } from './case.js';
 import { ConformanceFailure, PreparedProblem } from './execute.js';
 import { expectedResults } from './oracle.js';
-import { compare, normalizedError, quantizationNoise } from './tolerance.js';
+import { compare, noiseElements, normalizedError } from './tolerance.js';
 
 export interface CaseResult {
-  /** Largest distance from the reference as a part of the bound: 1 is the limit. */
+  /** Largest distance from the reference, or noise, as a part of what is allowed: 1 is the limit. */
   readonly worst: number;
 }
 
@@ -53,21 +53,17 @@ export async function runCase(device: Device, test: Case, precision: Precision):
         throw new ConformanceFailure(`${test.name}: "${name}" ${comparison.fault}.${promise}`);
       }
       worst = Math.max(worst, comparison.worst);
-      if (
-        test.products &&
-        precision === 'fast' &&
-        bounded.tensor.dtype === 'f32' &&
-        name in problem.graph.outputs
-      ) {
-        const limit = test.products * quantizationNoise;
-        const noise = normalizedError(actual[name]!, bounded.tensor);
-        if (!(noise <= limit)) {
-          throw new ConformanceFailure(
-            `${test.name}: "${name}" has a relative mean squared error of ${noise.toPrecision(3)}; ${limit.toPrecision(3)} is allowed.`,
-          );
-        }
-        worst = Math.max(worst, noise / limit);
+      const limit = test.noise?.[precision];
+      const judged = bounded.tensor.dtype === 'f32' && name in problem.graph.outputs;
+      if (limit === undefined || !judged || bounded.tensor.elements < noiseElements) continue;
+      const noise = normalizedError(actual[name]!, bounded.tensor);
+      if (!(noise <= limit)) {
+        throw new ConformanceFailure(
+          `${test.name}: "${name}" has a relative mean squared error of ${noise.toPrecision(3)}; ` +
+            `${limit.toPrecision(3)} is allowed.`,
+        );
       }
+      worst = Math.max(worst, noise / limit);
     }
     return { worst };
   } finally {

@@ -54,10 +54,26 @@ export function quantizationError(
 
 /**
  * Mean squared error over mean square that one int8 quantization adds to a product: the step is max|x| / 127, about
- * 2.3 / 127 standard deviations for 32 normal numbers, and a uniform error has the variance step^2 / 12: 2.7e-5. Ten
- * times that allows for what functions on the way amplify; a wrong row or a lost block costs 1e-2 and more.
+ * 2.3 / 127 standard deviations for 32 normal numbers, and a uniform error has the variance step^2 / 12: 2.7e-5, which
+ * is also what devices show. Ten times that allows for what functions on the way amplify; a wrong row or a lost block
+ * costs 1e-2 and more.
  */
-export const quantizationNoise = 2.7e-4;
+const quantizationNoise = 2.7e-4;
+
+/**
+ * The same for f32 sums of n terms of either sign: n roundings, each of variance u^2 / 3 of a partial sum that is no
+ * larger than the result by much, 3 times that for parts that cancel (see matmul): n u^2 3^2 / 3 is 2e-11 for the
+ * n <= 1,792 of this suite. With a margin of 5: 2^-33.
+ */
+const roundingNoise = 2 ** -33;
+
+/** Limits of {@link normalizedError} for products of normal data that follow each other. */
+export function productNoise(products: number): Record<Precision, number> {
+  return { f32: products * roundingNoise, fast: products * quantizationNoise };
+}
+
+/** Elements that an output must have for its noise to be judged: few may happen to be small. */
+export const noiseElements = 16;
 
 /** Mean squared distance over mean square of what was expected, over finite elements. */
 export function normalizedError(actual: HostTensor, expected: HostTensor): number {

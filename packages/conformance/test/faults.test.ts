@@ -192,6 +192,15 @@ describe('a misunderstood', () => {
     HostTensor.i32(tensor.shape, tensor.integers.map(change));
 
   const faults: readonly (readonly [what: string, op: string, change: Change, caught: string])[] = [
+    [
+      'weight, by a thousandth',
+      'matmul',
+      (evaluation, original) => {
+        original(evaluation);
+        evaluation.outputs[0]!.floats.forEach((value, i, out) => (out[i] = value * (1 + 1e-3)));
+      },
+      'matmul q4_k 7x1280 by 13',
+    ],
     ['window', 'attention', attributes({ window: undefined }), 'attention f32 window'],
     [
       'window, one too wide',

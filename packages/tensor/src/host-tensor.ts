@@ -56,13 +56,13 @@ export class HostTensor {
     return this.rows * this.columns;
   }
 
-  /** The dense f32 elements, sharing storage. @throws UnicornError `internal/dtype` for any other dtype or strided rows. */
+  /** The dense f32 elements, sharing storage. @throws UnicornError `internal/invariant` for any other dtype or strided rows. */
   get floats(): Float32Array {
     this.#expectDense('f32');
     return new Float32Array(this.bytes.buffer, this.bytes.byteOffset + this.byteOffset, this.elements);
   }
 
-  /** The dense i32 elements, sharing storage. @throws UnicornError `internal/dtype` for any other dtype or strided rows. */
+  /** The dense i32 elements, sharing storage. @throws UnicornError `internal/invariant` for any other dtype or strided rows. */
   get integers(): Int32Array {
     this.#expectDense('i32');
     return new Int32Array(this.bytes.buffer, this.bytes.byteOffset + this.byteOffset, this.elements);

@@ -7,6 +7,7 @@ import {
   type DType,
 } from '@unicorn-exec/tensor';
 import { below, Sketch, type Case } from '../case.js';
+import { productNoise } from '../tolerance.js';
 import { decoderLayer, feedForward, type LayerShape, type StepShape } from '../decoder.js';
 
 /** Formats whose rows divide by the widths used here, the most used first. */
@@ -21,7 +22,7 @@ function rowChain(label: string, products: number, rows: number, build: (sketch:
     name,
     op: 'chain',
     rows,
-    products,
+    noise: productNoise(products),
     make(batch) {
       const sketch = new Sketch(name, batch);
       build(sketch);
@@ -187,13 +188,21 @@ const raggedStep: StepShape = {
   filler: 'junk',
 };
 
+/**
+ * Query and key, attention's own queries, output, gate and up, down: five in a row. A key that is off by a rounding may
+ * be stored as its neighbour, which costs more than f32 arithmetic: no limit there but in an f32 cache.
+ */
+function layerNoise(kv: DType): NonNullable<Case['noise']> {
+  const { f32, fast } = productNoise(5);
+  return kv === 'f32' ? { f32, fast } : { fast };
+}
+
 function layerChain(family: keyof typeof layerFamilies, weights: DType, kv: DType, step = raggedStep): Case {
   const name = `chain ${family} layer ${weights} with KV ${kv}${step === raggedStep ? '' : ' at length'}`;
   return {
     name,
     op: 'chain',
-    // Query and key, attention's own queries, output, gate and up, down: in a row.
-    products: 5,
+    noise: layerNoise(kv),
     make: () => decoderLayer(name, { ...layerFamilies[family], weights, kv }, step).problem(),
   };
 }
@@ -204,7 +213,7 @@ function greedyHead(dtype: DType): Case {
   return {
     name,
     op: 'chain',
-    products: 1,
+    noise: productNoise(1),
     make() {
       const sketch = new Sketch(name, [], { rows: 7, outputs: 3, slots: 4, capacity: 5 });
       const { builder } = sketch;
@@ -288,7 +297,7 @@ export function chainBenchmarks(info: DeviceInfo): Case[] {
         const name = `chain llama layer ${weights} ${label}`;
         const make = (): ReturnType<Case['make']> =>
           decoderLayer(name, { ...llama, ...size, weights, kv }, shape).problem();
-        return { name, op: 'chain', products: 5, make };
+        return { name, op: 'chain', noise: layerNoise(kv), make };
       }),
     );
 }

@@ -2,7 +2,7 @@
 import { type DeviceInfo, type DType, type HostTensor } from '@unicorn-exec/tensor';
 import { Sketch, type Case } from '../case.js';
 import { layRagged, makeState, type RaggedSequence } from '../ragged.js';
-import { errorAt, functionUnits, gamma, quantizationError, unit } from '../tolerance.js';
+import { errorAt, functionUnits, gamma, productNoise, quantizationError, unit } from '../tolerance.js';
 import type { BoundContext, Errors } from '../tolerance.js';
 import type { OpSuite } from './suite.js';
 
@@ -172,9 +172,12 @@ export interface AttentionShape {
 function attentionCase(label: string, shape: AttentionShape, extra: Partial<Case> = {}): Case {
   const { dtype, heads, kvHeads, headDim, blockTokens, sequences, window, softcap, ahead } = shape;
   const name = `attention ${dtype} ${label}`;
+  // Quantized queries move scores, whose exponentials amplify: ten products' worth, as long as scores are of order 4.
+  const noise = { f32: productNoise(1).f32, fast: productNoise(10).fast };
   return {
     name,
     op: 'attention',
+    ...((shape.scale ?? 0) <= 1 ? { noise } : {}),
     ...extra,
     make() {
       const batch = layRagged(sequences, { blockTokens, window, seed: name });

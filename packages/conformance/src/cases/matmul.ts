@@ -1,7 +1,7 @@
 /** Matmul: every weight dtype at prime sizes, views, and quantized activations. */
 import { dtypeLayout, isBlockDType, type DeviceInfo, type DType } from '@unicorn-exec/tensor';
 import { blockColumns, normal, Sketch, spiky, type Case, type Fill } from '../case.js';
-import { errorAt, gamma, quantizationBlock, quantizationError, unit } from '../tolerance.js';
+import { errorAt, gamma, productNoise, quantizationBlock, quantizationError, unit } from '../tolerance.js';
 import type { BoundContext, Errors } from '../tolerance.js';
 import type { OpSuite } from './suite.js';
 
@@ -82,6 +82,7 @@ function matmulCase(dtype: DType, { rows, columns, k, fill = normal, label = '' 
     name,
     op: 'matmul',
     rows,
+    ...(fill === normal ? { noise: productNoise(1) } : {}),
     make(batch) {
       const sketch = new Sketch(name, batch);
       const x = sketch.input('x', ['tokens', k], fill);
@@ -110,6 +111,7 @@ function viewCase(
     name,
     op: 'matmul',
     rows: 3,
+    noise: productNoise(1),
     make(batch) {
       const sketch = new Sketch(name, batch);
       const part = view({ rows: 23, blocks: 5 });

@@ -63,9 +63,9 @@ describe('dims', () => {
       { slots: 3 },
       { tokens: NaN, slots: 3 },
     ]) {
-      expect(() =>
-        submissionDims(signature, options, { dims: dims, buffers }),
-      ).toThrow(expect.objectContaining({ code: 'usage/dims' }));
+      expect(() => submissionDims(signature, options, { dims: dims, buffers })).toThrow(
+        expect.objectContaining({ code: 'usage/dims' }),
+      );
     }
   });
 });
