@@ -42,7 +42,8 @@ export async function openModel(path: string, options: OpenModelOptions = {}): P
       weights.format === 'gguf' ? await describeGguf(weights) : await describeDirectory(path, config);
     throwIfCancelled(signal);
     const bound = bindWeights(weights, definition.weights);
-    return new Model({ architecture, path }, weights, definition, bound, { ...facts, name });
+    const presets = facts.presets.size > 0 ? facts.presets : (definition.presets ?? facts.presets);
+    return new Model({ architecture, path }, weights, definition, bound, { ...facts, presets, name });
   } catch (error) {
     await weights.close();
     throw error;

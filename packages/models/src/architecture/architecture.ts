@@ -1,5 +1,5 @@
 /** One registry entry: what must be said of a model family so that its files can be opened and its graph built. */
-import type { Value } from '@unicorn-exec/tensor';
+import type { ElasticSize, Value } from '@unicorn-exec/tensor';
 import type { ConfigFields } from '../config/config-fields.js';
 import type { GgufConfig } from '../config/gguf.js';
 import type { DecoderConfig } from '../decoder/decoder-config.js';
@@ -11,6 +11,8 @@ export interface ModelDefinition {
   readonly config: DecoderConfig;
   /** Every weight that the graph may read, under its name in either kind of file. */
   readonly weights: readonly WeightDeclaration[];
+  /** Nested sizes that the model's makers published, by name. What a model's own files list goes before them. */
+  readonly presets?: ReadonlyMap<string, ElasticSize>;
   /** Adds the step's graph. @returns the logits, where the step's options ask for them */
   build(step: DecoderStep): Value | undefined;
 }

@@ -21,6 +21,7 @@ import { normalQuantile } from '../normal-quantile.js';
 import type { Architecture, ModelDefinition } from './architecture.js';
 import { given, readGgufWidths, readWidths, rootOf } from './dense.js';
 import { buildGemma3n, type Gemma3nConfig } from './gemma3n-graph.js';
+import { publishedSizes } from './gemma3n-sizes.js';
 
 /** AltUp streams: published models have 4, and a graph grows with their square. */
 const streamsRange: limits.Range = { min: 2, max: 16 };
@@ -122,7 +123,12 @@ export const gemma3n: Architecture = {
 
 function defineGemma3n(config: Gemma3nConfig, file: string): ModelDefinition {
   checkDecoderConfig(config, file);
-  return { config, weights: gemma3nWeights(config), build: (step) => buildGemma3n(step, config) };
+  return {
+    config,
+    weights: gemma3nWeights(config),
+    presets: publishedSizes(config),
+    build: (step) => buildGemma3n(step, config),
+  };
 }
 
 /** The last `sharing` layers read the keys and values of the last earlier layer of their kind that has its own. */

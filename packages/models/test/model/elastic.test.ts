@@ -2,7 +2,16 @@
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { isUnicornError } from '@unicorn-exec/tensor';
-import { openModel, resolveSize, type ElasticSpec, type Model } from '../../src/index.js';
+import {
+  openModel,
+  resolveSize,
+  type ElasticSpec,
+  type Model,
+  type ModelDefinition,
+} from '../../src/index.js';
+import { findHuggingFaceArchitecture } from '../../src/architecture/index.js';
+import { ConfigFields } from '../../src/config/config-fields.js';
+import { parseSize, type ElasticModel } from '../../src/elastic.js';
 import { goldenFolder } from './golden-model.js';
 
 const nanoPath = fileURLToPath(new URL('../../../model-nano/nano.gguf', import.meta.url));
@@ -103,5 +112,74 @@ describe('sizes of a Q8_0 model', () => {
     expect(() => resolveSize(model, 'hlaf')).toThrow(
       expect.objectContaining({ fix: expect.stringContaining('mix-ramp') as string }) as Error,
     );
+  });
+});
+
+describe('sizes of Gemma 3n E4B', () => {
+  /** The published text configuration, as far as it is about shapes. */
+  const e4b = {
+    vocab_size: 262_400,
+    max_position_embeddings: 32_768,
+    hidden_size: 2048,
+    intermediate_size: new Array<number>(35).fill(16_384),
+    num_attention_heads: 8,
+    num_key_value_heads: 2,
+    head_dim: 256,
+    num_hidden_layers: 35,
+    num_kv_shared_layers: 15,
+    rms_norm_eps: 1e-6,
+    hidden_activation: 'gelu_pytorch_tanh',
+    sliding_window: 512,
+    altup_num_inputs: 4,
+    laurel_rank: 64,
+    hidden_size_per_layer_input: 256,
+    vocab_size_per_layer_input: 262_144,
+  };
+  const define = (config: object): ModelDefinition =>
+    findHuggingFaceArchitecture('gemma3n_text', 'config.json').fromHuggingFace(
+      ConfigFields.fromJson('config.json', config),
+    );
+  const quantized = ({ config }: ModelDefinition): ElasticModel => ({ config, downDType: () => 'q4_k' });
+
+  /** Elements of a layer's three matrices for a width. */
+  const matrices = (width: number): number => 3 * 2048 * width;
+
+  it('are those that its makers published, legal in blocks of 256', () => {
+    const definition = define(e4b);
+    expect([...definition.presets!.keys()]).toEqual(['e4b', 'e2.54b', 'e1.96b', 'e2b']);
+    for (const size of definition.presets!.values())
+      expect(parseSize(quantized(definition), size)).toEqual(size);
+    const elements = (name: string): number =>
+      definition.presets!.get(name)!.feedForward.reduce((sum, width) => sum + matrices(width), 0);
+    expect(definition.presets!.get('e2b')).toEqual({
+      feedForward: new Array<number>(30).fill(8192),
+      skip: [20, 21, 22, 23, 24],
+    });
+    expect(definition.presets!.get('e1.96b')!.feedForward[4]).toBe(16_384);
+    // The names say the billions of effective parameters, to two digits: between these two only one width differs.
+    expect((elements('e1.96b') - elements('e2b')) / 1e9).toBeCloseTo(1.96 - 1.91, 2);
+    // 3.98 in the data set.
+    expect((elements('e4b') - elements('e2.54b')) / 1e9).toBeCloseTo(3.98 - 2.54, 1);
+  });
+
+  it('are not offered by a model of another shape', () => {
+    const e2b = { ...e4b, num_hidden_layers: 30, num_kv_shared_layers: 10, intermediate_size: 8192 };
+    expect(define(e2b).presets!.size).toBe(0);
+    // Layers 20 to 24 own keys and values here.
+    expect(define({ ...e4b, num_kv_shared_layers: 5 }).presets!.size).toBe(0);
+  });
+
+  it('round a fraction to blocks, and name the nearest widths otherwise', () => {
+    const model = quantized(define(e4b));
+    expect(parseSize(model, 0.3).feedForward[0]).toBe(4864);
+    const widths = new Array<number>(35).fill(8192);
+    expect(() => parseSize(model, { feedForward: widths.with(3, 8200) })).toThrow(
+      /Layer 3: 8200 .* are 8192 and 8448/,
+    );
+    // The layers that share read 18 and 19, the last of either kind that own keys and values.
+    expect(() => parseSize(model, { feedForward: widths.slice(1), skip: [19] })).toThrow(
+      /Layer 19 cannot be left out: layer 24 reads/,
+    );
+    expect(parseSize(model, { feedForward: widths.slice(1), skip: [17] }).skip).toEqual([17]);
   });
 });
