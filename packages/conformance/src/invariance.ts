@@ -109,7 +109,7 @@ export async function runInvariance(
 
 /**
  * Batches by content of their rows. 0 and 1 are the rows that count; the others are company that changes. Sizes are
- * those at which kernels change their way: one row, two, an odd few, one past 16 and one past 32.
+ * those at which kernels change their way: one row, two, an odd few, one past 16 and one past 32; and none at all.
  */
 const batches: readonly (readonly number[])[] = [
   [0, 1],
@@ -145,7 +145,7 @@ export function rowInvariance(test: Case): InvarianceCase | undefined {
           tokens: { max: largest },
         },
         variants: [
-          { name: 'each row alone', steps: [step([0]), step([1])] },
+          { name: 'each row alone', steps: [step([0]), step([]), step([1])] },
           ...batches.map((batch) => ({ name: `a batch of ${batch.length}`, steps: [step(batch)] })),
         ],
       };

@@ -50,6 +50,25 @@ function embedCase({ dtype, rows, vocabulary, features, scale = 1 }: EmbedShape)
   };
 }
 
+/** Some rows and columns of the table: ids count from the view's first row. */
+function viewCase(dtype: DType): Case {
+  const name = `embed ${dtype} view of rows and columns in the middle`;
+  const { blockSize } = dtypeLayout(dtype);
+  const width = blockSize === 1 ? 17 : blockSize;
+  return {
+    name,
+    op: 'embed',
+    rows: 5,
+    make(batch) {
+      const sketch = new Sketch(name, batch);
+      const ids = sketch.integers('ids', ['tokens'], below(7));
+      const view = { rowStart: 3, rows: 7, columnStart: width, columns: 2 * width };
+      sketch.output('y', sketch.builder.embed(ids, sketch.weight('table', dtype, [13, 4 * width], view)));
+      return sketch.problem();
+    },
+  };
+}
+
 function idsCase(name: string, values: readonly number[], extra: Partial<Case>, beyond?: 'firstRow'): Case {
   return {
     name: `embed ${name}`,
@@ -72,6 +91,7 @@ function cases({ dtypes }: DeviceInfo): Case[] {
       const features = (blocks: number): number => (blockSize === 1 ? 23 : blockSize) * blocks;
       return [
         embedCase({ dtype, rows: 7, vocabulary: 31, features: features(3) }),
+        viewCase(dtype),
         embedCase({ dtype, rows: 2, vocabulary: 5, features: features(1), scale: Math.sqrt(53) }),
       ];
     }),
