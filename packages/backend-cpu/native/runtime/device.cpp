@@ -5,9 +5,9 @@
 namespace unicorn {
 namespace {
 
-// Times that an idle dispatcher offers its processor before it parks: a caller that submits the next step as soon as
-// the last one ended is back within some 50 us, and waking a parked thread costs as much again.
-constexpr int idleYields = 100;
+// Turns for which an idle dispatcher watches the queue before it parks (about 50 us): a caller that submits the next step
+// when the last one ends is back by then, and waking a parked thread costs both sides tens of microseconds.
+constexpr int idleSpins = 2000;
 
 bool overlap(const JobBinding& a, const JobBinding& b) {
   return a.data < b.data + b.byteLength && b.data < a.data + a.byteLength;
@@ -29,7 +29,6 @@ Device::~Device() {
   {
     std::lock_guard<std::mutex> lock(mutex_);
     closing_ = true;
-    queued_.fetch_add(1);
     for (Entry& entry : queue_) {
       if (entry.load) entry.load->abort->store(true);
     }
@@ -56,7 +55,7 @@ void Device::enqueue(Entry entry) {
     std::lock_guard<std::mutex> lock(mutex_);
     require(!closing_, "a closed device takes no jobs");
     queue_.push_back(std::move(entry));
-    queued_.fetch_add(1);
+    awake_.store(true, std::memory_order_release);
   }
   condition_.notify_one();
 }
@@ -71,7 +70,7 @@ void Device::trim() {
 
 void Device::dispatch() {
   for (;;) {
-    for (int i = 0; i < idleYields && queued_.load(std::memory_order_acquire) == 0; i++) std::this_thread::yield();
+    for (int spin = 0; spin < idleSpins && !awake_.load(std::memory_order_acquire); spin++) relax();
     std::optional<Entry> entry;
     bool closing;
     {
@@ -84,7 +83,7 @@ void Device::dispatch() {
       if (closing && queue_.empty()) return;
       entry.emplace(std::move(queue_.front()));
       queue_.pop_front();
-      queued_.fetch_sub(1);
+      awake_.store(!queue_.empty(), std::memory_order_relaxed);
       loading_ = entry->load ? entry->load->abort : nullptr;
     }
     if (closing) {
@@ -125,11 +124,6 @@ void Device::perform(Entry& entry) {
 void Device::runProgram(ProgramJob& job) {
   const Program& program = *job.program;
   workspace_.reserve(program);
-  const size_t counters = program.steps.size() * Step::maxPhases;
-  if (counters > counterCount_) {
-    counters_ = std::make_unique<ClaimCounter[]>(counters);
-    counterCount_ = counters;
-  }
   // Outputs are written as soon as they are known, so an input that shares memory with one is read from a copy.
   for (JobBinding& input : job.bindings) {
     if (input.written || !input.copy.empty()) continue;
@@ -143,7 +137,7 @@ void Device::runProgram(ProgramJob& job) {
   std::vector<uint8_t*> bindings;
   bindings.reserve(job.bindings.size());
   for (const JobBinding& binding : job.bindings) bindings.push_back(binding.data);
-  Run(program, pool_, workspace_, job.symbols, bindings, counters_.get(), stop_).execute();
+  Run(program, pool_, workspace_, job.symbols, bindings, stop_).execute();
 }
 
 }  // namespace unicorn

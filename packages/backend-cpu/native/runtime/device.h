@@ -84,13 +84,11 @@ class Device {
   ThreadPool pool_;
   Workspace workspace_;
   std::atomic<bool> stop_{false};
-  std::unique_ptr<ClaimCounter[]> counters_;
-  size_t counterCount_ = 0;
 
   std::mutex mutex_;
   std::condition_variable condition_;
   std::deque<Entry> queue_;
-  std::atomic<size_t> queued_{0};
+  std::atomic<bool> awake_{false};  // the queue is not empty
   bool closing_ = false;
   bool trim_ = false;
   std::shared_ptr<std::atomic<bool>> loading_;  // abort flag of the running load

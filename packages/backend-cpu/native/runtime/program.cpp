@@ -179,13 +179,13 @@ void Workspace::reserve(const Program& program) {
 }
 
 Run::Run(const Program& program, ThreadPool& pool, Workspace& workspace, const std::vector<int64_t>& symbols,
-         const std::vector<uint8_t*>& bindings, ClaimCounter* counters, const std::atomic<bool>& stop)
+         const std::vector<uint8_t*>& bindings, const std::atomic<bool>& stop)
     : program(program),
       symbols(symbols),
       kernels(program.kernels),
       pool_(pool),
       workspace_(workspace),
-      counters_(counters),
+      counters_(std::make_unique<ClaimCounter[]>(counterSets * static_cast<size_t>(pool.threads()))),
       stop_(stop),
       tensors_(program.values.size()),
       attentionPlans_(static_cast<size_t>(pool.threads())),
@@ -208,9 +208,6 @@ Run::Run(const Program& program, ThreadPool& pool, Workspace& workspace, const s
       tensor.data += bytes;
     }
   }
-  for (size_t i = 0; i < program.steps.size() * Step::maxPhases; i++) {
-    counters_[i].next.store(0, std::memory_order_relaxed);
-  }
 }
 
 void Run::execute() {
@@ -230,14 +227,16 @@ void Run::work(int member) {
   const bool timing = program.profiled && member == 0;
   std::vector<double> seconds(timing ? program.steps.size() : 0);
   int64_t done = 0;
+  const auto members = static_cast<size_t>(pool_.threads());
+  size_t index = 0;  // of the phase, over all steps
   for (size_t i = 0; i < program.steps.size(); i++) {
     const auto begin = timing ? Clock::now() : Clock::time_point();
     const Step& step = *program.steps[i];
     const int phases = step.prepare(*this, member);
     for (int phase = 0; phase < phases; phase++) {
-      const size_t at = i * Step::maxPhases + static_cast<size_t>(phase);
-      const int64_t index = static_cast<int64_t>(at);
-      Turn turn{*this, member, phase, counters_[at]};
+      ClaimCounter* next = &counters_[(index + 1) % counterSets * members];
+      next[member].taken.store(0, std::memory_order_relaxed);
+      Turn turn{*this, member, phase, &counters_[index % counterSets * members]};
       try {
         // One member asks for all: it must not end while others wait for it at the barrier.
         if (member == 0 && stop_.load(std::memory_order_relaxed)) {
@@ -245,13 +244,14 @@ void Run::work(int member) {
         }
         step.phase(turn);
       } catch (const Failure& failure) {
-        fail(index, failure);
+        fail(static_cast<int64_t>(index), failure);
       } catch (const std::exception& error) {
-        fail(index, Failure("internal/native", error.what()));
+        fail(static_cast<int64_t>(index), Failure("internal/native", error.what()));
       }
       pool_.barrier();
       // A member that is already in the next phase may have failed there: only failures up to here are seen by all.
-      if (failedPhase_.load() <= index) return;
+      if (failedPhase_.load() <= static_cast<int64_t>(index)) return;
+      index++;
     }
     if (timing) {
       seconds[i] = std::chrono::duration<double>(Clock::now() - begin).count();

@@ -139,15 +139,16 @@ struct CachedAttentionPlan {
   int64_t faultRow;
 };
 
+// How much of a member's own part of a phase is taken, by itself or by members that had less to do.
 struct alignas(64) ClaimCounter {
-  std::atomic<int64_t> next{0};
+  std::atomic<int64_t> taken{0};
 };
 
 class Run {
  public:
-  // `counters`: program.steps.size() * Step::maxPhases of them. `stop`: ends the run with device/closed.
+  // `stop`: ends the run with device/closed.
   Run(const Program& program, ThreadPool& pool, Workspace& workspace, const std::vector<int64_t>& symbols,
-      const std::vector<uint8_t*>& bindings, ClaimCounter* counters, const std::atomic<bool>& stop);
+      const std::vector<uint8_t*>& bindings, const std::atomic<bool>& stop);
 
   // Throws the Failure of the first phase that failed.
   void execute();
@@ -173,7 +174,10 @@ class Run {
 
   ThreadPool& pool_;
   Workspace& workspace_;
-  ClaimCounter* counters_;
+  // Three sets, one counter a member in each, used by the phases in turn: during one phase each member clears its own
+  // counter of the next set, which nobody has used since the barrier before the last.
+  static constexpr size_t counterSets = 3;
+  std::unique_ptr<ClaimCounter[]> counters_;
   const std::atomic<bool>& stop_;
   std::vector<Tensor> tensors_;
   std::vector<std::vector<CachedAttentionPlan>> attentionPlans_;
@@ -187,14 +191,26 @@ struct Turn {
   Run& run;
   const int member;
   const int phase;
-  ClaimCounter& counter;
+  ClaimCounter* counters;  // of this phase, one for each member
+  int stolen = 0;          // members whose parts were looked at, this one's first
 
-  // The next unclaimed range of at most `chunk` of `total`; false when none is left.
+  // The next range of at most `chunk` of `total` items; false when all are taken. Each member has a contiguous part of
+  // the items and takes it in order, since memory is read fastest that way; then it helps the others with theirs. Call
+  // it with the same `total` and `chunk` throughout a phase.
   bool claim(int64_t total, int64_t chunk, int64_t& begin, int64_t& end) {
-    begin = counter.next.fetch_add(chunk, std::memory_order_relaxed);
-    if (begin >= total) return false;
-    end = begin + chunk < total ? begin + chunk : total;
-    return true;
+    const int members = run.threads();
+    for (; stolen < members; stolen++) {
+      const int victim = (member + stolen) % members;
+      const int64_t first = total * victim / members;
+      const int64_t last = total * (victim + 1) / members;
+      std::atomic<int64_t>& taken = counters[victim].taken;
+      if (first + taken.load(std::memory_order_relaxed) >= last) continue;
+      begin = first + taken.fetch_add(chunk, std::memory_order_relaxed);
+      if (begin >= last) continue;
+      end = begin + chunk < last ? begin + chunk : last;
+      return true;
+    }
+    return false;
   }
   uint8_t* scratch() const { return run.memberScratch(member); }
 };

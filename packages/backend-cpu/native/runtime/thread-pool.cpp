@@ -10,7 +10,6 @@
 #endif
 
 namespace unicorn {
-namespace {
 
 void relax() {
 #if defined(__x86_64__) || defined(_M_X64)
@@ -20,17 +19,17 @@ void relax() {
 #endif
 }
 
-// Spins of `relax` (about 20 to 60 ns each): long enough to bridge the imbalance of one step, a few tens of
-// microseconds, and too short to be felt when the machine is busy with something else.
-constexpr int quickSpins = 400;
-// Then the processor is offered to others (about 0.5 us a call when nobody wants it) before parking. Waking a parked
-// thread costs tens of microseconds, so it pays to wait that long.
-constexpr int yields = 40;
-constexpr int patientYields = 120;
+namespace {
+
+// Turns of `relax` before a member parks: long enough to bridge the imbalance of a step, and a caller's way from the end
+// of one job to the next, since waking a parked thread costs tens of microseconds. The processor is not offered to
+// others meanwhile (sched_yield): on a busy machine that gives away a whole time slice, while a parked thread is put back
+// to work as soon as it is woken.
+constexpr int spins = 2000;
 
 }  // namespace
 
-void Barrier::arrive(bool patient) {
+void Barrier::arrive() {
   if (members_ == 1) return;
   const uint32_t generation = generation_.load(std::memory_order_acquire);
   if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == members_) {
@@ -43,15 +42,9 @@ void Barrier::arrive(bool patient) {
     return;
   }
   const auto passed = [&] { return generation_.load(std::memory_order_acquire) != generation; };
-  if (!patient) {
-    for (int spin = 0; spin < quickSpins; spin++) {
-      if (passed()) return;
-      relax();
-    }
-  }
-  for (int spin = 0; spin < (patient ? patientYields : yields); spin++) {
+  for (int spin = 0; spin < spins; spin++) {
     if (passed()) return;
-    std::this_thread::yield();
+    relax();
   }
   std::unique_lock<std::mutex> lock(mutex_);
   sleepers_.fetch_add(1);
@@ -84,20 +77,20 @@ ThreadPool::ThreadPool(int threads) : threads_(threads), border_(threads), insid
 
 ThreadPool::~ThreadPool() {
   function_ = nullptr;
-  border_.arrive(true);
+  border_.arrive();
   for (auto& worker : workers_) worker.join();
 }
 
 void ThreadPool::run(const Function& function) {
   function_ = &function;
-  border_.arrive(true);
+  border_.arrive();
   function(0);
   border_.arrive();
 }
 
 void ThreadPool::work(int member) {
   for (;;) {
-    border_.arrive(true);
+    border_.arrive();
     if (function_ == nullptr) return;
     (*function_)(member);
     border_.arrive();

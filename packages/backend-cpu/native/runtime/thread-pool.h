@@ -13,13 +13,15 @@
 
 namespace unicorn {
 
+// One turn of waiting for another thread, about 20 to 60 ns.
+void relax();
+
 // Lets `members` threads wait for each other, any number of times.
 class Barrier {
  public:
   explicit Barrier(int members) : members_(members) {}
 
-  // `patient`: the wait may be long (between jobs), so it yields the processor while it spins.
-  void arrive(bool patient = false);
+  void arrive();
 
  private:
   const int members_;
