@@ -25,6 +25,9 @@ constexpr int tileRows() {
   return W == 8 && (bits == QuantBits::five || bits == QuantBits::six) ? 3 : 4;
 }
 
+// How far ahead of the weights in use: half a page, some 7 sub-blocks.
+constexpr int64_t prefetchBytes = 2048;
+
 // Scales (or minimums) of W rows of a sub-block, times the f16 of its block for the K types.
 template <DType type>
 UNICORN_INLINE F scaleOf(const uint8_t* sub, F blockScale, int side, int half) {
@@ -67,6 +70,11 @@ UNICORN_INLINE void addSubBlock(const uint8_t* sub, F blockScale, F blockMin, in
   const auto activationOf = [=](int m) {
     return reinterpret_cast<const ActivationBlock*>(reinterpret_cast<const uint8_t*>(activations) + m * rowBytes);
   };
+  // Tiles of several rows read weights more slowly than the hardware's prefetcher expects, and it stops: 12 rows of
+  // Q4_0 take 0.7 of the time with this. One or two rows run at its pace, and are a tenth slower with this.
+  if constexpr (M > 2) {
+    for (int64_t line = 0; line < format.subBytes(); line += 64) __builtin_prefetch(sub + prefetchBytes + line);
+  }
   Dot<type> dots[M];
   if constexpr (!format.pairScales) {
 #pragma GCC unroll 16
