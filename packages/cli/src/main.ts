@@ -5,10 +5,7 @@
 import { CommanderError } from 'commander';
 import { isUnicornError } from '@unicorn-exec/api/error';
 import { createProgram } from './program.js';
-import { Terminal } from './terminal.js';
-
-/** 128 + SIGINT, the shell's convention. */
-const interruptedExitCode = 130;
+import { interruptedExitCode, Terminal } from './terminal.js';
 
 export async function main(args: readonly string[], terminal = new Terminal()): Promise<number> {
   try {

@@ -5,16 +5,19 @@
 import { styleText } from 'node:util';
 import { isUnicornError, UnicornError } from '@unicorn-exec/api/error';
 
+/** 128 + SIGINT, the shell's convention. */
+export const interruptedExitCode = 130;
+
 type Style = Parameters<typeof styleText>[0];
 
 export class Terminal {
   interrupted = false;
   #cancel = new AbortController();
-  #onInterrupt: (() => boolean) | undefined;
+  #onInterrupt: (() => void) | undefined;
   readonly #handleInterrupt = (): void => {
     // The first one asks for an orderly end, the second one does not wait for it.
-    if (this.#onInterrupt?.()) return;
-    if (this.interrupted) process.exit(130);
+    if (this.#onInterrupt) return this.#onInterrupt();
+    if (this.interrupted) this.exitInterrupted();
     this.interrupted = true;
     this.#cancel.abort(new UnicornError('usage/cancelled', 'Interrupted.'));
   };
@@ -43,9 +46,14 @@ export class Terminal {
     return this.stderr.isTTY === true;
   }
 
-  /** While set, Ctrl-C calls it instead; it returns false to let the interrupt through. */
-  set onInterrupt(handler: (() => boolean) | undefined) {
+  /** While set, Ctrl-C calls it instead. */
+  set onInterrupt(handler: (() => void) | undefined) {
     this.#onInterrupt = handler;
+  }
+
+  /** Ends at once: what a second Ctrl-C means. */
+  exitInterrupted(): never {
+    process.exit(interruptedExitCode);
   }
 
   write(text: string): void {

@@ -36,6 +36,8 @@ export async function chat(terminal: Terminal, flags: ChatFlags): Promise<void> 
 class ChatSession {
   #answering: AbortController | undefined;
   #last: GenerateChunk | undefined;
+  /** A Ctrl-C at the prompt was the last thing that came. */
+  #leaving = false;
 
   constructor(
     private readonly terminal: Terminal,
@@ -52,11 +54,18 @@ class ChatSession {
     });
     let closed = false;
     lines.once('close', () => (closed = true));
-    // readline swallows Ctrl-C on a terminal; both ways end in one handler.
-    const interrupt = (): boolean => {
-      if (this.#answering) this.#answering.abort();
-      else lines.close();
-      return true;
+    // readline swallows Ctrl-C on a terminal; both ways end in one handler. A first one stops the answer, or hints at
+    // the way out; a second one in a row leaves.
+    const interrupt = (): void => {
+      if (this.#answering?.signal.aborted) terminal.exitInterrupted();
+      else if (this.#answering) this.#answering.abort();
+      else if (this.#leaving) lines.close();
+      else {
+        this.#leaving = true;
+        terminal.stderr.write('\n');
+        terminal.note('Ctrl-C again, Ctrl-D or /exit leaves.');
+        lines.prompt();
+      }
     };
     terminal.onInterrupt = interrupt;
     lines.on('SIGINT', interrupt);
@@ -75,6 +84,7 @@ class ChatSession {
 
   /** False when the conversation is over. An error ends the turn, not the conversation. */
   async #handle(message: string): Promise<boolean> {
+    this.#leaving = false;
     try {
       if (message.startsWith('/')) return await this.#command(message);
       if (message.trim() !== '') await this.#answer(message);
