@@ -82,7 +82,7 @@ export class CpuExecutable implements Executable {
     const dims = submissionDims(this.signature, this.#options, bindings);
     const resolved = resolveBindings(this.signature, dims, bindings);
     const numbers = new Float64Array(3 * resolved.length);
-    const memory = resolved.map((binding, index) => this.#bind(binding, numbers.subarray(3 * index)));
+    const memory = resolved.map((binding, index) => this.#bind(binding, numbers, 3 * index));
     const submission = {
       program: this.#program,
       dims: Float64Array.from(this.#dims, (dim) => dims[dim]!),
@@ -95,14 +95,14 @@ export class CpuExecutable implements Executable {
   }
 
   /** Writes offset, length and mode; returns the memory. */
-  #bind(binding: ResolvedBinding, numbers: Float64Array): BufferHandle | Uint8Array {
+  #bind(binding: ResolvedBinding, numbers: Float64Array, at: number): BufferHandle | Uint8Array {
     const { source, role, byteLength, name } = binding;
     if (source.kind === 'host') {
-      numbers.set([0, byteLength, bindingMode.copied]);
+      numbers.set([0, byteLength, bindingMode.copied], at);
       return source.bytes;
     }
     const { buffer, byteOffset } = source;
-    numbers.set([byteOffset, byteLength, role === 'input' ? bindingMode.read : bindingMode.written]);
+    numbers.set([byteOffset, byteLength, role === 'input' ? bindingMode.read : bindingMode.written], at);
     if (buffer instanceof CpuBuffer) return buffer.handle;
     if (buffer.host) return buffer.host;
     throw new UnicornError('usage/binding', `"${name}" is bound to a buffer that the host cannot address.`, {
