@@ -9,7 +9,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
-const nx = join(root, 'node_modules', 'nx', 'bin', 'nx.js');
+const nx = join(root, 'node_modules', '.bin', 'nx');
 
 /** Runs a script with this Node. @returns its exit code and, unless it was shown, what it printed */
 function run(args, { shown = false } = {}) {
@@ -24,7 +24,7 @@ function run(args, { shown = false } = {}) {
 }
 
 // Without devDependencies (`npm ci --omit=dev`) there is nothing to build with.
-if (existsSync(nx) && existsSync(join(root, 'node_modules', 'tsup'))) {
+if (existsSync(nx) && existsSync(join(root, 'node_modules', '.bin', 'tsup'))) {
   const build = run([nx, 'run-many', '-t', 'build', '--output-style=static']);
   if (build.code !== 0) {
     process.stderr.write(build.output);
