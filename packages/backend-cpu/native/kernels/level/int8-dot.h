@@ -65,9 +65,10 @@ UNICORN_INLINE Bytes lookUp(Bytes nibbles) {
   const __m256i table = _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(nonLinearTable)));
   return reinterpret_cast<Bytes>(_mm256_shuffle_epi8(table, reinterpret_cast<__m256i>(nibbles)));
 #else
-  Bytes out;
-  for (int i = 0; i < 4 * W; i++) out[i] = nonLinearTable[nibbles[i]];
-  return out;
+  uint8_t bytes[4 * W];
+  memcpy(bytes, &nibbles, sizeof bytes);
+  for (int i = 0; i < 4 * W; i++) bytes[i] = nonLinearTable[bytes[i]];
+  return loadQuants(bytes);
 #endif
 }
 
