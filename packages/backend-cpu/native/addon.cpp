@@ -111,9 +111,14 @@ struct Message {
 void deliver(Napi::Env env, Napi::Function callback, std::nullptr_t*, Message* message) {
   const std::unique_ptr<Message> owned(message);
   if (static_cast<napi_env>(env) == nullptr) return;  // the environment is being torn down
-  callback.Call({Napi::Number::New(env, message->job), Napi::Boolean::New(env, message->ended),
-                 Napi::Number::New(env, static_cast<double>(message->loadedBytes)),
-                 message->failure.empty() ? env.Undefined() : Napi::String::New(env, message->failure)});
+  try {
+    callback.Call({Napi::Number::New(env, message->job), Napi::Boolean::New(env, message->ended),
+                   Napi::Number::New(env, static_cast<double>(message->loadedBytes)),
+                   message->failure.empty() ? env.Undefined() : Napi::String::New(env, message->failure)});
+  } catch (const Napi::Error& error) {
+    // Nothing can be called any more while a worker is being ended; otherwise the listener threw, which is a bug to show.
+    if (!error.IsEmpty()) napi_fatal_exception(env, error.Value());
+  }
 }
 
 using Channel = Napi::TypedThreadSafeFunction<std::nullptr_t, Message, deliver>;
