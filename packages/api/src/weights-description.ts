@@ -31,7 +31,10 @@ export interface WeightsDescription {
     readonly feedForward: readonly number[];
     readonly skip: readonly number[];
     readonly parameters: number;
+    /** Bytes of weights that one token reads. */
     readonly bytesPerToken: number;
+    /** Those of them that are rows gathered from tables outside device memory. */
+    readonly hostBytesPerToken: number;
   }[];
 }
 
@@ -66,13 +69,16 @@ async function openKnown(path: string): Promise<Model | undefined> {
 }
 
 function describeModel(model: Model): Partial<WeightsDescription> {
-  const elastic = model.sizes.map(({ name, feedForward, skip, parameters, bytesPerToken }) => ({
-    name,
-    feedForward,
-    skip,
-    parameters,
-    bytesPerToken,
-  }));
+  const elastic = model.sizes.map(
+    ({ name, feedForward, skip, parameters, bytesPerToken, hostBytesPerToken }) => ({
+      name,
+      feedForward,
+      skip,
+      parameters,
+      bytesPerToken,
+      hostBytesPerToken,
+    }),
+  );
   return {
     architecture: model.architecture,
     contextLength: model.contextLength,

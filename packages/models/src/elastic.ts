@@ -13,6 +13,8 @@ export interface NamedSize extends ElasticSize {
   readonly parameters: number;
   /** Bytes of weights that one token reads; of the tables one row. */
   readonly bytesPerToken: number;
+  /** Those of them that are rows of tables kept out of device memory (per-layer embeddings). */
+  readonly hostBytesPerToken: number;
 }
 
 /** `'half'`, `0.5`, `'768,768,skip,1536'`, or widths of the kept layers and the layers left out. */

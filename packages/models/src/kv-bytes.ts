@@ -16,7 +16,7 @@ export interface KvBytesOptions {
 
 /**
  * Bytes of the KV pools of one sequence of `context` tokens, the sink block of each pool included. A group with a
- * window keeps its window only.
+ * window keeps its window only. What the scheduler's `planKv` allocates, byte for byte; neither imports the other.
  */
 export function kvBytes(
   model: Pick<LanguageModel, 'kvGroups'>,
@@ -26,10 +26,11 @@ export function kvBytes(
 ): number {
   const { blockTokens = defaultBlockTokens, stepTokens = 512 } = options;
   return model.kvGroups.reduce((sum, group) => {
-    const kept = group.window === undefined ? context : Math.min(context, group.window - 1 + stepTokens);
-    // A window need not begin where a block does: it may touch one block more.
-    const touched = Math.ceil(kept / blockTokens) + (kept < context ? 1 : 0);
-    const blocks = 1 + Math.min(touched, Math.ceil(context / blockTokens));
+    const whole = Math.ceil(context / blockTokens);
+    // A window need not begin where a block does, and neither does what a step adds: each may touch one block more.
+    const window = Math.ceil((group.window ?? context) / blockTokens) + 2;
+    const step = Math.ceil(Math.min(stepTokens, context) / blockTokens);
+    const blocks = 1 + Math.min(whole, window + step);
     return sum + blocks * blockTokens * kvTokenBytes(group, kvDType);
   }, 0);
 }

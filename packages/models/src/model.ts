@@ -58,6 +58,8 @@ export class Model implements LanguageModel {
   readonly parameters: number;
   /** Bytes of the same. */
   readonly weightBytes: number;
+  /** Those of them that stay in mapped memory, out of a device's: tables of which a token reads one row. */
+  readonly hostBytes: number;
   /** The type that most bytes are of, as the file spells it: `Q4_1`. */
   readonly weightType: string;
   /** The whole model first (`full`), then the presets that come with it. */
@@ -88,7 +90,10 @@ export class Model implements LanguageModel {
     );
     const full = this.#nameSize('full', fullSize(config));
     this.parameters = full.parameters;
-    this.weightBytes = this.weights().reduce((sum, { dtype, shape }) => sum + tensorBytes(dtype, shape), 0);
+    const bytesOf = (entries: readonly WeightEntry[]): number =>
+      entries.reduce((sum, { dtype, shape }) => sum + tensorBytes(dtype, shape), 0);
+    this.weightBytes = bytesOf(this.weights());
+    this.hostBytes = bytesOf(this.weights().filter(({ residency }) => residency === 'host'));
     this.weightType = commonType([...bound.values()]);
     this.sizes = [
       full,
@@ -201,6 +206,7 @@ export class Model implements LanguageModel {
     const widths = new Map(kept.map((layer, order) => [layer, size.feedForward[order]!]));
     let parameters = 0;
     let bytesPerToken = 0;
+    let hostBytesPerToken = 0;
     for (const { entry } of this.bound.values()) {
       const part = partOf(
         entry.name,
@@ -211,11 +217,13 @@ export class Model implements LanguageModel {
       const elements = entry.shape.reduce((product, dim) => product * dim, 1);
       const bytes = tensorBytes(entry.dtype, entry.shape);
       parameters += Math.round(elements * part);
-      bytesPerToken += isGathered(entry.name, this.definition.config.tiedHead)
+      const read = isGathered(entry.name, this.definition.config.tiedHead)
         ? bytes / entry.shape[0]!
         : Math.round(bytes * part);
+      bytesPerToken += read;
+      if (entry.residency === 'host') hostBytesPerToken += read;
     }
-    return { name, ...size, parameters, bytesPerToken };
+    return { name, ...size, parameters, bytesPerToken, hostBytesPerToken };
   }
 }
 

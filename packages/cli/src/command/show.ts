@@ -31,9 +31,11 @@ function print(terminal: Terminal, description: WeightsDescription, withTensors:
   for (const [name, value] of rows) terminal.write(`${name.padEnd(14)} ${value}\n`);
   if (description.elastic) {
     heading('sizes (--elastic)');
-    for (const { name, parameters, bytesPerToken } of description.elastic) {
+    for (const { name, parameters, bytesPerToken, hostBytesPerToken } of description.elastic) {
+      const gathered =
+        hostBytesPerToken > 0 ? `, ${(hostBytesPerToken / 1e3).toFixed(1)} kB of it gathered` : '';
       terminal.write(
-        `${name.padEnd(16)} ${(parameters / 1e6).toFixed(1).padStart(8)} M parameters ${megabytes(bytesPerToken).padStart(10)} a token\n`,
+        `${name.padEnd(16)} ${(parameters / 1e6).toFixed(1).padStart(8)} M parameters ${megabytes(bytesPerToken).padStart(10)} a token${gathered}\n`,
       );
     }
   }

@@ -51,6 +51,9 @@ describe('sizes of an unquantized model', () => {
     expect(model.bytesPerToken - half.bytesPerToken).toBe(4 * 8 * 3 * 80 * 64);
     // Of the per-layer table one row of 445, of the tied embedding all rows: it is the head.
     expect(model.bytesPerToken).toBe(4 * (model.parameters - 444 * 8 * 32));
+    // Those rows are all that is read of what stays out of device memory.
+    expect(half.hostBytesPerToken).toBe(4 * 8 * 32);
+    expect(model.hostBytes).toBe(4 * 445 * 8 * 32);
   });
 });
 

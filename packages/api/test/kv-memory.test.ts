@@ -1,0 +1,137 @@
+/** KV memory of sliding windows: what is computed beforehand is what is allocated, and less of it changes no bit. */
+import { describe, expect, it } from 'vitest';
+import { kvBytes, openModel } from '@unicorn-exec/models';
+import { modelPath } from '@unicorn-exec/model-nano';
+import { planKv, Scheduler } from '@unicorn-exec/scheduler';
+import { nullBackend, type KvGroup, type LanguageModel } from '@unicorn-exec/tensor';
+import { backends } from './shared.js';
+
+/** The groups of the published Gemma 3n models: 20 layers with keys and values of their own, every fifth one full. */
+const gemma3nGroups: readonly KvGroup[] = [
+  { name: 'full', layers: [4, 9, 14, 19], kvHeads: 2, headDim: 256 },
+  {
+    name: 'sliding',
+    layers: Array.from({ length: 20 }, (_, layer) => layer).filter((layer) => layer % 5 !== 4),
+    kvHeads: 2,
+    headDim: 256,
+    window: 512,
+  },
+];
+const context = 32_768;
+
+/** Of f16 keys and values of both heads, in one layer. */
+const tokenBytes = 2 * 2 * 256 * 2;
+
+describe('Gemma 3n at 32,768 tokens', () => {
+  // Full layers hold all blocks, sliding ones their window, a prefill chunk of 512 and what both touch besides.
+  const fullBytes = 4 * (1 + 2048) * 16 * tokenBytes;
+  const slidingBytes = 16 * (1 + 32 + 2 + 32) * 16 * tokenBytes;
+
+  it('takes the bytes that were computed beforehand, and the scheduler allocates them', async () => {
+    const plan = planKv({ groups: gemma3nGroups, contextLength: context, kvDType: 'f16' });
+    expect(plan.bytes).toBe(fullBytes + slidingBytes);
+    const device = await nullBackend.open();
+    const model: LanguageModel = {
+      name: 'gemma3n-e2b',
+      vocabularySize: 262_144,
+      contextLength: context,
+      layers: 30,
+      kvGroups: gemma3nGroups,
+      buildStep: () => ({}),
+    };
+    const weights = await device.load([]);
+    const scheduler = await Scheduler.create({ device, weights, model, kvDType: 'f16' });
+    expect(scheduler.stats().kvBytes).toBe(plan.bytes);
+    // Beside them lies the history that repetition penalties look at.
+    expect(device.memory().bufferBytes).toBe(plan.bytes + 4 * context);
+    await scheduler.close();
+    await device.close();
+  });
+
+  it('takes a fifth of what it would without windows', () => {
+    const groups = gemma3nGroups.map(withoutWindow);
+    const plan = planKv({ groups, contextLength: context, kvDType: 'f16' });
+    expect(plan.bytes).toBe(20 * (1 + 2048) * 16 * tokenBytes);
+    expect((fullBytes + slidingBytes) / plan.bytes).toBeLessThan(0.23);
+  });
+
+  it.each([1, 16, 500, 513, 1030, 4096, context])(
+    'is computed alike by models and scheduler: %i tokens',
+    (tokens) => {
+      for (const kvDType of ['f32', 'f16', 'q8_0'] as const) {
+        const plan = planKv({ groups: gemma3nGroups, contextLength: tokens, kvDType });
+        expect(kvBytes({ kvGroups: gemma3nGroups }, tokens, kvDType)).toBe(plan.bytes);
+      }
+    },
+  );
+});
+
+/** For pools only: attention keeps its window, which is in the graph. */
+function withoutWindow({ window: _, ...group }: KvGroup): KvGroup {
+  return group;
+}
+
+const cpu = backends.find(({ name }) => name === 'cpu')!;
+
+describe.skipIf(!cpu.usable)('nano at 2,048 tokens', () => {
+  it.each(['f32', 'fast'] as const)(
+    'has the same logits, bit for bit, whether sliding layers keep everything or their window (%s)',
+    { timeout: 300_000 },
+    async (precision) => {
+      const model = await openModel(modelPath);
+      const everything: LanguageModel = {
+        name: model.name,
+        vocabularySize: model.vocabularySize,
+        contextLength: model.contextLength,
+        layers: model.layers,
+        kvGroups: model.kvGroups.map(withoutWindow),
+        buildStep: (builder, options) => model.buildStep(builder, options),
+      };
+      const tokens = Array.from(
+        { length: model.contextLength },
+        (_, i) => ((i + 1) * 7919) % model.vocabularySize,
+      );
+      const device = await cpu.backend.open();
+      const weights = await device.load(model.weights());
+      const shared = { device, weights, precision, prefillChunk: 96 };
+      const windowed = await Scheduler.create({ ...shared, model });
+      const whole = await Scheduler.create({ ...shared, model: everything });
+      expect(windowed.stats().kvBytes).toBeLessThan(0.4 * whole.stats().kvBytes);
+      const expected = await logitsOf(whole, tokens);
+      const actual = await logitsOf(windowed, tokens);
+      expect(actual.size).toBe(tokens.length);
+      for (const [position, row] of expected)
+        expect(actual.get(position)!.equals(row), `row ${position}`).toBe(true);
+      // Decoding one by one past several windows, into blocks that others have left.
+      const prompt = tokens.slice(0, 100);
+      expect(await generated(windowed, prompt)).toEqual(await generated(whole, prompt));
+      for (const opened of [windowed, whole]) await opened.close();
+      weights.dispose();
+      await device.close();
+      await model.close();
+    },
+  );
+});
+
+/** The bytes of each position's logits. */
+async function logitsOf(scheduler: Scheduler, tokens: readonly number[]): Promise<Map<number, Buffer>> {
+  const rows = new Map<number, Buffer>();
+  await scheduler.forward([tokens], {
+    logits: 'all',
+    onRows: ({ position, count, logits }) => {
+      const width = logits!.length / count;
+      for (let row = 0; row < count; row++) {
+        rows.set(position + row, Buffer.from(logits!.slice(row * width, (row + 1) * width).buffer));
+      }
+    },
+  });
+  return rows;
+}
+
+async function generated(scheduler: Scheduler, tokens: readonly number[]): Promise<number[]> {
+  const ids: number[] = [];
+  for await (const event of scheduler.generate({ tokens, maxTokens: 400, sampling: { temperature: 0 } })) {
+    if (event.kind === 'token') ids.push(event.token);
+  }
+  return ids;
+}
