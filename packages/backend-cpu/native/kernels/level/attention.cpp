@@ -9,7 +9,7 @@
 //   span    256 keys at absolute positions: chunks in order into fresh sums
 //   row     spans in order, merged by their maxima, at once or in the second phase
 // Keys that a query does not see are skipped, not multiplied by zero: a NaN there stays there.
-// Scalar twin: `attentionTwin` in test/reference.cpp.
+// Scalar twin: `attention` in test/reference.cpp.
 #include "../attention-layout.h"
 #include "level.h"
 #include "vector-math.h"

@@ -3,7 +3,7 @@
 //   raw     one vector of W partial sums along the columns, then the tree of `sumLanes`. f32, f16 and bf16 are converted
 //           on the way; block formats are decoded 16 rows at a time into the caller's scratch.
 //   packed  16 weight rows in lanes; each run of 32 columns is summed by itself and then added to the total.
-// Scalar twin: `matmulFloatTwin` in test/reference.cpp.
+// Scalar twin: `dot` of test/reference.cpp over rows decoded by `decodeRow`.
 #include "int8-dot.h"
 #include "level.h"
 

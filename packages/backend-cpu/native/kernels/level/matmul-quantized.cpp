@@ -4,7 +4,7 @@
 // The one expression, whatever the tile, so that a result never depends on it: for each sub-block of 32 columns in order
 //   acc = fma(float(exact int32 dot), weightScale * activationScale, acc)      (twice where scales cover 16 columns)
 //   acc = fma(weightMin, activationScale * activationSum, acc)                 (types with minimums)
-// Scalar twin: `matmulQuantizedTwin` in test/reference.cpp.
+// Scalar twin: `activation` and `dot` of test/reference.cpp over rows decoded by `decodeRow`.
 #include "int8-dot.h"
 #include "level.h"
 

@@ -1,7 +1,5 @@
 // Rows of f32 to int8 blocks (kernels.h, ActivationBlock), alone or fused with what produces the row: RMS norm or the
 // gated linear unit. Quant = x * (127 / max|x|), to nearest even; the scalar twin is in test/reference.cpp.
-#include <math.h>
-
 #include "level.h"
 #include "vector-math.h"
 
