@@ -143,7 +143,7 @@ describe('several engines', () => {
     );
     expect(answers[0]!.text).toBe(answers[1]!.text);
     await Promise.all(engines.flatMap((engine) => [engine.close(), engine.close()]));
-    await expect(collect(engines[0]!, question)).rejects.toMatchObject({ code: 'usage/closed' });
+    await expect(collect(engines[0], question)).rejects.toMatchObject({ code: 'usage/closed' });
   });
 
   it('one in a worker thread beside one here', async () => {
