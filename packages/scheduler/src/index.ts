@@ -12,6 +12,8 @@ export type {
   TokenMask,
   Usage,
 } from './request.js';
+export { defaultDraftTokens, maxDraftTokens } from './drafter.js';
+export type { SpeculationOptions, SpeculationUsage } from './drafter.js';
 export { maxLogitBiases, packSampling } from './sampling-parameters.js';
 export type { SamplingParameters, SamplingRow } from './sampling-parameters.js';
 export { blocksOfSequence, defaultPrefillChunk, planKv } from './kv-plan.js';

@@ -3,6 +3,7 @@
  * own tokens, events and clock; the scheduler decides when it runs and holds its memory.
  */
 import { UnicornError } from '@unicorn-exec/tensor';
+import { Drafter, type DrafterSetup } from './drafter.js';
 import { EventQueue } from './event-queue.js';
 import type { KvSequence, Reuse } from './kv-cache.js';
 import type { ProgramKind } from './program.js';
@@ -17,12 +18,12 @@ import type {
   Usage,
 } from './request.js';
 import type { SamplingRow } from './sampling-parameters.js';
-import type { StepPart } from './step-batch.js';
+import type { SampleRequest, StepPart } from './step-batch.js';
 
 /** What a step left in the output buffers for one job. */
 export interface StepOutput {
-  /** The sampled id, if one was asked for. */
-  readonly token?: number | undefined;
+  /** The sampled ids, in order: none, one, or those behind a draft as far as they stand. */
+  readonly tokens: readonly number[];
   /** `logits` and `hidden.<L>` as f32 [count, features]; absent after a sampling step. */
   readonly rows?: ReadonlyMap<string, Float32Array>;
 }
@@ -48,10 +49,14 @@ export interface Job {
   readonly retain: boolean;
   /** True once a token was generated. */
   readonly decoding: boolean;
+  /** Guesses tokens ahead. */
+  readonly drafter?: Drafter | undefined;
   /** May lose its memory to an older job and start again from its tokens, unnoticed but for the time it takes. */
   readonly preemptible: boolean;
   admitted(): void;
   part(count: number): StepPart;
+  /** The last token, or the last guess, alone: to draw another guess after it. */
+  draftPart?(): StepPart;
   /** Takes what a step computed for positions `position` to `position + count - 1`. */
   absorb(output: StepOutput, position: number, count: number): void;
   cancel(): void;
@@ -67,9 +72,15 @@ export interface GenerationSetup {
   readonly program: ProgramKind;
   readonly reuse: Reuse;
   readonly vocabularySize: number;
+  readonly speculation: SpeculationSetup | undefined;
+  /** Milliseconds from any origin. */
+  readonly clock: () => number;
   /** Called once, at the end, whatever it is. */
   readonly onEnd: (job: Job) => void;
 }
+
+/** How a generation guesses ahead: what the caller asked for, and what the scheduler adds. */
+export type SpeculationSetup = Pick<DrafterSetup, 'options' | 'program' | 'newRates'>;
 
 export class GenerationJob implements Job {
   readonly tokens: number[];
@@ -82,10 +93,11 @@ export class GenerationJob implements Job {
   ended = false;
   retain = true;
   readonly preemptible = true;
+  readonly drafter: Drafter | undefined;
   readonly #promptTokens: number;
   readonly #generated: number[] = [];
   #cachedPromptTokens = 0;
-  readonly #times = { submitted: performance.now(), admitted: 0, first: 0, last: 0 };
+  readonly #times;
 
   constructor(private readonly setup: GenerationSetup) {
     this.tokens = setup.tokens;
@@ -95,6 +107,18 @@ export class GenerationJob implements Job {
     this.reuse = setup.reuse;
     this.program = setup.program;
     this.events = new EventQueue(() => this.cancel());
+    this.#times = { submitted: setup.clock(), admitted: 0, first: 0, last: 0 };
+    const { speculation, mask, maxTokens, stopIds, vocabularySize } = setup;
+    this.drafter =
+      speculation &&
+      new Drafter({
+        ...speculation,
+        tokens: this.tokens,
+        stopIds,
+        vocabularySize,
+        remaining: () => maxTokens - this.#generated.length,
+        allowed: (draft) => mask && this.#allowed(mask, [...this.#generated, ...draft]),
+      });
   }
 
   get generation(): Generation {
@@ -107,23 +131,44 @@ export class GenerationJob implements Job {
 
   admitted(): void {
     if (this.#times.admitted > 0) return;
-    this.#times.admitted = performance.now();
+    this.#times.admitted = this.setup.clock();
     this.#cachedPromptTokens = this.holding!.kv.reused;
   }
 
   part(count: number): StepPart {
-    const { kv, slot } = this.holding!;
-    if (kv.computed + count < this.tokens.length) return { kv, count };
-    const { sampling: row, mask } = this.setup;
+    const { kv } = this.holding!;
+    const begin = kv.computed;
+    if (begin + count < this.tokens.length) return { kv, begin, count, draft: [] };
+    const { draft, masks } = this.drafter ?? { draft: [], masks: [] };
+    const { mask } = this.setup;
     return {
       kv,
+      begin,
       count,
-      sample: { row, slot, promptLength: this.#promptTokens, mask: mask && this.#allowed(mask) },
+      draft,
+      sample: this.#sample(masks.length > 0 ? masks : [mask && this.#allowed(mask, this.#generated)]),
     };
   }
 
-  absorb({ token }: StepOutput): void {
-    if (token === undefined || this.ended) return;
+  draftPart(): StepPart {
+    const { kv } = this.holding!;
+    const { draft, masks } = this.drafter!;
+    const begin = kv.computed + draft.length;
+    return { kv, begin, count: 1, draft, sample: this.#sample(masks.slice(-1)) };
+  }
+
+  absorb({ tokens }: StepOutput): void {
+    for (const token of tokens) this.#take(token);
+  }
+
+  #sample(masks: readonly (Int32Array | undefined)[]): SampleRequest {
+    const { slot } = this.holding!;
+    const { sampling: row } = this.setup;
+    return { row, slot, promptLength: this.#promptTokens, count: masks.length, masks };
+  }
+
+  #take(token: number): void {
+    if (this.ended) return;
     if (!(token >= 0 && token < this.setup.vocabularySize)) {
       this.fail(
         new UnicornError('device/result', `The device sampled token ${token}, which does not exist.`, {
@@ -136,7 +181,7 @@ export class GenerationJob implements Job {
     const position = this.tokens.length;
     this.tokens.push(token);
     this.#generated.push(token);
-    this.#times.last = performance.now();
+    this.#times.last = this.setup.clock();
     if (this.#generated.length === 1) this.#times.first = this.#times.last;
     const stop = this.setup.stopIds.has(token);
     this.events.push({ kind: 'token', token, position, stop });
@@ -163,6 +208,7 @@ export class GenerationJob implements Job {
       finishReason,
       usage: this.#usage(),
       timings: this.#timings(),
+      ...(this.drafter ? { speculation: this.drafter.usage } : {}),
       seed: this.setup.sampling.seed,
     });
     this.events.end();
@@ -180,7 +226,7 @@ export class GenerationJob implements Job {
   #timings(): Timings {
     const { submitted, admitted, first, last } = this.#times;
     return {
-      queueMs: (admitted || performance.now()) - submitted,
+      queueMs: (admitted || this.setup.clock()) - submitted,
       prefillMs: first ? first - admitted : 0,
       decodeMs: last - first,
       firstTokenMs: first ? first - submitted : 0,
@@ -188,8 +234,8 @@ export class GenerationJob implements Job {
   }
 
   /** @throws UnicornError `usage/mask` when the mask has another length or allows nothing */
-  #allowed(mask: TokenMask): Int32Array | undefined {
-    const words = mask(this.#generated);
+  #allowed(mask: TokenMask, generated: readonly number[]): Int32Array | undefined {
+    const words = mask(generated);
     if (words === undefined) return undefined;
     const { vocabularySize } = this.setup;
     const length = Math.ceil(vocabularySize / 32);
@@ -243,7 +289,8 @@ export class ScoreJob implements Job {
   admitted(): void {}
 
   part(count: number): StepPart {
-    return { kv: this.holding!.kv, count };
+    const { kv } = this.holding!;
+    return { kv, begin: kv.computed, count, draft: [] };
   }
 
   absorb({ rows: outputs }: StepOutput, position: number, count: number): void {

@@ -156,6 +156,18 @@ export class KvCache {
     });
   }
 
+  /** Takes back the room behind the known tokens, where a draft was checked and found wrong. */
+  retract(sequence: KvSequence): void {
+    const tokens = sequence.tokens.length;
+    this.#cut(sequence, tokens);
+    this.#groups.forEach((group, index) => {
+      const needed = blocksOfSequence(group.plan.group, tokens, this.plan.blockTokens);
+      const spare = Math.max(0, sequence.reserved[index]! - needed);
+      sequence.reserved[index]! -= spare;
+      group.reserved -= spare;
+    });
+  }
+
   /** Ends a live sequence. With `retain` its computed tokens stay for others to continue from until space is needed. */
   close(sequence: KvSequence, retain: boolean): void {
     invariant(this.#live.delete(sequence), 'a sequence that is not live was closed');

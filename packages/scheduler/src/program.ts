@@ -16,6 +16,7 @@ import {
   type LanguageModel,
   type WeightSet,
 } from '@unicorn-exec/tensor';
+import { maxDraftTokens } from './drafter.js';
 import type { KvPlan } from './kv-plan.js';
 import { maxLogitBiases } from './sampling-parameters.js';
 
@@ -38,6 +39,8 @@ export interface ProgramKind {
   readonly hidden: boolean;
   /** Takes a mask of allowed tokens for each row. */
   readonly masked: boolean;
+  /** Also samples behind the guesses of drafts, so its outputs have more rows. */
+  readonly drafts: boolean;
   readonly size: ElasticSize | undefined;
 }
 
@@ -51,14 +54,14 @@ export function programKind(
   options: {
     readonly hidden?: boolean | undefined;
     readonly masked?: boolean | undefined;
+    readonly drafts?: boolean | undefined;
     readonly size?: ElasticSize | undefined;
   },
 ): ProgramKind {
-  const { hidden = false, masked = false, size } = options;
-  const name = [result, ...(hidden ? ['hidden'] : []), ...(masked ? ['masked'] : []), sizeName(size)].join(
-    ' ',
-  );
-  return { name, result, hidden, masked, size };
+  const { hidden = false, masked = false, drafts = false, size } = options;
+  const flags = Object.entries({ hidden, masked, drafts }).flatMap(([flag, set]) => (set ? [flag] : []));
+  const name = [result, ...flags, sizeName(size)].join(' ');
+  return { name, result, hidden, masked, drafts, size };
 }
 
 export interface Program {
@@ -89,6 +92,12 @@ export function programTokens(
   if (kind.result === 'sample') return plan.prefillChunk + plan.maxSequences - 1;
   if (kind.result === 'none') return plan.prefillChunk;
   return Math.min(plan.prefillChunk, Math.max(1, Math.floor(logitsBytes / (4 * model.vocabularySize))));
+}
+
+/** Guesses that one step may check, over all sequences. They are a part of the prompt chunk. */
+export function draftRows({ model, plan }: Pick<ProgramHost, 'model' | 'plan'>): number {
+  const rows = Math.floor(logitsBytes / (4 * model.vocabularySize));
+  return Math.min(plan.prefillChunk - 1, plan.maxSequences * maxDraftTokens, rows);
 }
 
 /** Compiles on demand; each kind once, also when two requests ask at the same time. */
@@ -150,7 +159,7 @@ export class ProgramCache {
     const maximum: Record<string, number> = {
       tokens: programTokens(kind, this.host),
       sequences: plan.maxSequences,
-      outputs: plan.maxSequences,
+      outputs: plan.maxSequences + (kind.drafts ? draftRows(this.host) : 0),
       blocks: plan.tableColumns,
       biases: maxLogitBiases,
     };

@@ -1,5 +1,6 @@
 /** What a caller asks for and gets: requests, events, usage, timings. Checked here, before anything is queued. */
 import { UnicornError, type ElasticSize } from '@unicorn-exec/tensor';
+import type { SpeculationOptions, SpeculationUsage } from './drafter.js';
 import type { Reuse } from './kv-cache.js';
 import type { SamplingParameters } from './sampling-parameters.js';
 
@@ -27,6 +28,11 @@ export interface GenerateRequest {
    * values that another size computed: the conversation goes on, the numbers differ from those of a fresh prefill.
    */
   readonly reuse?: Reuse | undefined;
+  /**
+   * Guess tokens cheaply and check several in one step. Changes no token, drawn ones neither, only when they come. A
+   * `mask` is then also asked about guesses that may turn out wrong, so it must depend on its argument alone.
+   */
+  readonly speculation?: SpeculationOptions | undefined;
 }
 
 export type FinishReason = 'stop' | 'length' | 'cancelled';
@@ -65,6 +71,8 @@ export type GenerationEvent =
       readonly finishReason: FinishReason;
       readonly usage: Usage;
       readonly timings: Timings;
+      /** When it was asked for. */
+      readonly speculation?: SpeculationUsage;
       /** As given, or as drawn: with it the same request gives the same tokens. */
       readonly seed: number | bigint;
     };

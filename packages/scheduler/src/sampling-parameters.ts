@@ -43,6 +43,8 @@ const ranges = {
   frequencyPenalty: [-100, 100, 0],
 } as const satisfies Record<(typeof sampleParameters)[number], readonly [number, number, number]>;
 
+const penalties = ['repetitionPenalty', 'presencePenalty', 'frequencyPenalty'] as const;
+
 /** A request's checked parameters as rows of the `sample` op. */
 export interface SamplingRow {
   /** One row of the operand `parameters`. */
@@ -51,6 +53,8 @@ export interface SamplingRow {
   readonly controls: Int32Array;
   readonly biasIds: Int32Array;
   readonly biasValues: Float32Array;
+  /** Whether a penalty is in force, so that earlier tokens matter. */
+  readonly penalized: boolean;
   /** As given, or as drawn. */
   readonly seed: number | bigint;
 }
@@ -142,6 +146,7 @@ export function packSampling(given: SamplingParameters, vocabularySize: number):
     controls,
     biasIds: Int32Array.from(biases, ([id]) => id),
     biasValues: Float32Array.from(biases, ([, value]) => value),
+    penalized: penalties.some((name) => parameters[sampleParameters.indexOf(name)] !== ranges[name][2]),
     seed,
   };
 }

@@ -13,7 +13,8 @@ import {
   type ProfileEntry,
   type WeightSet,
 } from '@unicorn-exec/tensor';
-import { GenerationJob, ScoreJob, type Job } from './job.js';
+import { checkSpeculation } from './drafter.js';
+import { GenerationJob, ScoreJob, type Job, type SpeculationSetup } from './job.js';
 import type { KvGroupStats } from './kv-cache.js';
 import { planKv, type KvPlan } from './kv-plan.js';
 import { programKind, type ProgramHost } from './program.js';
@@ -45,6 +46,8 @@ export interface SchedulerOptions {
   readonly maxQueued?: number | undefined;
   /** Collects the time of each device step; read it from {@link Scheduler.profile}. */
   readonly profile?: boolean | undefined;
+  /** Milliseconds from any origin, for timings and for the choice of drafts. Default `performance.now`. */
+  readonly clock?: (() => number) | undefined;
 }
 
 export interface SchedulerStats {
@@ -59,6 +62,10 @@ export interface SchedulerStats {
   readonly preemptions: number;
   readonly steps: number;
   readonly submissions: number;
+  /** Guesses that were checked, those that were right, and the steps that checked any. */
+  readonly draftedTokens: number;
+  readonly acceptedTokens: number;
+  readonly speculationSteps: number;
   readonly kvBytes: number;
   /** Ended sequences that later ones may continue from. */
   readonly idleSequences: number;
@@ -76,8 +83,9 @@ export class Scheduler {
     private readonly host: ProgramHost,
     private readonly states: StepStates,
     private readonly maxQueued: number,
+    private readonly clock: () => number,
   ) {
-    this.#loop = new StepLoop(host, states);
+    this.#loop = new StepLoop(host, states, clock);
   }
 
   /**
@@ -128,6 +136,7 @@ export class Scheduler {
         { device, weights, model, plan, precision, profile },
         { kv: states, history },
         maxQueued,
+        options.clock ?? (() => performance.now()),
       );
     } catch (error) {
       for (const state of states.values()) state.dispose();
@@ -140,17 +149,24 @@ export class Scheduler {
     return this.host.plan;
   }
 
-  /** Compiles what `generate` needs for a size, so that the first request does not wait for it. */
-  async prepare(options: { readonly size?: ElasticSize | undefined } = {}): Promise<void> {
+  /** Compiles what `generate` needs for a size and a way of speculating, so that the first request need not wait. */
+  async prepare(options: Pick<GenerateRequest, 'size' | 'speculation'> = {}): Promise<void> {
     this.#expectOpen();
-    await this.#loop.programs.get(programKind('sample', { size: options.size }));
+    const { size, speculation } = options;
+    const kinds = [programKind('sample', { size })];
+    if (speculation) {
+      checkSpeculation(speculation);
+      kinds.push(programKind('sample', { size, drafts: true }));
+      if (speculation.draft !== 'ngram') kinds.push(programKind('sample', { size: speculation.draft }));
+    }
+    for (const kind of kinds) await this.#loop.programs.get(kind);
   }
 
   /**
    * Queues a request; the iterator yields its tokens, then its end, or rejects with what went wrong on the device.
    *
    * @throws UnicornError at once: `usage/prompt`, `usage/token-id`, `usage/context` (fields promptTokens, contextLength),
-   * `usage/max-tokens`, `usage/sampling`, `resource/context` when the KV pool can never hold it, `resource/queue` when
+   * `usage/max-tokens`, `usage/sampling`, `usage/speculation`, `resource/context` when the KV pool can never hold it, `resource/queue` when
    * too many wait, `usage/closed`
    */
   generate(request: GenerateRequest): Generation {
@@ -172,6 +188,8 @@ export class Scheduler {
       program: programKind('sample', { masked: request.mask !== undefined, size: request.size }),
       reuse: request.reuse ?? 'sameSize',
       vocabularySize: model.vocabularySize,
+      speculation: this.#speculation(request),
+      clock: this.clock,
       onEnd: (ended) => this.#ended(ended),
     });
     this.#checkFit(job);
@@ -257,6 +275,15 @@ export class Scheduler {
   #expectOpen(): void {
     if (!this.#closing) return;
     throw new UnicornError('usage/closed', 'The scheduler was closed.', { fix: 'Create another one.' });
+  }
+
+  #speculation({ speculation, mask }: GenerateRequest): SpeculationSetup | undefined {
+    if (!speculation) return undefined;
+    checkSpeculation(speculation);
+    const { draft } = speculation;
+    const program =
+      draft === 'ngram' ? undefined : programKind('sample', { masked: mask !== undefined, size: draft });
+    return { options: speculation, program, newRates: (name) => this.#loop.policy.newRates(name) };
   }
 
   #checkFit({ totalTokens }: Job): void {

@@ -20,8 +20,12 @@ import type { SamplingRow } from './sampling-parameters.js';
 /** The part of a step that belongs to one sequence. */
 export interface StepPart {
   readonly kv: KvSequence;
-  /** Tokens from `kv.computed` on. */
+  /** Position of the first token: the first that is not computed, or one behind it for a draft. */
+  readonly begin: number;
+  /** Tokens from there on. */
   readonly count: number;
+  /** Guessed tokens behind the known ones; what a part counts may reach into them. */
+  readonly draft: readonly number[];
   /** Absent: no token is sampled after these. */
   readonly sample?: SampleRequest | undefined;
 }
@@ -31,8 +35,10 @@ export interface SampleRequest {
   /** Row of the history state. */
   readonly slot: number;
   readonly promptLength: number;
-  /** Bit `id % 32` of word `id / 32` is 1 where allowed; absent: all are. */
-  readonly mask?: Int32Array | undefined;
+  /** The last so many tokens of the part are each followed by a sample: one, or one more than were guessed. */
+  readonly count: number;
+  /** For each sample: bit `id % 32` of word `id / 32` is 1 where allowed; undefined: all are. */
+  readonly masks: readonly (Int32Array | undefined)[];
 }
 
 /** The states that every program shares. */
@@ -68,22 +74,23 @@ export class StepBatch {
   bind(program: Program, parts: readonly StepPart[]): Bindings {
     const { plan } = this;
     const sampled = parts.filter(({ sample }) => sample);
+    const outputs = sampled.reduce((sum, { sample }) => sum + sample!.count, 0);
     const tokens = parts.reduce((sum, { count }) => sum + count, 0);
     const columns = parts.reduce(
-      (most, { kv, count }) => Math.max(most, Math.ceil((kv.computed + count) / plan.blockTokens)),
+      (most, { begin, count }) => Math.max(most, Math.ceil((begin + count) / plan.blockTokens)),
       0,
     );
     const biases = sampled.reduce((most, { sample }) => Math.max(most, sample!.row.biasIds.length), 1);
     const { dims, buffers } = this.#bindingsOf(program);
     dims.tokens = tokens;
     dims.sequences = parts.length;
-    dims.outputs = sampled.length;
+    dims.outputs = outputs;
     dims.blocks = columns;
     dims.biases = biases;
     const inputs = {
-      ...this.#ragged(parts, tokens),
+      ...this.#ragged(parts, tokens, outputs),
       ...this.#tables(parts, tokens, columns),
-      ...(program.kind.result === 'sample' ? this.#sampling(program, sampled, biases) : {}),
+      ...(program.kind.result === 'sample' ? this.#sampling(program, sampled, outputs, biases) : {}),
     };
     for (const name of Object.keys(program.executable.signature.inputs)) {
       const input = inputs[name];
@@ -109,24 +116,24 @@ export class StepBatch {
     return made;
   }
 
-  #ragged(parts: readonly StepPart[], tokens: number): Record<string, Int32Array> {
+  #ragged(parts: readonly StepPart[], tokens: number, outputs: number): Record<string, Int32Array> {
     const ids = this.#int32('ids', tokens);
     const positions = this.#int32('positions', tokens);
     const starts = this.#int32('starts', parts.length);
-    const rows = this.#int32('rows', parts.length);
+    const rows = this.#int32('rows', outputs);
     const rowStarts = this.#int32('rowStarts', parts.length);
     let row = 0;
-    let outputs = 0;
-    parts.forEach(({ kv, count, sample }, sequence) => {
+    let output = 0;
+    parts.forEach(({ kv, begin, count, draft, sample }, sequence) => {
       starts[sequence] = row;
-      rowStarts[sequence] = outputs;
-      for (let i = 0; i < count; i++, row++) {
-        ids[row] = kv.tokens[kv.computed + i]!;
-        positions[row] = kv.computed + i;
+      rowStarts[sequence] = output;
+      for (let position = begin; position < begin + count; position++, row++) {
+        ids[row] = kv.tokens[position] ?? draft[position - kv.tokens.length]!;
+        positions[row] = position;
       }
-      if (sample) rows[outputs++] = row - 1;
+      for (let left = sample?.count ?? 0; left > 0; left--) rows[output++] = row - left;
     });
-    return { ids, positions, starts, rows: rows.subarray(0, outputs), rowStarts };
+    return { ids, positions, starts, rows, rowStarts };
   }
 
   #tables(parts: readonly StepPart[], tokens: number, columns: number): Record<string, Int32Array> {
@@ -136,9 +143,9 @@ export class StepBatch {
       const slots = this.#int32(`slots.${name}`, tokens);
       const blocks = this.#int32(`blocks.${name}`, parts.length * columns);
       let row = 0;
-      parts.forEach(({ kv, count }, sequence) => {
+      parts.forEach(({ kv, begin, count }, sequence) => {
         const table = kv.tables[index]!;
-        for (let i = 0, position = kv.computed; i < count; i++, position++) {
+        for (let position = begin; position < begin + count; position++) {
           slots[row++] = table[Math.floor(position / blockTokens)]! * blockTokens + (position % blockTokens);
         }
         blocks.set(table.subarray(0, columns), sequence * columns);
@@ -152,29 +159,35 @@ export class StepBatch {
   #sampling(
     program: Program,
     parts: readonly StepPart[],
+    rows: number,
     biases: number,
   ): Record<string, Int32Array | Float32Array> {
-    const rows = parts.length;
     const words = Math.ceil(this.vocabularySize / 32);
     const parameters = this.#float32(stepNames.parameters, rows * sampleParameters.length);
     const controls = this.#int32(stepNames.controls, rows * sampleControls.length);
     const biasIds = this.#int32(stepNames.biasIds, rows * biases).fill(0);
     const biasValues = this.#float32(stepNames.biasValues, rows * biases).fill(0);
     const mask = program.kind.masked ? this.#int32(stepNames.mask, rows * words).fill(-1) : undefined;
-    parts.forEach(({ kv, count, sample }, row) => {
+    let row = 0;
+    for (const { begin, count, sample } of parts) {
       const { slot, promptLength, row: packed } = sample!;
-      const length = kv.computed + count;
-      parameters.set(packed.parameters, row * sampleParameters.length);
-      const at = row * sampleControls.length;
-      controls.set(packed.controls, at);
-      controls[at + positionColumn] = length;
-      controls[at + slotColumn] = slot;
-      controls[at + lengthColumn] = length;
-      controls[at + promptColumn] = promptLength;
-      biasIds.set(packed.biasIds, row * biases);
-      biasValues.set(packed.biasValues, row * biases);
-      if (mask && sample!.mask) mask.set(sample!.mask, row * words);
-    });
+      for (let i = 0; i < sample!.count; i++, row++) {
+        // Behind a guess the history ends with the guess: the row before this one has written it there, or another
+        // token, and then this row is not wanted.
+        const length = begin + count - (sample!.count - 1 - i);
+        parameters.set(packed.parameters, row * sampleParameters.length);
+        const at = row * sampleControls.length;
+        controls.set(packed.controls, at);
+        controls[at + positionColumn] = length;
+        controls[at + slotColumn] = slot;
+        controls[at + lengthColumn] = length;
+        controls[at + promptColumn] = promptLength;
+        biasIds.set(packed.biasIds, row * biases);
+        biasValues.set(packed.biasValues, row * biases);
+        const allowed = sample!.masks[i];
+        if (mask && allowed) mask.set(allowed, row * words);
+      }
+    }
     return {
       [stepNames.parameters]: parameters,
       [stepNames.controls]: controls,

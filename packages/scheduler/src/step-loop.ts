@@ -3,6 +3,11 @@
  * sequences first, then prompts in chunks. One submission for each program that a step needs. It does not know what a
  * request is: see {@link Scheduler} for that.
  *
+ * A sequence that speculates computes its last token and some guesses behind it in one part of a step. A slice that
+ * guesses is submitted before the step, once for each guess; it reads the keys and values of the sequence's own size and
+ * writes its own behind them, at positions that count as not computed. The step writes those positions again, so that a
+ * sequence's cache is always what its own size computed.
+ *
  * Life of a job: queued, admitted (blocks reserved for its tokens, a row of the history), stepped until it ends,
  * released (its blocks freed or kept for prefix reuse).
  *
@@ -14,8 +19,9 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { invariant, isUnicornError, type DeviceBuffer } from '@unicorn-exec/tensor';
 import type { Job } from './job.js';
+import { DraftPolicy } from './draft-policy.js';
 import { KvCache } from './kv-cache.js';
-import { ProgramCache, programTokens, sizeName, stepNames } from './program.js';
+import { draftRows, programKind, ProgramCache, programTokens, sizeName, stepNames } from './program.js';
 import type { Program, ProgramHost, ProgramKind } from './program.js';
 import { StepBatch, type StepPart, type StepStates } from './step-batch.js';
 
@@ -24,12 +30,22 @@ interface StepGroup {
   readonly kind: ProgramKind;
   readonly jobs: { readonly job: Job; readonly count: number }[];
   tokensLeft: number;
+  /** Whether some of its tokens are a prompt's. */
+  prompts: boolean;
 }
 
 /** A job and its part of the submission at hand. */
 interface StepEntry {
   readonly job: Job;
   readonly part: StepPart;
+}
+
+/** What a submission left. */
+interface Submitted {
+  readonly program: Program;
+  readonly sampled: Int32Array;
+  /** Without the time to compile. */
+  readonly ms: number;
 }
 
 export class StepLoop {
@@ -42,7 +58,11 @@ export class StepLoop {
     preemptions: 0,
     steps: 0,
     submissions: 0,
+    draftedTokens: 0,
+    acceptedTokens: 0,
+    speculationSteps: 0,
   };
+  readonly policy = new DraftPolicy();
   readonly #queue: Job[] = [];
   /** In order of admission. */
   readonly #running = new Set<Job>();
@@ -53,6 +73,7 @@ export class StepLoop {
   constructor(
     private readonly host: ProgramHost,
     private readonly states: StepStates,
+    private readonly clock: () => number,
   ) {
     this.#slots = Array.from({ length: host.plan.maxSequences }, (_, slot) => slot).reverse();
     this.cache = new KvCache(host.plan);
@@ -116,7 +137,7 @@ export class StepLoop {
         await this.#admit();
         const groups = this.#planStep();
         if (groups.length > 0) this.counts.steps++;
-        for (const group of groups) await this.#step(group);
+        for (const group of groups) await this.#step(group, await this.#draft(group));
       } catch (error) {
         // A bug of ours: nobody may wait for ever because of it.
         for (const job of [...this.#queue, ...this.#running]) {
@@ -142,8 +163,19 @@ export class StepLoop {
       this.counts.reusedTokens += kv.reused;
       job.admitted();
       if (program.result === 'sample') writes.push(this.#writeHistory(job));
+      if (job.drafter) writes.push(this.#prepareDrafts(job));
     }
     await Promise.all(writes);
+  }
+
+  /** Compiles what guessing takes before the first token, so that a size which the model refuses fails the request. */
+  async #prepareDrafts(job: Job): Promise<void> {
+    const kinds = [checking(job.program), ...(job.drafter!.program ? [job.drafter!.program] : [])];
+    try {
+      for (const kind of kinds) await this.programs.get(kind);
+    } catch (error) {
+      job.fail(error);
+    }
   }
 
   /** The prompt as the penalties see it. */
@@ -160,14 +192,14 @@ export class StepLoop {
     if (job.ended) this.#release(job);
   }
 
-  /** Who computes what in the next step: every decoding sequence, then prompts, oldest first, within the chunk. */
+  /** Who computes what in the next step: every decoding sequence, then guesses and prompts within the chunk. */
   #planStep(): StepGroup[] {
     const groups = new Map<string, StepGroup>();
     const take = (job: Job, wanted: number): number => {
       let group = groups.get(job.program.name);
       if (!group) {
         const tokensLeft = programTokens(job.program, this.host);
-        groups.set(job.program.name, (group = { kind: job.program, jobs: [], tokensLeft }));
+        groups.set(job.program.name, (group = { kind: job.program, jobs: [], tokensLeft, prompts: false }));
       }
       const count = Math.min(wanted, group.tokensLeft);
       if (count === 0) return 0;
@@ -179,11 +211,71 @@ export class StepLoop {
       if (job.holding && this.#decodes(job) && this.#grow(job)) take(job, 1);
     }
     let chunk = this.host.plan.prefillChunk;
+    for (const group of groups.values()) chunk -= this.#planDrafts(group, chunk - 1);
     for (const job of this.#running) {
       if (chunk === 0) break;
-      if (!this.#decodes(job)) chunk -= take(job, Math.min(left(job), chunk));
+      if (this.#decodes(job)) continue;
+      const count = take(job, Math.min(left(job), chunk));
+      if (count > 0) groups.get(job.program.name)!.prompts = true;
+      chunk -= count;
     }
     return [...groups.values()].filter(({ jobs }) => jobs.length > 0);
+  }
+
+  /** Who guesses how much, at most `room` tokens together. Nobody loses memory to a guess. Returns their number. */
+  #planDrafts(group: StepGroup, room: number): number {
+    const drafting = group.jobs.flatMap(({ job }) => (job.drafter ? [{ job, drafter: job.drafter }] : []));
+    if (drafting.length === 0) return 0;
+    const counts = this.policy.plan(
+      group.kind.name,
+      group.jobs.length,
+      drafting.map(({ drafter }) => ({
+        limit: drafter.look(),
+        rates: drafter.rates,
+        program: drafter.program?.name,
+        adaptive: drafter.adaptive,
+      })),
+    );
+    let free = Math.min(room, draftRows(this.host), group.tokensLeft);
+    let planned = 0;
+    drafting.forEach(({ job, drafter }, index) => {
+      const { kv } = job.holding!;
+      let count = Math.min(counts[index]!, free);
+      while (count > 0 && !this.cache.extend(kv, kv.computed + 1 + count)) count--;
+      if (count <= 0) return;
+      try {
+        drafter.begin(count);
+      } catch (error) {
+        job.fail(error);
+        return;
+      }
+      free -= count;
+      planned += count;
+    });
+    group.tokensLeft -= planned;
+    return planned;
+  }
+
+  /** Has slices guess, one token of every draft that is incomplete after the other. Returns the time it took. */
+  async #draft({ jobs }: StepGroup): Promise<number> {
+    let ms = 0;
+    for (;;) {
+      const drafting = jobs.flatMap(({ job }) => (!job.ended && job.drafter?.incomplete ? [job] : []));
+      const kind = drafting[0]?.drafter!.program;
+      if (!kind) return ms;
+      const entries = drafting
+        .filter(({ drafter }) => drafter!.program!.name === kind.name)
+        .map((job) => ({ job, part: job.draftPart!() }));
+      const submitted = await this.#submit(kind, entries);
+      if (!submitted) continue;
+      ms += submitted.ms;
+      this.policy.learnDraft(kind.name, entries.length, submitted.ms);
+      entries.forEach(({ job }, index) => {
+        job.inFlight = false;
+        if (job.ended) this.#release(job);
+        else job.drafter!.push(submitted.sampled[index]!);
+      });
+    }
   }
 
   /** One generated token is all that is left to compute. */
@@ -208,15 +300,15 @@ export class StepLoop {
     this.#queue.unshift(job);
   }
 
-  /** One submission. A failure is that of its jobs. */
-  async #step({ kind, jobs }: StepGroup): Promise<void> {
+  /** One step of a program, after its drafts took `draftMs`. */
+  async #step(group: StepGroup, draftMs: number): Promise<void> {
     const entries: StepEntry[] = [];
-    for (const { job, count } of jobs) {
+    for (const { job, count } of group.jobs) {
       // An earlier submission of this step may have taken time enough for a job to be cancelled.
       if (job.ended) continue;
       try {
-        const part = job.part(count);
-        const roomy = this.cache.extend(part.kv, part.kv.computed + count);
+        const part = job.part(count + (job.drafter?.draft.length ?? 0));
+        const roomy = this.cache.extend(part.kv, part.begin + part.count);
         invariant(roomy, 'a planned step was not reserved');
         entries.push({ job, part });
       } catch (error) {
@@ -224,23 +316,52 @@ export class StepLoop {
       }
     }
     if (entries.length === 0) return;
+    const drafts = entries.some(({ part }) => part.draft.length > 0);
+    const kind = drafts ? checking(group.kind) : group.kind;
+    const submitted = await this.#submit(kind, entries);
+    if (!submitted) return;
+    const chosen = entries.every(({ job, part }) => part.draft.length === 0 || job.drafter!.adaptive);
+    const rows = entries.reduce((sum, { part }) => sum + part.count, 0);
+    const tokens = await this.#absorb(submitted, entries);
+    if (group.prompts || kind.result !== 'sample') return;
+    this.policy.learnStep({
+      ...{ target: group.kind.name, sequences: entries.length, rows, tokens, chosen },
+      stepMs: submitted.ms,
+      totalMs: draftMs + submitted.ms,
+    });
+  }
+
+  /** One submission. A failure is that of its jobs, and answered with undefined. */
+  async #submit(kind: ProgramKind, entries: readonly StepEntry[]): Promise<Submitted | undefined> {
     for (const { job } of entries) job.inFlight = true;
-    let program: Program;
-    let sampled: Int32Array;
     try {
-      program = await this.programs.get(kind);
+      const program = await this.programs.get(kind);
+      const begin = this.clock();
+      await this.#writeGuesses(entries);
       const bindings = this.#batch.bind(
         program,
         entries.map(({ part }) => part),
       );
       this.counts.submissions++;
       await program.executable.submit(bindings).done;
-      sampled = await this.#readSampled(program, entries.filter(({ part }) => part.sample).length);
+      const count = entries.reduce((sum, { part }) => sum + (part.sample?.count ?? 0), 0);
+      const sampled = await this.#readSampled(program, count);
+      return { program, sampled, ms: this.clock() - begin };
     } catch (error) {
       this.#failStep(entries, error);
-      return;
+      return undefined;
     }
-    await this.#absorb(program, entries, sampled);
+  }
+
+  /** Guesses that were looked up, where penalties see them; those that a slice drew it has written itself. */
+  async #writeGuesses(entries: readonly StepEntry[]): Promise<void> {
+    for (const { job, part } of entries) {
+      if (part.draft.length === 0 || job.drafter!.program || !part.sample!.row.penalized) continue;
+      const ids = Int32Array.from(part.draft);
+      const index = part.sample!.slot * this.host.plan.contextLength + part.kv.tokens.length;
+      const offset = index * ids.BYTES_PER_ELEMENT;
+      await this.host.device.write(this.states.history, offset, new Uint8Array(ids.buffer));
+    }
   }
 
   #failStep(entries: readonly StepEntry[], error: unknown): void {
@@ -253,42 +374,57 @@ export class StepLoop {
     if (isUnicornError(error) && error.family === 'device') this.cache.clear();
   }
 
-  async #absorb(program: Program, entries: readonly StepEntry[], sampled: Int32Array): Promise<void> {
-    let tokens = 0;
-    for (const { part } of entries) tokens += part.count;
+  /** Hands out what a step computed. Returns the number of tokens that its sequences got. */
+  async #absorb({ program, sampled }: Submitted, entries: readonly StepEntry[]): Promise<number> {
+    let rows = 0;
+    for (const { part } of entries) rows += part.count;
     let outputs: ReadonlyMap<string, Float32Array> | undefined;
     if (program.kind.result !== 'sample') {
       try {
-        outputs = await this.#readRows(program, tokens);
+        outputs = await this.#readRows(program, rows);
       } catch (error) {
         this.#failStep(entries, error);
-        return;
+        return 0;
       }
     }
     let row = 0;
     let output = 0;
+    let given = 0;
     for (const { job, part } of entries) {
-      const { kv, count } = part;
-      const position = kv.computed;
+      const { kv, begin, count, draft } = part;
       const first = row;
       row += count;
-      const token = part.sample ? sampled[output++]! : undefined;
+      const drawn = Array.from(sampled.subarray(output, (output += part.sample?.count ?? 0)));
+      // Of an answer that has ended, what it had is kept; what the draft would have added is not.
+      const standing = job.ended || !job.drafter ? Math.min(1, drawn.length) : job.drafter.standing(drawn);
+      const tokens = drawn.slice(0, standing);
       if (program.kind.result === 'sample') {
         if (!this.#decodes(job)) this.counts.prefilledTokens += count;
-        if (token !== undefined) this.counts.generatedTokens++;
+        this.counts.generatedTokens += tokens.length;
       }
-      this.cache.advance(kv, position + count);
+      given += tokens.length;
+      this.cache.advance(kv, begin + count - (drawn.length - tokens.length));
       job.inFlight = false;
       if (job.ended) {
         this.#release(job);
         continue;
       }
+      if (draft.length > 0) this.#settle(job, drawn);
       try {
-        job.absorb(outputs ? { rows: slice(outputs, first, count, tokens) } : { token }, position, count);
+        job.absorb(outputs ? { tokens, rows: slice(outputs, first, count, rows) } : { tokens }, begin, count);
       } catch (error) {
         job.fail(error);
       }
+      if (job.drafter && job.holding) this.cache.retract(kv);
     }
+    return given;
+  }
+
+  #settle(job: Job, drawn: readonly number[]): void {
+    const { drafted, accepted } = job.drafter!.settle(drawn);
+    this.counts.draftedTokens += drafted;
+    this.counts.acceptedTokens += accepted;
+    this.counts.speculationSteps++;
   }
 
   async #readSampled(program: Program, count: number): Promise<Int32Array> {
@@ -316,6 +452,11 @@ export class StepLoop {
   async #readOutput(buffer: DeviceBuffer, byteLength: number): Promise<Uint8Array> {
     return buffer.host ?? (await this.host.device.read(buffer, 0, byteLength));
   }
+}
+
+/** The program that also samples behind guesses. */
+function checking(kind: ProgramKind): ProgramKind {
+  return programKind(kind.result, { ...kind, drafts: true });
 }
 
 /** Known tokens of an admitted job that are not computed. */

@@ -1,0 +1,193 @@
+/**
+ * One sequence's speculation: its guesses at the next tokens, made in a step and judged at the step's end, and the
+ * account of all of them. How many to make is the {@link DraftPolicy}'s business, submitting them the step loop's.
+ *
+ * A guess is checked by drawing, from the large model's own distribution, the token that plain decoding would draw at
+ * that position: draws depend on the seed and the position alone, so drafting changes no token, only when it comes. The
+ * draft model draws with the same number, which makes the two agree more often than independent draws would. This is
+ * speculative sampling (Leviathan et al. 2023, arXiv:2211.17192) with another coupling of draft and target: Daliri et
+ * al. 2024, arXiv:2408.07978, "drafter-invariant". The original accepts a little more often, but what it answers
+ * depends on where drafts began, and that on measured times.
+ */
+import { UnicornError, type ElasticSize } from '@unicorn-exec/tensor';
+import type { AcceptanceRates } from './acceptance-rates.js';
+import type { ProgramKind } from './program.js';
+import { lookUp, type LookedUp } from './prompt-lookup.js';
+
+export interface SpeculationOptions {
+  /**
+   * What guesses: a smaller slice of the same weights, over the KV cache of the request's own size; or `ngram`: what
+   * followed the last time that the text (prompt and answer) ended as it does now, which costs nothing.
+   */
+  readonly draft: ElasticSize | 'ngram';
+  /** Tokens drafted in one step at most, 1 to {@link maxDraftTokens}. Default {@link defaultDraftTokens}. */
+  readonly maxTokens?: number | undefined;
+  /** Default true: as many as pay, by measured times and acceptance, often none. False: always `maxTokens`. */
+  readonly adaptive?: boolean | undefined;
+}
+
+/** What a request's speculation came to. */
+export interface SpeculationUsage {
+  /** Guesses that the request's own size checked. */
+  readonly draftedTokens: number;
+  /** Those that were right. */
+  readonly acceptedTokens: number;
+  /** Steps that checked any. Each also gives the token after the last right guess. */
+  readonly speculationSteps: number;
+}
+
+/** Guesses of one sequence in one step: at 90 % each, so many are all right one time in five. */
+export const maxDraftTokens = 16;
+
+/** Eight rows with the token that is certain: the rows that matrix kernels take at once. */
+export const defaultDraftTokens = 7;
+
+/** @throws UnicornError `usage/speculation` for an unknown draft or a number out of range */
+export function checkSpeculation({ draft, maxTokens, adaptive }: SpeculationOptions): void {
+  const refuse = (what: string, value: unknown, fix: string): never => {
+    throw new UnicornError('usage/speculation', `${what} of speculation cannot be ${String(value)}.`, {
+      fields: { value: String(value) },
+      fix,
+    });
+  };
+  const isSize = typeof draft === 'object' && draft !== null && Array.isArray(draft.feedForward);
+  if (draft !== 'ngram' && !isSize) refuse('The draft', draft, 'Give an elastic size, or "ngram".');
+  if (
+    maxTokens !== undefined &&
+    !(Number.isSafeInteger(maxTokens) && maxTokens >= 1 && maxTokens <= maxDraftTokens)
+  ) {
+    refuse('maxTokens', maxTokens, `Give a whole number from 1 to ${maxDraftTokens}.`);
+  }
+  if (adaptive !== undefined && typeof adaptive !== 'boolean')
+    refuse('adaptive', adaptive, 'Give true or false.');
+}
+
+export interface DrafterSetup {
+  readonly options: SpeculationOptions;
+  /** Draws a draft's tokens; undefined for `ngram`. */
+  readonly program: ProgramKind | undefined;
+  /** The sequence, prompt and answer. Stays the owner's. */
+  readonly tokens: readonly number[];
+  readonly stopIds: ReadonlySet<number>;
+  readonly vocabularySize: number;
+  /** Tokens that the request may still get. */
+  readonly remaining: () => number;
+  /** What may follow the answer and these guesses. Throws for an impossible mask. */
+  readonly allowed: (draft: readonly number[]) => Int32Array | undefined;
+  /** New rates for a way of drafting. */
+  readonly newRates: (name: string) => AcceptanceRates;
+}
+
+export class Drafter {
+  readonly adaptive: boolean;
+  readonly program: ProgramKind | undefined;
+  /** The guesses of this step. */
+  readonly draft: number[] = [];
+  /** What may follow the first 0, 1, ... of them. */
+  readonly masks: (Int32Array | undefined)[] = [];
+  readonly #maxTokens: number;
+  readonly #rates = new Map<string, AcceptanceRates>();
+  #found: LookedUp | undefined;
+  #wanted = 0;
+  #usage: SpeculationUsage = { draftedTokens: 0, acceptedTokens: 0, speculationSteps: 0 };
+
+  constructor(private readonly setup: DrafterSetup) {
+    const { options } = setup;
+    this.adaptive = options.adaptive ?? true;
+    this.program = setup.program;
+    this.#maxTokens = options.maxTokens ?? defaultDraftTokens;
+  }
+
+  get usage(): SpeculationUsage {
+    return this.#usage;
+  }
+
+  /** Looks what could be drafted in a step that begins now: at most so many tokens. */
+  look(): number {
+    this.#clear();
+    // The step itself gives a token, so the last one that is asked for needs no guess.
+    const limit = Math.min(this.#maxTokens, this.setup.remaining() - 1);
+    if (this.program) return limit;
+    this.#found = lookUp(this.setup.tokens, limit);
+    return this.#found?.tokens.length ?? 0;
+  }
+
+  /** How often guesses of the kind at hand were right: by the slice, or by the length of the match. */
+  get rates(): AcceptanceRates {
+    const name = this.program?.name ?? `ngram ${this.#found?.matched ?? 0}`;
+    let rates = this.#rates.get(name);
+    if (!rates) this.#rates.set(name, (rates = this.setup.newRates(name)));
+    return rates;
+  }
+
+  /** Begins a draft of `count` tokens; one that was looked up is complete at once. */
+  begin(count: number): void {
+    this.masks.push(this.setup.allowed([])?.slice());
+    this.#wanted = count;
+    if (this.program) return;
+    for (const token of this.#found!.tokens.slice(0, count)) this.push(token);
+    this.#wanted = 0;
+  }
+
+  /** Whether the draft model is to draw another token. */
+  get incomplete(): boolean {
+    return this.draft.length < this.#wanted;
+  }
+
+  /** One more guess. An impossible one, and one that ends the answer, end the draft. */
+  push(token: number): void {
+    if (this.draft.length >= this.#wanted) return;
+    const end = this.#wanted;
+    this.#wanted = 0;
+    const mask = this.masks[this.draft.length];
+    if (!(token >= 0 && token < this.setup.vocabularySize)) return;
+    if (mask && ((mask[token >>> 5]! >>> (token & 31)) & 1) === 0) return;
+    const draft = [...this.draft, token];
+    const stop = this.setup.stopIds.has(token);
+    let next: Int32Array | undefined;
+    try {
+      next = stop ? undefined : this.setup.allowed(draft)?.slice();
+    } catch {
+      // Whether anything may follow this guess matters only if it is right, and then a plain step will ask again.
+      return;
+    }
+    this.draft.push(token);
+    this.masks.push(next);
+    if (!stop) this.#wanted = end;
+  }
+
+  /** How many of the tokens that the request's own size drew stand: up to the first wrong guess, or a stop id. */
+  standing(sampled: readonly number[]): number {
+    let count = 0;
+    while (count < this.draft.length) {
+      const token = sampled[count]!;
+      if (token !== this.draft[count++] || this.setup.stopIds.has(token)) return count;
+    }
+    return count + 1;
+  }
+
+  /** Closes the step's account: how many were guessed, and how many of them were right. */
+  settle(sampled: readonly number[]): { readonly drafted: number; readonly accepted: number } {
+    const drafted = this.draft.length;
+    let accepted = 0;
+    if (drafted > 0) {
+      while (accepted < drafted && sampled[accepted] === this.draft[accepted]) accepted++;
+      const { draftedTokens, acceptedTokens, speculationSteps } = this.#usage;
+      this.#usage = {
+        draftedTokens: draftedTokens + drafted,
+        acceptedTokens: acceptedTokens + accepted,
+        speculationSteps: speculationSteps + 1,
+      };
+      this.rates.learn(drafted, accepted);
+    }
+    this.#clear();
+    return { drafted, accepted };
+  }
+
+  #clear(): void {
+    this.draft.length = 0;
+    this.masks.length = 0;
+    this.#wanted = 0;
+    this.#found = undefined;
+  }
+}
