@@ -94,7 +94,7 @@ Handle& handleOf(const Napi::Value& value, HandleKind kind) {
 template <typename T>
 std::shared_ptr<T> object(const Napi::Value& value, HandleKind kind) {
   Handle& handle = handleOf(value, kind);
-  if (!handle.object) throw Failure("device/closed", "It was closed or disposed of before.");
+  if (!handle.object) throw Failure("usage/disposed", "What this was asked of was disposed of before.");
   return std::static_pointer_cast<T>(handle.object);
 }
 

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import {
   referenceBackend,
   GraphBuilder,
+  type Bindings,
   type Device,
   type Executable,
   type Graph,
@@ -55,13 +56,36 @@ describe('submissions', () => {
     const executable = await compileDoubling(device);
     const [a, b] = [device.allocate(16), device.allocate(16)];
     await device.write(a, 0, new Uint8Array(Float32Array.of(1, 2, 3, 4).buffer));
-    let last;
+    let last = Promise.resolve();
     for (let i = 0; i < 20; i++) {
       const [x, y] = i % 2 === 0 ? [a, b] : [b, a];
-      last = executable.submit({ dims: { n: 1 }, buffers: { x, y } });
+      last = executable.submit({ dims: { n: 1 }, buffers: { x, y } }).done;
     }
-    await last!.done;
+    await last;
     expect([...new Float32Array(a.host!.buffer, 0, 4)]).toEqual([1, 2, 3, 4].map((v) => v * 2 ** 20));
+  });
+
+  it('may repeat the bindings of the one before, but for the data', async () => {
+    const executable = await compileDoubling(device);
+    const y = device.allocate(64);
+    const bindings = (x: Float32Array): Bindings => ({ dims: { n: 1 }, buffers: { x, y } });
+    for (let i = 1; i < 5; i++) {
+      await executable.submit(bindings(Float32Array.of(i, 0, 0, 7, 99))).done;
+      expect([...new Float32Array(y.host!.buffer, 0, 5)]).toEqual([2 * i, 0, 0, 14, 0]);
+    }
+    const refused = (buffers: Bindings['buffers'], n = 1): void =>
+      expect(() => executable.submit({ dims: { n }, buffers })).toThrow(
+        expect.objectContaining({ family: 'usage' }),
+      );
+    const x = new Float32Array(4);
+    refused({ x: new Float32Array(3), y });
+    refused({ x: new Int32Array(4), y });
+    refused({ x, y, z: x });
+    refused({ x, y }, 9);
+    refused({ x });
+    refused({ x, z: y });
+    y.dispose();
+    refused({ x, y });
   });
 
   it('may write over what they read', async () => {
