@@ -1,7 +1,7 @@
 /**
  * f32 to packed rows, byte for byte what the PyPI package `gguf` (ggml's reference quantizers) makes. Every step is
- * rounded to f32 (`Math.fround`), since that is where it is rounded there. Not here: the K and IQ formats, whose
- * encoders search, and whose result is a matter of taste.
+ * rounded to f32 (`Math.fround`), since that is where it is rounded there. Not here: the K formats, whose encoders are
+ * ours (`encode-k-block.ts`), and the IQ formats, whose encoders search, and whose result is a matter of taste.
  */
 import {
   type DType,
@@ -12,6 +12,8 @@ import {
   rowBytes,
   UnicornError,
 } from '@unicorn-exec/tensor';
+import { beyond, put16 } from './block-scale.js';
+import { encodeQ4K, encodeQ6K } from './encode-k-block.js';
 
 /** Encodes `count` elements (blocks: `count` blocks) of `values` into `out` from byte `to` on. */
 type RowEncoder = (values: Float32Array, count: number, out: Uint8Array, to: number) => void;
@@ -200,19 +202,6 @@ function scaleBits(dtype: DType, scale: number, index: number): number {
   return half;
 }
 
-function beyond(dtype: DType, value: number, index: number): UnicornError {
-  return new UnicornError(
-    'usage/not-encodable',
-    `The values from element ${index} on cannot be encoded as ${dtype}: ${value} is beyond its range.`,
-    { fields: { dtype, index, value: String(value) }, fix: 'Keep this tensor in f32 or bf16.' },
-  );
-}
-
-function put16(out: Uint8Array, at: number, bits: number): void {
-  out[at] = bits;
-  out[at + 1] = bits >> 8;
-}
-
 /** 32 quants as nibble pairs (i, i + 16), after their fifth bits if there are any. */
 function putQuants(quants: Uint8Array, out: Uint8Array, to: number, fifthBits: boolean): void {
   if (fifthBits) {
@@ -237,6 +226,8 @@ const encoders: Partial<Record<DType, RowEncoder>> = {
   tq1_0,
   tq2_0,
   mxfp4,
+  q4_k: encodeQ4K,
+  q6_k: encodeQ6K,
 };
 
 /** The dtypes that {@link encodeRow} makes. */

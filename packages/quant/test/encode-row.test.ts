@@ -20,9 +20,9 @@ const types = goldens.tensors
   .map(({ name }) => name.split('.')[0]!);
 
 describe('goldens', () => {
-  it('cover every encoder but f32', () => {
+  it('cover every encoder but f32 and those of our own', () => {
     expect(types.map((type) => type.toLowerCase()).sort()).toEqual(
-      encodableDTypes.filter((dtype) => dtype !== 'f32').sort(),
+      encodableDTypes.filter((dtype) => dtype !== 'f32' && !dtype.endsWith('_k')).sort(),
     );
   });
 
@@ -48,7 +48,7 @@ describe('any row', () => {
 
   // Values on the grid of the format survive: the largest element fixes the scale. Not so where scale and minimum are
   // rounded apart from each other.
-  it.each(encodableDTypes.filter((dtype) => !dtype.endsWith('_1')))('%s keeps what it decoded', (dtype) => {
+  it.each(encodableDTypes.filter((dtype) => !/_1$|q4_k/.test(dtype)))('%s keeps what it decoded', (dtype) => {
     const once = decodeAll(dtype, encodeTensor(dtype, x));
     expect(distortion(once, decodeAll(dtype, encodeTensor(dtype, once))).relative).toBeLessThan(0.01);
   });
