@@ -24,6 +24,7 @@ export { Model, resolveSize, type ModelFacts } from './model.js';
 export { matformerKeys, type SamplingDefaults } from './model-facts.js';
 export { openTextSide, type TextSide } from './text-side.js';
 export type { ElasticSpec, NamedSize } from './elastic.js';
+export { configToGguf, modelToGguf, type ModelToGgufOptions } from './to-gguf.js';
 export { kvBytes, kvTokenBytes, type KvBytesOptions } from './kv-bytes.js';
 export { architectures } from './architecture/index.js';
 export type { Architecture, ModelDefinition } from './architecture/architecture.js';

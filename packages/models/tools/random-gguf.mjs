@@ -7,7 +7,7 @@
  * is noise.
  */
 import { stat } from 'node:fs/promises';
-import { architectures, ConfigFields } from '../dist/index.js';
+import { architectures, ConfigFields, configToGguf } from '../dist/index.js';
 import { presets } from './random-gguf/preset.mjs';
 import { mixtureNames, writeRandomGguf } from './random-gguf/write.mjs';
 
@@ -22,11 +22,12 @@ const architecture = architectures.find(({ huggingFaceTypes }) =>
   huggingFaceTypes.includes(source.model_type),
 );
 const definition = architecture.fromHuggingFace(ConfigFields.fromJson(name, source));
+const ggufName = architecture.ggufArchitectures[0];
 await writeRandomGguf(path, {
   name,
-  architecture: architecture.ggufArchitectures[0],
+  architecture: ggufName,
   definition,
-  source,
+  configuration: configToGguf(definition, ggufName),
   mixture,
 });
 console.log(`${path}: ${((await stat(path)).size / 1e9).toFixed(2)} GB`);

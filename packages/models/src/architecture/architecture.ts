@@ -1,4 +1,5 @@
 /** One registry entry: what must be said of a model family so that its files can be opened and its graph built. */
+import type { MetadataEntry } from '@unicorn-exec/quant';
 import type { ElasticSize, Value } from '@unicorn-exec/tensor';
 import type { ConfigFields } from '../config/config-fields.js';
 import type { GgufConfig } from '../config/gguf.js';
@@ -13,6 +14,13 @@ export interface ModelDefinition {
   readonly weights: readonly WeightDeclaration[];
   /** Nested sizes that the model's makers published, by name. What a model's own files list goes before them. */
   readonly presets?: ReadonlyMap<string, ElasticSize>;
+  /** What a GGUF file of it holds beyond what all decoders' do. */
+  readonly gguf?: {
+    /** Below `<architecture>.` */
+    readonly fields?: Readonly<Record<string, MetadataEntry>>;
+    /** Rows of query and key are reordered so that rope turns neighbours. */
+    readonly interleaved?: boolean;
+  };
   /** Adds the step's graph. @returns the logits, where the step's options ask for them */
   build(step: DecoderStep): Value | undefined;
 }

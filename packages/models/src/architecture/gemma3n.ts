@@ -1,4 +1,5 @@
 /** Gemma 3n, text: configuration and weight names. The graph is in `gemma3n-graph.ts`. */
+import type { MetadataEntry } from '@unicorn-exec/quant';
 import { GgufConfig, readGgufDimensions, readGgufLayerKinds, readGgufRopes } from '../config/gguf.js';
 import {
   everyNthFull,
@@ -127,7 +128,30 @@ function defineGemma3n(config: Gemma3nConfig, file: string): ModelDefinition {
     config,
     weights: gemma3nWeights(config),
     presets: publishedSizes(config),
+    gguf: { fields: gemma3nFields(config) },
     build: (step) => buildGemma3n(step, config),
+  };
+}
+
+/** Metadata that only this architecture has. */
+function gemma3nFields(config: Gemma3nConfig): Record<string, MetadataEntry> {
+  const { layers, streams, activeStream, perLayerFeatures } = config;
+  const u32 = (value: number): MetadataEntry => ({ type: 'u32', value });
+  return {
+    'attention.sliding_window_pattern': {
+      type: 'array',
+      elementType: 'bool',
+      values: layers.map(({ attention }) => attention === 'sliding'),
+    },
+    'attention.shared_kv_layers': u32(layers.filter(({ kvSource }) => kvSource !== undefined).length),
+    'altup.num_inputs': u32(streams),
+    'altup.active_idx': u32(activeStream),
+    embedding_length_per_layer_input: u32(perLayerFeatures),
+    activation_sparsity_scale: {
+      type: 'array',
+      elementType: 'f32',
+      values: layers.map(({ sparsityDeviations }) => sparsityDeviations ?? -Infinity),
+    },
   };
 }
 

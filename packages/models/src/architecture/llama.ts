@@ -12,6 +12,9 @@ import {
   usualScale,
 } from './dense.js';
 
+/** The converter reorders the rows of query and key so that neighbours turn together. */
+const gguf = { interleaved: true };
+
 export const llama: Architecture = {
   id: 'llama',
   huggingFaceTypes: ['llama'],
@@ -28,7 +31,7 @@ export const llama: Architecture = {
       activation: readActivation(fields, 'hidden_act'),
       tiedHead: fields.boolean('tie_word_embeddings', false),
     };
-    return denseModel(config, fields.file);
+    return { ...denseModel(config, fields.file), gguf };
   },
 
   async fromGguf(source) {
@@ -37,12 +40,11 @@ export const llama: Architecture = {
       ...plainDecoder,
       ...dimensions,
       layers: denseLayers(allFull(dimensions.layerCount), readGgufWidths(source.fields, dimensions)),
-      // The converter reorders the rows of query and key so that neighbours turn together.
       ropes: await readGgufRopes(source, dimensions.headDim, 'interleaved'),
       attentionScale: usualScale(dimensions.headDim),
       activation: 'silu' as const,
       tiedHead: !source.has('output.weight'),
     };
-    return denseModel(config, source.weights.path);
+    return { ...denseModel(config, source.weights.path), gguf };
   },
 };

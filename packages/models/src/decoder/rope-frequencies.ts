@@ -12,6 +12,8 @@ export interface Rope {
   readonly magnitude: number;
   /** Which elements pair: halves of the head, or neighbours. */
   readonly layout: 'half' | 'interleaved';
+  /** What the frequencies were made of. */
+  readonly settings: RopeSettings;
 }
 
 export type RopeScaling =
@@ -53,22 +55,26 @@ export interface RopeSettings {
  * @throws UnicornError `format/config` when a table of divisors has another length
  */
 export function makeRope(settings: RopeSettings, dims: number, layout: Rope['layout'] = 'half'): Rope {
-  const { theta, scaling } = settings;
+  const { theta } = settings;
   const plain = Float32Array.from(
     { length: dims / 2 },
     (_, pair) => 1 / Math.fround(theta ** Math.fround((2 * pair) / dims)),
   );
+  return { magnitude: 1, ...scaled(plain, settings, dims), layout, settings };
+}
+
+function scaled(
+  plain: Float32Array,
+  { theta, scaling }: RopeSettings,
+  dims: number,
+): Pick<Rope, 'frequencies'> & Partial<Pick<Rope, 'magnitude'>> {
   switch (scaling.type) {
     case 'default':
-      return { frequencies: plain, magnitude: 1, layout };
+      return { frequencies: plain };
     case 'linear':
-      return { frequencies: plain.map((frequency) => frequency / scaling.factor), magnitude: 1, layout };
+      return { frequencies: plain.map((frequency) => frequency / scaling.factor) };
     case 'llama3':
-      return {
-        frequencies: plain.map((frequency) => stretchLlama3(frequency, scaling)),
-        magnitude: 1,
-        layout,
-      };
+      return { frequencies: plain.map((frequency) => stretchLlama3(frequency, scaling)) };
     case 'divisors':
       if (scaling.divisors.length !== plain.length) {
         throw new UnicornError(
@@ -76,13 +82,9 @@ export function makeRope(settings: RopeSettings, dims: number, layout: Rope['lay
           `The rope table has ${scaling.divisors.length} entries; heads that turn ${dims} elements need ${plain.length}.`,
         );
       }
-      return {
-        frequencies: plain.map((frequency, pair) => frequency / scaling.divisors[pair]!),
-        magnitude: 1,
-        layout,
-      };
+      return { frequencies: plain.map((frequency, pair) => frequency / scaling.divisors[pair]!) };
     case 'yarn':
-      return { ...yarn(plain, theta, dims, scaling), layout };
+      return yarn(plain, theta, dims, scaling);
   }
 }
 

@@ -4,7 +4,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { decodeRow, rowBytes, type DType } from '@unicorn-exec/tensor';
-import { architectures, ConfigFields, openModel, type ModelDefinition } from '../../src/index.js';
+import {
+  architectures,
+  ConfigFields,
+  configToGguf,
+  openModel,
+  type ModelDefinition,
+} from '../../src/index.js';
 import { StepRunner } from './step-runner.js';
 
 interface Generator {
@@ -105,7 +111,8 @@ describe('a written file', () => {
         const path = join(directory, `${name}-${mixture}.gguf`);
         const definition = define(source);
         const architecture = source.model_type.replace('_text', '');
-        await generator.writeRandomGguf(path, { name, architecture, definition, source, mixture });
+        const configuration = configToGguf(definition, architecture);
+        await generator.writeRandomGguf(path, { name, architecture, definition, configuration, mixture });
         const model = await openModel(path);
         // Two spellings of one rope differ in the last bit; norms have their 1 in GGUF files; Llama's heads are reordered.
         const comparable = { normOffset: 0, ropes: 0, layers: 0 };

@@ -4,7 +4,6 @@ import { Random, randomBlocks, randomFloats } from './random-weights.mjs';
 
 const text = (value) => ({ type: 'string', value });
 const u32 = (value) => ({ type: 'u32', value });
-const f32 = (value) => ({ type: 'f32', value });
 const list = (elementType, values) => ({ type: 'array', elementType, values });
 
 /** What llama.cpp's quantizer makes of a model for each name: matrices, and the embeddings and the head. */
@@ -19,10 +18,10 @@ export const mixtureNames = Object.keys(mixtures);
 const quantizedRowsMin = 32;
 
 /**
- * @param options.source the `config.json` that `definition` was made of
+ * @param options.configuration metadata, as `configToGguf` makes it of `definition`
  * @param options.mixture one of `mixtureNames`
  */
-export async function writeRandomGguf(path, { name, architecture, definition, source, mixture }) {
+export async function writeRandomGguf(path, { name, architecture, definition, configuration, mixture }) {
   const { matrix, table, fileType } = mixtures[mixture];
   const random = new Random(7);
   const tensors = tensorsOf(definition, architecture).map(({ name: tensor, shape }) => {
@@ -37,13 +36,9 @@ export async function writeRandomGguf(path, { name, architecture, definition, so
     return { name: tensor, dtype, shape, data: () => randomBlocks(dtype, elements, random) };
   });
   const metadata = [
-    ['general.architecture', text(architecture)],
+    ...configuration,
     ['general.name', text(`${name} (random weights)`)],
     ['general.file_type', u32(fileType)],
-    ...Object.entries(configuration(definition.config, source)).map(([key, entry]) => [
-      `${architecture}.${key}`,
-      entry,
-    ]),
     ...tokenizer(definition.config.vocabularySize),
   ];
   await writeGguf(path, { metadata, tensors });
@@ -58,46 +53,6 @@ function tensorsOf({ weights }, architecture) {
     tensors.set(gguf, { name: gguf, shape: ggufPart ? [ggufPart.count, ...shape] : shape });
   }
   return [...tensors.values()];
-}
-
-function configuration(config, source) {
-  const { layers, attentionScale, headDim } = config;
-  const widths = layers.map(({ feedForward }) => feedForward);
-  const sharing = layers.filter(({ kvSource }) => kvSource !== undefined).length;
-  const scaling = source.rope_scaling;
-  return {
-    context_length: u32(config.contextLength),
-    embedding_length: u32(config.hidden),
-    block_count: u32(layers.length),
-    feed_forward_length: new Set(widths).size === 1 ? u32(widths[0]) : list('u32', widths),
-    'attention.head_count': u32(config.heads),
-    'attention.head_count_kv': u32(config.kvHeads),
-    'attention.key_length': u32(headDim),
-    'attention.value_length': u32(headDim),
-    'attention.layer_norm_rms_epsilon': f32(config.normEpsilon),
-    'rope.freq_base': f32(source.rope_theta),
-    ...(scaling && {
-      'rope.scaling.type': text(scaling.rope_type),
-      'rope.scaling.factor': f32(scaling.factor),
-    }),
-    ...(config.window && { 'attention.sliding_window': u32(config.window) }),
-    ...(config.logitSoftcap && { final_logit_softcapping: f32(config.logitSoftcap) }),
-    ...(attentionScale !== headDim ** -0.5 && { 'attention.scale': f32(attentionScale) }),
-    ...(config.streams && {
-      'attention.sliding_window_pattern': list(
-        'bool',
-        layers.map(({ attention }) => attention === 'sliding'),
-      ),
-      'attention.shared_kv_layers': u32(sharing),
-      'altup.num_inputs': u32(config.streams),
-      'altup.active_idx': u32(config.activeStream),
-      embedding_length_per_layer_input: u32(config.perLayerFeatures),
-      activation_sparsity_scale: list(
-        'f32',
-        layers.map(({ sparsityDeviations }) => sparsityDeviations ?? -Infinity),
-      ),
-    }),
-  };
 }
 
 /** A SentencePiece-like vocabulary of the real size: control tokens, all bytes, and fillers that no text contains. */
