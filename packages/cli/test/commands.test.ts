@@ -130,7 +130,7 @@ describe('unicorn run', () => {
     const { stderr } = await unicorn(['run', 'Tell me a long story.', '-n', '400'], {
       onStdout: (_text, child) => child.stdout.destroy(),
     });
-    expect(stderr).toBe('');
+    expect(stderr).not.toMatch(/error|EPIPE/);
   });
 });
 
