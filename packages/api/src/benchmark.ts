@@ -3,6 +3,7 @@ import { availableParallelism, cpus } from 'node:os';
 import type { ElasticSpec } from '@unicorn-exec/models';
 import { isUnicornError } from '@unicorn-exec/tensor';
 import type { Engine } from './engine.js';
+import type { Speculation } from './request.js';
 
 export interface BenchmarkOptions {
   /** Tokens of prefill; 0 leaves the test out. Default 512. */
@@ -12,6 +13,8 @@ export interface BenchmarkOptions {
   /** Measured runs after one warm-up. Default 5. */
   readonly repetitions?: number | undefined;
   readonly elastic?: ElasticSpec | undefined;
+  /** For decode. Random prompts are not what guesses are good at: this shows the cost more than the gain. */
+  readonly speculation?: Speculation | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((done: number, total: number) => void) | undefined;
 }
@@ -143,7 +146,7 @@ async function measure(
   promptTokens: number,
   generateTokens: number,
   run: number,
-  { elastic, signal }: BenchmarkOptions,
+  { elastic, speculation, signal }: BenchmarkOptions,
 ): Promise<{ ttftMs: number; decodeTokensPerSecond: number }> {
   // A different prompt each time, or the KV cache would answer for the prefill. 7919 is prime: ids spread evenly.
   const tokens = Array.from(
@@ -156,6 +159,7 @@ async function measure(
     sampling: { temperature: 0 },
     ignoreEnd: true,
     elastic,
+    speculation,
     signal,
   };
   for await (const chunk of engine.generate(request)) if (chunk.timings) return chunk.timings;

@@ -7,12 +7,13 @@ import { UnicornError } from '@unicorn-exec/tensor';
 import type { ChatMessage, ElasticSpec } from '@unicorn-exec/models';
 import type { SamplingParameters } from '@unicorn-exec/scheduler';
 import type { Engine } from './engine.js';
-import type { GenerateChunk } from './request.js';
+import type { GenerateChunk, Speculation } from './request.js';
 
 export interface ChatOptions {
   /** A system message before the first turn. */
   readonly system?: string | undefined;
   readonly elastic?: ElasticSpec | undefined;
+  readonly speculation?: Speculation | undefined;
   readonly sampling?: SamplingParameters | undefined;
   readonly maxTokens?: number | undefined;
   readonly stop?: readonly string[] | undefined;
@@ -88,6 +89,7 @@ export class Chat {
       const request = {
         tokens,
         elastic: this.elastic,
+        speculation: this.options.speculation,
         sampling: this.#sampling,
         maxTokens: this.#maxTokens,
         stop: this.options.stop,

@@ -11,6 +11,7 @@ import {
   type ForwardOptions,
   type ForwardResult,
   type SamplingParameters,
+  type SpeculationOptions,
   type Timings as ScheduledTimings,
 } from '@unicorn-exec/scheduler';
 import { openDevice, type OpenedDevice } from './backend-choice.js';
@@ -145,6 +146,7 @@ export class Engine extends EventEmitter<EngineEvents> {
         reuse: request.reuse,
         signal,
         size,
+        speculation: this.#speculation(request),
       });
       for await (const event of events) {
         if (event.kind === 'token') {
@@ -164,7 +166,8 @@ export class Engine extends EventEmitter<EngineEvents> {
         const tail =
           stopText.stopped === undefined ? stopText.push(detokenizer?.end() ?? '') + stopText.end() : '';
         const finishReason = stopText.stopped === undefined ? event.finishReason : 'stop';
-        yield { text: tail, tokens: [], finishReason, usage, timings };
+        const speculation = event.speculation ? { speculation: event.speculation } : {};
+        yield { text: tail, tokens: [], finishReason, usage, timings, ...speculation };
       }
     } finally {
       if (!finished) cancel.abort();
@@ -225,10 +228,12 @@ export class Engine extends EventEmitter<EngineEvents> {
 
   stats(): EngineStats {
     const { weightBytes, scratchBytes } = this.device.memory();
+    const { kvBytes, draftedTokens, acceptedTokens, speculationSteps } = this.scheduler.stats();
     return {
       requests: this.#requests,
       ...this.#totals,
-      memory: { weightBytes, kvBytes: this.scheduler.stats().kvBytes, scratchBytes },
+      speculation: { draftedTokens, acceptedTokens, speculationSteps },
+      memory: { weightBytes, kvBytes, scratchBytes },
     };
   }
 
@@ -241,6 +246,12 @@ export class Engine extends EventEmitter<EngineEvents> {
       await this.model.close();
     })();
     return this.#closing;
+  }
+
+  #speculation({ speculation }: GenerateRequest): SpeculationOptions | undefined {
+    if (!speculation) return undefined;
+    const { draft } = speculation;
+    return { ...speculation, draft: draft === 'ngram' ? draft : resolveSize(this.model, draft) };
   }
 
   /** Ids in, ids out needs no tokenizer: a checkpoint that comes without one then answers with empty texts. */

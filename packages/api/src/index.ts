@@ -11,6 +11,7 @@ export type {
   LoadOptions,
   LoadProgress,
   LoadStage,
+  Speculation,
   Timings,
   Usage,
 } from './request.js';
@@ -38,4 +39,4 @@ export { StopText } from './stop-text.js';
 export { isUnicornError, UnicornError } from './error.js';
 export type { ErrorCode, ErrorFamily } from './error.js';
 export type { ChatMessage, Conversation, ElasticSpec } from '@unicorn-exec/models';
-export type { SamplingParameters } from '@unicorn-exec/scheduler';
+export type { SamplingParameters, SpeculationUsage } from '@unicorn-exec/scheduler';

@@ -1,7 +1,7 @@
 /** What a caller may ask of an engine, and what comes back. Types only. */
 import type { Backend } from '@unicorn-exec/tensor';
 import type { ChatMessage, ElasticSpec } from '@unicorn-exec/models';
-import type { SamplingParameters } from '@unicorn-exec/scheduler';
+import type { SamplingParameters, SpeculationUsage } from '@unicorn-exec/scheduler';
 import type { BackendName } from './backend-choice.js';
 
 export type LoadStage = 'open' | 'weights' | 'compile' | 'ready';
@@ -36,6 +36,15 @@ export interface LoadOptions {
   readonly onProgress?: ((progress: LoadProgress) => void) | undefined;
 }
 
+export interface Speculation {
+  /** What guesses: a smaller MatFormer size of the same model, or `ngram`: repetitions of the text so far. */
+  readonly draft: ElasticSpec | 'ngram';
+  /** Tokens guessed in one step at most, 1 to 16. Default 7. */
+  readonly maxTokens?: number | undefined;
+  /** Default true: as many as pay, by measured times and acceptance, often none. False: always `maxTokens`. */
+  readonly adaptive?: boolean | undefined;
+}
+
 interface GenerateOptions {
   /** MatFormer size: a preset's name, a fraction, or per-layer widths. Default: the whole model. */
   readonly elastic?: ElasticSpec | undefined;
@@ -50,6 +59,8 @@ interface GenerateOptions {
    * sizes does. Default `sameSize`: a cache hit never changes a result.
    */
   readonly reuse?: 'sameSize' | 'anySize' | undefined;
+  /** Guess tokens ahead and check several in one step: faster where guesses are good, and never another answer. */
+  readonly speculation?: Speculation | undefined;
   /** Strings that end the answer; never part of it. */
   readonly stop?: readonly string[] | undefined;
   /** Cancels the request; the stream then ends with the finish reason `cancelled`. */
@@ -96,6 +107,8 @@ export interface GenerateChunk {
   readonly finishReason?: FinishReason;
   readonly usage?: Usage;
   readonly timings?: Timings;
+  /** Also on the last chunk, when it was asked for. */
+  readonly speculation?: SpeculationUsage;
 }
 
 export interface EngineStats {
@@ -103,6 +116,7 @@ export interface EngineStats {
   readonly promptTokens: number;
   readonly cachedPromptTokens: number;
   readonly completionTokens: number;
+  readonly speculation: SpeculationUsage;
   readonly memory: {
     readonly weightBytes: number;
     readonly kvBytes: number;

@@ -74,6 +74,10 @@ export interface EngineFlags extends ModelFlags {
   readonly elastic?: string;
 }
 
+export interface DraftFlags {
+  readonly draft?: string;
+}
+
 export interface SamplingFlags {
   readonly seed?: bigint;
   readonly temperature?: number;
@@ -114,6 +118,18 @@ export function withEngineFlags(command: Command): Command {
     )
     .addOption(new Option('--kv-type <type>', 'element type of the KV cache').choices(['f32', 'f16', 'q8_0']))
     .option('--elastic <size>', 'MatFormer size: a preset, a fraction, or one width or `skip` per layer');
+}
+
+export function withDraftFlag(command: Command): Command {
+  return command.option(
+    '--draft <size|ngram>',
+    'guess ahead with a smaller MatFormer size, or by repetition',
+  );
+}
+
+/** An answer is the same with and without guesses. */
+export function speculationFrom({ draft }: DraftFlags): { readonly draft: string } | undefined {
+  return draft === undefined ? undefined : { draft };
 }
 
 export function withSamplingFlags(command: Command): Command {

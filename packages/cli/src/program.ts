@@ -5,6 +5,7 @@ import {
   keyValue,
   nonNegativeInteger,
   positiveInteger,
+  withDraftFlag,
   withEngineFlags,
   withModelFlags,
   withSamplingFlags,
@@ -35,7 +36,7 @@ export function createProgram(terminal: Terminal): Command {
       example('unicorn run "Tell me a story about a fox."', 'unicorn chat', 'unicorn doctor'),
     );
 
-  withSamplingFlags(withEngineFlags(program.command('run')))
+  withDraftFlag(withSamplingFlags(withEngineFlags(program.command('run'))))
     .description('Answer one prompt, streamed.')
     .argument('[prompt]', 'the prompt (default: standard input)')
     .option('--raw', 'give the prompt to the model as it is, without its chat template')
@@ -50,7 +51,7 @@ export function createProgram(terminal: Terminal): Command {
     )
     .action(async (prompt, flags) => (await import('./command/run.js')).run(terminal, prompt, flags));
 
-  withSamplingFlags(withEngineFlags(program.command('chat')))
+  withDraftFlag(withSamplingFlags(withEngineFlags(program.command('chat'))))
     .description('Talk with a model. Ctrl-C stops the answer, /help lists the commands.')
     .option('--system <text>', 'a system message')
     .addHelpText(
@@ -59,7 +60,7 @@ export function createProgram(terminal: Terminal): Command {
     )
     .action(async (flags) => (await import('./command/chat.js')).chat(terminal, flags));
 
-  withEngineFlags(program.command('bench'))
+  withDraftFlag(withEngineFlags(program.command('bench')))
     .description('Measure prefill and decode speed.')
     .option('-p, --prompt <n>', 'tokens of prefill', nonNegativeInteger, 512)
     .option('-n, --generate <n>', 'tokens of decode', nonNegativeInteger, 128)

@@ -2,11 +2,11 @@
 import { benchmark, describeMachine, type BenchmarkReport } from '@unicorn-exec/api';
 import { loadOptions, megabytes, withEngine } from '../engine-session.js';
 import { readJsonFile } from '../input.js';
-import type { EngineFlags } from '../option.js';
+import { speculationFrom, type DraftFlags, type EngineFlags } from '../option.js';
 import { ProgressBar } from '../progress.js';
 import type { Terminal } from '../terminal.js';
 
-interface BenchFlags extends EngineFlags {
+interface BenchFlags extends EngineFlags, DraftFlags {
   readonly prompt: number;
   readonly generate: number;
   readonly repetitions: number;
@@ -39,6 +39,7 @@ export async function bench(terminal: Terminal, flags: BenchFlags): Promise<void
         generateTokens: flags.generate,
         repetitions: flags.repetitions,
         elastic: flags.elastic,
+        speculation: speculationFrom(flags),
         signal: terminal.signal,
         onProgress: (done, total) => bar.update(done, total),
       });

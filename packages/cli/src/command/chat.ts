@@ -4,10 +4,16 @@ import { Chat, type GenerateChunk } from '@unicorn-exec/api';
 import { isUnicornError, UnicornError } from '@unicorn-exec/api/error';
 import { loadOptions, withEngine } from '../engine-session.js';
 import { readJsonFile } from '../input.js';
-import { samplingFrom, type EngineFlags, type SamplingFlags } from '../option.js';
+import {
+  samplingFrom,
+  speculationFrom,
+  type DraftFlags,
+  type EngineFlags,
+  type SamplingFlags,
+} from '../option.js';
 import type { Terminal } from '../terminal.js';
 
-interface ChatFlags extends EngineFlags, SamplingFlags {
+interface ChatFlags extends EngineFlags, SamplingFlags, DraftFlags {
   readonly system?: string;
 }
 
@@ -19,6 +25,7 @@ export async function chat(terminal: Terminal, flags: ChatFlags): Promise<void> 
     const conversation = new Chat(engine, {
       system: flags.system,
       elastic: flags.elastic,
+      speculation: speculationFrom(flags),
       sampling: samplingFrom(flags),
       maxTokens: flags.maxTokens,
       stop: flags.stop,

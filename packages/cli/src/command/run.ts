@@ -2,10 +2,16 @@
 import type { ChatMessage, GenerateChunk, GenerateRequest } from '@unicorn-exec/api';
 import { loadOptions, withEngine } from '../engine-session.js';
 import { decodeUtf8, readStandardInput } from '../input.js';
-import { samplingFrom, type EngineFlags, type SamplingFlags } from '../option.js';
+import {
+  samplingFrom,
+  speculationFrom,
+  type DraftFlags,
+  type EngineFlags,
+  type SamplingFlags,
+} from '../option.js';
 import type { Terminal } from '../terminal.js';
 
-export interface RunFlags extends EngineFlags, SamplingFlags {
+export interface RunFlags extends EngineFlags, SamplingFlags, DraftFlags {
   readonly raw?: boolean;
   readonly system?: string;
 }
@@ -41,6 +47,7 @@ export async function run(terminal: Terminal, prompt: string | undefined, flags:
       finishReason: last?.finishReason,
       usage: last?.usage,
       timings: { loadMs, ...last?.timings },
+      ...(last?.speculation ? { speculation: { draft: flags.draft, ...last.speculation } } : {}),
       memory: {
         weightsBytes: memory.weightBytes,
         kvBytes: memory.kvBytes,
@@ -54,6 +61,7 @@ export async function run(terminal: Terminal, prompt: string | undefined, flags:
 function answerRequest(text: string, flags: RunFlags, signal: AbortSignal): GenerateRequest {
   const options = {
     elastic: flags.elastic,
+    speculation: speculationFrom(flags),
     sampling: samplingFrom(flags),
     maxTokens: flags.maxTokens,
     stop: flags.stop,
