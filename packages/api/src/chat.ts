@@ -17,6 +17,8 @@ export interface ChatOptions {
   readonly sampling?: SamplingParameters | undefined;
   readonly maxTokens?: number | undefined;
   readonly stop?: readonly string[] | undefined;
+  /** What happens when the conversation outgrows the context; default `refuse`. */
+  readonly overflow?: 'refuse' | 'shift' | undefined;
 }
 
 /** Names that `/set` takes, as users of other tools know them. */
@@ -93,6 +95,7 @@ export class Chat {
         sampling: this.#sampling,
         maxTokens: this.#maxTokens,
         stop: this.options.stop,
+        overflow: this.options.overflow,
         reuse: 'anySize' as const,
         signal: options.signal,
       };
@@ -172,7 +175,8 @@ export class Chat {
     const text = await this.engine.renderPrompt({ messages: [...system, ...messages] });
     const past = this.#past;
     const known = past.text !== '' && text.startsWith(past.text);
-    const rest = await this.engine.tokenize(known ? text.slice(past.text.length) : text, { special: true });
-    return { text, tokens: known ? [...past.tokens, ...rest] : rest };
+    if (!known) return { text, tokens: await this.engine.encodePrompt(text) };
+    const rest = await this.engine.tokenize(text.slice(past.text.length), { special: true });
+    return { text, tokens: [...past.tokens, ...rest] };
   }
 }

@@ -16,6 +16,7 @@ import {
 } from '@unicorn-exec/scheduler';
 import { openDevice, type OpenedDevice } from './backend-choice.js';
 import { chooseContext, type ContextChoice } from './context-length.js';
+import { generateShifting } from './context-shift.js';
 import { locateModel } from './model-location.js';
 import { StopText } from './stop-text.js';
 import type {
@@ -138,7 +139,7 @@ export class Engine extends EventEmitter<EngineEvents> {
     let finished = false;
     let completionTokens = 0;
     try {
-      const events = this.scheduler.generate({
+      const scheduled = {
         tokens,
         sampling: { ...this.samplingDefaults, ...request.sampling },
         stopIds: request.ignoreEnd ? [] : this.model.endOfTurnIds,
@@ -147,7 +148,11 @@ export class Engine extends EventEmitter<EngineEvents> {
         signal,
         size,
         speculation: this.#speculation(request),
-      });
+      };
+      const events =
+        request.overflow === 'shift'
+          ? generateShifting(this.scheduler, scheduled, this.context.contextLength)
+          : this.scheduler.generate(scheduled);
       for await (const event of events) {
         if (event.kind === 'token') {
           // Tokens that were computed before the cancellation reached the scheduler are not part of the answer.
@@ -177,21 +182,22 @@ export class Engine extends EventEmitter<EngineEvents> {
   /** The ids that a request's prompt becomes: the chat template's output, or raw text behind the model's BOS. */
   async promptTokens(request: GenerateRequest): Promise<number[]> {
     if ('tokens' in request) return [...request.tokens];
-    if ('prompt' in request) {
-      const tokenizer = await this.model.tokenizer();
-      const ids = tokenizer.encode(request.prompt, { special: true });
-      const { bosId } = tokenizer;
-      return tokenizer.addBos && bosId !== undefined && ids[0] !== bosId ? [bosId, ...ids] : ids;
-    }
+    if ('prompt' in request) return this.encodePrompt(request.prompt);
     const { messages, tools, templateOptions } = request;
-    return (await this.model.tokenizer()).encode(
-      await this.renderPrompt({
-        messages,
-        ...(tools ? { tools } : {}),
-        ...(templateOptions ? { options: templateOptions } : {}),
-      }),
-      { special: true },
-    );
+    const prompt = await this.renderPrompt({
+      messages,
+      ...(tools ? { tools } : {}),
+      ...(templateOptions ? { options: templateOptions } : {}),
+    });
+    return this.encodePrompt(prompt);
+  }
+
+  /** Ids of a whole prompt, special tokens recognized, behind the model's BOS unless the text begins with it. */
+  async encodePrompt(prompt: string): Promise<number[]> {
+    const tokenizer = await this.model.tokenizer();
+    const ids = tokenizer.encode(prompt, { special: true });
+    const { bosId } = tokenizer;
+    return tokenizer.addBos && bosId !== undefined && ids[0] !== bosId ? [bosId, ...ids] : ids;
   }
 
   /** The text that the model's chat template makes of a conversation. */

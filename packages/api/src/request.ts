@@ -52,6 +52,11 @@ interface GenerateOptions {
   readonly sampling?: SamplingParameters | undefined;
   /** Tokens to generate at most. Default: what is left of the context. */
   readonly maxTokens?: number | undefined;
+  /**
+   * When the context is full: `refuse` (default) refuses a longer prompt and ends the answer with `length`; `shift`
+   * forgets the oldest tokens and goes on, until the model stops, `maxTokens` or the signal.
+   */
+  readonly overflow?: 'refuse' | 'shift' | undefined;
   /** Go on after end-of-turn ids (for measurements). Default false. */
   readonly ignoreEnd?: boolean | undefined;
   /**

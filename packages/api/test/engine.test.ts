@@ -92,6 +92,23 @@ describe('Engine', () => {
     expect((await collect(engine, { ...question, maxTokens: 2 })).finishReason).toBe('length');
   });
 
+  it('goes on past the context only by request', async () => {
+    const small = await Engine.load({ context: 48 });
+    const request = { ...longQuestion, maxTokens: 60, ignoreEnd: true };
+    const ended = await collect(small, request);
+    expect(ended).toMatchObject({ finishReason: 'length' });
+    expect(ended.tokens.length).toBeLessThan(60);
+    const shifted = await collect(small, { ...request, overflow: 'shift' });
+    expect(shifted.tokens).toHaveLength(60);
+    expect(shifted.tokens.slice(0, ended.tokens.length)).toEqual(ended.tokens);
+    expect(shifted.usage).toMatchObject({ promptTokens: ended.usage!.promptTokens, completionTokens: 60 });
+    const tokens = Array.from({ length: 200 }, (_, index) => 300 + index);
+    expect(
+      (await collect(small, { ...request, tokens, maxTokens: 3, overflow: 'shift' })).tokens,
+    ).toHaveLength(3);
+    await small.close();
+  });
+
   it.each([
     ['a prompt beyond the context', { tokens: Array.from({ length: 600 }, () => 7) }, 'usage/context'],
     ['an empty prompt', { tokens: [] }, 'usage/prompt'],

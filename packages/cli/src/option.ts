@@ -91,6 +91,7 @@ export interface SamplingFlags {
   readonly logitBias?: Record<number, number>;
   readonly maxTokens?: number;
   readonly stop?: string[];
+  readonly contextShift?: boolean;
 }
 
 export function withModelFlags(command: Command): Command {
@@ -145,6 +146,7 @@ export function withSamplingFlags(command: Command): Command {
     .option('--frequency-penalty <x>', 'subtracted for each time a token is in the answer', finiteNumber)
     .option('--logit-bias <id=bias>', "added to a token's logit, repeatable", logitBias)
     .option('-n, --max-tokens <n>', 'tokens to generate at most', positiveInteger)
+    .option('--context-shift', 'when the context is full, forget the oldest tokens and go on')
     .option('--stop <text>', 'a text that ends the answer, repeatable', collect);
 }
 

@@ -29,6 +29,7 @@ export async function chat(terminal: Terminal, flags: ChatFlags): Promise<void> 
       sampling: samplingFrom(flags),
       maxTokens: flags.maxTokens,
       stop: flags.stop,
+      overflow: flags.contextShift ? ('shift' as const) : undefined,
     });
     const session = new ChatSession(terminal, conversation, flags.json ?? false);
     if (terminal.interactive) {

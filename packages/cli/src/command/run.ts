@@ -65,6 +65,7 @@ function answerRequest(text: string, flags: RunFlags, signal: AbortSignal): Gene
     sampling: samplingFrom(flags),
     maxTokens: flags.maxTokens,
     stop: flags.stop,
+    overflow: flags.contextShift ? ('shift' as const) : undefined,
     signal,
   };
   if (flags.raw)
