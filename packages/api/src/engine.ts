@@ -18,6 +18,7 @@ import { openDevice, type OpenedDevice } from './backend-choice.js';
 import { chooseContext, type ContextChoice } from './context-length.js';
 import { generateShifting } from './context-shift.js';
 import { locateModel } from './model-location.js';
+import { noText, ReasoningText, type TextPiece } from './reasoning-text.js';
 import { StopText } from './stop-text.js';
 import type {
   BackendSummary,
@@ -131,7 +132,8 @@ export class Engine extends EventEmitter<EngineEvents> {
     this.#expectOpen();
     const stopText = new StopText(request.stop ?? []);
     const tokens = await this.promptTokens(request);
-    const detokenizer = (await this.#tokenizerFor(request))?.detokenizer({ skipSpecial: true });
+    const tokenizer = await this.#tokenizerFor(request);
+    const reader = tokenizer && new ReasoningText(tokenizer, tokens);
     const cancel = new AbortController();
     const signal = request.signal ? AbortSignal.any([request.signal, cancel.signal]) : cancel.signal;
     const size = request.elastic === undefined ? undefined : resolveSize(this.model, request.elastic);
@@ -158,9 +160,10 @@ export class Engine extends EventEmitter<EngineEvents> {
           // Tokens that were computed before the cancellation reached the scheduler are not part of the answer.
           if (stopText.stopped !== undefined) continue;
           completionTokens++;
-          const text = event.stop ? '' : stopText.push(detokenizer?.push(event.token) ?? '');
+          const piece = (event.stop ? undefined : reader?.push(event.token)) ?? noText;
+          const text = stopText.push(piece.text);
           if (stopText.stopped !== undefined) cancel.abort();
-          yield { text, tokens: [event.token] };
+          yield { text, ...given(piece), tokens: [event.token] };
           continue;
         }
         finished = true;
@@ -168,11 +171,11 @@ export class Engine extends EventEmitter<EngineEvents> {
         const timings = summarizeTimings(event.timings, usage);
         this.#count(usage);
         this.emit('finished', { usage, timings });
-        const tail =
-          stopText.stopped === undefined ? stopText.push(detokenizer?.end() ?? '') + stopText.end() : '';
+        const rest = (stopText.stopped === undefined ? reader?.end() : undefined) ?? noText;
+        const tail = stopText.stopped === undefined ? stopText.push(rest.text) + stopText.end() : '';
         const finishReason = stopText.stopped === undefined ? event.finishReason : 'stop';
         const speculation = event.speculation ? { speculation: event.speculation } : {};
-        yield { text: tail, tokens: [], finishReason, usage, timings, ...speculation };
+        yield { text: tail, ...given(rest), tokens: [], finishReason, usage, timings, ...speculation };
       }
     } finally {
       if (!finished) cancel.abort();
@@ -282,6 +285,10 @@ export class Engine extends EventEmitter<EngineEvents> {
   #expectOpen(): void {
     if (this.#closing) throw new UnicornError('usage/closed', 'The engine was closed.');
   }
+}
+
+function given({ reasoning }: TextPiece): { reasoning?: string } {
+  return reasoning === '' ? {} : { reasoning };
 }
 
 function summarizeTimings(scheduled: ScheduledTimings, usage: Usage): Timings {

@@ -106,6 +106,8 @@ export interface Timings {
 /** A piece of the answer. `text` may be empty while a character or a possible stop string is incomplete. */
 export interface GenerateChunk {
   readonly text: string;
+  /** What the model thinks before it answers (between `<think>` and `</think>`), where it does. Not part of `text`. */
+  readonly reasoning?: string;
   /** Ids since the last chunk, the ids that ended the answer included. */
   readonly tokens: readonly number[];
   /** On the last chunk, with `usage` and `timings`. */

@@ -91,6 +91,7 @@ export interface SamplingFlags {
   readonly logitBias?: Record<number, number>;
   readonly maxTokens?: number;
   readonly stop?: string[];
+  readonly hideThinking?: boolean;
   readonly contextShift?: boolean;
 }
 
@@ -147,6 +148,7 @@ export function withSamplingFlags(command: Command): Command {
     .option('--logit-bias <id=bias>', "added to a token's logit, repeatable", logitBias)
     .option('-n, --max-tokens <n>', 'tokens to generate at most', positiveInteger)
     .option('--context-shift', 'when the context is full, forget the oldest tokens and go on')
+    .option('--hide-thinking', 'do not show what the model thinks before it answers')
     .option('--stop <text>', 'a text that ends the answer, repeatable', collect);
 }
 

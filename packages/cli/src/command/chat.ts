@@ -2,6 +2,7 @@
 import { createInterface } from 'node:readline';
 import { Chat, type GenerateChunk } from '@unicorn-exec/api';
 import { isUnicornError, UnicornError } from '@unicorn-exec/api/error';
+import { AnswerPrinter } from '../answer-printer.js';
 import { loadOptions, withEngine } from '../engine-session.js';
 import { readJsonFile } from '../input.js';
 import {
@@ -31,7 +32,7 @@ export async function chat(terminal: Terminal, flags: ChatFlags): Promise<void> 
       stop: flags.stop,
       overflow: flags.contextShift ? ('shift' as const) : undefined,
     });
-    const session = new ChatSession(terminal, conversation, flags.json ?? false);
+    const session = new ChatSession(terminal, conversation, flags);
     if (terminal.interactive) {
       terminal.note(
         `${engine.model.name} on ${engine.backend.device}. /help lists the commands, ${fence} opens a longer message.`,
@@ -50,7 +51,7 @@ class ChatSession {
   constructor(
     private readonly terminal: Terminal,
     private readonly chat: Chat,
-    private readonly json: boolean,
+    private readonly flags: ChatFlags,
   ) {}
 
   async readAll(): Promise<void> {
@@ -98,7 +99,7 @@ class ChatSession {
       if (message.trim() !== '') await this.#answer(message);
     } catch (error) {
       if (!isUnicornError(error) || error.family === 'internal' || error.family === 'device') throw error;
-      this.terminal.fail(error, this.json);
+      this.terminal.fail(error, this.flags.json ?? false);
     }
     return true;
   }
@@ -106,11 +107,14 @@ class ChatSession {
   async #answer(message: string): Promise<void> {
     this.#answering = new AbortController();
     let text = '';
+    let reasoning = '';
+    const printer = new AnswerPrinter(this.terminal, this.flags.hideThinking ?? false);
     const tokens: number[] = [];
     try {
       for await (const chunk of this.chat.ask(message, { signal: this.#answering.signal })) {
-        if (!this.json) this.terminal.write(chunk.text);
+        if (!this.flags.json) printer.print(chunk);
         text += chunk.text;
+        reasoning += chunk.reasoning ?? '';
         tokens.push(...chunk.tokens);
         this.#last = chunk;
       }
@@ -118,7 +122,9 @@ class ChatSession {
       this.#answering = undefined;
     }
     const { finishReason, usage, timings } = this.#last!;
-    if (this.json) this.terminal.writeJson({ text, tokens, finishReason, usage, timings }, { lines: true });
+    const thoughts = reasoning === '' ? {} : { reasoning };
+    if (this.flags.json)
+      this.terminal.writeJson({ text, ...thoughts, tokens, finishReason, usage, timings }, { lines: true });
     else this.terminal.write('\n');
   }
 

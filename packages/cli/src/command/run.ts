@@ -1,5 +1,6 @@
 /** `unicorn run`: one answer. */
 import type { ChatMessage, GenerateChunk, GenerateRequest } from '@unicorn-exec/api';
+import { AnswerPrinter } from '../answer-printer.js';
 import { loadOptions, withEngine } from '../engine-session.js';
 import { decodeUtf8, readStandardInput } from '../input.js';
 import {
@@ -22,11 +23,14 @@ export async function run(terminal: Terminal, prompt: string | undefined, flags:
     const request = answerRequest(text, flags, terminal.signal);
     const tokens: number[] = [];
     let answer = '';
+    let reasoning = '';
+    const printer = new AnswerPrinter(terminal, flags.hideThinking ?? false);
     let last: GenerateChunk | undefined;
     for await (const chunk of engine.generate(request)) {
       tokens.push(...chunk.tokens);
       answer += chunk.text;
-      if (!flags.json) terminal.write(chunk.text);
+      reasoning += chunk.reasoning ?? '';
+      if (!flags.json) printer.print(chunk);
       last = chunk;
     }
     if (!flags.json) {
@@ -44,6 +48,7 @@ export async function run(terminal: Terminal, prompt: string | undefined, flags:
       promptTokenIds,
       tokens,
       text: answer,
+      ...(reasoning === '' ? {} : { reasoning }),
       finishReason: last?.finishReason,
       usage: last?.usage,
       timings: { loadMs, ...last?.timings },
