@@ -36,14 +36,14 @@ export async function openTextSide(path: string): Promise<TextSide> {
 
 /** @throws UnicornError `usage/file` when there is no `tokenizer.json` */
 export async function directoryTokenizer(directory: string): Promise<Tokenizer> {
-  const text = await optionalText(join(directory, 'tokenizer.json'));
-  if (text === undefined) {
+  const bytes = await optionalBytes(join(directory, 'tokenizer.json'));
+  if (bytes === undefined) {
     throw new UnicornError('usage/file', `${directory} has no tokenizer.json.`, {
       fields: { file: join(directory, 'tokenizer.json') },
       fix: 'Download the complete model directory, or give the prompt as token ids.',
     });
   }
-  return tokenizerFromJson(text, await optionalText(join(directory, 'tokenizer_config.json')));
+  return tokenizerFromJson(bytes, await optionalText(join(directory, 'tokenizer_config.json')));
 }
 
 export async function directoryTemplate(directory: string): Promise<ChatTemplate | undefined> {
@@ -62,6 +62,11 @@ const sideFileBytesMax = 256 * 2 ** 20;
 
 /** The text of a file beside the weights, undefined where there is none. @throws UnicornError `format/too-large` */
 export async function optionalText(path: string): Promise<string | undefined> {
+  return (await optionalBytes(path))?.toString('utf8');
+}
+
+/** The same as it is on disk. */
+async function optionalBytes(path: string): Promise<Buffer | undefined> {
   const found = await stat(path).catch(() => undefined);
   if (!found?.isFile()) return undefined;
   if (found.size > sideFileBytesMax) {
@@ -73,7 +78,7 @@ export async function optionalText(path: string): Promise<string | undefined> {
       },
     );
   }
-  return readFile(path, 'utf8');
+  return readFile(path);
 }
 
 /** The parsed object of such a file. @throws UnicornError `format/json` */

@@ -18,6 +18,7 @@ export type {
   MetadataScalar,
   MetadataScalarType,
   MetadataValue,
+  PackedStrings,
 } from './metadata.js';
 export { bytesSource, openFileSource } from './random-access-source.js';
 export type { RandomAccessSource } from './random-access-source.js';

@@ -38,6 +38,16 @@ export const metadataElementBytes = {
   f64: 8,
 } as const satisfies Record<Exclude<MetadataScalarType, 'string'>, number>;
 
+/**
+ * Strings as the file has them, for those who need no JavaScript string of each: one after another, each with its length
+ * before it as 8 bytes, little endian, of which the upper 4 are 0. Their extents are checked, their UTF-8 is not.
+ */
+export interface PackedStrings {
+  readonly count: number;
+  /** A view, not a copy: not to be written to. */
+  readonly bytes: Uint8Array;
+}
+
 /** An array that decodes when asked, and keeps nothing. */
 export class MetadataArray {
   readonly type = 'array';
@@ -70,7 +80,9 @@ export class MetadataArray {
     const { elementType, length } = this;
     const step = metadataElementBytes[elementType];
     const view = new DataView(this.#bytes.buffer, this.#bytes.byteOffset, this.#bytes.byteLength);
-    return Array.from({ length }, (_, i) => readNumber(view, i * step, elementType));
+    const values = new Array<MetadataScalar>(length);
+    for (let i = 0; i < length; i++) values[i] = readNumber(view, i * step, elementType);
+    return values;
   }
 
   /** @throws UnicornError `format/metadata-type` when the elements are no strings, `format/utf8`. */
@@ -87,6 +99,12 @@ export class MetadataArray {
       texts[i] = text;
     }
     return texts;
+  }
+
+  /** The strings undecoded. @throws UnicornError `format/metadata-type` when the elements are no strings. */
+  packedStrings(): PackedStrings {
+    if (this.elementType !== 'string') throw this.#wrongType('strings');
+    return { count: this.length, bytes: this.#bytes };
   }
 
   /** @throws UnicornError `format/metadata-type` when the elements are no numbers, `format/number-range` beyond 2^53. */
@@ -214,6 +232,13 @@ export class Metadata {
   strings<T>(key: string, fallback: T): string[] | T;
   strings(key: string, ...fallback: unknown[]): unknown {
     return this.#typed(key, fallback, 'an array of strings', (value) => arrayOf(value)?.strings());
+  }
+
+  /** The strings of the array at `key`, undecoded; see {@link string}. */
+  packedStrings(key: string): PackedStrings;
+  packedStrings<T>(key: string, fallback: T): PackedStrings | T;
+  packedStrings(key: string, ...fallback: unknown[]): unknown {
+    return this.#typed(key, fallback, 'an array of strings', (value) => arrayOf(value)?.packedStrings());
   }
 
   /** The numbers of the array at `key`, decoded now; see {@link string}. */

@@ -111,6 +111,15 @@ describe('tiny.gguf', () => {
       expect(metadata.strings('tokenizer.ggml.tokens')).toHaveLength(11);
       expect(metadata.numbers('test.list.i32')).toEqual([-1, 0, 1, 2147483647]);
       expect(metadata.booleans('test.list.bool')).toEqual([true, false, true]);
+      const { count, bytes } = metadata.packedStrings('tokenizer.ggml.tokens');
+      const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+      const lengths: number[] = [];
+      for (let at = 0; at < bytes.length; at += 8 + lengths.at(-1)!)
+        lengths.push(Number(view.getBigUint64(at, true)));
+      expect(count).toBe(11);
+      expect(lengths).toEqual(
+        metadata.strings('tokenizer.ggml.tokens').map((text) => Buffer.byteLength(text)),
+      );
       expect(metadata.string('absent', undefined)).toBeUndefined();
       expect(metadata.number('absent', 7)).toBe(7);
 
@@ -123,6 +132,7 @@ describe('tiny.gguf', () => {
         [() => metadata.boolean('test.u8'), 'format/metadata-type', 'test.u8'],
         [() => metadata.strings('general.architecture'), 'format/metadata-type', 'general.architecture'],
         [() => metadata.strings('test.list.i32'), 'format/metadata-type', 'test.list.i32'],
+        [() => metadata.packedStrings('test.list.i32'), 'format/metadata-type', 'test.list.i32'],
         [() => metadata.numbers('tokenizer.ggml.tokens'), 'format/metadata-type', 'tokenizer.ggml.tokens'],
         [() => metadata.booleans('test.list.f32'), 'format/metadata-type', 'test.list.f32'],
       ];

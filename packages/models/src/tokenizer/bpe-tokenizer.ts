@@ -65,6 +65,7 @@ export class BpeTokenizer implements Tokenizer {
   constructor(definition: TokenizerDefinition) {
     const { vocabulary, added, spelling } = definition;
     this.#definition = definition;
+    vocabulary.compact();
     this.#vocabulary = vocabulary;
     this.bosId = definition.bosId;
     this.eosIds = definition.eosIds;
@@ -181,8 +182,10 @@ export class BpeTokenizer implements Tokenizer {
     const unknownBase = this.#vocabulary.size;
     const symbols = new Int32Array(piece.length);
     let count = 0;
-    for (const character of piece) {
-      symbols[count++] = this.#vocabulary.ordinaryIdOf(character) ?? unknownBase + character.codePointAt(0)!;
+    for (let i = 0; i < piece.length; i++) {
+      const codePoint = piece.codePointAt(i)!;
+      if (codePoint > 0xffff) i++;
+      symbols[count++] = this.#vocabulary.idOfCodePoint(codePoint) ?? unknownBase + codePoint;
     }
     const left = this.#merger.merge(symbols, count);
     let afterUnknown = false;

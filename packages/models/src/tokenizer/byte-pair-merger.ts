@@ -13,6 +13,8 @@ const positions = 2 ** 26;
 /** Longer words than this get scratch memory of their own, so that one long text does not hold megabytes for ever. */
 const keptSymbols = 2 ** 14;
 const none = -1;
+/** Pairs whose merge is remembered: 400 kB, and most pairs of a text are among them. */
+const rememberedPairs = 2 ** 15;
 
 interface Scratch {
   previous: Int32Array;
@@ -35,6 +37,8 @@ function scratchFor(count: number): Scratch {
 export class BytePairMerger {
   readonly #rules: MergeRules;
   readonly #kept = scratchFor(keptSymbols);
+  /** Per place, which a pair's hash decides: left symbol + 1, right symbol, merge or `none`. */
+  readonly #remembered = new Int32Array(3 * rememberedPairs);
 
   constructor(rules: MergeRules) {
     this.#rules = rules;
@@ -50,9 +54,9 @@ export class BytePairMerger {
 
     const offer = (position: number) => {
       const right = next[position]!;
-      const found = right === count ? undefined : rules.find(symbols[position]!, symbols[right]!);
-      merge[position] = found ?? none;
-      if (found === undefined) return;
+      const found = right === count ? none : this.#find(symbols[position]!, symbols[right]!);
+      merge[position] = found;
+      if (found === none) return;
       const key = rules.priority(found) * positions + position;
       let hole = heapSize++;
       while (hole > 0) {
@@ -104,5 +108,17 @@ export class BytePairMerger {
     let left = 0;
     for (let i = 0; i < count; i = next[i]!) symbols[left++] = symbols[i]!;
     return left;
+  }
+
+  #find(left: number, right: number): number {
+    const remembered = this.#remembered;
+    const hash = Math.imul(left, 0x9e3779b1) ^ Math.imul(right, 0x85ebca6b);
+    const place = 3 * ((hash ^ (hash >>> 15)) & (rememberedPairs - 1));
+    if (remembered[place] !== left + 1 || remembered[place + 1] !== right) {
+      remembered[place] = left + 1;
+      remembered[place + 1] = right;
+      remembered[place + 2] = this.#rules.find(left, right) ?? none;
+    }
+    return remembered[place + 2]!;
   }
 }

@@ -6,6 +6,8 @@ import { UnicornError } from '@unicorn-exec/tensor';
 import type { AddedToken } from './added-tokens.js';
 import { BpeTokenizer, type TokenizerDefinition } from './bpe-tokenizer.js';
 import { endIds } from './end-tokens.js';
+import { FlatStrings } from './flat-strings.js';
+import { MergeList, separatorIn } from './merge-list.js';
 import { RankedMerges, ScoredMerges } from './merge-rules.js';
 import { preTokenizers } from './splitting-patterns.js';
 import type { Tokenizer } from './tokenizer.js';
@@ -18,6 +20,8 @@ export interface GgufTokenizerMetadata {
   number(key: string): number;
   boolean(key: string): boolean;
   strings(key: string): readonly string[];
+  /** The same as they are in the file; where it is there, `strings` is not called unless something is wrong. */
+  packedStrings?(key: string): { readonly count: number; readonly bytes: Uint8Array };
   numbers(key: string): ArrayLike<number>;
 }
 
@@ -35,8 +39,11 @@ export function tokenizerFromGguf(metadata: GgufTokenizerMetadata): Tokenizer {
   const model = optional('model', (k) => metadata.string(k));
   if (model === undefined) throw broken('the file has no tokenizer.ggml.model');
   if (model !== 'gpt2' && model !== 'llama') throw unsupported('model', model, 'gpt2, llama');
-  const tokens = optional('tokens', (k) => metadata.strings(k)) ?? [];
-  if (tokens.length === 0) throw broken('tokenizer.ggml.tokens is empty or missing');
+  const flat = (k: string): FlatStrings =>
+    (metadata.packedStrings && FlatStrings.unpacked(metadata.packedStrings(k))) ??
+    FlatStrings.of(metadata.strings(k));
+  const tokens = optional('tokens', flat);
+  if (tokens === undefined || tokens.length === 0) throw broken('tokenizer.ggml.tokens is empty or missing');
   const perToken = (name: string): ArrayLike<number> | undefined => {
     const values = optional(name, (k) => metadata.numbers(k));
     if (values !== undefined && values.length !== tokens.length) {
@@ -46,10 +53,10 @@ export function tokenizerFromGguf(metadata: GgufTokenizerMetadata): Tokenizer {
   };
   const types = perToken('token_type');
   const typeOf = (id: number): number => types?.[id] ?? tokenType.normal;
-  const vocabulary = new Vocabulary();
+  const vocabulary = new Vocabulary({ ids: tokens.length, textBytes: tokens.text.length });
   for (let id = 0; id < tokens.length; id++) {
-    if (isSpecial(typeOf(id))) vocabulary.setAdded(id, tokens[id]!);
-    else vocabulary.set(id, tokens[id]!);
+    if (isSpecial(typeOf(id))) vocabulary.setAdded(id, tokens.at(id));
+    else vocabulary.setBytes(id, tokens.text, tokens.start(id), tokens.end(id));
   }
   const idAt = (name: string): number | undefined => {
     const id = optional(name, (k) => metadata.number(k));
@@ -94,11 +101,11 @@ export function tokenizerFromGguf(metadata: GgufTokenizerMetadata): Tokenizer {
   const name = optional('pre', (k) => metadata.string(k)) ?? 'default';
   const pre = preTokenizers.get(name);
   if (pre === undefined) throw unsupported('pre', name, [...preTokenizers.keys()].join(', '));
-  const merges = optional('merges', (k) => metadata.strings(k));
+  const merges = optional('merges', flat);
   if (merges === undefined) throw broken('tokenizer.ggml.merges is missing');
   const definition: TokenizerDefinition = {
     ...shared,
-    merges: new RankedMerges(merges, vocabulary),
+    merges: new RankedMerges(mergeList(merges, vocabulary)),
     splitting: {
       normalizers: pre.normalizer === undefined ? [] : [{ type: pre.normalizer }],
       steps: [
@@ -121,15 +128,28 @@ export function tokenizerFromGguf(metadata: GgufTokenizerMetadata): Tokenizer {
   return new BpeTokenizer(definition);
 }
 
+/** @throws UnicornError `format/tokenizer` */
+function mergeList(entries: FlatStrings, vocabulary: Vocabulary): MergeList {
+  const list = new MergeList(vocabulary, entries.length);
+  const { text } = entries;
+  for (let i = 0; i < entries.length; i++) {
+    const [start, end] = [entries.start(i), entries.end(i)];
+    const space = separatorIn(text, start, end);
+    const added = space < end && list.addBytes(text, start, space, text, space + 1, end);
+    if (!added) list.add(entries.at(i)); // says what is wrong
+  }
+  return list;
+}
+
 /** Control and unknown tokens are special; user-defined ones are found in any text but belong to it. */
-function addedTokens(tokens: readonly string[], typeOf: (id: number) => number): AddedToken[] {
+function addedTokens(tokens: FlatStrings, typeOf: (id: number) => number): AddedToken[] {
   const added: AddedToken[] = [];
   for (let id = 0; id < tokens.length; id++) {
     const type = typeOf(id);
     if (!isSpecial(type) && type !== tokenType.userDefined) continue;
     added.push({
       id,
-      content: tokens[id]!,
+      content: tokens.at(id),
       special: isSpecial(type),
       normalized: false,
       singleWord: false,

@@ -8,8 +8,10 @@ import { UnicornError } from '@unicorn-exec/tensor';
 import type { AddedToken } from './added-tokens.js';
 import { BpeTokenizer } from './bpe-tokenizer.js';
 import { endIds } from './end-tokens.js';
+import { jsonTables, type JsonTables } from './json-tables.js';
 import type { NormalizerConfig, SplitPattern } from './library.js';
-import { RankedMerges, type MergeEntry } from './merge-rules.js';
+import { MergeList, type MergeEntry } from './merge-list.js';
+import { RankedMerges } from './merge-rules.js';
 import { patterns } from './splitting-patterns.js';
 import type { SplitBehavior, Splitting, SplitStep } from './text-splitter.js';
 import type { TokenSpelling } from './token-text.js';
@@ -19,27 +21,18 @@ import { Vocabulary } from './vocabulary.js';
 type Json = Record<string, unknown>;
 
 /**
- * @param tokenizerJson the text of `tokenizer.json`, or its parsed value
- * @param tokenizerConfigJson the same of `tokenizer_config.json`; names BOS and EOS
+ * @param tokenizerJson `tokenizer.json` as it is on disk (much the fastest for a large vocabulary), its text, or its
+ * parsed value
+ * @param tokenizerConfigJson the text of `tokenizer_config.json`, or its parsed value; names BOS and EOS
  * @throws UnicornError `format/tokenizer` for what is broken, `unsupported/tokenizer` for a part that is not known
  */
 export function tokenizerFromJson(tokenizerJson: unknown, tokenizerConfigJson?: unknown): Tokenizer {
-  const root = parsed(tokenizerJson, 'tokenizer.json');
+  const { root, vocabulary, merges } =
+    (tokenizerJson instanceof Uint8Array ? jsonTables(tokenizerJson) : undefined) ??
+    parsedTables(tokenizerJson);
   const config =
     tokenizerConfigJson === undefined ? {} : parsed(tokenizerConfigJson, 'tokenizer_config.json');
-  const model = object(root['model'], 'model');
-  // Files from before the key existed have no type; only byte-pair encoding has merges.
-  if (model['type'] !== 'BPE' && !(model['type'] === undefined && Array.isArray(model['merges']))) {
-    throw unsupported('model', model['type']);
-  }
-  for (const key of ['continuing_subword_prefix', 'end_of_word_suffix'] as const) {
-    if ((model[key] ?? '') !== '') throw unsupported(`model with ${key}`, model[key]);
-  }
-
-  const vocabulary = new Vocabulary();
-  const vocab = object(model['vocab'], 'model.vocab');
-  for (const piece of Object.keys(vocab)) vocabulary.set(number(vocab[piece], `id of ${piece}`), piece);
-  const merges = new RankedMerges(array(model['merges'], 'model.merges') as MergeEntry[], vocabulary);
+  const model = checkedModel(root);
   const added = array(root['added_tokens'] ?? [], 'added_tokens').map(addedToken);
   for (const { id, content } of added) vocabulary.setAdded(id, content);
 
@@ -59,7 +52,7 @@ export function tokenizerFromJson(tokenizerJson: unknown, tokenizerConfigJson?: 
   return new BpeTokenizer({
     vocabulary,
     added,
-    merges,
+    merges: new RankedMerges(merges),
     splitting,
     spelling,
     ignoreMerges: model['ignore_merges'] === true,
@@ -71,6 +64,29 @@ export function tokenizerFromJson(tokenizerJson: unknown, tokenizerConfigJson?: 
       bosId !== undefined &&
       (typeof config['add_bos_token'] === 'boolean' ? config['add_bos_token'] : firstId === bosId),
   });
+}
+
+/** The slow twin of {@link jsonTables}: for values, text, and files that look unusual or are broken. */
+function parsedTables(tokenizerJson: unknown): JsonTables {
+  const root = parsed(tokenizerJson, 'tokenizer.json');
+  const model = checkedModel(root);
+  const vocabulary = new Vocabulary();
+  const vocab = object(model['vocab'], 'model.vocab');
+  for (const piece of Object.keys(vocab)) vocabulary.set(number(vocab[piece], `id of ${piece}`), piece);
+  const merges = MergeList.of(array(model['merges'], 'model.merges') as MergeEntry[], vocabulary);
+  return { root, vocabulary, merges };
+}
+
+function checkedModel(root: Json): Json {
+  const model = object(root['model'], 'model');
+  // Files from before the key existed have no type; only byte-pair encoding has merges.
+  if (model['type'] !== 'BPE' && !(model['type'] === undefined && 'merges' in model)) {
+    throw unsupported('model', model['type']);
+  }
+  for (const key of ['continuing_subword_prefix', 'end_of_word_suffix'] as const) {
+    if ((model[key] ?? '') !== '') throw unsupported(`model with ${key}`, model[key]);
+  }
+  return model;
 }
 
 /** Normalizers and splitting steps, as one canonical list; `byteLevel` tells whether a ByteLevel step ends it. */
@@ -237,9 +253,10 @@ function flatten(value: unknown, key: string): Json[] {
 }
 
 function parsed(value: unknown, name: string): Json {
-  if (typeof value !== 'string') return object(value, name);
+  const text = value instanceof Uint8Array ? Buffer.from(value).toString('utf8') : value;
+  if (typeof text !== 'string') return object(text, name);
   try {
-    return object(JSON.parse(value), name);
+    return object(JSON.parse(text), name);
   } catch (error) {
     if (error instanceof UnicornError) throw error;
     throw new UnicornError('format/tokenizer', `${name} is not JSON: ${(error as Error).message}`, {

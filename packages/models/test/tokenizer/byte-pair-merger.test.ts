@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { BytePairMerger } from '../../src/tokenizer/byte-pair-merger.js';
+import { MergeList, type MergeEntry } from '../../src/tokenizer/merge-list.js';
 import { RankedMerges, ScoredMerges, type MergeRules } from '../../src/tokenizer/merge-rules.js';
 import { Vocabulary } from '../../src/tokenizer/vocabulary.js';
 
@@ -38,6 +39,10 @@ function vocabularyOf(pieces: readonly string[]): Vocabulary {
   return vocabulary;
 }
 
+function rankedMerges(entries: readonly MergeEntry[], vocabulary: Vocabulary): RankedMerges {
+  return new RankedMerges(MergeList.of(entries, vocabulary));
+}
+
 describe('BytePairMerger', () => {
   it('merges as its slow twin does, by rank', () => {
     fc.assert(
@@ -54,7 +59,7 @@ describe('BytePairMerger', () => {
           .map((pair) => ({ pair, order: random.next().value! }))
           .sort((a, b) => a.order - b.order)
           .map(({ pair }) => pair as [string, string]);
-        const rules = new RankedMerges(merges, vocabulary);
+        const rules = rankedMerges(merges, vocabulary);
         expect(mergeFast(rules, symbols)).toEqual(mergeSlowly(rules, symbols));
       }),
       { numRuns: 300 },
@@ -77,10 +82,7 @@ describe('BytePairMerger', () => {
   });
 
   it('takes long words in about linear time', () => {
-    const rules = new RankedMerges(
-      ['a a', 'aa aa', 'aaaa aaaa'],
-      vocabularyOf(['a', 'aa', 'aaaa', 'aaaaaaaa']),
-    );
+    const rules = rankedMerges(['a a', 'aa aa', 'aaaa aaaa'], vocabularyOf(['a', 'aa', 'aaaa', 'aaaaaaaa']));
     const count = 300_001;
     const symbols = new Int32Array(count);
     const started = performance.now();
@@ -95,7 +97,7 @@ describe('RankedMerges', () => {
     const pieces = Array.from({ length: 500 }, (_, i) => String.fromCodePoint(0x4e00 + i));
     const merges = pieces.slice(0, 499).map((piece, i) => [piece, pieces[i + 1]!] as [string, string]);
     const vocabulary = vocabularyOf([...pieces, ...merges.map((pair) => pair.join(''))]);
-    const rules = new RankedMerges([...merges, merges[7]!], vocabulary);
+    const rules = rankedMerges([...merges, merges[7]!], vocabulary);
     for (let i = 0; i < 499; i++) {
       const merge = rules.find(i, i + 1)!;
       expect(merge).toBe(i === 7 ? 499 : i);

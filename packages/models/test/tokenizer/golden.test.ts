@@ -1,8 +1,15 @@
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { openGguf } from '@unicorn-exec/quant';
 import { describe, expect, it } from 'vitest';
-import { tokenizerFromGguf, tokenizerFromJson } from '../../src/tokenizer/index.js';
+import {
+  tokenizerFromGguf,
+  tokenizerFromJson,
+  tokenizerToGguf,
+  type Tokenizer,
+} from '../../src/tokenizer/index.js';
+import { jsonTables } from '../../src/tokenizer/json-tables.js';
 import { expectGolden, publishedTokenizer, readJson, shared } from './golden.js';
+import { metadataOf, sentencePieceEntries, unpacked } from './metadata.js';
 
 const smollm2 = `${shared}models/SmolLM2-135M-Instruct.Q4_1.gguf`;
 
@@ -25,15 +32,30 @@ for (const [name, facts] of [
 ] as const) {
   const folder = publishedTokenizer(name);
   describe.skipIf(folder === undefined || !existsSync(`${shared}goldens`))(
-    `${name}, from tokenizer.json`,
+    `${name}, from its package`,
     () => {
-      it('equals the reference in every id, decode and chunk', () => {
-        const tokenizer = tokenizerFromJson(
-          readJson(`${folder}/tokenizer.json`),
-          readJson(`${folder}/tokenizer_config.json`),
-        );
+      const config = readJson(`${folder}/tokenizer_config.json`);
+      const check = (tokenizer: Tokenizer) => {
         expect({ bosId: tokenizer.bosId, eosIds: tokenizer.eosIds, addBos: tokenizer.addBos }).toEqual(facts);
         expectGolden(tokenizer, name);
+      };
+
+      it('equals the reference in every id, decode and chunk, from its bytes', () => {
+        const bytes = readFileSync(`${folder}/tokenizer.json`);
+        expect(jsonTables(bytes)).toBeDefined(); // the fast way, not its slow twin
+        check(tokenizerFromJson(bytes, config));
+      });
+
+      it('equals the reference, from its parsed value', () => {
+        check(tokenizerFromJson(readJson(`${folder}/tokenizer.json`), config));
+      });
+
+      it('equals the reference, from GGUF metadata, packed or not', async () => {
+        const json = readJson(`${folder}/tokenizer.json`);
+        const entries = name === 'gemma3' ? sentencePieceEntries(json) : tokenizerToGguf(json, config);
+        const metadata = await metadataOf(entries);
+        expectGolden(tokenizerFromGguf(metadata), name);
+        expectGolden(tokenizerFromGguf(unpacked(metadata)), name);
       });
     },
   );
