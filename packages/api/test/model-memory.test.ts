@@ -1,9 +1,12 @@
-/** KV memory of sliding windows: what is computed beforehand is what is allocated, and less of it changes no bit. */
+/**
+ * Memory that a model need not take: keys and values outside sliding windows, and tables of which a token reads one row.
+ * What is computed beforehand is what is allocated, and less of it changes no bit.
+ */
 import { describe, expect, it } from 'vitest';
 import { kvBytes, openModel } from '@unicorn-exec/models';
 import { modelPath } from '@unicorn-exec/model-nano';
 import { planKv, Scheduler } from '@unicorn-exec/scheduler';
-import { nullBackend, type KvGroup, type LanguageModel } from '@unicorn-exec/tensor';
+import { nullBackend, tensorBytes, type KvGroup, type LanguageModel } from '@unicorn-exec/tensor';
 import { backends } from './shared.js';
 
 /** The groups of the published Gemma 3n models: 20 layers with keys and values of their own, every fifth one full. */
@@ -72,6 +75,23 @@ function withoutWindow({ window: _, ...group }: KvGroup): KvGroup {
 }
 
 const cpu = backends.find(({ name }) => name === 'cpu')!;
+
+describe.skipIf(!cpu.usable)('per-layer embeddings', () => {
+  it('take no memory of the device, and a token reads one row of them', async () => {
+    const model = await openModel(modelPath);
+    const table = model.weights().find(({ name }) => name === 'perLayer.embed')!;
+    const rows = table.shape[0]!;
+    expect(model.hostBytes).toBe(tensorBytes(table.dtype, table.shape));
+    expect(model.sizes[0]!.hostBytesPerToken).toBe(model.hostBytes / rows);
+    const device = await cpu.backend.open();
+    const weights = await device.load(model.weights());
+    // Packing may pad the rest by a few bytes a row; the table is a tenth of it.
+    expect(device.memory().weightBytes).toBeLessThan(1.02 * (model.weightBytes - model.hostBytes));
+    weights.dispose();
+    await device.close();
+    await model.close();
+  });
+});
 
 describe.skipIf(!cpu.usable)('nano at 2,048 tokens', () => {
   it.each(['f32', 'fast'] as const)(
