@@ -136,4 +136,23 @@ describe('sample', () => {
     const { ids } = await runGraph(cpu, { graph: graphOf(false), weights: [], dims: { rows: 4 }, inputs });
     expect([...ids!]).toEqual(alone);
   });
+
+  it('takes rows of one history in order', async () => {
+    const rows = 6;
+    const logits = Float32Array.from({ length: rows * vocabulary }, (_, i) =>
+      i % vocabulary === 7 ? 9 : 0.5,
+    );
+    // Each row sees one token more of history slot 0, and a token that is there is as good as forbidden.
+    const inputs = {
+      logits: logits.map((value, i) => (i % vocabulary === 8 ? 8 : i % vocabulary === 9 ? 7 : value)),
+      parameters: Float32Array.from(Array.from({ length: rows }, () => [0, 1, 0, 1, 1, 100, 0]).flat()),
+      controls: Int32Array.from(Array.from({ length: rows }, (_, row) => [0, 1, 2, row, 0, row, 0]).flat()),
+      biasIds: new Int32Array(3 * rows),
+      biasValues: new Float32Array(3 * rows),
+    };
+    const trial = { graph: graphOf(false), weights: [], dims: { rows }, inputs };
+    const { ids } = await runGraph(cpu, trial);
+    expect([...ids!].slice(0, 4)).toEqual([7, 8, 9, 0]);
+    expect(ids).toEqual((await runGraph(reference, trial)).ids);
+  });
 });

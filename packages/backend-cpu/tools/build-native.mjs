@@ -45,10 +45,11 @@ function includeFolders() {
 /**
  * Builds the addon.
  *
- * @param {{sanitize?: string}} [options] `sanitize`: the value of -fsanitize, built into a folder of its own
+ * @param {{sanitize?: string, runtimeTest?: boolean}} [options] `sanitize`: the value of -fsanitize, built into a folder
+ * of its own; `runtimeTest`: builds `runtime_test` beside the addon
  * @returns {Promise<{ok: true, path: string, seconds: number} | {ok: false, reason: string, fix: string, output: string}>}
  */
-export async function buildNative({ sanitize = '' } = {}) {
+export async function buildNative({ sanitize = '', runtimeTest = false } = {}) {
   const started = performance.now();
   const compiler = process.env.CXX ?? findProgram(['c++', 'g++', 'clang++']);
   if (compiler === undefined) {
@@ -69,6 +70,7 @@ export async function buildNative({ sanitize = '' } = {}) {
     `-DCMAKE_CXX_COMPILER=${compiler}`,
     `-DUNICORN_NAPI_INCLUDES=${includeFolders().join(';')}`,
     `-DUNICORN_SANITIZE=${sanitize}`,
+    `-DUNICORN_RUNTIME_TEST=${runtimeTest ? 'ON' : 'OFF'}`,
   ];
   // A folder that was configured elsewhere or for another generator refuses: begin it anew.
   const cache = join(folder, 'CMakeCache.txt');

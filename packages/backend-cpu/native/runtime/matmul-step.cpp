@@ -34,7 +34,7 @@ constexpr int64_t redundantElements = 8192;
 // Columns of results that one task makes, as groups of 16. Many rows: a panel of weights that stays in L1/L2 while all
 // rows of the tile pass by it. One row: chosen from the number of members, for balance.
 constexpr int64_t panelGroups = 4;
-constexpr int64_t tileRows = 128;
+constexpr int64_t tileRows = 120;  // a multiple of the 12 and 4 rows that the kernels take at a time
 
 // Floats of a member's temporary tile, of which gated units have two: stays in L2.
 constexpr int64_t tileFloats = 16384;

@@ -166,7 +166,7 @@ void Workspace::reserve(const Program& program) {
   const auto grow = [](std::shared_ptr<Pages>& pages, int64_t bytes) {
     if (!pages || pages->byteLength() < static_cast<size_t>(bytes)) {
       pages.reset();
-      pages = Pages::allocate(static_cast<size_t>(bytes));
+      pages = Pages::allocate(static_cast<size_t>(bytes), true);
     }
   };
   grow(arena, program.arenaBytes);

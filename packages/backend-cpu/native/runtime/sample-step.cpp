@@ -332,12 +332,14 @@ class SampleStep final : public Step {
 
   void phase(Turn& turn) const override {
     const int64_t rows = turn.run.tensor(logits_).dims[0];
-    // Rows of one sequence see each other's tokens in its history, so then they are taken in order by one member.
-    const int64_t chunk = sharesHistory(turn.run, rows) ? std::max<int64_t>(rows, 1) : 1;
     int64_t begin, end;
-    while (turn.claim(rows, chunk, begin, end)) {
-      for (int64_t row = begin; row < end; row++) sample(turn, row);
+    // Rows of one sequence see each other's tokens in its history, so then they are one item of work, taken in order.
+    if (sharesHistory(turn.run, rows)) {
+      if (!turn.claim(1, 1, begin, end)) return;
+      for (int64_t row = 0; row < rows; row++) sample(turn, row);
+      return;
     }
+    while (turn.claim(rows, 1, begin, end)) sample(turn, begin);
   }
 
   int64_t memberBytes(const Program&) const override {

@@ -1,0 +1,255 @@
+// The runtime without JavaScript, for sanitizers that cannot see into Node (ThreadSanitizer above all): barriers,
+// claims, devices side by side, failures, loading under way while a device is closed. Exits with 1 at the first mismatch.
+
+#include <atomic>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <thread>
+
+#include "../device.h"
+
+using namespace unicorn;
+
+namespace {
+
+#define CHECK(condition)                                                   \
+  do {                                                                     \
+    if (!(condition)) {                                                    \
+      std::printf("%s:%d: %s\n", __FILE__, __LINE__, #condition);          \
+      std::exit(1);                                                        \
+    }                                                                      \
+  } while (0)
+
+// Park and Miller 1988.
+struct Random {
+  uint64_t state = 1;
+  uint32_t next() { return static_cast<uint32_t>(state = state * 48271 % 2147483647); }
+  float signedUnit() { return static_cast<float>(next() % 2000) / 1000 - 1; }
+};
+
+// The words of a program, as src/lowering/encode.ts writes them.
+struct Words {
+  std::vector<double> words;
+  std::vector<std::string> names;
+
+  void number(double value) { words.push_back(value); }
+  void name(const std::string& text) {
+    for (size_t i = 0; i < names.size(); i++) {
+      if (names[i] == text) return number(static_cast<double>(i));
+    }
+    names.push_back(text);
+    number(static_cast<double>(names.size() - 1));
+  }
+  void value(const char* space, int index, double offset, DType dtype, std::initializer_list<double> dims) {
+    name(space);
+    number(index);
+    number(1);
+    number(offset);
+    number(0);
+    number(static_cast<double>(dtype));
+    number(static_cast<double>(dims.size()));
+    for (const double dim : dims) number(dim);
+  }
+};
+
+constexpr int64_t features = 64;
+constexpr int64_t mostRows = 96;
+
+// y = rmsNorm(2 x) @ w^T, then the rows of y that ids name.
+std::shared_ptr<Program> makeProgram(const std::shared_ptr<WeightSet>& weights, const Device& device) {
+  Words out;
+  out.number(0);         // not profiled
+  out.number(1);         // symbols
+  out.number(mostRows);  // n
+  out.number(3);         // bindings
+  out.number(2 * mostRows * features * 4);
+  out.number(6);  // values
+  out.value("binding", 0, 0, DType::f32, {-1, features});
+  out.value("arena", 0, 0, DType::f32, {-1, features});
+  out.value("weight", 0, 0, DType::q8_0, {features, features});
+  out.name("matrix");
+  for (const double view : {0.0, double{features}, 0.0, double{features}}) out.number(view);
+  out.value("arena", 0, mostRows * features * 4, DType::f32, {-1, features});
+  out.value("binding", 1, 0, DType::i32, {-1});
+  out.value("binding", 2, 0, DType::f32, {-1, features});
+  out.number(3);  // steps
+  out.name("rows");
+  out.number(-1);
+  out.number(1);
+  out.name("scale");
+  for (const double word : {2, 0, 0, 1, 0, 1, 2}) out.number(word);
+  out.name("matmul");
+  for (const double word : {1, 1, 1, -1}) out.number(word);  // x, quantized, normalized, no weight
+  out.number(1e-6);
+  out.number(0);
+  for (const double word : {1, 2, -1, 0, 3, -1, -1, 0}) out.number(word);
+  out.name("rows");
+  out.number(-1);
+  out.number(1);
+  out.name("takeRows");
+  for (const double word : {3, 3, -1, 4, 0, 5, 0, 1, 0}) out.number(word);
+  return std::make_shared<Program>(weights, device.kernels(), device.threads(),
+                                   WordReader(out.words.data(), out.words.size(), out.names), std::vector<uint8_t>());
+}
+
+WeightRequests randomWeights(int64_t rows) {
+  Random random;
+  WeightRequests requests;
+  WeightRequest request{"w", DType::q8_0, rows, features, true, -1, 0, 0, nullptr};
+  request.byteLength = static_cast<uint64_t>(rows * rowBytes(DType::q8_0, features));
+  request.bytes = Pages::allocate(request.byteLength);
+  for (size_t at = 0; at < request.byteLength; at += 34) {
+    const uint16_t scale = floatToHalf(0.01F);
+    std::memcpy(request.bytes->data() + at, &scale, 2);
+    for (size_t i = 2; i < 34; i++) request.bytes->data()[at + i] = static_cast<uint8_t>(random.next());
+  }
+  requests.entries.push_back(std::move(request));
+  return requests;
+}
+
+// A device with a way to wait for its jobs.
+struct Host {
+  std::mutex mutex;
+  std::condition_variable condition;
+  std::vector<std::pair<uint32_t, std::string>> ended;
+  std::atomic<int> reports{0};
+  std::unique_ptr<Device> device;
+  uint32_t next = 1;
+
+  explicit Host(int threads) {
+    device = std::make_unique<Device>(threads, bestLevel(),
+                                      JobListener{[this](uint32_t job, const Failure* failure) {
+                                                    std::lock_guard<std::mutex> lock(mutex);
+                                                    ended.emplace_back(job, failure == nullptr ? "" : failure->code);
+                                                    condition.notify_all();
+                                                  },
+                                                  [this](uint32_t, uint64_t) { reports++; }});
+  }
+
+  void waitFor(size_t count) {
+    std::unique_lock<std::mutex> lock(mutex);
+    condition.wait(lock, [&] { return ended.size() >= count; });
+  }
+
+  std::shared_ptr<WeightSet> load(int64_t rows) {
+    LoadJob job{randomWeights(rows), std::make_shared<std::atomic<bool>>(false),
+                std::make_shared<std::shared_ptr<WeightSet>>()};
+    const auto result = job.result;
+    const size_t before = ended.size();
+    device->load(next++, std::move(job));
+    waitFor(before + 1);
+    return *result;
+  }
+};
+
+ProgramJob makeJob(const std::shared_ptr<Program>& program, int64_t rows, const std::shared_ptr<Pages>& out,
+                   uint64_t seed, int32_t badRow = -1) {
+  Random random{seed};
+  ProgramJob job;
+  job.program = program;
+  job.symbols = {rows};
+  std::vector<uint8_t> x(static_cast<size_t>(rows * features) * 4);
+  std::vector<uint8_t> ids(static_cast<size_t>(rows) * 4);
+  for (int64_t i = 0; i < rows * features; i++) {
+    const float value = random.signedUnit();
+    std::memcpy(x.data() + 4 * i, &value, 4);
+  }
+  for (int64_t i = 0; i < rows; i++) {
+    const int32_t id = i == badRow ? 1000 : static_cast<int32_t>(rows - 1 - i);
+    std::memcpy(ids.data() + 4 * i, &id, 4);
+  }
+  job.bindings.push_back({nullptr, x.size(), false, nullptr, std::move(x)});
+  job.bindings.push_back({nullptr, ids.size(), false, nullptr, std::move(ids)});
+  job.bindings.push_back({out->data(), out->byteLength(), true, out, {}});
+  for (int i = 0; i < 2; i++) job.bindings[static_cast<size_t>(i)].data = job.bindings[static_cast<size_t>(i)].copy.data();
+  return job;
+}
+
+void testBarrier() {
+  for (const int threads : {1, 2, 4}) {
+    ThreadPool pool(threads);
+    std::vector<int> counts(static_cast<size_t>(threads));
+    for (int round = 0; round < 20; round++) {
+      pool.run([&](int member) {
+        for (int i = 0; i < 50; i++) {
+          counts[static_cast<size_t>(member)]++;
+          pool.barrier();
+          for (const int count : counts) CHECK(count == counts[0]);
+          pool.barrier();
+        }
+      });
+    }
+    for (const int count : counts) CHECK(count == 1000);
+  }
+}
+
+void testDevices() {
+  constexpr int jobs = 60;
+  std::vector<std::vector<std::shared_ptr<Pages>>> outputs;
+  std::vector<std::unique_ptr<Host>> hosts;
+  for (const int threads : {1, 2, 4}) {
+    hosts.push_back(std::make_unique<Host>(threads));
+    Host& host = *hosts.back();
+    const auto weights = host.load(features);
+    const auto program = makeProgram(weights, *host.device);
+    outputs.emplace_back();
+    for (int i = 0; i < jobs; i++) {
+      const int64_t rows = i % 7 == 0 ? 1 : 1 + i * 13 % mostRows;
+      outputs.back().push_back(Pages::allocate(static_cast<size_t>(rows * features) * 4));
+      host.device->submit(host.next++, makeJob(program, rows, outputs.back().back(), static_cast<uint64_t>(i) + 1));
+    }
+  }
+  for (auto& host : hosts) host->waitFor(jobs + 1);
+  for (auto& host : hosts) {
+    for (const auto& [job, code] : host->ended) CHECK(code.empty());
+  }
+  for (size_t device = 1; device < outputs.size(); device++) {
+    for (size_t i = 0; i < jobs; i++) {
+      CHECK(std::memcmp(outputs[0][i]->data(), outputs[device][i]->data(), outputs[0][i]->byteLength()) == 0);
+    }
+  }
+}
+
+void testFailures() {
+  Host host(3);
+  const auto program = makeProgram(host.load(features), *host.device);
+  const auto out = Pages::allocate(mostRows * features * 4);
+  for (int i = 0; i < 20; i++) {
+    const auto failing = host.device->submit(host.next++, makeJob(program, 90, out, 1, i * 4));
+    ProgramJob after = makeJob(program, 90, out, 2);
+    after.after = failing;
+    host.device->submit(host.next++, std::move(after));
+    host.device->submit(host.next++, makeJob(program, 90, out, 3));
+  }
+  host.waitFor(61);
+  for (size_t i = 1; i < host.ended.size(); i++) {
+    CHECK(host.ended[i].second == (i % 3 == 0 ? "" : "usage/row"));
+  }
+}
+
+void testClosing() {
+  for (int round = 0; round < 10; round++) {
+    Host host(2);
+    const auto program = makeProgram(host.load(features), *host.device);
+    const auto out = Pages::allocate(mostRows * features * 4);
+    for (int i = 0; i < 20; i++) host.device->submit(host.next++, makeJob(program, mostRows, out, 1));
+    host.device->load(host.next++, {randomWeights(20000), std::make_shared<std::atomic<bool>>(false),
+                                    std::make_shared<std::shared_ptr<WeightSet>>()});
+    host.device->trim();
+    if (round % 2 == 0) host.waitFor(5);
+    host.device.reset();
+    CHECK(host.ended.size() == 22);
+  }
+}
+
+}  // namespace
+
+int main() {
+  testBarrier();
+  testDevices();
+  testFailures();
+  testClosing();
+  std::puts("runtime-test: all passed");
+  return 0;
+}
