@@ -7,6 +7,7 @@ export {
   type Detokenizer,
   type EncodeOptions,
   type GgufTokenizerMetadata,
+  type TextRange,
   type Tokenizer,
 } from './tokenizer/index.js';
 export {
@@ -18,6 +19,7 @@ export {
   type ChatTemplateOptions,
   type ContentPart,
   type Conversation,
+  type PromptParts,
 } from './chat-template/index.js';
 export { openModel, type OpenModelOptions } from './open-model.js';
 export { Model, resolveSize, type ModelFacts } from './model.js';

@@ -8,8 +8,13 @@
 import { Environment, Template } from '@huggingface/jinja';
 import { UnicornError } from '@unicorn-exec/tensor';
 import { DeadlineExceeded, withinDeadline } from '../deadline.js';
+import type { TextRange } from '../tokenizer/literal-ranges.js';
+import type { Tokenizer } from '../tokenizer/tokenizer.js';
+import { contentRanges, type RenderedPrompt } from './content-ranges.js';
 import { conversationFrom, type Conversation } from './conversation.js';
 import { MeteredInterpreter, RenderTooLarge } from './metered-interpreter.js';
+import { namedTexts, type NamedTexts } from './named-texts.js';
+import { SpecialTexts } from './special-texts.js';
 
 /** The longest published template has 20,000 characters. */
 const maxSourceLength = 2 ** 20;
@@ -29,6 +34,18 @@ export interface ChatTemplateOptions {
   now?: () => Date;
 }
 
+/** A rendered prompt, and the ranges of it that are no place for special tokens. */
+export interface PromptParts {
+  text: string;
+  /** Sorted, apart from one another. Empty where no message has anything of a special token. */
+  literal: TextRange[];
+}
+
+const namedTextsOf = remembered((template: Template): NamedTexts => namedTexts(template.parsed));
+const specialTextsOf = remembered(
+  ({ specialTexts }: Pick<Tokenizer, 'specialTexts'>) => new SpecialTexts(specialTexts),
+);
+
 export class ChatTemplate {
   readonly source: string;
   readonly #specialTokens: Readonly<Record<string, string>>;
@@ -36,6 +53,7 @@ export class ChatTemplate {
   readonly #now: () => Date;
   readonly #main: Template;
   readonly #toolUse: Template | undefined;
+  readonly #toolUseSource: string | undefined;
 
   /** @throws UnicornError `format/chat-template` when the source is no template that the library can read */
   constructor(source: string, options: ChatTemplateOptions = {}) {
@@ -44,6 +62,7 @@ export class ChatTemplate {
     this.#timeoutMs = options.timeoutMs ?? defaultTimeoutMs;
     this.#now = options.now ?? (() => new Date());
     this.#main = this.#parse(source);
+    this.#toolUseSource = options.toolUseSource;
     this.#toolUse = options.toolUseSource === undefined ? undefined : this.#parse(options.toolUseSource);
   }
 
@@ -56,27 +75,38 @@ export class ChatTemplate {
    * memory; `usage/conversation`
    */
   render(conversation: Conversation): string {
-    const { messages, tools, options } = conversationFrom(conversation);
-    const hasTools = (tools ?? []).length > 0;
-    const template = hasTools && this.#toolUse !== undefined ? this.#toolUse : this.#main;
-    const variables = {
-      add_generation_prompt: true,
-      ...this.#specialTokens,
-      ...options,
-      messages,
-      tools: hasTools ? tools : null,
-      documents: options?.['documents'] ?? null,
+    return this.#render(conversationFrom(conversation), this.#now);
+  }
+
+  /**
+   * The prompt as {@link render} gives it, and what of it came out of the messages: pass both to `Tokenizer.encode`, and a
+   * special token that somebody typed into a message stays text. Texts of `tools` and `options` are the caller's own.
+   *
+   * @param tokenizer of the same model
+   * @throws as {@link render}
+   */
+  renderParts(conversation: Conversation, tokenizer: Pick<Tokenizer, 'specialTexts'>): PromptParts {
+    const checked = conversationFrom(conversation);
+    const started = this.#now();
+    const clock = () => started; // the prompt may be rendered twice
+    const text = this.#render(checked, clock);
+    const template = this.#templateFor(checked);
+    const prompt: RenderedPrompt = {
+      text,
+      messages: checked.messages,
+      source: template === this.#main ? this.source : this.#toolUseSource!,
+      named: () => namedTextsOf(template),
+      render: (messages) => {
+        try {
+          return this.#render({ ...checked, messages }, clock);
+        } catch (error) {
+          if (error instanceof UnicornError) return undefined;
+          throw error;
+        }
+      },
     };
     try {
-      return withinDeadline(this.#timeoutMs, () => {
-        const environment = new Environment();
-        // The template's variables first: what a caller names like a built-in function takes its place.
-        for (const [name, value] of Object.entries({ ...this.#globals(), ...variables })) {
-          if (environment.variables.has(name)) environment.variables.delete(name);
-          environment.set(name, value);
-        }
-        return String(new MeteredInterpreter(environment).run(template.parsed).value);
-      });
+      return { text, literal: contentRanges(prompt, specialTextsOf(tokenizer)) };
     } catch (error) {
       throw this.#renderError(error);
     }
@@ -86,6 +116,36 @@ export class ChatTemplate {
   beginsWithBos(prompt: string): boolean {
     const bos = this.#specialTokens['bos_token'];
     return bos !== undefined && bos !== '' && prompt.startsWith(bos);
+  }
+
+  #templateFor({ tools }: Conversation): Template {
+    return (tools ?? []).length > 0 && this.#toolUse !== undefined ? this.#toolUse : this.#main;
+  }
+
+  #render(conversation: Conversation, now: () => Date): string {
+    const { messages, tools, options } = conversation;
+    const variables = {
+      add_generation_prompt: true,
+      ...this.#specialTokens,
+      ...options,
+      messages,
+      tools: (tools ?? []).length > 0 ? tools : null,
+      documents: options?.['documents'] ?? null,
+    };
+    try {
+      return withinDeadline(this.#timeoutMs, () => {
+        const environment = new Environment();
+        // The template's variables first: what a caller names like a built-in function takes its place.
+        for (const [name, value] of Object.entries({ ...globals(now), ...variables })) {
+          if (environment.variables.has(name)) environment.variables.delete(name);
+          environment.set(name, value);
+        }
+        const { parsed } = this.#templateFor(conversation);
+        return String(new MeteredInterpreter(environment).run(parsed).value);
+      });
+    } catch (error) {
+      throw this.#renderError(error);
+    }
   }
 
   #parse(source: string): Template {
@@ -106,22 +166,6 @@ export class ChatTemplate {
         cause: error,
       });
     }
-  }
-
-  #globals(): Record<string, unknown> {
-    return {
-      true: true,
-      false: false,
-      none: null,
-      True: true,
-      False: false,
-      None: null,
-      range,
-      raise_exception: (message: unknown) => {
-        throw new Refusal(String(message));
-      },
-      strftime_now: (format: unknown) => strftime(this.#now(), String(format)),
-    };
   }
 
   #renderError(error: unknown): UnicornError {
@@ -159,6 +203,22 @@ export class ChatTemplate {
   }
 }
 
+function globals(now: () => Date): Record<string, unknown> {
+  return {
+    true: true,
+    false: false,
+    none: null,
+    True: true,
+    False: false,
+    None: null,
+    range,
+    raise_exception: (message: unknown) => {
+      throw new Refusal(String(message));
+    },
+    strftime_now: (format: unknown) => strftime(now(), String(format)),
+  };
+}
+
 /** What `raise_exception` throws. */
 class Refusal extends Error {
   override readonly name = 'Refusal';
@@ -178,6 +238,16 @@ function range(start: number, stop?: number, step = 1): number[] {
   const length = Math.max(0, Math.ceil((to - from) / step));
   if (length > maxRange) throw new Error(`range() of ${length} entries is beyond the limit of ${maxRange}`);
   return Array.from({ length }, (_, i) => from + i * step);
+}
+
+/** `make`, but once for each object that it is asked for. */
+function remembered<K extends object, V>(make: (key: K) => V): (key: K) => V {
+  const made = new WeakMap<K, V>();
+  return (key) => {
+    let value = made.get(key);
+    if (value === undefined) made.set(key, (value = make(key)));
+    return value;
+  };
 }
 
 const monthNames =

@@ -2,6 +2,7 @@
  * Finds added tokens in text before anything else looks at it: leftmost, then longest, over a trie. The rules for words
  * and spaces around a token are those of the Hugging Face library.
  */
+import type { LiteralRanges, TextRange } from './literal-ranges.js';
 
 export interface AddedToken {
   id: number;
@@ -28,6 +29,7 @@ const whiteSpace = /\p{White_Space}/u;
 
 export class AddedTokenMatcher {
   readonly #root = newNode();
+  #hasSpecial = false;
 
   /** @param spelling how a token's content looks in the text that will be searched (normalized, for some) */
   constructor(tokens: readonly AddedToken[], spelling: (content: string) => string = (content) => content) {
@@ -42,17 +44,28 @@ export class AddedTokenMatcher {
         node = child;
       }
       node.token = token;
+      if (token.special) this.#hasSpecial = true;
     }
   }
 
-  /** The text in order: an id for each added token, a non-empty string for what is between. */
-  split(text: string, special: boolean): (number | string)[] {
-    if (this.#root.children.size === 0) return text === '' ? [] : [text];
-    const sections: (number | string)[] = [];
+  /** Whether one of them is special. */
+  get hasSpecial(): boolean {
+    return this.#hasSpecial;
+  }
+
+  /**
+   * The text in order: an id for each added token, the range, never empty, of what is between.
+   *
+   * @param special whether special tokens are recognized
+   * @param literal where they are not, even so: neither within such a range, nor with a part of one
+   */
+  split(text: string, special: boolean, literal?: LiteralRanges): (number | TextRange)[] {
+    if (this.#root.children.size === 0) return text === '' ? [] : [[0, text.length]];
+    const sections: (number | TextRange)[] = [];
     let done = 0; // everything before it is in `sections`
     let at = 0;
     while (at < text.length) {
-      const match = this.#longestAt(text, at);
+      const match = this.#longestAt(text, at, special ? literal : undefined);
       if (match === undefined) {
         at++;
         continue;
@@ -60,24 +73,43 @@ export class AddedTokenMatcher {
       const { token, end: matchEnd } = match;
       let [start, end] = [at, matchEnd];
       at = matchEnd; // a match that is not taken still hides shorter ones within it
-      if (token.special && !special) continue;
+      if (token.special && (!special || literal?.overlaps(start, end))) continue;
       if (token.singleWord && (touchesWord(text, start - 1) || touchesWord(text, end))) continue;
       if (start < done) continue; // swallowed by the token before
       if (token.lstrip) while (start > done && whiteSpace.test(text[start - 1]!)) start--;
       if (token.rstrip) while (end < text.length && whiteSpace.test(text[end]!)) end++;
-      if (start > done) sections.push(text.slice(done, start));
+      if (start > done) sections.push([done, start]);
       sections.push(token.id);
       done = end;
     }
-    if (done < text.length) sections.push(text.slice(done));
+    if (done < text.length) sections.push([done, text.length]);
     return sections;
   }
 
-  #longestAt(text: string, start: number): { token: AddedToken; end: number } | undefined {
+  /** The longest token at each place where one begins, taken or not, whatever lies over it. */
+  *occurrences(text: string): Generator<{ token: AddedToken; start: number; end: number }> {
+    for (let start = 0; start < text.length; start++) {
+      const match = this.#longestAt(text, start, undefined);
+      if (match !== undefined) yield { ...match, start };
+    }
+  }
+
+  /**
+   * A special token that reaches over the border of a literal range is nothing, and hides nothing: else what stands before
+   * or behind the range, and was not typed there, would be lost with it.
+   */
+  #longestAt(
+    text: string,
+    start: number,
+    literal: LiteralRanges | undefined,
+  ): { token: AddedToken; end: number } | undefined {
     let found: { token: AddedToken; end: number } | undefined;
     let node = this.#root.children.get(text.charCodeAt(start));
     for (let i = start + 1; node !== undefined; i++) {
-      if (node.token !== undefined) found = { token: node.token, end: i };
+      const { token } = node;
+      const crossing =
+        token?.special === true && literal?.overlaps(start, i) === true && !literal.covers(start, i);
+      if (token !== undefined && !crossing) found = { token, end: i };
       if (i >= text.length) break;
       node = node.children.get(text.charCodeAt(i));
     }

@@ -6,6 +6,7 @@ import { UnicornError } from '@unicorn-exec/tensor';
 import { AddedTokenMatcher, type AddedToken } from './added-tokens.js';
 import { characterOfByte, spellingOfBytes } from './byte-level.js';
 import { BytePairMerger } from './byte-pair-merger.js';
+import { LiteralRanges } from './literal-ranges.js';
 import type { MergeRules } from './merge-rules.js';
 import { TextSplitter, type Splitting } from './text-splitter.js';
 import { TokenText, type TokenSpelling } from './token-text.js';
@@ -48,6 +49,7 @@ export class BpeTokenizer implements Tokenizer {
   readonly bosId: number | undefined;
   readonly eosIds: readonly number[];
   readonly addBos: boolean;
+  readonly specialTexts: readonly string[];
 
   readonly #definition: TokenizerDefinition;
   readonly #vocabulary: Vocabulary;
@@ -64,6 +66,9 @@ export class BpeTokenizer implements Tokenizer {
 
   constructor(definition: TokenizerDefinition) {
     const { vocabulary, added, spelling } = definition;
+    this.specialTexts = added
+      .filter((token) => token.special && token.content !== '')
+      .map((token) => token.content);
     this.#definition = definition;
     vocabulary.compact();
     this.#vocabulary = vocabulary;
@@ -93,18 +98,30 @@ export class BpeTokenizer implements Tokenizer {
     return this.#vocabulary.size;
   }
 
-  encode(text: string, { special = false }: EncodeOptions = {}): number[] {
+  encode(text: string, { special = false, literal }: EncodeOptions = {}): number[] {
     checkText(text);
     const ids: number[] = [];
     let first = true;
-    for (const raw of this.#rawTokens.split(text.replace(loneSurrogates, '\ufffd'), special)) {
-      const sections =
-        typeof raw === 'number'
-          ? [raw]
-          : this.#normalizedTokens.split(this.#splitter.normalize(raw), special);
-      for (const section of sections) {
+    const whole = text.replace(loneSurrogates, '\ufffd');
+    const plain = literal === undefined ? undefined : LiteralRanges.of(literal, text);
+    for (const raw of this.#rawTokens.split(whole, special, plain)) {
+      if (typeof raw === 'number') {
+        ids.push(raw);
+        first = false;
+        continue;
+      }
+      const part = whole.slice(...raw);
+      const normalized = this.#splitter.normalize(part);
+      // Hardly any model looks for special tokens here, so hardly any has to follow ranges through a normalization.
+      const plainHere = this.#normalizedTokens.hasSpecial
+        ? plain?.within(...raw).through((text) => this.#splitter.normalize(text), part, normalized)
+        : undefined;
+      for (const section of this.#normalizedTokens.split(normalized, special, plainHere)) {
         if (typeof section === 'number') ids.push(section);
-        else for (const piece of this.#splitter.split(section, first)) this.#encodePiece(piece, ids);
+        else {
+          const pieces = this.#splitter.split(normalized.slice(...section), first);
+          for (const piece of pieces) this.#encodePiece(piece, ids);
+        }
         first = false;
       }
     }

@@ -1,4 +1,5 @@
 /** What a tokenizer is to everybody else: text to ids and back. Types only; the implementation is `bpe-tokenizer.ts`. */
+import type { TextRange } from './literal-ranges.js';
 
 export interface EncodeOptions {
   /**
@@ -7,6 +8,12 @@ export interface EncodeOptions {
    * (`<think>`, runs of newlines in Gemma) are recognized either way.
    */
   special?: boolean;
+  /**
+   * Parts of the text that are ordinary text even so, sorted: what a user typed into a prompt that a chat template wrote
+   * (`ChatTemplate.renderParts` tells where). No special token is recognized that holds a character of such a part; all
+   * else, splitting into words and merging across its ends too, is as if the text spelled none there. Default: none.
+   */
+  literal?: readonly TextRange[];
 }
 
 export interface DecodeOptions {
@@ -32,10 +39,13 @@ export interface Tokenizer {
   readonly eosIds: readonly number[];
   /** Whether raw text is to be preceded by `bosId`. `encode` never does it: a chat template may have written it already. */
   readonly addBos: boolean;
+  /** How the special tokens are spelled: what may not become one when a user types it. */
+  readonly specialTexts: readonly string[];
   /**
    * Text to ids; nothing is added. A lone surrogate counts as U+FFFD.
-   * @throws UnicornError `usage/text` for anything but a string of at most 2^24 UTF-16 units; `resource/tokenizer` when
-   * a splitting pattern that the model's file brought does not finish in time.
+   * @throws UnicornError `usage/literal-ranges` when `literal` is not sorted or not within the text; `usage/text` for
+   * anything but a string of at most 2^24 UTF-16 units; `resource/tokenizer` when a splitting pattern that the model's
+   * file brought does not finish in time.
    */
   encode(text: string, options?: EncodeOptions): number[];
   /** Ids to text; bytes that are not UTF-8 become U+FFFD, as the Hugging Face library does it. */
