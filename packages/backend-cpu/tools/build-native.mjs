@@ -62,13 +62,20 @@ export async function buildNative({ sanitize = '', runtimeTest = false } = {}) {
   if (ninja === undefined && findProgram(['make']) === undefined) {
     return { ok: false, reason: 'there is neither ninja nor make', fix: install, output: '' };
   }
+  let includes;
+  try {
+    includes = includeFolders();
+  } catch {
+    const fix = 'npm install node-addon-api node-api-headers';
+    return { ok: false, reason: 'the headers of Node-API are not installed', fix, output: '' };
+  }
   const folder = join(packageFolder, 'build', sanitize === '' ? 'Release' : sanitize.replace(',', '-'));
   const configure = [
     ...['-S', packageFolder, '-B', folder],
     ...(ninja === undefined ? [] : ['-G', 'Ninja']),
     '-DCMAKE_BUILD_TYPE=Release',
     `-DCMAKE_CXX_COMPILER=${compiler}`,
-    `-DUNICORN_NAPI_INCLUDES=${includeFolders().join(';')}`,
+    `-DUNICORN_NAPI_INCLUDES=${includes.join(';')}`,
     `-DUNICORN_SANITIZE=${sanitize}`,
     `-DUNICORN_RUNTIME_TEST=${runtimeTest ? 'ON' : 'OFF'}`,
   ];

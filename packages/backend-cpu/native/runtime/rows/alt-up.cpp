@@ -67,6 +67,7 @@ void altUpInjectRows(const RowCall& call, int64_t rowBegin, int64_t rowEnd) {
     const int64_t count = (rowEnd - rowBegin) * features;
     const float* added = value + rowBegin * features;
     if (b != active) {
+      UNICORN_EACH_ALONE
       for (int64_t i = 0; i < count; i++) out[begin + i] = streams[begin + i] + added[i];
     } else if (out != streams) {
       for (int64_t i = 0; i < count; i++) out[begin + i] = streams[begin + i];

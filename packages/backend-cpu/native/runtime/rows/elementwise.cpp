@@ -50,6 +50,7 @@ void binary(const RowCall& call, int64_t rowBegin, int64_t rowEnd, F f) {
     const float* right = b.tensor->floats();
     float* result = out.tensor->floats();
     forEachRun(out, rowBegin, rowEnd, [&](int64_t start, int64_t count) {
+      UNICORN_EACH_ALONE
       for (int64_t i = start; i < start + count; i++) result[i] = f(left[i], right[i]);
     });
     return;
@@ -88,6 +89,7 @@ void binary(const RowCall& call, int64_t rowBegin, int64_t rowEnd, F f) {
     const float* y = line(right, call.run.kernels, atB, scratchB);
     float* result = shape.floats() + atOut;
     if (stepA == 1 && stepB == 1) {
+      UNICORN_EACH_ALONE
       for (int64_t i = from; i < to; i++) result[i] = f(x[i], y[i]);
     } else {
       for (int64_t i = from; i < to; i++) result[i] = f(x[i * stepA], y[i * stepB]);
@@ -113,6 +115,7 @@ void scaleRows(const RowCall& call, int64_t rowBegin, int64_t rowEnd) {
   float* out = call[1].tensor->floats();
   const double factor = call.numbers[0];
   forEachRun(call[1], rowBegin, rowEnd, [&](int64_t start, int64_t count) {
+    UNICORN_EACH_ALONE
     for (int64_t i = start; i < start + count; i++) out[i] = static_cast<float>(x[i] * factor);
   });
 }

@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "../half-row.h"
 #include "rows.h"
 
 namespace unicorn {
@@ -36,9 +37,11 @@ void encodeRow(DType dtype, const float* values, int64_t count, uint8_t* out) {
       std::memcpy(out, values, static_cast<size_t>(count) * sizeof(float));
       return;
     case DType::f16:
+      floatsToHalves(values, count, out);
+      return;
     case DType::bf16:
       for (int64_t i = 0; i < count; i++) {
-        const uint16_t bits = dtype == DType::f16 ? floatToHalf(values[i]) : floatToBfloat(values[i]);
+        const uint16_t bits = floatToBfloat(values[i]);
         std::memcpy(out + 2 * i, &bits, 2);
       }
       return;

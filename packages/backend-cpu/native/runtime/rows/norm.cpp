@@ -32,8 +32,10 @@ void rmsNormRows(const RowCall& call, int64_t rowBegin, int64_t rowEnd) {
     float inverse;
     call.run.kernels.inverseRms(x + start, columns, columns, epsilon, 0, 1, &inverse);
     if (weight != nullptr) {
+      UNICORN_EACH_ALONE
       for (int64_t i = 0; i < columns; i++) out[start + i] = x[start + i] * inverse * (offset + weight[i]);
     } else {
+      UNICORN_EACH_ALONE
       for (int64_t i = 0; i < columns; i++) out[start + i] = x[start + i] * inverse;
     }
   });

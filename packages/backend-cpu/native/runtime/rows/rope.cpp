@@ -49,6 +49,7 @@ void ropeRows(const RowCall& call, int64_t rowBegin, int64_t rowEnd) {
           out[2 * pair + 1] = b * cosines[pair] + a * sines[pair];
         }
       } else {
+        UNICORN_EACH_ALONE
         for (int64_t pair = 0; pair < pairs; pair++) {
           const float a = in[pair];
           const float b = in[pairs + pair];

@@ -29,6 +29,16 @@ void sliceRows(const RowCall&, int64_t, int64_t);
 void concatRows(const RowCall&, int64_t, int64_t);
 void takeRowsRows(const RowCall&, int64_t, int64_t);
 
+// Before a loop whose turns do not depend on each other although the compiler cannot see it: kernels write in place,
+// each element after it was read, and without this such loops would not become vectors.
+#if defined(__clang__)
+#define UNICORN_EACH_ALONE _Pragma("clang loop vectorize(assume_safety)")
+#elif defined(__GNUC__)
+#define UNICORN_EACH_ALONE _Pragma("GCC ivdep")
+#else
+#define UNICORN_EACH_ALONE
+#endif
+
 // Calls f(start, count) for each run of consecutive elements that the rows [begin, end) of `view` are.
 template <typename F>
 void forEachRun(const RowView& view, int64_t begin, int64_t end, F&& f) {

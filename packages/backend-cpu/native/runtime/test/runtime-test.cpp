@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "../device.h"
+#include "../half-row.h"
 
 using namespace unicorn;
 
@@ -166,6 +167,20 @@ ProgramJob makeJob(const std::shared_ptr<Program>& program, int64_t rows, const 
   return job;
 }
 
+// Every f16 boundary is among the f32 numbers whose low 11 bits are 0, 1, half, half + 1 or all ones.
+void testHalves() {
+  for (uint64_t high = 0; high < (1U << 21); high++) {
+    for (const uint32_t low : {0x000U, 0x001U, 0x3ffU, 0x400U, 0x401U, 0x7ffU}) {
+      const uint32_t bits = static_cast<uint32_t>(high << 11) | low;
+      float value;
+      std::memcpy(&value, &bits, 4);
+      uint16_t half;
+      floatsToHalves(&value, 1, reinterpret_cast<uint8_t*>(&half));
+      CHECK(half == floatToHalf(value));
+    }
+  }
+}
+
 void testBarrier() {
   for (const int threads : {1, 2, 4}) {
     ThreadPool pool(threads);
@@ -246,6 +261,7 @@ void testClosing() {
 }  // namespace
 
 int main() {
+  testHalves();
   testBarrier();
   testDevices();
   testFailures();
