@@ -7,7 +7,7 @@ export interface ContextRequest {
   readonly requested?: number | undefined;
   /** Positions that the model was made for. */
   readonly modelContext: number;
-  /** Bytes of the weights, all of which will be resident. */
+  /** Bytes of the weights that will be resident. */
   readonly weightBytes: number;
   /** Bytes of the KV cache for a context. */
   readonly kvBytes: (context: number) => number;

@@ -87,7 +87,8 @@ export class Engine extends EventEmitter<EngineEvents> {
       const context = chooseContext({
         requested: options.context,
         modelContext: model.contextLength,
-        weightBytes: model.weightBytes,
+        // Tables that stay in the mapped file are not resident but for the rows that were gathered.
+        weightBytes: model.weightBytes - model.hostBytes,
         kvBytes: (contextLength) =>
           planKv({ groups: model.kvGroups, contextLength, kvDType: kvType, maxSequences }).bytes,
       });
