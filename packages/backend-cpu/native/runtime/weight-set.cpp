@@ -45,7 +45,8 @@ std::shared_ptr<WeightSet> WeightSet::load(const WeightRequests& requests, Threa
                       file.path() + " ends inside the tensor \"" + request.name + "\".",
                       {{"offset", static_cast<int64_t>(file.byteLength())},
                        {"needed", static_cast<int64_t>(request.offset + request.byteLength)}},
-                      {{"file", file.path()}, {"field", request.name}});
+                      {{"file", file.path()}, {"field", request.name}})
+            .withFix("Download the file again.");
       }
       source = file.data() + request.offset;
     } else {
