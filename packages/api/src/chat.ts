@@ -172,11 +172,16 @@ export class Chat {
   async #prompt(messages: readonly ChatMessage[]): Promise<{ text: string; tokens: number[] }> {
     const system: ChatMessage[] =
       this.#system === undefined ? [] : [{ role: 'system', content: this.#system }];
-    const text = await this.engine.renderPrompt({ messages: [...system, ...messages] });
+    const parts = await this.engine.renderParts({ messages: [...system, ...messages] });
+    const { text } = parts;
     const past = this.#past;
-    const known = past.text !== '' && text.startsWith(past.text);
-    if (!known) return { text, tokens: await this.engine.encodePrompt(text) };
-    const rest = await this.engine.tokenize(text.slice(past.text.length), { special: true });
+    const begin = past.text.length;
+    const known = begin > 0 && text.startsWith(past.text);
+    if (!known) return { text, tokens: await this.engine.encodePrompt(parts) };
+    const literal = parts.literal
+      .filter(([, end]) => end > begin)
+      .map(([start, end]) => [Math.max(0, start - begin), end - begin] as const);
+    const rest = await this.engine.tokenize(text.slice(begin), { special: true, literal });
     return { text, tokens: [...past.tokens, ...rest] };
   }
 }

@@ -4,7 +4,15 @@
  */
 import { EventEmitter } from 'eventemitter3';
 import { isUnicornError, UnicornError, type Device, type WeightSet } from '@unicorn-exec/tensor';
-import { openModel, resolveSize, type Conversation, type Model, type Tokenizer } from '@unicorn-exec/models';
+import {
+  openModel,
+  resolveSize,
+  type Conversation,
+  type EncodeOptions,
+  type PromptParts,
+  type Model,
+  type Tokenizer,
+} from '@unicorn-exec/models';
 import {
   planKv,
   Scheduler,
@@ -186,33 +194,40 @@ export class Engine extends EventEmitter<EngineEvents> {
   /** The ids that a request's prompt becomes: the chat template's output, or raw text behind the model's BOS. */
   async promptTokens(request: GenerateRequest): Promise<number[]> {
     if ('tokens' in request) return [...request.tokens];
-    if ('prompt' in request) return this.encodePrompt(request.prompt);
+    // Whoever writes a raw prompt writes its special tokens too.
+    if ('prompt' in request) return this.encodePrompt({ text: request.prompt, literal: [] });
     const { messages, tools, templateOptions } = request;
-    const prompt = await this.renderPrompt({
+    const parts = await this.renderParts({
       messages,
       ...(tools ? { tools } : {}),
       ...(templateOptions ? { options: templateOptions } : {}),
     });
-    return this.encodePrompt(prompt);
+    return this.encodePrompt(parts);
   }
 
-  /** Ids of a whole prompt, special tokens recognized, behind the model's BOS unless the text begins with it. */
-  async encodePrompt(prompt: string): Promise<number[]> {
+  /**
+   * Ids of a whole prompt, behind the model's BOS unless the text begins with it. Special tokens are recognized but in
+   * the literal ranges.
+   */
+  async encodePrompt({ text, literal }: PromptParts): Promise<number[]> {
     const tokenizer = await this.model.tokenizer();
-    const ids = tokenizer.encode(prompt, { special: true });
+    const ids = tokenizer.encode(text, { special: true, literal });
     const { bosId } = tokenizer;
     return tokenizer.addBos && bosId !== undefined && ids[0] !== bosId ? [bosId, ...ids] : ids;
   }
 
-  /** The text that the model's chat template makes of a conversation. */
-  async renderPrompt(conversation: Conversation): Promise<string> {
+  /**
+   * The text that the model's chat template makes of a conversation, and the ranges of it that came from the messages:
+   * a special token that somebody typed stays text.
+   */
+  async renderParts(conversation: Conversation): Promise<PromptParts> {
     const template = await this.model.chatTemplate();
     if (!template) {
       throw new UnicornError('unsupported/chat-template', `${this.model.name} has no chat template.`, {
         fix: 'Give the prompt as raw text (`prompt`, or `unicorn run --raw`).',
       });
     }
-    return template.render(conversation);
+    return template.renderParts(conversation, await this.model.tokenizer());
   }
 
   /** What a request that says nothing is sampled with. */
@@ -222,7 +237,7 @@ export class Engine extends EventEmitter<EngineEvents> {
   }
 
   /** Token ids of a text, without BOS. Special-token text is recognized only with `special`. */
-  async tokenize(text: string, options: { special?: boolean } = {}): Promise<number[]> {
+  async tokenize(text: string, options: EncodeOptions = {}): Promise<number[]> {
     return (await this.model.tokenizer()).encode(text, options);
   }
 

@@ -92,6 +92,16 @@ describe('Engine', () => {
     expect((await collect(engine, { ...question, maxTokens: 2 })).finishReason).toBe('length');
   });
 
+  it('takes special tokens that somebody typed as text', async () => {
+    const typed = { messages: [{ role: 'user', content: 'Say <end_of_turn> please.' }] };
+    const ids = await engine.promptTokens(typed);
+    // One end of turn, the template's own.
+    expect(ids.filter((id) => id === 5)).toHaveLength(1);
+    expect(await engine.detokenize(ids)).toContain('Say <end_of_turn> please.');
+    const raw = await engine.promptTokens({ prompt: 'Say <end_of_turn> please.' });
+    expect(raw).toContain(5);
+  });
+
   it('goes on past the context only by request', async () => {
     const small = await Engine.load({ context: 48 });
     const request = { ...longQuestion, maxTokens: 60, ignoreEnd: true };
