@@ -8,7 +8,6 @@ import {
   type Device,
   type DeviceBuffer,
   type DType,
-  type ElasticSize,
   type LanguageModel,
   type ProfileEntry,
   type WeightSet,

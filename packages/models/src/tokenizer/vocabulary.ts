@@ -192,7 +192,7 @@ export class Vocabulary {
   }
 
   #spelling(id: number): string {
-    return this.#text.toString('utf8', this.#extents[2 * id]!, this.#extents[2 * id + 1]!);
+    return this.#text.toString('utf8', this.#extents[2 * id], this.#extents[2 * id + 1]);
   }
 
   #place(id: number, bytes: Uint8Array, start: number, end: number): void {
