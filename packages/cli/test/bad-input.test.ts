@@ -185,6 +185,8 @@ describe('a mistake', () => {
     expect(code).toBe(2);
     expect(stderr).toMatch(says);
     expect(stdout).toBe('');
+    const { error } = JSON.parse((await unicorn([...args, '--json'])).stdout) as { error: { code: string } };
+    expect(error.code).toBe('usage/flag');
   });
 
   it('a home that cannot be written to: nothing is kept there, so it answers', async () => {
