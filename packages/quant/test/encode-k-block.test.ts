@@ -39,8 +39,10 @@ describe.each(formats)('$dtype', ({ dtype, group, quants, scaleTop, steps }) => 
       fc.property(values, (x) => {
         const y = decoded(dtype, x);
         const magnitude = Math.max(...x.map(Math.abs));
-        // A group's scale is rounded up to a multiple of a scaleTop-th of the block's largest (offsets of q4_k likewise).
-        const slack = dtype === 'q4_k' ? (2 * magnitude) / scaleTop : magnitude / scaleTop;
+        // A group's scale is rounded up to a multiple of a scaleTop-th of the block's largest. In q4_k the offset is
+        // too, by at most a scaleTop-th of the magnitude m; the largest range is then 2 m and that, so the scale adds
+        // (2 m + m / scaleTop) / scaleTop.
+        const slack = (magnitude / scaleTop) * (dtype === 'q4_k' ? 3 + 1 / scaleTop : 1);
         for (let from = 0; from < 256; from += group) {
           const own = x.subarray(from, from + group);
           const [low, high] = [Math.min(0, ...own), Math.max(...own)];
