@@ -29,12 +29,17 @@ export class AcceptanceRates {
     this.parent?.learn(drafted, accepted);
   }
 
+  /** Chance that the guess at `depth` (from 0) is right when those before it are. */
+  at(depth: number): number {
+    return this.#rates[Math.min(depth, this.#rates.length - 1)]!;
+  }
+
   /** Tokens that a step with `drafted` of them yields on average: those accepted and the one after. */
   expectedTokens(drafted: number): number {
     let tokens = 1;
     let reached = 1;
     for (let depth = 0; depth < drafted; depth++) {
-      reached *= this.#rates[Math.min(depth, this.#rates.length - 1)]!;
+      reached *= this.at(depth);
       tokens += reached;
     }
     return tokens;

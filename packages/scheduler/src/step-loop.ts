@@ -44,8 +44,6 @@ interface StepEntry {
 interface Submitted {
   readonly program: Program;
   readonly sampled: Int32Array;
-  /** Without the time to compile. */
-  readonly ms: number;
 }
 
 export class StepLoop {
@@ -260,6 +258,7 @@ export class StepLoop {
   async #draft({ jobs }: StepGroup): Promise<number> {
     let ms = 0;
     for (;;) {
+      const begin = this.clock();
       const drafting = jobs.flatMap(({ job }) => (!job.ended && job.drafter?.incomplete ? [job] : []));
       const kind = drafting[0]?.drafter!.program;
       if (!kind) return ms;
@@ -268,13 +267,14 @@ export class StepLoop {
         .map((job) => ({ job, part: job.draftPart!() }));
       const submitted = await this.#submit(kind, entries);
       if (!submitted) continue;
-      ms += submitted.ms;
-      this.policy.learnDraft(kind.name, entries.length, submitted.ms);
       entries.forEach(({ job }, index) => {
         job.inFlight = false;
         if (job.ended) this.#release(job);
         else job.drafter!.push(submitted.sampled[index]!);
       });
+      const tookMs = this.clock() - begin;
+      ms += tookMs;
+      this.policy.learnDraft(kind.name, entries.length, tookMs);
     }
   }
 
@@ -302,6 +302,7 @@ export class StepLoop {
 
   /** One step of a program, after its drafts took `draftMs`. */
   async #step(group: StepGroup, draftMs: number): Promise<void> {
+    const begin = this.clock();
     const entries: StepEntry[] = [];
     for (const { job, count } of group.jobs) {
       // An earlier submission of this step may have taken time enough for a job to be cancelled.
@@ -324,11 +325,10 @@ export class StepLoop {
     const rows = entries.reduce((sum, { part }) => sum + part.count, 0);
     const tokens = await this.#absorb(submitted, entries);
     if (group.prompts || kind.result !== 'sample') return;
-    this.policy.learnStep({
-      ...{ target: group.kind.name, sequences: entries.length, rows, tokens, chosen },
-      stepMs: submitted.ms,
-      totalMs: draftMs + submitted.ms,
-    });
+    const stepMs = this.clock() - begin;
+    const totalMs = draftMs + stepMs;
+    const target = group.kind.name;
+    this.policy.learnStep({ target, sequences: entries.length, rows, tokens, stepMs, totalMs, chosen });
   }
 
   /** One submission. A failure is that of its jobs, and answered with undefined. */
@@ -336,7 +336,6 @@ export class StepLoop {
     for (const { job } of entries) job.inFlight = true;
     try {
       const program = await this.programs.get(kind);
-      const begin = this.clock();
       await this.#writeGuesses(entries);
       const bindings = this.#batch.bind(
         program,
@@ -346,7 +345,7 @@ export class StepLoop {
       await program.executable.submit(bindings).done;
       const count = entries.reduce((sum, { part }) => sum + (part.sample?.count ?? 0), 0);
       const sampled = await this.#readSampled(program, count);
-      return { program, sampled, ms: this.clock() - begin };
+      return { program, sampled };
     } catch (error) {
       this.#failStep(entries, error);
       return undefined;

@@ -29,22 +29,22 @@ describe('AcceptanceRates', () => {
 });
 
 describe('StepCosts', () => {
-  it('takes the median, and is linear between and beyond what was measured', () => {
+  it('takes the median, linear between what was measured and hopeful beyond', () => {
     const costs = new StepCosts();
     expect(costs.at(3)).toBeUndefined();
     for (const ms of [2, 2, 90, 2, 2]) costs.add(1, ms);
     expect([0, 1, 5].map((rows) => costs.at(rows))).toEqual([2, 2, 2]);
     costs.add(5, 4);
-    expect([1, 3, 5, 9].map((rows) => costs.at(rows))).toEqual([2, 3, 4, 6]);
-    costs.add(8, 3);
-    expect(costs.at(12)).toBe(3);
+    expect([1, 3, 5, 9].map((rows) => costs.at(rows))).toEqual([2, 3, 4, 5]);
+    costs.add(8, 1);
+    expect(costs.at(12)).toBe(1);
     expect(costs.reach).toBe(8);
   });
 
   it('forgets what was not seen for long', () => {
     const costs = new StepCosts();
     costs.add(9, 50);
-    for (let i = 0; i < 600; i++) costs.add(1, 1);
+    for (let i = 0; i < 1100; i++) costs.add(1, 1);
     expect(costs.reach).toBe(1);
     expect(costs.at(9)).toBe(1);
   });
@@ -123,7 +123,7 @@ describe('DraftPolicy', () => {
     expect(never.drafted).toBeLessThan(100);
     expect(turned.ratio).toBeGreaterThan(1);
     const back = simulate({ ...machine, right: (step) => (step < 2000 ? 0 : 0.9) }, 6000);
-    expect(back.ratio).toBeGreaterThan(1.2);
+    expect(back.ratio).toBeGreaterThan(1.15);
   });
 
   it('waits for nobody: guesses that delay other sequences must pay for them too', () => {

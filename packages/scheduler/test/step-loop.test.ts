@@ -1,74 +1,10 @@
 /** What the step loop submits, and what it does when things go wrong: on the null device, which computes nothing. */
 import { getEventListeners } from 'node:events';
 import { describe, expect, it } from 'vitest';
-import { createNullBackend, sampleControls, UnicornError, type NullSubmission } from '@unicorn-exec/tensor';
-import { Scheduler, type GenerateRequest, type SchedulerOptions } from '../src/index.js';
+import { sampleControls, UnicornError } from '@unicorn-exec/tensor';
+import type { GenerateRequest, SchedulerOptions } from '../src/index.js';
+import { gate, nullBench, type NullBench } from './null-bench.js';
 import { answer, promptOf } from './toy-answer.js';
-import { ToyModel } from './toy-model.js';
-
-/** The inputs of a submission by name, and where its sampled ids go. */
-interface Seen {
-  readonly dims: Readonly<Record<string, number>>;
-  readonly inputs: Readonly<Record<string, number[]>>;
-  readonly sampled: Int32Array;
-}
-
-function look({ dims, bindings }: NullSubmission): Seen {
-  const inputs: Record<string, number[]> = {};
-  let sampled: Int32Array = new Int32Array(0);
-  for (const { name, dtype, source, shape } of bindings) {
-    if (source.kind === 'host') {
-      const { buffer } = source.bytes;
-      inputs[name] = [...(dtype === 'f32' ? new Float32Array(buffer) : new Int32Array(buffer))];
-    } else if (name === 'sampled') {
-      const { buffer, byteOffset } = source.buffer.host!;
-      sampled = new Int32Array(buffer, byteOffset, shape[0]);
-    }
-  }
-  return { dims, inputs, sampled };
-}
-
-interface Bench {
-  readonly scheduler: Scheduler;
-  readonly seen: Seen[];
-  /** Runs inside each submission: what it returns is awaited, what it throws fails the submission. */
-  hook: (seen: Seen) => void | Promise<void>;
-}
-
-async function nullBench(options: Partial<SchedulerOptions> = {}, model = new ToyModel()): Promise<Bench> {
-  const backend = createNullBackend({
-    onSubmit(submission) {
-      const seen = look(submission);
-      bench.seen.push(seen);
-      return bench.hook(seen);
-    },
-  });
-  const device = await backend.open();
-  const weights = await device.load(model.weights);
-  const scheduler = await Scheduler.create({ device, weights, model, blockTokens: 4, ...options });
-  const bench: Bench = { scheduler, seen: [], hook: () => {} };
-  return bench;
-}
-
-/** A gate that a submission waits at. */
-function gate(): {
-  readonly reached: Promise<void>;
-  readonly wait: () => Promise<void>;
-  readonly open: () => void;
-} {
-  let open!: () => void;
-  let reach!: () => void;
-  const opened = new Promise<void>((resolve) => (open = resolve));
-  const reached = new Promise<void>((resolve) => (reach = resolve));
-  return {
-    reached,
-    open,
-    wait() {
-      reach();
-      return opened;
-    },
-  };
-}
 
 describe('the step loop', () => {
   it('submits decode tokens first, then a chunk of the prompt, as one ragged step', async () => {
@@ -334,7 +270,7 @@ describe('the step loop', () => {
   });
 
   it('refuses bad options', async () => {
-    const create = (options: Partial<SchedulerOptions>): Promise<Bench> => nullBench(options);
+    const create = (options: Partial<SchedulerOptions>): Promise<NullBench> => nullBench(options);
     for (const name of [
       'contextLength',
       'maxSequences',
