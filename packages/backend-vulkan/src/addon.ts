@@ -1,0 +1,206 @@
+/**
+ * The typed mirror of `native/addon.cpp`: Vulkan as this backend needs it, and nothing of graphs. Handles are opaque;
+ * the addon checks what could crash it (handles of the wrong kind, ranges, sizes of typed arrays) and throws or settles
+ * with a failure as JSON, which {@link unicornFailure} turns into an error.
+ */
+import { UnicornError, type ErrorCode } from '@unicorn-exec/tensor';
+
+declare const handleKind: unique symbol;
+
+/** Something that the addon holds. Garbage collected; `dispose` frees it at once, as soon as no job uses it. */
+export interface Handle<Kind extends string> {
+  readonly [handleKind]: Kind;
+}
+
+export type DeviceHandle = Handle<'device'>;
+export type BufferHandle = Handle<'buffer'>;
+export type WeightsHandle = Handle<'weights'>;
+export type PipelineHandle = Handle<'pipeline'>;
+export type RecordingHandle = Handle<'recording'>;
+
+export interface PhysicalDevice {
+  /** Position among all physical devices that the loader lists. */
+  readonly index: number;
+  /** The device's UUID in hex: an id that survives a change of order. */
+  readonly uuid: string;
+  readonly name: string;
+  readonly kind: 'discrete' | 'integrated' | 'virtual' | 'cpu' | 'other';
+  readonly vendorId: number;
+  readonly deviceId: number;
+  readonly driver: string;
+  /** For example `1.4.312`. */
+  readonly apiVersion: string;
+  /** Changes with the driver: part of the key of what is cached on disk. */
+  readonly pipelineCacheUuid: string;
+  /** What this backend requires and the device lacks; empty when it is usable. */
+  readonly missing: readonly string[];
+  readonly extensions: readonly string[];
+  readonly subgroupSize: number;
+  readonly minSubgroupSize: number;
+  readonly maxSubgroupSize: number;
+  readonly maxInvocations: number;
+  readonly sharedMemoryBytes: number;
+  readonly maxAllocationBytes: number;
+  readonly maxPushConstantBytes: number;
+  readonly maxGroups: readonly [number, number, number];
+  readonly timestampPeriodNs: number;
+  /** Compute units or streaming multiprocessors where an extension tells; 0 where none does. */
+  readonly computeUnits: number;
+  readonly float16: boolean;
+  readonly int8: boolean;
+  readonly integerDot: boolean;
+  readonly memoryBudget: boolean;
+  readonly externalMemoryHost: boolean;
+  /** [m, n, k, a, result, scope] as VkComponentTypeKHR and VkScopeKHR numbers. */
+  readonly cooperativeMatrix: readonly (readonly [number, number, number, number, number, number])[];
+  readonly heaps: readonly {
+    readonly bytes: number;
+    readonly deviceLocal: boolean;
+    readonly hostVisible: boolean;
+  }[];
+}
+
+export type ProbeResult =
+  | { readonly loader: string; readonly devices: readonly PhysicalDevice[] }
+  | { readonly reason: string; readonly fix: string };
+
+/** Told when a job ends, with the JSON of its failure; and of a load's progress. */
+export type JobListener = (
+  job: number,
+  ended: boolean,
+  loadedBytes: number,
+  failure: string | undefined,
+) => void;
+
+/** Where a buffer lives. `device`: device-local. `host`: host-cached and mapped, for small things that the host reads back. */
+export type MemoryKind = 'device' | 'host';
+
+export interface NativeAddon {
+  /** Version of this interface; a stale build is refused. */
+  readonly version: number;
+  /**
+   * Opens the loader (`libvulkan.so.1`, or what UNICORN_VULKAN_LOADER names) and lists devices. Never throws because
+   * something is absent.
+   *
+   * @param validation enables VK_LAYER_KHRONOS_validation; its messages are kept for {@link validationMessages}
+   */
+  probe(validation: boolean): ProbeResult;
+  /** Warnings and errors of the validation layer so far, and forgets them. */
+  validationMessages(): readonly string[];
+  openDevice(index: number, pipelineCache: Uint8Array | undefined, listener: JobListener): DeviceHandle;
+  /** Waits for the queue, stops the threads, frees everything. Idempotent. */
+  closeDevice(device: DeviceHandle): void;
+  /** Acknowledges the end of a job: with none pending the device no longer keeps the process alive. */
+  jobEnded(device: DeviceHandle, job: number): void;
+  /** Bytes of each heap that this process may still use (VK_EXT_memory_budget, else heap size less what is allocated). */
+  budgets(device: DeviceHandle): readonly { readonly budgetBytes: number; readonly usedBytes: number }[];
+  /** vkAllocateMemory calls so far: generating must not add any. */
+  allocations(device: DeviceHandle): number;
+  pipelineCache(device: DeviceHandle): Uint8Array;
+  dispose(handle: BufferHandle | WeightsHandle | PipelineHandle | RecordingHandle): void;
+
+  /** Zero-filled. `memory` is there for kind `host`, and for `device` on unified memory up to the size of an ArrayBuffer. */
+  allocate(
+    device: DeviceHandle,
+    byteLength: number,
+    kind: MemoryKind,
+  ): { readonly handle: BufferHandle; readonly address: bigint; readonly memory?: ArrayBuffer };
+  /** Detaches `memory` and frees when no submission uses the buffer any more. */
+  disposeBuffer(handle: BufferHandle, memory: ArrayBuffer | undefined): void;
+  /** A job in queue order: host to device. The data is copied before this returns. */
+  write(device: DeviceHandle, buffer: BufferHandle, byteOffset: number, data: Uint8Array): number;
+  /** A job in queue order: device to host; `into` holds the bytes when the job has ended. */
+  read(device: DeviceHandle, buffer: BufferHandle, byteOffset: number, into: Uint8Array): number;
+
+  /**
+   * A job: maps the files, lays weights out as `native/weight-layout.h` says, uploads. Progress is reported in source bytes.
+   *
+   * @param numbers for each weight: dtype (index in `dtypes`), rows, columns, layout (0 as stored, 1 planes, 2 widened
+   * to f32), index of its path or -1, offset, byteLength, 1 if it stays in host memory
+   * @param bytes for each weight without a path its bytes
+   */
+  loadWeights(
+    device: DeviceHandle,
+    paths: readonly string[],
+    names: readonly string[],
+    numbers: Float64Array,
+    bytes: readonly (Uint8Array | undefined)[],
+  ): { readonly job: number; readonly load: WeightsHandle };
+  abortLoad(load: WeightsHandle): void;
+  /** The address of each weight; of those in host memory too. Valid once the job has ended. */
+  weightAddresses(load: WeightsHandle): BigUint64Array;
+  /** Device memory that the weights occupy. */
+  weightBytes(load: WeightsHandle): number;
+
+  /**
+   * A job: compiles pipelines, several at a time.
+   *
+   * @param shaders SPIR-V of each
+   * @param constants specialization constants of each, ids 0, 1, ...
+   * @param subgroupSizes required size of each, 0 for any
+   */
+  createPipelines(
+    device: DeviceHandle,
+    shaders: readonly Uint8Array[],
+    constants: readonly Uint32Array[],
+    subgroupSizes: Uint32Array,
+  ): { readonly job: number; readonly pipelines: readonly PipelineHandle[] };
+
+  /**
+   * Records a command buffer that can be submitted again and again.
+   *
+   * @param words for each dispatch: index into `pipelines`, groups x, y, z, 1 if a barrier comes first, number of push
+   * constant words, those words
+   * @param timed writes a timestamp before the first and after each dispatch
+   */
+  record(
+    device: DeviceHandle,
+    pipelines: readonly PipelineHandle[],
+    words: Uint32Array,
+    timed: boolean,
+  ): RecordingHandle;
+  /**
+   * A job in queue order: writes host data into their places, then runs the recording.
+   *
+   * @param inputs host data; copied before this returns
+   * @param targets for each of `inputs` the buffer that it goes to
+   * @param offsets for each of `inputs` the byte offset in it
+   * @param holds buffers that the recording uses: kept alive until it has run
+   * @param after a job of this device or 0
+   */
+  submit(
+    device: DeviceHandle,
+    recording: RecordingHandle,
+    inputs: readonly Uint8Array[],
+    targets: readonly BufferHandle[],
+    offsets: Float64Array,
+    holds: readonly (BufferHandle | WeightsHandle)[],
+  ): number;
+  /** Nanoseconds of each dispatch in the last run of a timed recording, once its job has ended. */
+  timings(recording: RecordingHandle): Float64Array;
+}
+
+interface FailureJson {
+  readonly code: ErrorCode;
+  readonly message: string;
+  readonly fields: Record<string, unknown>;
+  readonly fix?: string;
+}
+
+/** The UnicornError that the JSON of a native failure describes. Call it where the stack should begin. */
+export function unicornFailure(json: string): UnicornError {
+  const { code, message, fields, fix } = JSON.parse(json) as FailureJson;
+  return new UnicornError(code, message, { fields, ...(fix === undefined ? {} : { fix }) });
+}
+
+/** Calls the addon; what it throws leaves as a UnicornError with the caller's stack. */
+export function guarded<T>(call: () => T): T {
+  try {
+    return call();
+  } catch (error) {
+    if (error instanceof Error && (error as NodeJS.ErrnoException).code === 'UNICORN_FAILURE') {
+      throw unicornFailure(error.message);
+    }
+    throw error;
+  }
+}

@@ -1,0 +1,98 @@
+/**
+ * What a kernel is to the rest of the backend: a shader with constants, arguments in the order of its push constants, and
+ * a grid. Kernels (`kernel/`) make dispatches from concrete shapes; `hazards.ts` puts barriers between them; `recording.ts`
+ * writes them for the addon. Nothing here knows a graph.
+ *
+ * Every tensor argument is a 64-bit buffer device address. Bindings of 128 MiB, which descriptors are limited to on some
+ * drivers, therefore do not matter, and a recording needs no descriptor sets.
+ */
+
+/** Where bytes live. */
+export type Storage =
+  /** The activations of one executable: one stretch for all values, by lifetime. */
+  | { readonly kind: 'arena' }
+  /** Memory that a submission binds, by index: inputs, outputs, states. */
+  | { readonly kind: 'binding'; readonly index: number }
+  /** A weight, by index in its set; planes are addressed by offsets (`weight-layout.ts`). */
+  | { readonly kind: 'weight'; readonly index: number }
+  /** Constants of the graph and of kernels, uploaded at compilation. */
+  | { readonly kind: 'constants' }
+  /** Memory that kernels of one executable leave to each other: zeroed at compilation, counters return to zero. */
+  | { readonly kind: 'counters' };
+
+/** Bytes of one storage. `byteOffset` is a multiple of 4; of 16 wherever the storage's start is the tensor's. */
+export interface Place {
+  readonly storage: Storage;
+  readonly byteOffset: number;
+  readonly byteLength: number;
+}
+
+export type Access = 'read' | 'write' | 'readWrite';
+
+/** A push constant. Addresses (8 bytes) come before numbers (4 bytes), so that no padding lies between them. */
+export type Argument =
+  | { readonly kind: 'address'; readonly place: Place; readonly access: Access }
+  /** An optional operand that is absent: address 0, which the shader tests. */
+  | { readonly kind: 'null' }
+  | { readonly kind: 'u32'; readonly value: number }
+  | { readonly kind: 'i32'; readonly value: number }
+  | { readonly kind: 'f32'; readonly value: number };
+
+/** A variant of `shaders/variants` with its specialization constants, by constant id. One pipeline each. */
+export interface Kernel {
+  /** Name of the variant: the compiled blob. */
+  readonly shader: string;
+  /** Value of constant_id 0, 1, ...; id 0 is always the number of invocations of a workgroup (local_size_x). */
+  readonly constants: readonly number[];
+  /** Pins the subgroup size where the device lets it vary (VK_EXT_subgroup_size_control). */
+  readonly subgroupSize?: number;
+}
+
+/** One vkCmdDispatch. */
+export interface Dispatch {
+  readonly kernel: Kernel;
+  readonly arguments: readonly Argument[];
+  /** Workgroups along x, y, z: each at most 65,535, which every device allows. */
+  readonly groups: readonly [number, number, number];
+  /** What profiles call it, for example `rmsNorm+matmul q4_0`. */
+  readonly name: string;
+}
+
+/** Push constants that every device has. */
+export const pushConstantBytes = 128;
+
+/** Workgroups along one axis that every device allows (maxComputeWorkGroupCount of lavapipe). */
+export const maximumGroups = 65_535;
+
+/** What kernels choose their form by. A pure function of it decides, so that a described device can be planned for. */
+export interface DeviceTraits {
+  readonly subgroupSize: number;
+  readonly minSubgroupSize: number;
+  readonly maxSubgroupSize: number;
+  readonly computeUnits: number;
+  readonly sharedMemoryBytes: number;
+  readonly maxInvocations: number;
+  /** shaderIntegerDotProduct with 4x8-bit packed products accelerated by the hardware. */
+  readonly integerDot: boolean;
+  readonly cooperativeMatrix: readonly CooperativeMatrixShape[];
+  readonly float16: boolean;
+  /** True when the device may stop long submissions or drops loop passes beyond 65,535 (llvmpipe). */
+  readonly software: boolean;
+}
+
+export interface CooperativeMatrixShape {
+  readonly m: number;
+  readonly n: number;
+  readonly k: number;
+  readonly a: 'f16' | 'bf16' | 'i8' | 'u8';
+  readonly result: 'f16' | 'f32' | 'i32';
+  readonly scope: 'subgroup' | 'workgroup';
+}
+
+export const read = (place: Place): Argument => ({ kind: 'address', place, access: 'read' });
+export const write = (place: Place): Argument => ({ kind: 'address', place, access: 'write' });
+export const readWrite = (place: Place): Argument => ({ kind: 'address', place, access: 'readWrite' });
+export const optional = (place: Place | undefined): Argument => (place ? read(place) : { kind: 'null' });
+export const u32 = (value: number): Argument => ({ kind: 'u32', value });
+export const i32 = (value: number): Argument => ({ kind: 'i32', value });
+export const f32 = (value: number): Argument => ({ kind: 'f32', value });
