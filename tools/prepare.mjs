@@ -1,7 +1,7 @@
 /**
- * What `npm ci` leaves behind in a clone: every package built, and the native CPU kernels. npm hides the output of the
- * workspaces' own scripts, so this one, run by the root's `prepare`, speaks for them: little when all is well. A package
- * that does not build fails the install; kernels that do not are one warning, since `reference` runs without them.
+ * What `npm ci` leaves behind in a clone: every package built, and the native code of the backends. npm hides the output of
+ * the workspaces' own scripts, so this one, run by the root's `prepare`, speaks for them: little when all is well. A
+ * package that does not build fails the install; native code that does not is one warning, since `reference` runs without.
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
@@ -32,6 +32,11 @@ if (existsSync(nx) && existsSync(join(root, 'node_modules', '.bin', 'tsup'))) {
     process.exit(1);
   }
   console.log('unicorn: packages built');
-  // Its own warning names what is missing; it is never a failed install.
-  run([join(root, 'packages', 'backend-cpu', 'tools', 'build-native.mjs')], { shown: true });
+  for (const backend of ['backend-cpu', 'backend-vulkan']) {
+    // Its own warning names what is missing; it is never a failed install. All miss the same, so the first one tells.
+    const { code } = run([join(root, 'packages', backend, 'tools', 'build-native.mjs'), '--strict'], {
+      shown: true,
+    });
+    if (code !== 0) break;
+  }
 }

@@ -1,0 +1,1 @@
+export { ShaderLibrary } from './shader-library.js';

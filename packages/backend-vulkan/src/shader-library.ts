@@ -1,0 +1,91 @@
+/**
+ * The compiled shaders that this package ships, by the names that `shaders/*.variants.mjs` gave them. How they are made
+ * is tools/compile-shaders.mjs; which to use for what is for the lowering to decide.
+ */
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { inflateRawSync } from 'node:zlib';
+import { UnicornError } from '@unicorn-exec/tensor';
+
+/** A line of `shaders/compiled/<family>.json`. */
+interface PackedShader {
+  /** Where the deflated blob lies in the family's `.bin`. */
+  readonly offset: number;
+  readonly packedBytes: number;
+  /** Of the SPIR-V. */
+  readonly byteLength: number;
+  /** sha256 of the compiler, its arguments and all sources: changes when the shader may have. */
+  readonly inputs: string;
+}
+
+/** `shaders/compiled` of this package: both `src` and `dist` lie directly in it. */
+const compiledFolder = join(dirname(dirname(fileURLToPath(import.meta.url))), 'shaders', 'compiled');
+
+export class ShaderLibrary {
+  readonly #shaders = new Map<string, PackedShader & { readonly packPath: string }>();
+  readonly #packs = new Map<string, Uint8Array>();
+
+  /**
+   * Reads the indexes, a few kilobytes; the blobs are read when they are asked for.
+   *
+   * @param folder `shaders/compiled` of this package by default
+   * @throws UnicornError `internal/shader` when there is none
+   */
+  constructor(folder = compiledFolder) {
+    const files = existsSync(folder) ? readdirSync(folder).filter((file) => file.endsWith('.json')) : [];
+    if (files.length === 0) {
+      throw new UnicornError('internal/shader', `There are no compiled shaders in ${folder}.`, {
+        fields: { folder },
+        fix: 'Install the package anew: a file of it is missing.',
+      });
+    }
+    for (const file of files.sort()) {
+      const index = JSON.parse(readFileSync(join(folder, file), 'utf8')) as {
+        variants: Record<string, PackedShader>;
+      };
+      const packPath = join(folder, file.replace(/json$/, 'bin'));
+      for (const [name, shader] of Object.entries(index.variants)) {
+        this.#shaders.set(name, { ...shader, packPath });
+      }
+    }
+  }
+
+  /** All names, sorted. */
+  get names(): readonly string[] {
+    return [...this.#shaders.keys()].sort();
+  }
+
+  has(name: string): boolean {
+    return this.#shaders.has(name);
+  }
+
+  /**
+   * The module's bytes, aligned to its words.
+   *
+   * @throws UnicornError `internal/shader` for a name that there is not
+   */
+  spirv(name: string): Uint8Array {
+    const { packPath, offset, packedBytes } = this.#find(name);
+    let pack = this.#packs.get(packPath);
+    if (pack === undefined) this.#packs.set(packPath, (pack = readFileSync(packPath)));
+    // A fresh array of its own begins at a word; what zlib returns may lie anywhere in its memory.
+    return new Uint8Array(inflateRawSync(pack.subarray(offset, offset + packedBytes)));
+  }
+
+  /** sha256 in hex of what the shader was made from: part of the key of what is tuned or cached for it. */
+  hash(name: string): string {
+    return this.#find(name).inputs;
+  }
+
+  #find(name: string) {
+    const shader = this.#shaders.get(name);
+    if (shader === undefined) {
+      throw new UnicornError('internal/shader', `There is no compiled shader ${name}.`, {
+        fields: { shader: name },
+        fix: 'node tools/compile-shaders.mjs --fetch-compiler',
+      });
+    }
+    return shader;
+  }
+}
