@@ -18,7 +18,9 @@ export type Storage =
   /** Constants of the graph and of kernels, uploaded at compilation. */
   | { readonly kind: 'constants' }
   /** Memory that kernels of one executable leave to each other: zeroed at compilation, counters return to zero. */
-  | { readonly kind: 'counters' };
+  | { readonly kind: 'counters' }
+  /** Where kernels note indices out of range (`kernel/operand.ts`): host memory of one executable. */
+  | { readonly kind: 'faults' };
 
 /** Bytes of one storage. `byteOffset` is a multiple of 4; of 16 wherever the storage's start is the tensor's. */
 export interface Place {
