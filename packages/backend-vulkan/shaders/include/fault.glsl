@@ -12,15 +12,23 @@
 #define FAULT_SAMPLING 7u
 #define FAULT_HISTORY 8u
 
-layout(buffer_reference, scalar, buffer_reference_align = 4) buffer Faults {
-  uint words[];
+layout(buffer_reference, scalar, buffer_reference_align = 4) buffer FaultRecord {
+  uint code;
+  uint value;
+  uint limit;
 };
 
-// Only the first fault of a submission is kept.
+// What the push constant points to: where this submission's record is, which changes while the recording stays.
+layout(buffer_reference, scalar, buffer_reference_align = 8) readonly buffer Faults {
+  FaultRecord record;
+};
+
+// One fault of the first kernel that has any is kept. Plain stores, since not every device has atomics on host memory:
+// of several invocations with a fault any may win, and they differ in the value only.
 void noteFault(Faults faults, uint code, uint value, uint limit) {
-  uint record = 4u + 4u * faults.words[0];
-  if (atomicCompSwap(faults.words[record], 0u, code) == 0u) {
-    faults.words[record + 1u] = value;
-    faults.words[record + 2u] = limit;
-  }
+  FaultRecord record = faults.record;
+  if (record.code != 0u) return;
+  record.value = value;
+  record.limit = limit;
+  record.code = code;
 }

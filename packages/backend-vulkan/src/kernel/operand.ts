@@ -38,9 +38,9 @@ export function isWeightOperand(operand: Operand | WeightOperand): operand is We
 }
 
 /**
- * Where a kernel notes that an index it was given is out of range (`shaders/include/fault.glsl`). A kernel never reads or
- * writes outside its operands: it clamps or skips, notes the fault, and the submission fails afterwards. Layout in u32:
- * [0] the record to use, [4 + 4 r ...] record r: code (0 none; the first to come stays), value, limit, unused.
+ * Where a kernel finds the record in which it notes that an index it was given is out of range: `noteFault` of
+ * `shaders/include/fault.glsl`. A kernel never reads or writes outside its operands: it clamps or skips, notes the fault,
+ * and the submission fails when it has ended.
  */
 export type Faults = Place;
 
