@@ -15,6 +15,9 @@ import { fileURLToPath } from 'node:url';
 const packageFolder = dirname(dirname(fileURLToPath(import.meta.url)));
 const install = 'apt-get install g++ cmake make';
 
+/** Exit code under --strict when there is nothing to build with, which is then so for every addon. */
+const missingTools = 2;
+
 function findProgram(names) {
   for (const name of names) {
     for (const folder of (process.env.PATH ?? '').split(delimiter)) {
@@ -118,7 +121,7 @@ async function main() {
       'GPUs are not used until it is. ' +
       `Fix: ${result.fix} && node ${join(packageFolder, 'tools', 'build-native.mjs')}`,
   );
-  if (flags.includes('--strict')) process.exitCode = 1;
+  if (flags.includes('--strict')) process.exitCode = result.output === '' ? missingTools : 1;
 }
 
 if (process.argv[1] !== undefined && realpathSync(process.argv[1]) === fileURLToPath(import.meta.url)) {
