@@ -75,6 +75,24 @@ export type JobListener = (
 /** Where a buffer lives. `device`: device-local. `host`: host-cached and mapped, for small things that the host reads back. */
 export type MemoryKind = 'device' | 'host';
 
+/**
+ * Rows of a weight that stays in host memory, copied at submission to where the recording reads them: as a weight of
+ * `ids.length` rows in the layout that it was loaded with (`weightLayout(dtype, ids.length, columns)`), row i that of
+ * `ids[i]`.
+ */
+export interface Gather {
+  readonly weights: WeightsHandle;
+  /** Index of the weight in its set. */
+  readonly weight: number;
+  /** Index of the host input, of this submission, that has the ids: i32. */
+  readonly ids: number;
+  /** An id past the table: `usage/token-id` is thrown, or row 0 is taken. Negative ids are errors always. */
+  readonly beyond: 'error' | 'firstRow';
+  readonly target: BufferHandle;
+  /** A multiple of 16. */
+  readonly byteOffset: number;
+}
+
 export interface NativeAddon {
   /** Version of this interface; a stale build is refused. */
   readonly version: number;
@@ -99,7 +117,10 @@ export interface NativeAddon {
   pipelineCache(device: DeviceHandle): Uint8Array;
   dispose(handle: BufferHandle | WeightsHandle | PipelineHandle | RecordingHandle): void;
 
-  /** Zero-filled. `memory` is there for kind `host`, and for `device` on unified memory up to the size of an ArrayBuffer. */
+  /**
+   * Zero-filled. `memory` is there for kind `host`, and for `device` where the host reads device memory as fast as its own
+   * (up to 1 GiB). Writes to it are not ordered with submissions in flight.
+   */
   allocate(
     device: DeviceHandle,
     byteLength: number,
@@ -127,10 +148,12 @@ export interface NativeAddon {
     bytes: readonly (Uint8Array | undefined)[],
   ): { readonly job: number; readonly load: WeightsHandle };
   abortLoad(load: WeightsHandle): void;
-  /** The address of each weight; of those in host memory too. Valid once the job has ended. */
+  /** The address of each weight, 0 for those in host memory. Valid once the job has ended. */
   weightAddresses(load: WeightsHandle): BigUint64Array;
   /** Device memory that the weights occupy. */
   weightBytes(load: WeightsHandle): number;
+  /** Bytes of host memory that gathers of these weights have read so far. */
+  gatheredBytes(load: WeightsHandle): number;
 
   /**
    * A job: compiles pipelines, several at a time.
@@ -160,13 +183,16 @@ export interface NativeAddon {
     timed: boolean,
   ): RecordingHandle;
   /**
-   * A job in queue order: writes host data into their places, then runs the recording.
+   * A job in queue order: writes host data and gathered rows into their places, then runs the recording. A place may be
+   * one that a submission in flight still reads: the data goes there when that has ended. It must not overlap another
+   * place of the same submission.
    *
    * @param inputs host data; copied before this returns
    * @param targets for each of `inputs` the buffer that it goes to
    * @param offsets for each of `inputs` the byte offset in it
-   * @param holds buffers that the recording uses: kept alive until it has run
-   * @param after a job of this device or 0
+   * @param holds every other buffer and weight set that the recording uses: kept alive, and known to be in use, until it
+   * has run
+   * @param gathers rows of weights in host memory; copied before this returns
    */
   submit(
     device: DeviceHandle,
@@ -175,6 +201,7 @@ export interface NativeAddon {
     targets: readonly BufferHandle[],
     offsets: Float64Array,
     holds: readonly (BufferHandle | WeightsHandle)[],
+    gathers: readonly Gather[],
   ): number;
   /** Nanoseconds of each dispatch in the last run of a timed recording, once its job has ended. */
   timings(recording: RecordingHandle): Float64Array;
