@@ -16,7 +16,8 @@ const imports = {
   'scope:tensor': [],
   'scope:conformance': ['scope:tensor'],
   'scope:quant': ['scope:tensor'],
-  'scope:backend': ['scope:tensor'],
+  'scope:lowering': ['scope:tensor'],
+  'scope:backend': ['scope:tensor', 'scope:lowering'],
   'scope:models': ['scope:tensor', 'scope:quant'],
   'scope:scheduler': ['scope:tensor'],
   'scope:model': [],
@@ -34,7 +35,7 @@ const imports = {
 };
 
 /** What tests may name beyond that: a backend is held to the conformance suite by its own tests. */
-const testImports = { ...imports, 'scope:backend': ['scope:tensor', 'scope:conformance'] };
+const testImports = { ...imports, 'scope:backend': ['scope:tensor', 'scope:lowering', 'scope:conformance'] };
 
 const boundaries = (table) => [
   'error',

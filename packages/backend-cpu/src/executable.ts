@@ -1,4 +1,5 @@
 /** A compiled graph: checks bindings, words them for the addon, and reports what the steps took. */
+import { stepNodes } from '@unicorn-exec/lowering';
 import {
   elementCount,
   findOp,
@@ -25,7 +26,7 @@ import { UnicornError } from '@unicorn-exec/tensor';
 import { bindingMode, guarded, type BufferHandle, type NativeAddon, type ProgramHandle } from './addon.js';
 import { CpuBuffer } from './buffer.js';
 import type { Plan, Step } from './lowering/plan.js';
-import { printPlan, stepName } from './lowering/text.js';
+import { printPlan, profileName } from './lowering/text.js';
 
 /** What a submission binds, in the addon's terms. The arrays are not changed once made. */
 export interface BoundMemory {
@@ -172,7 +173,7 @@ export class CpuExecutable implements Executable {
     const times = guarded(() => this.#submitter.addon.profile(this.#program));
     const entries = new Map<string, { calls: number; seconds: number; bytes: number; flops: number }>();
     this.#plan.steps.forEach((step, index) => {
-      const name = stepName(step);
+      const name = profileName(step);
       const entry = entries.get(name) ?? { calls: 0, seconds: 0, bytes: 0, flops: 0 };
       entry.seconds += times[2 * index]!;
       entry.calls += times[2 * index + 1]!;
@@ -210,7 +211,7 @@ export class CpuExecutable implements Executable {
       return { dtype, shape: resolveShape(shape, dims) };
     };
     const work = { flops: 0, bytes: 0 };
-    for (const id of stepNodes(step)) {
+    for (const id of nodesOf(step)) {
       const node = this.#graph.nodes[id]!;
       const op = findOp(node.op);
       const inputs = Object.fromEntries(
@@ -227,14 +228,6 @@ export class CpuExecutable implements Executable {
 }
 
 /** Graph nodes that a step computes. */
-function stepNodes(step: Step): number[] {
-  switch (step.kind) {
-    case 'rows':
-      return step.links.flatMap(({ node }) => node ?? []);
-    case 'matmul':
-      return [...(step.norm ? [step.norm.node] : []), ...step.products.flatMap(({ nodes }) => nodes)];
-    case 'attention':
-    case 'sample':
-      return [step.node];
-  }
+function nodesOf(step: Step): number[] {
+  return step.kind === 'rows' ? step.links.flatMap(({ node }) => node ?? []) : stepNodes(step);
 }

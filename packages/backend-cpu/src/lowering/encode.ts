@@ -3,8 +3,9 @@
  * names by index into a table, constants as bytes. The two sides change together.
  */
 import { dtypes, type Dim } from '@unicorn-exec/tensor';
-import { isStoredMatrix, readValues, writtenValues } from './lower.js';
-import type { Plan, PlannedValue, Post, Step } from './plan.js';
+import { isStoredMatrix, type PlannedValue, type Post } from '@unicorn-exec/lowering';
+import { readValues, writtenValues } from './lower.js';
+import type { Plan, Step } from './plan.js';
 import { activationOrder } from './row-link.js';
 
 export interface EncodedPlan {

@@ -2,23 +2,29 @@
  * From a graph to a plan: fused steps in order, every value with a place. Pure: the same graph, dims and packed weights
  * give the same plan, so plans are snapshot-tested text.
  */
-import { dtypeLayout, elementCount, resolveShape, tensorBytes } from '@unicorn-exec/tensor';
+import {
+  attentionStep,
+  bindingIndices,
+  bindOutputs,
+  countKey,
+  definedIds,
+  findFusions,
+  isStoredMatrix,
+  isView,
+  matmulStep,
+  orderSteps,
+  overwritableByMatmul,
+  placeInArena,
+  placeValues,
+  sampleStep,
+  stepReads,
+  stepWrites,
+  type PlannedValue,
+  type Storage,
+} from '@unicorn-exec/lowering';
 import type { Dim, Graph, Node, Signature } from '@unicorn-exec/tensor';
-import { planArena } from './arena.js';
-import { findFusions, type ProductGroup } from './fuse.js';
-import type {
-  ArenaSlot,
-  MatmulStep,
-  Plan,
-  PlannedValue,
-  Product,
-  RowLink,
-  RowsStep,
-  Step,
-  Storage,
-} from './plan.js';
+import type { Plan, RowLink, RowsStep, Step } from './plan.js';
 import { inPlaceOperands, operandName, rowLink } from './row-link.js';
-import { countKey, isView, placeValues } from './storage.js';
 
 export interface LoweringOptions {
   readonly signature: Signature;
@@ -46,25 +52,27 @@ class Lowering {
   readonly #options: LoweringOptions;
   readonly #values: PlannedValue[];
   readonly #steps: Step[] = [];
-  readonly #bindings = new Map<string, number>();
+  readonly #bindings: ReadonlyMap<string, number>;
   /** Tables of sines and cosines by positions, frequencies and magnitude. */
   readonly #ropeTables = new Map<string, PlannedValue>();
 
   constructor(graph: Graph, options: LoweringOptions) {
     this.#graph = graph;
     this.#options = options;
-    const { inputs, outputs, state } = options.signature;
-    for (const [role, specs] of Object.entries({ input: inputs, output: outputs, state })) {
-      for (const name of Object.keys(specs)) this.#bindings.set(`${role}:${name}`, this.#bindings.size);
-    }
+    this.#bindings = bindingIndices(options.signature);
     this.#values = placeValues(graph, this.#bindings);
   }
 
   plan(): Plan {
-    const copies = this.#bindOutputs();
+    const copies = bindOutputs(this.#graph, this.#values, this.#bindings);
     this.#order();
     for (const { from, to } of copies) this.#copy(from, to);
-    const { slots, bytes } = this.#placeInArena();
+    const accesses = this.#steps.map((step) => ({
+      reads: readValues(step),
+      writes: writtenValues(step),
+      overwritable: (root: PlannedValue) => this.#overwritable(step, root),
+    }));
+    const { slots, bytes } = placeInArena(this.#values, accesses, this.#options.maximumDims);
     return {
       name: this.#graph.name,
       precision: this.#options.precision,
@@ -78,107 +86,27 @@ class Lowering {
     };
   }
 
-  /** Lets each output's producer write the bound buffer itself; what cannot is copied at the end. */
-  #bindOutputs(): { from: number; to: Storage }[] {
-    const copies: { from: number; to: Storage }[] = [];
-    for (const [name, id] of Object.entries(this.#graph.outputs)) {
-      const to: Storage = { kind: 'binding', index: this.#bindings.get(`output:${name}`)! };
-      const value = this.#values[id]!;
-      const root = this.#values[value.root]!;
-      const whole = value.offset.length === 0 && countKey(value.shape) === countKey(root.shape);
-      if (root.storage.kind === 'arena' && whole) {
-        for (const other of this.#values) if (other.root === root.id) other.storage = to;
-      } else {
-        copies.push({ from: id, to });
-      }
-    }
-    return copies;
-  }
-
   // ---------------------------------------------------------------- order of steps
 
   #order(): void {
-    const { nodes } = this.#graph;
-    const { products, covered } = findFusions({
+    const fusions = findFusions({
       graph: this.#graph,
       values: this.#values,
       quantized: (node) => this.#isQuantized(node),
       aligned: (weight) => (weight.view?.rowStart ?? 0) % groupRows === 0,
     });
-    /** Values computed so far. */
-    const ready = new Set(
-      this.#graph.values.filter(({ source }) => source.kind !== 'node').map(({ id }) => id),
-    );
-    const emitted = new Set<ProductGroup>();
-    for (const node of nodes) {
-      const product = products.get(node.id);
-      if (product && !emitted.has(product)) {
-        const group = [...products.values()].filter(
-          (other) => other === product || (!emitted.has(other) && this.#joins(product, other, ready)),
-        );
-        this.#emitMatmul(group);
-        for (const one of group) {
-          emitted.add(one);
-          ready.add(one.product.out);
-        }
-      }
-      if (!covered.has(node.id)) this.#emitNode(node);
-      // What fusion hides was not computed: only a product's result is there to be read.
-      if (!covered.has(node.id)) for (const id of node.outputs) ready.add(id);
-    }
-  }
-
-  /** Whether another product may be computed together with `first`, now. */
-  #joins(first: ProductGroup, other: ProductGroup, ready: ReadonlySet<number>): boolean {
-    return (
-      other.x === first.x &&
-      other.quantized === first.quantized &&
-      other.norm?.node === first.norm?.node &&
-      other.needs.every((id) => ready.has(id))
-    );
-  }
-
-  #emitMatmul(group: readonly ProductGroup[]): void {
-    const [first] = group;
-    const { x, quantized, norm } = first!;
-    const step: MatmulStep = {
-      kind: 'matmul',
-      x,
-      quantized,
-      ...(norm ? { norm } : {}),
-      products: group.map(({ product }) => product),
-    };
-    this.#steps.push(step);
+    orderSteps(this.#graph, fusions, {
+      matmul: (group) => this.#steps.push(matmulStep(group)),
+      node: (node) => this.#emitNode(node),
+    });
   }
 
   #emitNode(node: Node): void {
-    const id = (name: string): number => node.inputs[name]!;
     if (isView(node, this.#values)) return;
     if (node.op === 'attention') {
-      const { scale, window, softcap } = node.attributes as {
-        scale: number;
-        window?: number;
-        softcap?: number;
-      };
-      this.#steps.push({
-        kind: 'attention',
-        node: node.id,
-        query: id('query'),
-        state: id('state'),
-        positions: id('positions'),
-        starts: id('starts'),
-        blocks: id('blocks'),
-        reach: node.inputs.reach,
-        out: node.outputs[0]!,
-        scale,
-        window,
-        softcap,
-      });
+      this.#steps.push(attentionStep(node));
     } else if (node.op === 'sample') {
-      const names = ['logits', 'parameters', 'controls', 'biasIds', 'biasValues', 'history', 'mask'];
-      const operands = names.map((name) => node.inputs[name]);
-      const [ids, , probabilities] = node.outputs;
-      this.#steps.push({ kind: 'sample', node: node.id, operands, ids: ids!, probabilities });
+      this.#steps.push(sampleStep(node));
     } else {
       const table = node.op === 'rope' ? this.#ropeTable(node) : undefined;
       const { link, dim } = rowLink(node, this.#values, table);
@@ -264,75 +192,9 @@ class Lowering {
 
   // ---------------------------------------------------------------- memory
 
-  #placeInArena(): { slots: ArenaSlot[]; bytes: number } {
-    const building = new Map<number, { roots: number[]; bytes: number; first: number; last: number }>();
-    const lastRead = new Map<number, number>();
-    this.#steps.forEach((step, index) => {
-      for (const id of readValues(step)) lastRead.set(this.#values[id]!.root, index);
-    });
-    this.#steps.forEach((step, index) => {
-      for (const id of writtenValues(step)) {
-        const root = this.#values[this.#values[id]!.root]!;
-        if (root.storage.kind !== 'arena' || building.has(root.id)) continue;
-        const last = Math.max(index, lastRead.get(root.id) ?? index);
-        const over = this.#overwritten(step, index, root, building, lastRead);
-        if (over === undefined) {
-          building.set(root.id, { roots: [root.id], bytes: this.#bytes(root), first: index, last });
-        } else {
-          const slot = building.get(over)!;
-          slot.roots.push(root.id);
-          slot.last = Math.max(slot.last, last);
-          building.set(root.id, slot);
-        }
-      }
-    });
-    const distinct = [...new Set(building.values())];
-    const { offsets, bytes } = planArena(distinct);
-    const slots = distinct.map((slot, index) => ({ ...slot, offset: offsets[index]! }));
-    for (const slot of slots) {
-      for (const value of this.#values) {
-        if (!slot.roots.includes(value.root)) continue;
-        value.offset = [{ bytes: slot.offset, symbols: [] }, ...value.offset];
-      }
-    }
-    return { slots, bytes };
-  }
-
-  /** The root that a new one may take the place of: it dies here, and each element is read before it is overwritten. */
-  #overwritten(
-    step: Step,
-    index: number,
-    root: PlannedValue,
-    building: ReadonlyMap<number, { readonly roots: readonly number[]; readonly last: number }>,
-    lastRead: ReadonlyMap<number, number>,
-  ): number | undefined {
-    const found = this.#overwritable(step, root).find((id) => {
-      const value = this.#values[id]!;
-      const candidate = this.#values[value.root]!;
-      const slot = building.get(candidate.id);
-      return (
-        slot !== undefined &&
-        slot.roots.at(-1) === candidate.id &&
-        slot.last === index &&
-        lastRead.get(candidate.id) === index &&
-        value.offset.length === 0 &&
-        candidate.dtype === root.dtype &&
-        countKey(candidate.shape) === countKey(root.shape) &&
-        countKey(value.shape) === countKey(root.shape)
-      );
-    });
-    return found === undefined ? undefined : this.#values[found]!.root;
-  }
-
   /** Operands of a step that the kernel which writes `root` could write over. */
   #overwritable(step: Step, root: PlannedValue): number[] {
-    if (step.kind === 'matmul') {
-      const product = step.products.find(({ out }) => this.#values[out]!.root === root.id)!;
-      const others = (id: number): number =>
-        readValues(step).filter((other) => this.#values[other]!.root === this.#values[id]!.root).length;
-      // Not the other half of a gate: the product is stored before it is multiplied.
-      return definedIds([product.residual]).filter((id) => others(id) === 1);
-    }
+    if (step.kind === 'matmul') return overwritableByMatmul(step, root, this.#values);
     if (step.kind !== 'rows') return [];
     const at = step.links.findIndex(({ operands }) =>
       operands.some(({ value, written }) => written && this.#values[value!]!.root === root.id),
@@ -357,60 +219,22 @@ class Lowering {
       return safe ? [value] : [];
     });
   }
-
-  #bytes(value: PlannedValue): number {
-    const shape = resolveShape(value.shape, this.#options.maximumDims);
-    if (dtypeLayout(value.dtype).blockSize === 1) {
-      return elementCount(shape) * dtypeLayout(value.dtype).blockBytes;
-    }
-    return tensorBytes(value.dtype, shape);
-  }
 }
 
-/** Whether a value is a weight as matmul and embed read it: rows of it with whole or leading columns. */
-export function isStoredMatrix(value: PlannedValue): boolean {
-  return value.view !== undefined && value.shape.length === 2 && value.shape[1] === value.view.columns;
-}
-
-function definedIds(ids: readonly (number | undefined)[]): number[] {
-  return ids.filter((id) => id !== undefined);
-}
-
-function productReads(product: Product): number[] {
-  const posts = product.posts.map((post) => (post.kind === 'glu' ? post.other : undefined));
-  return definedIds([product.weight, product.gated?.up, product.bias, product.residual, ...posts]);
+function linkValues(step: RowsStep, written: boolean): number[] {
+  return step.links.flatMap(({ operands }) =>
+    definedIds(
+      operands.filter((operand) => (operand.written ?? false) === written).map(({ value }) => value),
+    ),
+  );
 }
 
 /** Value ids that a step reads, states included. */
 export function readValues(step: Step): number[] {
-  switch (step.kind) {
-    case 'rows':
-      return step.links.flatMap(({ operands }) =>
-        definedIds(operands.filter(({ written }) => !written).map(({ value }) => value)),
-      );
-    case 'matmul':
-      return [...definedIds([step.x, step.norm?.weight]), ...step.products.flatMap(productReads)];
-    case 'attention': {
-      const { query, state, positions, starts, blocks, reach } = step;
-      return definedIds([query, state, positions, starts, blocks, reach]);
-    }
-    case 'sample':
-      return definedIds(step.operands);
-  }
+  return step.kind === 'rows' ? linkValues(step, false) : stepReads(step);
 }
 
 /** Value ids that a step writes. */
 export function writtenValues(step: Step): number[] {
-  switch (step.kind) {
-    case 'rows':
-      return step.links.flatMap(({ operands }) =>
-        definedIds(operands.filter(({ written }) => written).map(({ value }) => value)),
-      );
-    case 'matmul':
-      return step.products.map(({ out }) => out);
-    case 'attention':
-      return [step.out];
-    case 'sample':
-      return definedIds([step.ids, step.probabilities]);
-  }
+  return step.kind === 'rows' ? linkValues(step, true) : stepWrites(step);
 }

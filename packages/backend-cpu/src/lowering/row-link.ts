@@ -3,8 +3,9 @@
  * An op whose result cannot be cut by rows has no axis and runs as one row. Ops with kernels of their own kind
  * (matmul, attention, sample) are not here.
  */
+import type { PlannedValue } from '@unicorn-exec/lowering';
 import type { ActivationKind, Dim, Node } from '@unicorn-exec/tensor';
-import type { PlannedValue, RowLink, RowOperand } from './plan.js';
+import type { RowLink, RowOperand } from './plan.js';
 
 /** Order of `Activation` in kernels.h. */
 export const activationOrder: readonly ActivationKind[] = ['silu', 'geluTanh', 'relu', 'tanh', 'sigmoid'];

@@ -1,28 +1,12 @@
 /** A plan as text: one line a step with what it fuses, then the arena. For people and for snapshot tests. */
+import { stepName, type Post, type Product } from '@unicorn-exec/lowering';
 import { formatSpec } from '@unicorn-exec/tensor';
-import type { MatmulStep, Plan, Post, Product, RowLink, Step } from './plan.js';
+import type { Plan, RowLink, Step } from './plan.js';
 
 /** The step's name for a profile: the ops in it, `rmsNorm+matmul+glu`. */
-export function stepName(step: Step): string {
-  switch (step.kind) {
-    case 'rows':
-      return [...new Set(step.links.map(({ kernel }) => kernel))].join('+');
-    case 'matmul':
-      return matmulName(step);
-    case 'attention':
-    case 'sample':
-      return step.kind;
-  }
-}
-
-function matmulName(step: MatmulStep): string {
-  const parts = new Set<string>(step.norm ? ['rmsNorm', 'matmul'] : ['matmul']);
-  for (const { gated, bias, residual, posts } of step.products) {
-    if (gated) parts.add('glu');
-    if (bias !== undefined || residual !== undefined) parts.add('add');
-    for (const post of posts) parts.add(post.kind);
-  }
-  return [...parts].join('+');
+export function profileName(step: Step): string {
+  if (step.kind !== 'rows') return stepName(step);
+  return [...new Set(step.links.map(({ kernel }) => kernel))].join('+');
 }
 
 class Printer {

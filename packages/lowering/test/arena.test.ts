@@ -1,7 +1,7 @@
 /** Buffers that live at the same time never overlap, and the plan wastes nothing that is easy to save. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { arenaAlignment, planArena, type Lifetime } from '../src/lowering/arena.js';
+import { arenaAlignment, planArena, type Lifetime } from '../src/index.js';
 
 const lifetime = fc
   .record({ bytes: fc.integer({ min: 0, max: 5000 }), first: fc.nat(30), length: fc.nat(10) })

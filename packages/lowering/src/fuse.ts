@@ -1,6 +1,6 @@
 /**
  * The table of fusions around products: what precedes a matmul (a norm) and what follows it (bias, residual, gated unit,
- * elementwise functions) and can be done in passing. Finds patterns in a graph; `lower.ts` orders the result.
+ * elementwise functions) and can be done in passing. Finds patterns in a graph; `order.ts` orders the result.
  */
 import { sameShape, type ActivationKind, type Graph, type Node } from '@unicorn-exec/tensor';
 import type { FusedNorm, PlannedValue, Post, Product } from './plan.js';

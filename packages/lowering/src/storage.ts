@@ -1,6 +1,6 @@
 /** Which storage each value of a graph lives in, and where in it: reshape and whole-axis slices are views, not copies. */
 import { dtypeLayout, elementCount, findOp } from '@unicorn-exec/tensor';
-import type { Dim, Graph, Node, Shape, Value, WeightView } from '@unicorn-exec/tensor';
+import type { Dim, Graph, Node, Signature, Value, WeightView } from '@unicorn-exec/tensor';
 import type { PlannedValue, Storage, Term } from './plan.js';
 
 /** An element count with symbols: equal keys are equal counts. */
@@ -65,6 +65,15 @@ function sliceView(
   return { offset: [...x.offset, { bytes: start * numbers * layout.blockBytes, symbols }] };
 }
 
+/** `input:name`, `output:name` and `state:name` to the index of the binding, in the order of resolved bindings. */
+export function bindingIndices({ inputs, outputs, state }: Signature): ReadonlyMap<string, number> {
+  const indices = new Map<string, number>();
+  for (const [role, specs] of Object.entries({ input: inputs, output: outputs, state })) {
+    for (const name of Object.keys(specs)) indices.set(`${role}:${name}`, indices.size);
+  }
+  return indices;
+}
+
 /** @param bindings `input:name` or `state:name` to the index of the binding */
 export function placeValues(graph: Graph, bindings: ReadonlyMap<string, number>): PlannedValue[] {
   const values = graph.values.map((value): PlannedValue => {
@@ -92,8 +101,4 @@ export function placeValues(graph: Graph, bindings: ReadonlyMap<string, number>)
 /** True when a node only renames storage. */
 export function isView(node: Node, values: readonly PlannedValue[]): boolean {
   return node.op !== 'kvWrite' && node.op !== 'sample' && values[node.outputs[0]!]!.root !== node.outputs[0];
-}
-
-export function sameShapeAs(a: Shape, b: Shape): boolean {
-  return a.length === b.length && a.every((dim, axis) => dim === b[axis]);
 }

@@ -1,0 +1,33 @@
+export { arenaAlignment, planArena } from './arena.js';
+export type { Lifetime } from './arena.js';
+export { findFusions } from './fuse.js';
+export type { FusionContext, Fusions, ProductGroup } from './fuse.js';
+export { orderSteps } from './order.js';
+export type { StepEmitter } from './order.js';
+export { bindOutputs, placeInArena, valueBytes } from './placement.js';
+export type { StepAccess } from './placement.js';
+export type {
+  ArenaSlot,
+  AttentionStep,
+  FusedNorm,
+  MatmulStep,
+  PlannedValue,
+  Post,
+  Product,
+  SampleStep,
+  Storage,
+  Term,
+} from './plan.js';
+export {
+  attentionStep,
+  definedIds,
+  isStoredMatrix,
+  matmulStep,
+  overwritableByMatmul,
+  sampleStep,
+  stepName,
+  stepNodes,
+  stepReads,
+  stepWrites,
+} from './step.js';
+export { bindingIndices, countKey, isView, placeValues } from './storage.js';

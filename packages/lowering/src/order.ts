@@ -1,0 +1,47 @@
+/**
+ * Puts nodes and fused products in order: each product as late as its own last node wants it, and together with all
+ * others over the same x that can be computed by then. What becomes of a node is the emitter's business.
+ */
+import type { Graph, Node } from '@unicorn-exec/tensor';
+import type { Fusions, ProductGroup } from './fuse.js';
+
+export interface StepEmitter {
+  /** Products over one x, the same norm before it, in one form. */
+  matmul(group: readonly [ProductGroup, ...ProductGroup[]]): void;
+  /** A node that no product covers, views included. */
+  node(node: Node): void;
+}
+
+/** Whether another product may be computed together with `first`, now. */
+function joins(first: ProductGroup, other: ProductGroup, ready: ReadonlySet<number>): boolean {
+  return (
+    other.x === first.x &&
+    other.quantized === first.quantized &&
+    other.norm?.node === first.norm?.node &&
+    other.needs.every((id) => ready.has(id))
+  );
+}
+
+export function orderSteps(graph: Graph, { products, covered }: Fusions, emit: StepEmitter): void {
+  /** Values computed so far. */
+  const ready = new Set(graph.values.filter(({ source }) => source.kind !== 'node').map(({ id }) => id));
+  const waiting = new Set(products.values());
+  for (const node of graph.nodes) {
+    const product = products.get(node.id);
+    if (product && waiting.has(product)) {
+      waiting.delete(product);
+      const others = [...waiting].filter((other) => joins(product, other, ready));
+      // In the order of their last nodes, which is that of the table: the first may not be the one that is due.
+      const group = [...products.values()].filter((one) => one === product || others.includes(one));
+      emit.matmul(group as [ProductGroup, ...ProductGroup[]]);
+      for (const one of group) {
+        waiting.delete(one);
+        ready.add(one.product.out);
+      }
+    }
+    // What fusion hides was not computed: only a product's result is there to be read.
+    if (covered.has(node.id)) continue;
+    emit.node(node);
+    for (const id of node.outputs) ready.add(id);
+  }
+}

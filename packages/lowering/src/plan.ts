@@ -1,0 +1,105 @@
+/**
+ * What lowering makes of a graph, as far as backends agree: values with a place in memory, and the steps that every
+ * backend computes with kernels of its own kind. Plain data. What a backend makes of all other ops is its own.
+ */
+import type { ActivationKind, Dim, DType, Shape, WeightView } from '@unicorn-exec/tensor';
+
+/** A number of bytes that may depend on symbolic dims: `bytes` times the product of `symbols`. */
+export interface Term {
+  readonly bytes: number;
+  readonly symbols: readonly string[];
+}
+
+/** What storage a value lives in. Values that share storage name the same root. */
+export type Storage =
+  | { readonly kind: 'arena' }
+  /** Index into the executable's bindings: inputs, then outputs, then states. */
+  | { readonly kind: 'binding'; readonly index: number }
+  | { readonly kind: 'constant'; readonly data: Float32Array | Int32Array }
+  | { readonly kind: 'weight'; readonly name: string };
+
+/** A value of the graph, or one that lowering adds after those (a table of sines). */
+export interface PlannedValue {
+  readonly id: number;
+  readonly dtype: DType;
+  readonly shape: Shape;
+  /** The value whose storage this is. */
+  root: number;
+  /** Where it begins in that storage. */
+  offset: readonly Term[];
+  /** Of a weight: the part of it. */
+  readonly view?: WeightView;
+  /** Of a root. */
+  storage: Storage;
+}
+
+/** What is done in passing with a result of a product, in this order after bias and residual. */
+export type Post =
+  | { readonly kind: 'softcap'; readonly cap: number }
+  | { readonly kind: 'scale'; readonly factor: number }
+  | { readonly kind: 'activation'; readonly activation: ActivationKind }
+  /** activation(result) * other */
+  | { readonly kind: 'glu'; readonly activation: ActivationKind; readonly other: number };
+
+export interface Product {
+  readonly weight: number;
+  /** Of a gated unit: the result is activation(x @ weight^T) * (x @ up^T). */
+  readonly gated?: { readonly up: number; readonly activation: ActivationKind };
+  readonly out: number;
+  readonly bias?: number;
+  readonly residual?: number;
+  readonly posts: readonly Post[];
+  readonly nodes: readonly number[];
+}
+
+export interface FusedNorm {
+  readonly node: number;
+  readonly weight: number | undefined;
+  readonly epsilon: number;
+  readonly weightOffset: number;
+}
+
+export interface MatmulStep {
+  readonly kind: 'matmul';
+  readonly x: number;
+  /** True: quantized activations against packed weights. False: f32. */
+  readonly quantized: boolean;
+  readonly norm?: FusedNorm;
+  readonly products: readonly Product[];
+}
+
+export interface AttentionStep {
+  readonly kind: 'attention';
+  readonly node: number;
+  readonly query: number;
+  readonly state: number;
+  readonly positions: number;
+  readonly starts: number;
+  readonly blocks: number;
+  readonly reach: number | undefined;
+  readonly out: number;
+  readonly scale: number;
+  readonly window: number | undefined;
+  readonly softcap: number | undefined;
+}
+
+export interface SampleStep {
+  readonly kind: 'sample';
+  readonly node: number;
+  /** logits, parameters, controls, biasIds, biasValues, history, mask or undefined */
+  readonly operands: readonly (number | undefined)[];
+  readonly ids: number;
+  readonly probabilities: number | undefined;
+}
+
+/** A stretch of the arena. */
+export interface ArenaSlot {
+  /** Roots that use it, one after the other, the later in place of the earlier. */
+  readonly roots: number[];
+  /** At the largest dims. */
+  readonly bytes: number;
+  /** Steps from the first that writes it to the last that reads it. */
+  readonly first: number;
+  readonly last: number;
+  readonly offset: number;
+}
