@@ -4,16 +4,17 @@
  *
  *   quants  [rows, columns / 32, 16 bytes]   byte i: column i in the low, column 16 + i in the high nibble of a block
  *           8-bit types: [rows, columns / 32, 32 bytes], column i in byte i (signed)
- *   high    5 bits: [rows, columns / 32, 4 bytes], bit i is the fifth bit of column i;
- *           6 bits: [rows, columns / 32, 8 bytes], bits 2 i and 2 i + 1 are the upper bits of column i
+ *   high    5 bits: [rows, columns / 32, 4 bytes], bit i / 4 of byte i % 4 is the fifth bit of column i;
+ *           6 bits: [rows, columns / 32, 2, 4 bytes], of columns 0 to 15 and 16 to 31: bits 2 (i / 4) and 2 (i / 4) + 1 of
+ *           byte i % 4 are the upper bits of column i. So one shift and one mask serve four columns.
  *   scales  f16 [rows, columns / 32]; types with minimums: f16 pairs (scale, min);
  *           K types: [rows, columns / 256, 16 bytes] small integers, (scale, min) pairs of 8 blocks, or 16 i8 (q6_K)
  *   supers  K types: f16 [rows, columns / 256] d, or pairs (d, dmin)
  *
  * The planes of a row part follow from the whole weight's row count. Types without planes lie as stored (`f32`, `f16`,
- * `bf16`; rows padded to 16 bytes) or, where no kernel reads them, widened to f32 when they are loaded.
+ * `bf16`, `i32`; rows padded to 16 bytes). Other types have no layout, and no kernel: the device refuses them.
  */
-import type { DType } from '@unicorn-exec/tensor';
+import { UnicornError, type DType } from '@unicorn-exec/tensor';
 
 export interface WeightPlane {
   readonly name: 'quants' | 'high' | 'scales' | 'supers';
@@ -23,9 +24,8 @@ export interface WeightPlane {
 }
 
 export interface WeightLayout {
-  /** 0 as stored, 1 planes, 2 widened to f32: the addon's `layout`. */
-  readonly kind: 0 | 1 | 2;
-  /** dtype that kernels see: f32 where widened. */
+  /** 0 as stored, 1 planes: the addon's `layout`. */
+  readonly kind: 0 | 1;
   readonly dtype: DType;
   readonly planes: readonly WeightPlane[];
   readonly byteLength: number;
@@ -54,32 +54,45 @@ const planeBytes: Partial<Record<DType, PlaneBytes>> = {
   q6_k: { block: 256, quants: 16, high: 8, scales: 16, supers: 2 },
 };
 
-/** dtypes that matmul and embed read in planes. */
+const storedElementBytes: Partial<Record<DType, number>> = { f32: 4, f16: 2, bf16: 2, i32: 4 };
+
+/** dtypes that lie in planes. */
 export const planeDTypes = Object.keys(planeBytes) as readonly DType[];
 
-/** @param columns elements of a row; types in planes need a multiple of their block */
+/** dtypes that have a layout; products and lookups take all but i32. */
+export const layoutDTypes = [...Object.keys(storedElementBytes), ...planeDTypes] as readonly DType[];
+
+/**
+ * @param rows product of all axes but the last
+ * @param columns elements of a row: whole blocks
+ * @throws UnicornError `unsupported/dtype` for a dtype that has no layout
+ */
 export function weightLayout(dtype: DType, rows: number, columns: number): WeightLayout {
+  const planes: WeightPlane[] = [];
+  let byteLength = 0;
+  const plane = (name: WeightPlane['name'], rowBytes: number): void => {
+    planes.push({ name, byteOffset: byteLength, rowBytes });
+    byteLength = align(byteLength + rows * rowBytes);
+  };
+  const elementBytes = storedElementBytes[dtype];
+  if (elementBytes !== undefined) {
+    plane('quants', align(elementBytes * columns));
+    return { kind: 0, dtype, planes, byteLength };
+  }
   const bytes = planeBytes[dtype];
   if (!bytes || columns % bytes.block !== 0) {
-    const size = { f32: 4, f16: 2, bf16: 2, i32: 4 }[dtype as string];
-    const rowBytes = size === undefined ? align(4 * columns) : align(size * columns);
-    const planes = [{ name: 'quants', byteOffset: 0, rowBytes } as const];
-    return {
-      kind: size === undefined ? 2 : 0,
-      dtype: size === undefined ? 'f32' : dtype,
-      planes,
-      byteLength: rows * rowBytes,
-    };
+    throw new UnicornError(
+      'unsupported/dtype',
+      `The Vulkan backend has no layout for ${dtype} [${rows}, ${columns}].`,
+      {
+        fields: { dtype, rows, columns },
+        fix: `Convert the weight to one of: ${layoutDTypes.join(', ')}.`,
+      },
+    );
   }
-  const planes: WeightPlane[] = [];
-  let byteOffset = 0;
-  const plane = (name: WeightPlane['name'], rowBytes: number): void => {
-    planes.push({ name, byteOffset, rowBytes });
-    byteOffset = align(byteOffset + rows * rowBytes);
-  };
   plane('quants', (columns / 32) * bytes.quants);
   if (bytes.high !== undefined) plane('high', (columns / 32) * bytes.high);
   plane('scales', (columns / bytes.block) * bytes.scales);
   if (bytes.supers !== undefined) plane('supers', (columns / 256) * bytes.supers);
-  return { kind: 1, dtype, planes, byteLength: byteOffset };
+  return { kind: 1, dtype, planes, byteLength };
 }
