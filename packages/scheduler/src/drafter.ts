@@ -10,7 +10,7 @@
  * depends on where drafts began, and that on measured times.
  */
 import { UnicornError, type ElasticSize } from '@unicorn-exec/tensor';
-import type { AcceptanceRates } from './acceptance-rates.js';
+import { AcceptanceRates } from './acceptance-rates.js';
 import type { ProgramKind } from './program.js';
 import { lookUp, type LookedUp } from './prompt-lookup.js';
 
@@ -74,8 +74,16 @@ export interface DrafterSetup {
   readonly remaining: () => number;
   /** What may follow the answer and these guesses. Throws for an impossible mask. */
   readonly allowed: (draft: readonly number[]) => Int32Array | undefined;
-  /** New rates for a way of drafting. */
-  readonly newRates: (name: string) => AcceptanceRates;
+  /** Rates of a new sequence that drafts by a program. */
+  readonly newRates: (program: string) => AcceptanceRates;
+}
+
+/** Guesses that were looked up and not made: whether they were right is seen as the answer goes on. */
+interface Watched {
+  readonly rates: AcceptanceRates;
+  readonly tokens: readonly number[];
+  /** How many of them the answer has confirmed. */
+  seen: number;
 }
 
 export class Drafter {
@@ -86,7 +94,9 @@ export class Drafter {
   /** What may follow the first 0, 1, ... of them. */
   readonly masks: (Int32Array | undefined)[] = [];
   readonly #maxTokens: number;
-  readonly #rates = new Map<string, AcceptanceRates>();
+  /** By the length of the match, 0 for those of a slice. */
+  readonly #rates: AcceptanceRates[] = [];
+  #watched: Watched[] = [];
   #found: LookedUp | undefined;
   #wanted = 0;
   #usage: SpeculationUsage = { draftedTokens: 0, acceptedTokens: 0, speculationSteps: 0 };
@@ -114,10 +124,10 @@ export class Drafter {
 
   /** How often guesses of the kind at hand were right: by the slice, or by the length of the match. */
   get rates(): AcceptanceRates {
-    const name = this.program?.name ?? `ngram ${this.#found?.matched ?? 0}`;
-    let rates = this.#rates.get(name);
-    if (!rates) this.#rates.set(name, (rates = this.setup.newRates(name)));
-    return rates;
+    const { program, newRates } = this.setup;
+    return (this.#rates[this.#found?.matched ?? 0] ??= program
+      ? newRates(program.name)
+      : AcceptanceRates.watched());
   }
 
   /** Begins a draft of `count` tokens; one that was looked up is complete at once. */
@@ -166,8 +176,16 @@ export class Drafter {
     return count + 1;
   }
 
-  /** Closes the step's account: how many were guessed, and how many of them were right. */
-  settle(sampled: readonly number[]): { readonly drafted: number; readonly accepted: number } {
+  /**
+   * Closes the step's account: how many were guessed, and how many of them were right.
+   *
+   * @param sampled what the request's own size drew
+   * @param standing the first of those, which became part of the answer
+   */
+  settle(
+    sampled: readonly number[],
+    standing: readonly number[],
+  ): { readonly drafted: number; readonly accepted: number } {
     const drafted = this.draft.length;
     let accepted = 0;
     if (drafted > 0) {
@@ -179,9 +197,22 @@ export class Drafter {
         speculationSteps: speculationSteps + 1,
       };
       this.rates.learn(drafted, accepted);
+    } else if (this.#found) {
+      this.#watched.push({ rates: this.rates, tokens: this.#found.tokens, seen: 0 });
     }
+    for (const token of standing) this.#compare(token);
     this.#clear();
     return { drafted, accepted };
+  }
+
+  /** The answer goes on with `token`. */
+  #compare(token: number): void {
+    if (this.#watched.length === 0) return;
+    this.#watched = this.#watched.filter((guess) => {
+      const right = guess.tokens[guess.seen] === token;
+      guess.rates.observe(guess.seen++, right);
+      return right && guess.seen < guess.tokens.length;
+    });
   }
 
   #clear(): void {

@@ -20,6 +20,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { invariant, isUnicornError, type DeviceBuffer } from '@unicorn-exec/tensor';
 import type { Job } from './job.js';
 import { DraftPolicy } from './draft-policy.js';
+import type { Drafter } from './drafter.js';
 import { KvCache } from './kv-cache.js';
 import { draftRows, programKind, ProgramCache, programTokens, sizeName, stepNames } from './program.js';
 import type { Program, ProgramHost, ProgramKind } from './program.js';
@@ -254,7 +255,7 @@ export class StepLoop {
     return planned;
   }
 
-  /** Has slices guess, one token of every draft that is incomplete after the other. Returns the time it took. */
+  /** Has slices guess, one token of every draft that is incomplete after the other. Returns the time that counts. */
   async #draft({ jobs }: StepGroup): Promise<number> {
     let ms = 0;
     for (;;) {
@@ -272,9 +273,7 @@ export class StepLoop {
         if (job.ended) this.#release(job);
         else job.drafter!.push(submitted.sampled[index]!);
       });
-      const tookMs = this.clock() - begin;
-      ms += tookMs;
-      this.policy.learnDraft(kind.name, entries.length, tookMs);
+      ms += this.policy.learnDraft(kind.name, entries.length, this.clock() - begin);
     }
   }
 
@@ -321,14 +320,16 @@ export class StepLoop {
     const kind = drafts ? checking(group.kind) : group.kind;
     const submitted = await this.#submit(kind, entries);
     if (!submitted) return;
-    const chosen = entries.every(({ job, part }) => part.draft.length === 0 || job.drafter!.adaptive);
+    const drafters = entries.flatMap(({ job, part }) => (part.draft.length > 0 ? [job.drafter!] : []));
+    const chosen = new Set(
+      drafters.every(({ adaptive }) => adaptive) ? drafters.map(({ program }) => program?.name) : [],
+    );
     const rows = entries.reduce((sum, { part }) => sum + part.count, 0);
     const tokens = await this.#absorb(submitted, entries);
     if (group.prompts || kind.result !== 'sample') return;
     const stepMs = this.clock() - begin;
-    const totalMs = draftMs + stepMs;
     const target = group.kind.name;
-    this.policy.learnStep({ target, sequences: entries.length, rows, tokens, stepMs, totalMs, chosen });
+    this.policy.learnStep({ target, sequences: entries.length, rows, tokens, stepMs, draftMs, chosen });
   }
 
   /** One submission. A failure is that of its jobs, and answered with undefined. */
@@ -390,7 +391,7 @@ export class StepLoop {
     let output = 0;
     let given = 0;
     for (const { job, part } of entries) {
-      const { kv, begin, count, draft } = part;
+      const { kv, begin, count } = part;
       const first = row;
       row += count;
       const drawn = Array.from(sampled.subarray(output, (output += part.sample?.count ?? 0)));
@@ -408,7 +409,7 @@ export class StepLoop {
         this.#release(job);
         continue;
       }
-      if (draft.length > 0) this.#settle(job, drawn);
+      if (job.drafter) this.#settle(job.drafter, drawn, tokens);
       try {
         job.absorb(outputs ? { tokens, rows: slice(outputs, first, count, rows) } : { tokens }, begin, count);
       } catch (error) {
@@ -419,8 +420,9 @@ export class StepLoop {
     return given;
   }
 
-  #settle(job: Job, drawn: readonly number[]): void {
-    const { drafted, accepted } = job.drafter!.settle(drawn);
+  #settle(drafter: Drafter, drawn: readonly number[], standing: readonly number[]): void {
+    const { drafted, accepted } = drafter.settle(drawn, standing);
+    if (drafted === 0) return;
     this.counts.draftedTokens += drafted;
     this.counts.acceptedTokens += accepted;
     this.counts.speculationSteps++;

@@ -8,7 +8,7 @@ import { randomNumbers } from './toy-model.js';
 
 describe('AcceptanceRates', () => {
   it('converges to the share of right guesses at each depth', () => {
-    const rates = new AcceptanceRates(new AcceptanceRates());
+    const rates = AcceptanceRates.of(AcceptanceRates.ofAll());
     for (let i = 0; i < 100; i++) rates.learn(3, 2);
     expect(rates.expectedTokens(0)).toBe(1);
     expect(rates.expectedTokens(2)).toBeCloseTo(3, 2);
@@ -18,25 +18,32 @@ describe('AcceptanceRates', () => {
   });
 
   it('hands what it learned to those that come after, slowly', () => {
-    const all = new AcceptanceRates();
-    for (let i = 0; i < 200; i++) new AcceptanceRates(all).learn(1, 0);
-    expect(new AcceptanceRates(all).expectedTokens(1)).toBeLessThan(1.05);
-    const own = new AcceptanceRates(all);
+    const all = AcceptanceRates.ofAll();
+    for (let i = 0; i < 200; i++) AcceptanceRates.of(all).learn(1, 0);
+    expect(AcceptanceRates.of(all).expectedTokens(1)).toBeLessThan(1.05);
+    const own = AcceptanceRates.of(all);
     for (let i = 0; i < 10; i++) own.learn(1, 1);
     expect(own.expectedTokens(1)).toBeGreaterThan(1.8);
-    expect(new AcceptanceRates(all).expectedTokens(1)).toBeLessThan(1.3);
+    expect(AcceptanceRates.of(all).expectedTokens(1)).toBeLessThan(1.3);
   });
 });
 
 describe('StepCosts', () => {
-  it('takes the median, linear between what was measured and hopeful beyond', () => {
+  it('takes the lower quartile, linear between what was measured and hopeful beyond', () => {
     const costs = new StepCosts();
+    const add = (rows: number, ...times: number[]): void => times.forEach((ms) => costs.add(rows, ms));
     expect(costs.at(3)).toBeUndefined();
-    for (const ms of [2, 2, 90, 2, 2]) costs.add(1, ms);
+    add(1, 30);
+    expect(costs.at(1)).toBeUndefined();
+    add(1, 2, 1, 2, 90, 2, 40, 2);
     expect([0, 1, 5].map((rows) => costs.at(rows))).toEqual([2, 2, 2]);
-    costs.add(5, 4);
+    // Once measured, it says how far others may go, but not what it takes.
+    add(5, 40);
+    expect(costs.at(5)).toBe(2);
+    expect(costs.reach).toBe(5);
+    add(5, 4);
     expect([1, 3, 5, 9].map((rows) => costs.at(rows))).toEqual([2, 3, 4, 5]);
-    costs.add(8, 1);
+    add(8, 1, 1);
     expect(costs.at(12)).toBe(1);
     expect(costs.reach).toBe(8);
   });
@@ -44,9 +51,13 @@ describe('StepCosts', () => {
   it('forgets what was not seen for long', () => {
     const costs = new StepCosts();
     costs.add(9, 50);
-    for (let i = 0; i < 1100; i++) costs.add(1, 1);
-    expect(costs.reach).toBe(1);
+    costs.add(9, 50);
+    for (let i = 0; i < 600; i++) costs.add(1, 1);
+    expect(costs.knows(9)).toBe(false);
     expect(costs.at(9)).toBe(1);
+    // It is not cold any more.
+    costs.add(9, 4);
+    expect(costs.at(9)).toBe(4);
   });
 });
 
@@ -62,7 +73,7 @@ interface Machine {
 
 /** Runs some steps and compares the time with that of plain decoding. */
 function simulate(machine: Machine, steps: number, seed = 1): { ratio: number; drafted: number } {
-  const { draftMs, stepMs, right, noise = 0, sequences = 1 } = machine;
+  const { stepMs, right, noise = 0, sequences = 1 } = machine;
   const policy = new DraftPolicy();
   const random = randomNumbers(seed);
   const noisy = (ms: number): number => ms * (1 + noise * (random() - 0.5) * 2);
@@ -76,11 +87,12 @@ function simulate(machine: Machine, steps: number, seed = 1): { ratio: number; d
       sequences,
       rates.map((own) => ({ rates: own, limit: 7, program: 'draft', adaptive: true })),
     );
+    let draftMs = 0;
     let totalMs = 0;
     for (let depth = 0; depth < Math.max(...counts); depth++) {
-      const ms = noisy(draftMs);
+      const ms = noisy(machine.draftMs);
       totalMs += ms;
-      policy.learnDraft('draft', counts.filter((count) => count > depth).length, ms);
+      draftMs += policy.learnDraft('draft', counts.filter((count) => count > depth).length, ms);
     }
     let tokens = sequences;
     counts.forEach((count, index) => {
@@ -91,9 +103,10 @@ function simulate(machine: Machine, steps: number, seed = 1): { ratio: number; d
       drafted += count;
     });
     const rows = counts.reduce((sum, count) => sum + count, sequences);
+    const chosen = new Set(rows > sequences ? ['draft'] : []);
     const ms = noisy(stepMs(rows));
     totalMs += ms;
-    policy.learnStep({ target: 'target', sequences, rows, tokens, stepMs: ms, totalMs, chosen: true });
+    policy.learnStep({ target: 'target', sequences, rows, tokens, stepMs: ms, draftMs, chosen });
     spent += totalMs;
     plain += (tokens / sequences) * stepMs(sequences);
   }
@@ -165,10 +178,11 @@ describe('DraftPolicy', () => {
       adaptive: false,
     };
     expect(policy.plan('target', 1, [candidate])).toEqual([5]);
-    const report = { target: 'target', sequences: 1, rows: 6, tokens: 1, stepMs: 50, totalMs: 50 };
-    for (let i = 0; i < 100; i++) policy.learnStep({ ...report, chosen: false });
-    for (let i = 0; i < 3; i++) policy.learnStep({ ...report, rows: 1, stepMs: 1, totalMs: 1, chosen: true });
-    for (let i = 0; i < 20; i++) policy.learnStep({ ...report, stepMs: 1, totalMs: 1, chosen: false });
+    const report = { target: 'target', sequences: 1, rows: 6, tokens: 1, stepMs: 50, draftMs: 0 };
+    for (let i = 0; i < 100; i++) policy.learnStep({ ...report, chosen: new Set<undefined>() });
+    for (let i = 0; i < 3; i++)
+      policy.learnStep({ ...report, rows: 1, stepMs: 1, chosen: new Set([undefined]) });
+    for (let i = 0; i < 20; i++) policy.learnStep({ ...report, stepMs: 1, chosen: new Set<undefined>() });
     expect(policy.plan('target', 1, [{ ...candidate, adaptive: true }])).toEqual([5]);
   });
 });
