@@ -19,8 +19,11 @@ export type Storage =
   | { readonly kind: 'constants' }
   /** Memory that kernels of one executable leave to each other: zeroed at compilation, counters return to zero. */
   | { readonly kind: 'counters' }
-  /** Where kernels note indices out of range (`kernel/operand.ts`): host memory of one executable. */
-  | { readonly kind: 'faults' };
+  /**
+   * What a submission brings along: the address of its fault record (`kernel/operand.ts`), inputs bound to host data, rows
+   * of weights in host memory.
+   */
+  | { readonly kind: 'inputs' };
 
 /** Bytes of one storage. `byteOffset` is a multiple of 4; of 16 wherever the storage's start is the tensor's. */
 export interface Place {

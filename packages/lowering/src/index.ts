@@ -30,4 +30,5 @@ export {
   stepReads,
   stepWrites,
 } from './step.js';
+export { StepText } from './text.js';
 export { bindingIndices, countKey, isView, placeValues } from './storage.js';

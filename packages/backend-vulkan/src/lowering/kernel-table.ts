@@ -1,0 +1,26 @@
+/** The kernels as lowering knows them: a table that tests can replace. `kernel/kernels.ts` has the real one. */
+import type { DeviceTraits } from '../dispatch.js';
+import type { AttentionCall, Kernels, MatmulCall, SampleCall, ScratchOf } from '../kernel/operand.js';
+
+/** What a kernel needs beside its operands, at the largest shapes; nothing where a function is absent. */
+export interface KernelMemory<Call> {
+  /** In the arena, for the time of its step. */
+  readonly scratchBytes?: ScratchOf<Call>;
+  /** Zero before the first use, left at zero. */
+  readonly counterBytes?: ScratchOf<Call>;
+}
+
+export interface KernelTable {
+  readonly kernels: Kernels;
+  readonly memory: {
+    readonly matmul: KernelMemory<MatmulCall>;
+    readonly attention: KernelMemory<AttentionCall>;
+    readonly sample: KernelMemory<SampleCall>;
+  };
+}
+
+/** What a plan is made for. */
+export interface Target {
+  readonly traits: DeviceTraits;
+  readonly table: KernelTable;
+}

@@ -1,0 +1,67 @@
+/**
+ * What lowering makes of a graph for this backend: the steps that all backends share, and one step for each other op.
+ * Plain data with symbolic dims, printed by `text.ts`; `concrete.ts` makes dispatches of it when the dims are known.
+ */
+import type { ArenaSlot, AttentionStep, MatmulStep, PlannedValue, SampleStep } from '@unicorn-exec/lowering';
+import type { Attributes, Graph, Signature } from '@unicorn-exec/tensor';
+import type { Kernels } from '../kernel/operand.js';
+
+/** Kernels that are called for a node as it is, and `copy`, which lowering adds; a lookup without ids decodes a weight. */
+export type OpKernel = Exclude<keyof Kernels, 'matmul' | 'attention' | 'sample'>;
+
+export interface OpStep {
+  readonly kind: 'op';
+  readonly kernel: OpKernel;
+  /** Graph node; undefined for what lowering adds. */
+  readonly node: number | undefined;
+  /** Operand name to value id. */
+  readonly inputs: Readonly<Record<string, number>>;
+  /** The state itself for `kvWrite`. */
+  readonly out: number;
+  readonly attributes: Attributes;
+}
+
+export type Step = OpStep | MatmulStep | AttentionStep | SampleStep;
+
+/** Memory that a step itself needs, in bytes at the largest dims. */
+export interface StepMemory {
+  /** In the arena. */
+  readonly scratchOffset: number;
+  readonly scratchBytes: number;
+  /** Among the counters. */
+  readonly countersOffset: number;
+  readonly counterBytes: number;
+}
+
+/** Rows of a weight in host memory that a submission brings along: `embed.inputs.table` reads them instead. */
+export interface PlannedGather {
+  /** Index in {@link Plan.steps}. */
+  readonly step: number;
+  readonly weight: string;
+  /** Value id of the ids: an input that must be bound to host data. */
+  readonly ids: number;
+  readonly beyond: 'error' | 'firstRow';
+  /** At the largest dims. */
+  readonly byteLength: number;
+}
+
+export interface Plan {
+  readonly name: string;
+  readonly precision: 'f32' | 'fast';
+  readonly graph: Graph;
+  readonly signature: Signature;
+  readonly values: readonly PlannedValue[];
+  readonly steps: readonly Step[];
+  /** One for each step. */
+  readonly memory: readonly StepMemory[];
+  readonly gathers: readonly PlannedGather[];
+  readonly slots: readonly ArenaSlot[];
+  readonly arenaBytes: number;
+  readonly counterBytes: number;
+  /** Constants back to back; value id of each root to its offset. */
+  readonly constants: Uint8Array;
+  readonly constantOffsets: ReadonlyMap<number, number>;
+  /** `input:name` and so on to the index of the binding. */
+  readonly bindings: ReadonlyMap<string, number>;
+  readonly maximumDims: Readonly<Record<string, number>>;
+}
