@@ -1,0 +1,2 @@
+/** add and multiply. */
+export default [{ name: 'broadcast', source: 'broadcast.comp' }];

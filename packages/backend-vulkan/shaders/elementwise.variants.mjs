@@ -1,0 +1,2 @@
+/** One blob: what it does is a specialization constant. */
+export default [{ name: 'elementwise', source: 'elementwise.comp' }];

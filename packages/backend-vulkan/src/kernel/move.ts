@@ -1,0 +1,138 @@
+/** Kernels of `move.comp`, which move elements and compute nothing: slice, concat, takeRows, copy. Any scalar dtype. */
+import { dtypeLayout, type DType } from '@unicorn-exec/tensor';
+import { optional, read, u32, write, type Dispatch, type Place } from '../dispatch.js';
+import { groupsFor, product, workgroupSize } from './grid.js';
+import type { ConcatCall, CopyCall, SliceCall, TakeRowsCall } from './operand.js';
+
+const unitsPerInvocation = 4;
+
+/** `outer` times `inner` runs. All sizes in bytes but for the counts. */
+interface Runs {
+  readonly source: Place;
+  readonly target: Place;
+  readonly outer: number;
+  readonly inner: number;
+  readonly run: number;
+  readonly sourceStart?: number;
+  readonly sourceOuterStride: number;
+  readonly sourceInnerStride: number;
+  readonly targetStart?: number;
+  readonly targetOuterStride: number;
+  /** Which of `sourceRuns` runs goes to each inner one. */
+  readonly picked?: { readonly rows: Place; readonly sourceRuns: number; readonly faults: Place };
+}
+
+function move(name: string, runs: Runs): Dispatch[] {
+  const { source, target, outer, inner, run, sourceStart = 0, targetStart = 0, picked } = runs;
+  const { sourceOuterStride, sourceInnerStride, targetOuterStride } = runs;
+  if (outer === 0 || inner === 0 || run === 0) return [];
+  const sizes = [run, sourceStart, sourceOuterStride, sourceInnerStride, targetStart, targetOuterStride];
+  const unitBytes = [4, 2, 1].find((bytes) => sizes.every((size) => size % bytes === 0))!;
+  const units = (bytes: number) => u32(bytes / unitBytes);
+  const count = (outer * inner * run) / unitBytes;
+  return [
+    {
+      kernel: { shader: `move-${8 * unitBytes}`, constants: [workgroupSize, Number(picked !== undefined)] },
+      arguments: [
+        read(source),
+        write(target),
+        optional(picked?.rows),
+        picked ? read(picked.faults) : { kind: 'null' },
+        u32(count),
+        units(run),
+        u32(inner),
+        units(sourceStart),
+        units(sourceOuterStride),
+        units(sourceInnerStride),
+        units(targetStart),
+        units(targetOuterStride),
+        u32(picked?.sourceRuns ?? 0),
+      ],
+      groups: groupsFor(count, unitsPerInvocation),
+      name,
+    },
+  ];
+}
+
+function elementBytes(dtype: DType): number {
+  return dtypeLayout(dtype).blockBytes;
+}
+
+/** Elements before, along and after an axis: [outer, dim, inner bytes]. */
+function around(shape: readonly number[], axis: number, dtype: DType): [number, number, number] {
+  const inner = product(shape.slice(axis + 1)) * elementBytes(dtype);
+  return [product(shape.slice(0, axis)), shape[axis]!, inner];
+}
+
+export function slice({ x, out, axis, start }: SliceCall): Dispatch[] {
+  const [outer, dim, inner] = around(x.shape, axis, x.dtype);
+  const run = out.shape[axis]! * inner;
+  return move('slice', {
+    source: x.place,
+    target: out.place,
+    outer,
+    inner: 1,
+    run,
+    sourceStart: start * inner,
+    sourceOuterStride: dim * inner,
+    sourceInnerStride: 0,
+    targetOuterStride: run,
+  });
+}
+
+/** One dispatch a part. */
+export function concat({ parts, out, axis }: ConcatCall): Dispatch[] {
+  const [, total, inner] = around(out.shape, axis, out.dtype);
+  let before = 0;
+  return parts.flatMap((part) => {
+    const [outer, dim] = around(part.shape, axis, part.dtype);
+    const targetStart = before * inner;
+    before += dim;
+    return move('concat', {
+      source: part.place,
+      target: out.place,
+      outer,
+      inner: 1,
+      run: dim * inner,
+      sourceOuterStride: dim * inner,
+      sourceInnerStride: 0,
+      targetStart,
+      targetOuterStride: total * inner,
+    });
+  });
+}
+
+export function takeRows({ x, rows, out, axis, faults }: TakeRowsCall): Dispatch[] {
+  const [outer, dim, inner] = around(x.shape, axis, x.dtype);
+  const count = product(rows.shape);
+  // Without any row to take nothing may be read: then the index is out of range in any case, and there is none.
+  if (dim === 0) return [];
+  return move('takeRows', {
+    source: x.place,
+    target: out.place,
+    outer,
+    inner: count,
+    run: inner,
+    sourceOuterStride: dim * inner,
+    sourceInnerStride: inner,
+    targetOuterStride: count * inner,
+    picked: { rows: rows.place, sourceRuns: dim, faults },
+  });
+}
+
+export function copy({ x, rowStrideBytes, out }: CopyCall): Dispatch[] {
+  const run = (x.shape.at(-1) ?? 1) * elementBytes(x.dtype);
+  const rows = product(x.shape.slice(0, -1));
+  const stride = rowStrideBytes ?? run;
+  const dense = stride === run;
+  return move('copy', {
+    source: x.place,
+    target: out.place,
+    outer: 1,
+    inner: dense ? 1 : rows,
+    run: dense ? rows * run : run,
+    sourceOuterStride: 0,
+    sourceInnerStride: dense ? 0 : stride,
+    targetOuterStride: 0,
+  });
+}

@@ -1,0 +1,73 @@
+/** Kernels of `norm.comp`, which need sums over a row: rmsNorm, matchRms, gaussianTopK. One workgroup a row. */
+import {
+  f32,
+  optional,
+  read,
+  u32,
+  write,
+  type DeviceTraits,
+  type Dispatch,
+  type Place,
+} from '../dispatch.js';
+import { foldedGroups, product } from './grid.js';
+import type { GaussianTopKCall, MatchRmsCall, Operand, RmsNormCall } from './operand.js';
+
+/** Numbers of the operations in the shader. */
+const operations = { rmsNorm: 0, matchRms: 1, gaussianTopK: 2 } as const;
+
+/** Elements that are worth an invocation: fewer invocations finish sooner, more hide the memory's latency. */
+const elementsPerInvocation = 4;
+
+/** A power of two from one subgroup to 512. It depends on the row's length only, as the order of the sums does. */
+function workgroupFor(features: number, traits: DeviceTraits): number {
+  const largest = Math.min(512, traits.maxInvocations);
+  let size = Math.max(32, traits.subgroupSize);
+  while (size < largest && size * elementsPerInvocation < features) size *= 2;
+  return size;
+}
+
+interface Parts {
+  readonly x: Operand;
+  readonly other?: Place;
+  readonly out: Operand;
+  readonly number: number;
+  readonly offset?: number;
+}
+
+function norm(name: keyof typeof operations, parts: Parts, traits: DeviceTraits): Dispatch[] {
+  const { x, other, out, number, offset = 0 } = parts;
+  const features = x.shape.at(-1) ?? 1;
+  const rows = product(x.shape.slice(0, -1));
+  if (rows === 0 || features === 0) return [];
+  return [
+    {
+      kernel: { shader: 'norm', constants: [workgroupFor(features, traits), operations[name]] },
+      arguments: [
+        read(x.place),
+        optional(other),
+        write(out.place),
+        u32(rows),
+        u32(features),
+        f32(number),
+        f32(offset),
+        u32(Number(other !== undefined)),
+      ],
+      groups: foldedGroups(rows),
+      name,
+    },
+  ];
+}
+
+export function rmsNorm(call: RmsNormCall, traits: DeviceTraits): Dispatch[] {
+  const { x, weight, out, epsilon, weightOffset } = call;
+  const parts = { x, out, number: epsilon, offset: weightOffset };
+  return norm('rmsNorm', weight ? { ...parts, other: weight.place } : parts, traits);
+}
+
+export function matchRms({ x, reference, out, floor }: MatchRmsCall, traits: DeviceTraits): Dispatch[] {
+  return norm('matchRms', { x, other: reference.place, out, number: floor }, traits);
+}
+
+export function gaussianTopK({ x, out, deviations }: GaussianTopKCall, traits: DeviceTraits): Dispatch[] {
+  return norm('gaussianTopK', { x, out, number: deviations }, traits);
+}
