@@ -4,9 +4,9 @@ import { Engine, evaluate, type ElasticSpec } from '../src/index.js';
 import {
   argmax,
   backends,
+  goldenFile,
   hasShared,
   largestDifference,
-  openGolden,
   sharedJson,
   sharedPath,
   standardDeviation,
@@ -67,7 +67,7 @@ for (const { name: backendName, backend, usable } of backends) {
         checks: Meta['checks'],
         elastic?: ElasticSpec,
       ): Promise<void> => {
-        const golden = await openGolden(`${root}/${file}`);
+        const golden = goldenFile(`${root}/${file}`);
         const ids = await Promise.all(
           prompts.map(async (prompt) => [...(await golden(`${prompt}.input_ids`))]),
         );
@@ -86,7 +86,7 @@ for (const { name: backendName, backend, usable } of backends) {
       };
 
       const compareGreedy = async (file: string, prompt: string, elastic?: ElasticSpec): Promise<void> => {
-        const golden = await openGolden(`${root}/${file}`);
+        const golden = goldenFile(`${root}/${file}`);
         const tokens = [...(await golden(`${prompt}.input_ids`))];
         const expected = [...(await golden(`${prompt}.greedy.ids`))];
         const generated: number[] = [];
@@ -116,7 +116,7 @@ for (const { name: backendName, backend, usable } of backends) {
       }
 
       it('logits of a row do not depend on the batch, bit for bit', async () => {
-        const golden = await openGolden(`${root}/io.safetensors`);
+        const golden = goldenFile(`${root}/io.safetensors`);
         const [b0, b1] = await Promise.all(
           ['b0', 'b1'].map(async (prompt) => [...(await golden(`${prompt}.input_ids`))]),
         );

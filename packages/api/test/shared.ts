@@ -13,10 +13,16 @@ export const hasShared = (path: string): boolean => existsSync(sharedPath(path))
 
 export const sharedJson = <T>(path: string): T => JSON.parse(readFileSync(sharedPath(path), 'utf8')) as T;
 
-/** Tensors of a golden file, decoded when asked for. */
-export async function openGolden(path: string): Promise<(name: string) => Promise<Float32Array>> {
-  const file = await openSafetensors(sharedPath(path));
-  return (name) => file.decodeTensor(name);
+/** Reads and decodes tensors of a golden file; nothing stays open in between. */
+export function goldenFile(path: string): (name: string) => Promise<Float32Array> {
+  return async (name) => {
+    const file = await openSafetensors(sharedPath(path));
+    try {
+      return await file.decodeTensor(name);
+    } finally {
+      await file.close();
+    }
+  };
 }
 
 /** The backends that every model test runs on; `cpu` is there only where its addon could be built. */
