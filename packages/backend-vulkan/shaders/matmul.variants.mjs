@@ -1,0 +1,16 @@
+/** Products with weights: one variant for each form and stored type; everything else is a specialization constant. */
+import { planeTypes, weightTypes } from './include/weight-types.mjs';
+
+export default [
+  { name: 'matmul-prepare', source: 'matmul-prepare.comp', defines: { DTYPE: 'F32' } },
+  ...weightTypes.map((type) => ({
+    name: `matmul-float-${type}`,
+    source: 'matmul-float.comp',
+    defines: { DTYPE: type.toUpperCase() },
+  })),
+  ...planeTypes.map((type) => ({
+    name: `matmul-int8-${type}`,
+    source: 'matmul-int8.comp',
+    defines: { DTYPE: type.toUpperCase() },
+  })),
+];
