@@ -4,14 +4,14 @@
  *     node packages/models/tools/make-nano.mjs DIRECTORY [packages/model-nano/nano.gguf]
  *
  * Needs built packages (`npm run build`). Matrices become Q8_0 (a row of 320 takes blocks of 32 only), norms and the
- * small matrices of AltUp stay f32. The metadata is llama.cpp's for this architecture, and ours for nested sizes.
+ * small matrices of AltUp stay f32. The metadata is llama.cpp's for this architecture, and ours for nested sizes; it is
+ * written out here rather than taken from `modelToGguf`, whose order of keys would be another and so the file's hash.
  */
-import { open, readFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { encodeTensor, writeGguf } from '@unicorn-exec/quant';
-import { decodeRow } from '@unicorn-exec/tensor';
-import { matformerKeys, openModel, tokenizerToGguf } from '../dist/index.js';
+import { writeGguf } from '@unicorn-exec/quant';
+import { matformerKeys, modelToGguf, openModel, tokenizerToGguf } from '../dist/index.js';
 
 const q8Columns = 32;
 /** Below this many rows a matrix is a few kilobytes: AltUp's, where precision is worth more than bytes. */
@@ -32,7 +32,7 @@ if (!directory) {
 }
 const json = async (name) => JSON.parse(await readFile(join(directory, name), 'utf8'));
 const model = await openModel(directory);
-const tensors = await convertTensors(model);
+const { tensors } = modelToGguf(model, { dtypeOf });
 await writeGguf(output, { metadata: await describe(model), tensors });
 await model.close();
 console.log(`${output}: ${tensors.length} tensors`);
@@ -115,38 +115,7 @@ async function describe({ definition: { config }, sizes, samplingDefaults, endOf
   return metadata;
 }
 
-/** The tensors that the graph reads, parts of a stack joined under one name. */
-async function convertTensors(model) {
-  const entries = new Map(model.weights().map((entry) => [entry.name, entry]));
-  const parts = new Map();
-  for (const { name, gguf } of model.definition.weights) {
-    const entry = entries.get(name);
-    if (entry) parts.set(gguf, [...(parts.get(gguf) ?? []), entry]);
-  }
-  const tensors = [];
-  for (const [name, stack] of parts) {
-    const values = await Promise.all(stack.map(readFloats));
-    const own = stack[0].shape;
-    const shape = stack.length > 1 ? [stack.length, ...own] : own;
-    const isMatrix = own.length > 1 && own[0] >= q8RowsMin && own.at(-1) % q8Columns === 0;
-    const dtype = isMatrix ? 'q8_0' : 'f32';
-    const joined = new Float32Array(values.reduce((sum, part) => sum + part.length, 0));
-    values.forEach((part, index) => joined.set(part, index * part.length));
-    tensors.push({ name, dtype, shape, data: encodeTensor(dtype, joined) });
-  }
-  return tensors;
-}
-
-async function readFloats({ dtype, shape, source }) {
-  const file = await open(source.path, 'r');
-  try {
-    const bytes = new Uint8Array(source.byteLength);
-    await file.read(bytes, 0, bytes.length, source.offset);
-    const count = shape.reduce((product, dim) => product * dim, 1);
-    const values = new Float32Array(count);
-    decodeRow(dtype, bytes, 0, count, values);
-    return values;
-  } finally {
-    await file.close();
-  }
+function dtypeOf({ shape }) {
+  const isLarge = shape.length > 1 && shape.at(-2) >= q8RowsMin && shape.at(-1) % q8Columns === 0;
+  return isLarge ? 'q8_0' : 'f32';
 }
