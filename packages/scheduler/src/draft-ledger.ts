@@ -6,11 +6,11 @@
  */
 
 /** There from the start: 2 % of an answer of 100 tokens, and enough to measure some numbers of rows. */
-const headStart = 2;
+export const headStart = 2;
 /** Given for each step that could have drafted and did not. A third of the 3 % that speculation may cost at most; the rest is for noise, and for time that is not measured. */
-const trialShare = 0.01;
+export const trialShare = 0.01;
 /** What gains can be laid up, and so be lost again when a text changes for the worse: one full draft that is all wrong. */
-const mostSaved = 4;
+export const mostSaved = 4;
 /** Steps without drafts between trials of what the estimates advise against: doubled after each, up to the last. */
 const firstPause = 64;
 const longestPause = 1024;

@@ -1,21 +1,22 @@
 /**
- * How many tokens to draft in a step: the number that promises the most tokens for each millisecond, by measured times
- * and measured acceptance, counting every sequence of the step, also those that only wait. It neither drafts nor looks
- * at a clock.
+ * How many tokens to draft in a step: the number that promises the most tokens for the time, by measured times and
+ * measured acceptance, counting every sequence of the step, also those that only wait. It neither drafts nor looks at a
+ * clock.
  *
- * Estimates can be wrong: a {@link DraftLedger} for each way of drafting bounds what they may cost.
+ * Times are shares of a plain step of the target, the model's own size, at its present pace. Estimates can be wrong: a
+ * {@link DraftLedger} for each way of drafting bounds what they may cost.
  */
 import { AcceptanceRates } from './acceptance-rates.js';
 import { DraftLedger } from './draft-ledger.js';
-import { StepCosts } from './step-costs.js';
+import { Pace, StepCosts } from './step-costs.js';
 
 /** After the estimates advised against a slice's drafts, so many steps do not ask again: asking takes time, too. */
 const restSteps = 7;
-/** One step in so many is plain although drafting pays, so that the time of a plain one stays known. */
+/** One step in so many is plain although drafting pays, so that the pace stays known. */
 const refreshEvery = 32;
 /** Speed that drafts must promise, against a plain step's: less would be lost in what is not measured. */
 const worthwhile = 1.08;
-/** A draft's time before it was measured, as a share of a plain step: the most that is worth a trial. */
+/** A draft's time before it was measured, as a share of the same rows' in the target: the most that is worth a trial. */
 const assumedDraftShare = 0.5;
 
 /** A sequence that may draft in this step. */
@@ -39,8 +40,6 @@ export interface StepReport {
   readonly tokens: number;
   /** Of the target's submission. */
   readonly stepMs: number;
-  /** Of all drafts before it: the sum of what {@link DraftPolicy.learnDraft} returned. */
-  readonly draftMs: number;
   /** The `program`s of the drafts, where the policy chose them all: only then do they count against it. */
   readonly chosen: ReadonlySet<string | undefined>;
 }
@@ -49,27 +48,22 @@ export interface StepReport {
 interface Prospect {
   tokens: number;
   rows: number;
-  draftMs: number;
+  /** Time of the drafts. */
+  drafts: number;
+  /** The most that it may be. */
+  fearedDrafts: number;
 }
 
 /** The first `taken` of those that may draft do so, up to `depth` tokens each. */
 interface Choice {
   readonly taken: number;
   readonly depth: number;
-  readonly tokensPerMs: number;
-}
-
-/** What is known of the steps of one target program. */
-interface Target {
-  readonly costs: StepCosts;
-  /** By the program that drafts, undefined for what is looked up. */
-  readonly ledgers: Map<string | undefined, DraftLedger>;
-  sincePlain: number;
+  /** Tokens for the time of a unit. */
+  readonly speed: number;
 }
 
 export class DraftPolicy {
   readonly #targets = new Map<string, Target>();
-  readonly #drafts = new Map<string, StepCosts>();
   readonly #rates = new Map<string, AcceptanceRates>();
 
   /** The rates of a new sequence that drafts by a program. */
@@ -80,14 +74,15 @@ export class DraftPolicy {
   }
 
   /** Tokens to draft for each candidate in a step of `sequences` sequences, the candidates among them. */
-  plan(name: string, sequences: number, candidates: readonly DraftCandidate[]): number[] {
+  plan(target: string, sequences: number, candidates: readonly DraftCandidate[]): number[] {
     const counts = candidates.map(({ adaptive, limit }) => (adaptive ? 0 : limit));
     const free = candidates.filter(({ adaptive, limit }) => adaptive && limit > 0);
     if (free.length === 0) return counts;
-    const target = this.#targetOf(name);
-    const choice = this.#choose(target, sequences, candidates, free);
+    const given = candidates.filter(({ adaptive }) => !adaptive);
+    const known = this.#targetOf(target);
+    const choice = known.choose(sequences, given, free);
     if (!choice) {
-      for (const program of new Set(free.map((one) => one.program))) ledgerOf(target, program).idle();
+      known.idle(free);
       return counts;
     }
     const drafting = new Set(free.slice(0, choice.taken));
@@ -96,160 +91,178 @@ export class DraftPolicy {
     );
   }
 
-  /** A submission of a drafting program took so long. Returns what such a one takes when nothing disturbs it. */
-  learnDraft(program: string, rows: number, ms: number): number {
-    const costs = this.#draftCosts(program);
-    costs.add(rows, ms);
-    return costs.knows(rows) ? costs.at(rows)! : ms;
+  /** A submission that drafts for `target` took so long. */
+  learnDraft(target: string, program: string, rows: number, ms: number): void {
+    this.#targetOf(target).learnDraft(program, rows, ms);
   }
 
-  learnStep({ target: name, sequences, rows, tokens, stepMs, draftMs, chosen }: StepReport): void {
-    const target = this.#targetOf(name);
-    const { costs } = target;
-    costs.add(rows, stepMs);
-    if (rows === sequences) target.sincePlain = 0;
-    if (rows === sequences || chosen.size === 0) return;
-    target.sincePlain++;
-    const plainMs = costs.at(sequences)!;
-    // By what such steps take, not by this one's time: a disturbance is neither the drafts' merit nor their fault. The
-    // first is cold; but what rows take one by one, they will not exceed together.
-    const usualMs = costs.knows(rows) ? costs.at(rows)! : Math.min(stepMs, (rows * plainMs) / sequences);
-    const gain = tokens / sequences - (draftMs + usualMs) / plainMs;
-    for (const program of chosen) ledgerOf(target, program).settle(gain);
+  learnStep(report: StepReport): void {
+    this.#targetOf(report.target).learnStep(report);
   }
 
   #targetOf(name: string): Target {
     let target = this.#targets.get(name);
-    if (!target) {
-      target = { costs: new StepCosts(), ledgers: new Map(), sincePlain: 0 };
-      this.#targets.set(name, target);
-    }
+    if (!target) this.#targets.set(name, (target = new Target()));
     return target;
   }
+}
 
-  #draftCosts(program: string): StepCosts {
-    let costs = this.#drafts.get(program);
-    if (!costs) this.#drafts.set(program, (costs = new StepCosts()));
-    return costs;
+/** What is known of the steps of one target program and of those that draft for it. */
+class Target {
+  /** Of the plain steps that were seen first. */
+  readonly #pace = new Pace();
+  #costs = new StepCosts();
+  readonly #draftCosts = new Map<string, StepCosts>();
+  /** By the program that drafts, undefined for what is looked up. */
+  readonly #ledgers = new Map<string | undefined, DraftLedger>();
+  #sincePlain = 0;
+  /** Of the drafts of this step. */
+  #drafted = 0;
+
+  /** A step without drafts, of some that could have drafted. */
+  idle(free: readonly DraftCandidate[]): void {
+    if (free.length === 1) this.#ledgerOf(free[0]!).idle();
+    else for (const program of new Set(free.map((one) => one.program))) this.#ledgerOf({ program }).idle();
   }
 
-  /** Leaves in `free` those that may draft now, the best prospects first. Undefined: none of them is to draft. */
-  #choose(
-    target: Target,
-    sequences: number,
-    candidates: readonly DraftCandidate[],
-    free: DraftCandidate[],
-  ): Choice | undefined {
-    const { costs } = target;
-    const plainMs = costs.at(sequences);
-    if (plainMs === undefined || target.sincePlain >= refreshEvery) return undefined;
-    if (free.every(({ program }) => ledgerOf(target, program).rest > 0)) return undefined;
-    const plain = { tokens: sequences, rows: sequences, draftMs: 0 };
-    const given = candidates.filter(({ adaptive }) => !adaptive);
-    const most = given.reduce((deepest, { limit }) => Math.max(deepest, limit), 0);
-    for (let depth = 0; depth < most; depth++) this.#deepen(plain, given, depth, plainMs, ownChance);
-    if (free.length > 1) free.sort((a, b) => b.rates.at(0) - a.rates.at(0));
-    const enough = worthwhile * tokensPerMs(plain, costs);
-    const best = this.#best(target, plain, free, plainMs, ownChance);
-    if (best && best.tokensPerMs > enough) {
-      for (const { program } of free.slice(0, best.taken)) ledgerOf(target, program).promising();
-      return best;
-    }
-    return best && this.#trial(target, plain, free, plainMs, enough);
+  learnDraft(program: string, rows: number, ms: number): void {
+    const costs = this.#costsOf(program);
+    const pace = this.#pace.ms;
+    if (pace === undefined) return;
+    costs.add(rows, ms / pace);
+    // By what such steps take, not by this one's time: a disturbance is neither the drafts' merit nor their fault.
+    this.#drafted += costs.knows(rows)
+      ? this.#draftCost(program, rows)
+      : Math.min(ms / pace, this.#costs.at(rows)!);
+  }
+
+  learnStep({ sequences, rows, tokens, stepMs, chosen }: StepReport): void {
+    const drafted = this.#drafted;
+    this.#drafted = 0;
+    if (rows === sequences) this.#learnPlain(rows, stepMs);
+    const pace = this.#pace.ms;
+    if (rows === sequences || pace === undefined) return;
+    this.#costs.add(rows, stepMs / pace);
+    if (chosen.size === 0) return;
+    this.#sincePlain++;
+    const plain = this.#costs.at(sequences)!;
+    const step = this.#costs.knows(rows)
+      ? this.#stepCost(rows, sequences)
+      : Math.min(stepMs / pace, (rows * plain) / sequences);
+    const gain = tokens / sequences - (drafted + step) / plain;
+    for (const program of chosen) this.#ledgerOf({ program }).settle(gain);
+  }
+
+  #learnPlain(rows: number, stepMs: number): void {
+    this.#sincePlain = 0;
+    if (this.#costs.reach === 0) this.#costs = new StepCosts(rows);
+    if (this.#pace.ms !== undefined) this.#costs.add(rows, stepMs / this.#pace.ms);
+    if (this.#costs.knows(rows)) this.#pace.add(stepMs / this.#costs.at(rows)!);
   }
 
   /**
-   * Against the estimates: one sequence's draft by a slice, the shortest that would be worth it with every guess right.
-   * What was looked up needs no trial: whether it was right is seen without checking it.
+   * Of `rows` rows for `sequences` sequences: no less than without drafts, and no more than one after the other. A
+   * measurement beyond that was disturbed, and would forbid the trials that could correct it.
    */
-  #trial(
-    target: Target,
-    plain: Prospect,
-    free: DraftCandidate[],
-    plainMs: number,
-    enough: number,
-  ): Choice | undefined {
+  #stepCost(rows: number, sequences: number, hopeful = true): number {
+    const plain = this.#costs.at(sequences)!;
+    const perRow = plain / sequences;
+    const cost = hopeful ? this.#costs.at(rows)! : this.#costs.atMost(rows, perRow);
+    return Math.min(Math.max(cost, plain), rows * perRow);
+  }
+
+  /** Of one guess for each of `rows` sequences: no more than the target itself would take for them. */
+  #draftCost(program: string, rows: number, assumedShare = assumedDraftShare): number {
+    const most = this.#costs.at(rows)!;
+    return Math.min(this.#costsOf(program).at(rows) ?? assumedShare * most, most);
+  }
+
+  #costsOf(program: string): StepCosts {
+    let costs = this.#draftCosts.get(program);
+    if (!costs) this.#draftCosts.set(program, (costs = new StepCosts()));
+    return costs;
+  }
+
+  #ledgerOf({ program }: Pick<DraftCandidate, 'program'>): DraftLedger {
+    let ledger = this.#ledgers.get(program);
+    if (!ledger) this.#ledgers.set(program, (ledger = new DraftLedger()));
+    return ledger;
+  }
+
+  /** Sorts `free`, those that are to draft first. Undefined: none of them is. */
+  choose(sequences: number, given: readonly DraftCandidate[], free: DraftCandidate[]): Choice | undefined {
+    this.#drafted = 0;
+    if (this.#pace.ms === undefined || this.#sincePlain >= refreshEvery) return undefined;
+    if (free.every((one) => this.#ledgerOf(one).rest > 0)) return undefined;
+    const plain: Prospect = { tokens: sequences, rows: sequences, drafts: 0, fearedDrafts: 0 };
+    const most = given.reduce((deepest, { limit }) => Math.max(deepest, limit), 0);
+    for (let depth = 0; depth < most; depth++) this.#deepen(plain, given, depth);
+    if (free.length > 1) free.sort((a, b) => b.rates.at(0) - a.rates.at(0));
+    const best = this.#best(plain, free, sequences);
+    const enough = (worthwhile * plain.tokens) / (plain.drafts + this.#stepCost(plain.rows, sequences));
+    if (best && best.speed > enough) {
+      for (const one of free.slice(0, best.taken)) this.#ledgerOf(one).promising();
+      return best;
+    }
+    return this.#trial(plain, free, sequences);
+  }
+
+  /** Against the estimates: one guess of one sequence. */
+  #trial(plain: Prospect, free: DraftCandidate[], sequences: number): Choice | undefined {
     for (const one of free) {
-      if (one.program === undefined) continue;
-      const ledger = ledgerOf(target, one.program);
-      ledger.rest = restSteps;
+      const ledger = this.#ledgerOf(one);
+      // What a slice promises changes slowly; what was looked up is another matter each time.
+      if (one.program !== undefined) ledger.rest = restSteps;
       if (!ledger.trialDue) continue;
+      const choice = this.#best(plain, [{ ...one, limit: 1 }], sequences);
+      if (!choice) continue;
       ledger.tried();
-      const ideal = this.#best(target, plain, [one], plainMs, certain, enough);
-      if (!ideal || ideal.tokensPerMs <= enough) continue;
       free.unshift(...free.splice(free.indexOf(one), 1));
-      return ideal;
+      return choice;
     }
     return undefined;
   }
 
   /**
    * Those with the best prospects, first in `free`, draft all as many tokens as they can up to a common depth. Undefined
-   * when every choice would go beyond twice the rows that were measured, or stake more than a ledger has. The search ends
-   * at the first choice that is faster than `enough`.
+   * when every choice would go beyond twice the rows that were measured, or stake more than a ledger has.
    */
-  #best(
-    target: Target,
-    plain: Prospect,
-    free: readonly DraftCandidate[],
-    plainMs: number,
-    chance: (rates: AcceptanceRates, depth: number) => number,
-    enough = Infinity,
-  ): Choice | undefined {
-    const { costs } = target;
-    const mostRows = 2 * costs.reach;
-    const without = plain.draftMs + costs.at(plain.rows)!;
+  #best(plain: Prospect, free: readonly DraftCandidate[], sequences: number): Choice | undefined {
+    const mostRows = 2 * Math.max(plain.rows, this.#costs.reach);
+    const unstaked = plain.drafts + this.#stepCost(plain.rows, sequences);
+    const unit = this.#costs.at(sequences)!;
     const deepest = free.reduce((most, { limit }) => Math.max(most, limit), 0);
     let best: Choice | undefined;
     let funds = Infinity;
     for (let taken = 1; taken <= free.length; taken++) {
-      funds = Math.min(funds, ledgerOf(target, free[taken - 1]!.program).funds);
+      funds = Math.min(funds, this.#ledgerOf(free[taken - 1]!).funds);
       const drafting = free.slice(0, taken);
       const prospect = { ...plain };
       for (let depth = 1; depth <= deepest; depth++) {
-        this.#deepen(prospect, drafting, depth - 1, plainMs, chance);
-        const ms = prospect.draftMs + costs.at(prospect.rows)!;
-        if (prospect.rows > mostRows || ms - without > funds * plainMs) break;
-        const speed = prospect.tokens / Math.max(ms, Number.MIN_VALUE);
-        if (speed > (best?.tokensPerMs ?? 0)) best = { taken, depth, tokensPerMs: speed };
-        if (speed > enough) return best;
+        this.#deepen(prospect, drafting, depth - 1);
+        const { rows, drafts, fearedDrafts, tokens } = prospect;
+        const stake = fearedDrafts + this.#stepCost(rows, sequences, false) - unstaked;
+        if (rows > mostRows || stake > funds * unit) break;
+        const speed = tokens / (drafts + this.#stepCost(rows, sequences));
+        if (speed > (best?.speed ?? 0)) best = { taken, depth, speed };
       }
     }
     return best;
   }
 
   /** One token more for each of `drafting` that can: its guess number `depth`, from 0. */
-  #deepen(
-    prospect: Prospect,
-    drafting: readonly DraftCandidate[],
-    depth: number,
-    plainMs: number,
-    chance: (rates: AcceptanceRates, depth: number) => number,
-  ): void {
+  #deepen(prospect: Prospect, drafting: readonly DraftCandidate[], depth: number): void {
     let active: Map<string, number> | undefined;
     for (const { rates, limit, program } of drafting) {
       if (limit <= depth) continue;
-      prospect.tokens += chance(rates, depth);
+      prospect.tokens += rates.reaching(depth);
       prospect.rows++;
       if (program !== undefined) (active ??= new Map()).set(program, (active.get(program) ?? 0) + 1);
     }
     if (!active) return;
     for (const [program, rows] of active) {
-      prospect.draftMs += this.#draftCosts(program).at(rows) ?? assumedDraftShare * plainMs;
+      prospect.drafts += this.#draftCost(program, rows);
+      prospect.fearedDrafts += this.#draftCost(program, rows, 1);
     }
   }
-}
-
-/** Chance that all guesses up to `depth` are right. */
-const ownChance = (rates: AcceptanceRates, depth: number): number => rates.reaching(depth);
-const certain = (): number => 1;
-
-function ledgerOf({ ledgers }: Target, program: string | undefined): DraftLedger {
-  let ledger = ledgers.get(program);
-  if (!ledger) ledgers.set(program, (ledger = new DraftLedger()));
-  return ledger;
-}
-
-function tokensPerMs({ tokens, rows, draftMs }: Prospect, costs: StepCosts): number {
-  return tokens / Math.max(draftMs + costs.at(rows)!, Number.MIN_VALUE);
 }

@@ -1,13 +1,17 @@
 /**
- * What a step of one program takes, by its number of rows: the lower quartile of the times measured last, and a guess
- * between and beyond the numbers that were measured. It measures nothing itself.
+ * What the steps of one program take, by their number of rows, with a guess between and beyond the numbers that were
+ * measured; and the pace that this is relative to. They measure nothing themselves.
  *
- * The quartile and not the mean, because what disturbs a step (a collected heap, a busy neighbour) only ever adds to it,
- * and numbers of rows that were measured at different times must stay comparable.
+ * Shares and not milliseconds: numbers of rows are measured at different times, and a busy neighbour makes a share wrong
+ * only for as long as it takes the pace to follow.
  */
 
-/** Times kept for each number of rows: eleven of fifteen may be disturbed. */
-const windowLength = 15;
+/**
+ * Of so many times the lower quartile counts, since what disturbs a step (a collected heap, a busy neighbour) only adds to
+ * it. While drafts pay, five plain steps are some 160 steps' time.
+ */
+const paceWindow = 5;
+const costWindow = 8;
 
 /**
  * Beyond what was measured each row is taken for so much cheaper than one within: a hope that is tried once is corrected,
@@ -15,77 +19,86 @@ const windowLength = 15;
  */
 const hope = 0.5;
 
-/** Each time that so many steps have passed, a number of rows that was not seen in them is forgotten: the machine or the context may have changed. */
-const forgetAfter = 256;
+/** How long a certain step takes at present. */
+export class Pace {
+  readonly #times: number[] = [];
+  #ms: number | undefined;
 
-interface Measured {
-  readonly times: number[];
-  /** Undefined while forgotten, and at first: the first time is a cold one. */
-  quartile: number | undefined;
-  seen: number;
+  /** Undefined until two were measured, the first of which may be a cold one. */
+  get ms(): number | undefined {
+    return this.#ms;
+  }
+
+  add(ms: number): void {
+    this.#times.push(ms);
+    if (this.#times.length > paceWindow) this.#times.shift();
+    if (this.#times.length > 1) this.#ms = quartile(this.#times);
+  }
 }
 
+/** In units of a pace. */
 export class StepCosts {
-  readonly #measured = new Map<number, Measured>();
-  /** The numbers of rows that have a quartile, ascending. */
+  readonly #measured = new Map<number, { readonly shares: number[]; share: number }>();
+  /** The numbers of rows of that, ascending. */
   #known: number[] = [];
-  #reach = 0;
-  #steps = 0;
+  readonly #cold = new Set<number>();
 
-  /** The largest number of rows that was ever measured, 0 at first. */
+  /** @param unit rows whose steps are the unit, if there are such */
+  constructor(private readonly unit?: number) {
+    if (unit !== undefined) this.#know(unit, [], 1);
+  }
+
+  /** The largest number of rows that was measured, 0 at first. */
   get reach(): number {
-    return this.#reach;
+    return this.#known.at(-1) ?? 0;
   }
 
-  /** Whether so many rows were measured themselves. */
+  /** Whether so many rows were measured themselves, twice: the first time is a cold one. */
   knows(rows: number): boolean {
-    return this.#measured.get(rows)?.quartile !== undefined;
+    return this.#measured.has(rows);
   }
 
-  add(rows: number, ms: number): void {
-    this.#steps++;
+  add(rows: number, share: number): void {
+    if (rows === this.unit) return;
     const entry = this.#measured.get(rows);
-    if (!entry) {
-      this.#measured.set(rows, { times: [], quartile: undefined, seen: this.#steps });
-      this.#reach = Math.max(this.#reach, rows);
+    if (entry) {
+      entry.shares.push(share);
+      if (entry.shares.length > costWindow) entry.shares.shift();
+      entry.share = quartile(entry.shares);
+    } else if (this.#cold.has(rows)) {
+      this.#know(rows, [share], share);
     } else {
-      const { times } = entry;
-      times.push(ms);
-      if (times.length > windowLength) times.shift();
-      entry.seen = this.#steps;
-      entry.quartile = [...times].sort((a, b) => a - b)[(times.length - 1) >> 2]!;
-      if (times.length === 1) this.#sort();
+      this.#cold.add(rows);
     }
-    if (this.#steps % forgetAfter === 0) this.#forget();
   }
 
-  /** Milliseconds; undefined when nothing is known. Linear between measured numbers, hopeful beyond. */
+  /** Undefined when nothing is known. Linear between measured numbers, hopeful beyond. */
   at(rows: number): number | undefined {
-    const exact = this.#measured.get(rows)?.quartile;
-    if (exact !== undefined) return exact;
+    const exact = this.#measured.get(rows);
+    if (exact) return exact.share;
     const known = this.#known;
     const above = known.findIndex((other) => other > rows);
-    const quartile = (index: number): number => this.#measured.get(known[index]!)!.quartile!;
-    if (known.length < 2 || above === 0) return known.length > 0 ? quartile(0) : undefined;
+    const share = (index: number): number => this.#measured.get(known[index]!)!.share;
+    if (known.length < 2 || above === 0) return known.length > 0 ? share(0) : undefined;
     const [low, high] = above < 0 ? [0, known.length - 1] : [above - 1, above];
-    const slope = (quartile(high) - quartile(low)) / (known[high]! - known[low]!);
-    if (above >= 0) return quartile(low) + slope * (rows - known[low]!);
-    return quartile(high) + hope * Math.max(0, slope) * (rows - known[high]!);
+    const slope = (share(high) - share(low)) / (known[high]! - known[low]!);
+    if (above >= 0) return share(low) + slope * (rows - known[low]!);
+    return share(high) + hope * Math.max(0, slope) * (rows - known[high]!);
   }
 
-  #forget(): void {
-    for (const entry of this.#measured.values()) {
-      if (this.#steps - entry.seen < forgetAfter) continue;
-      entry.times.length = 0;
-      entry.quartile = undefined;
-    }
-    this.#sort();
+  /** The same without hope: beyond what was measured each row adds `perRow`. */
+  atMost(rows: number, perRow: number): number {
+    const { reach } = this;
+    return rows <= reach ? this.at(rows)! : (this.at(reach) ?? 0) + (rows - reach) * perRow;
   }
 
-  #sort(): void {
-    this.#known = [...this.#measured]
-      .filter(([, { quartile }]) => quartile !== undefined)
-      .map(([rows]) => rows)
-      .sort((a, b) => a - b);
+  #know(rows: number, shares: number[], share: number): void {
+    this.#measured.set(rows, { shares, share });
+    this.#known = [...this.#measured.keys()].sort((a, b) => a - b);
   }
+}
+
+/** The lower one: the least of up to four, then the second. */
+function quartile(values: readonly number[]): number {
+  return [...values].sort((a, b) => a - b)[(values.length - 1) >> 2]!;
 }

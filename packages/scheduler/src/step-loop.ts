@@ -136,7 +136,10 @@ export class StepLoop {
         await this.#admit();
         const groups = this.#planStep();
         if (groups.length > 0) this.counts.steps++;
-        for (const group of groups) await this.#step(group, await this.#draft(group));
+        for (const group of groups) {
+          await this.#draft(group);
+          await this.#step(group);
+        }
       } catch (error) {
         // A bug of ours: nobody may wait for ever because of it.
         for (const job of [...this.#queue, ...this.#running]) {
@@ -255,14 +258,13 @@ export class StepLoop {
     return planned;
   }
 
-  /** Has slices guess, one token of every draft that is incomplete after the other. Returns the time that counts. */
-  async #draft({ jobs }: StepGroup): Promise<number> {
-    let ms = 0;
+  /** Has slices guess, one token of every draft that is incomplete after the other. */
+  async #draft({ kind: target, jobs }: StepGroup): Promise<void> {
     for (;;) {
       const begin = this.clock();
       const drafting = jobs.flatMap(({ job }) => (!job.ended && job.drafter?.incomplete ? [job] : []));
       const kind = drafting[0]?.drafter!.program;
-      if (!kind) return ms;
+      if (!kind) return;
       const entries = drafting
         .filter(({ drafter }) => drafter!.program!.name === kind.name)
         .map((job) => ({ job, part: job.draftPart!() }));
@@ -273,7 +275,7 @@ export class StepLoop {
         if (job.ended) this.#release(job);
         else job.drafter!.push(submitted.sampled[index]!);
       });
-      ms += this.policy.learnDraft(kind.name, entries.length, this.clock() - begin);
+      this.policy.learnDraft(target.name, kind.name, entries.length, this.clock() - begin);
     }
   }
 
@@ -299,8 +301,8 @@ export class StepLoop {
     this.#queue.unshift(job);
   }
 
-  /** One step of a program, after its drafts took `draftMs`. */
-  async #step(group: StepGroup, draftMs: number): Promise<void> {
+  /** One step of a program, after its drafts. */
+  async #step(group: StepGroup): Promise<void> {
     const begin = this.clock();
     const entries: StepEntry[] = [];
     for (const { job, count } of group.jobs) {
@@ -329,7 +331,7 @@ export class StepLoop {
     if (group.prompts || kind.result !== 'sample') return;
     const stepMs = this.clock() - begin;
     const target = group.kind.name;
-    this.policy.learnStep({ target, sequences: entries.length, rows, tokens, stepMs, draftMs, chosen });
+    this.policy.learnStep({ target, sequences: entries.length, rows, tokens, stepMs, chosen });
   }
 
   /** One submission. A failure is that of its jobs, and answered with undefined. */
