@@ -1,0 +1,158 @@
+/**
+ * Kernels of `attention.comp` and `attention-merge.comp`: attention over the paged cache in two forms that give the same
+ * bits, one for few rows (splits of the keys side by side, then merged) and one for many (tiles of rows, all keys one after
+ * the other).
+ */
+import { rowBytes, type DType } from '@unicorn-exec/tensor';
+import {
+  f32,
+  optional,
+  read,
+  u32,
+  write,
+  type DeviceTraits,
+  type Dispatch,
+  type Kernel,
+  type Place,
+} from '../dispatch.js';
+import { foldedGroups, product } from './grid.js';
+import type { AttentionCall, Operand } from './operand.js';
+
+/** Keys are cut at multiples of it: `splitKeys` of the shaders. */
+const splitKeys = 256;
+
+/** Query heads that a workgroup of the row form takes at most: its sums stay in registers. */
+const maximumHeads = 8;
+
+/** A line is one head of one row: lines that a workgroup of the tile form takes. */
+const tileLines = 16;
+
+/** Up to so many rows the splits of each row go side by side, in any case. */
+const fewRows = 16;
+
+/** What the splits' results may occupy: above, rows are taken in tiles, which need nothing. */
+const largestScratchBytes = 64 * 2 ** 20;
+
+/** Keys that the tile form can take in one invocation on drivers that drop loop passes (llvmpipe, see DeviceTraits). */
+const softwareTileKeys = 8192;
+
+/** What the shader can hold: 64 lanes of 8 elements. */
+export const maximumHeadDim = 512;
+
+interface Shape {
+  readonly rows: number;
+  readonly queryHeads: number;
+  readonly headDim: number;
+  /** In the row form's grid. */
+  readonly splits: number;
+}
+
+function shapeOf({ query, keys, window, reach }: AttentionCall): Shape {
+  const [rows, queryHeads, headDim] = query.shape as [number, number, number];
+  const all = Math.ceil(keys / splitKeys);
+  // A window that begins anywhere in a split reaches into so many, unless queries see beyond themselves.
+  const inWindow = window === undefined || reach ? all : Math.ceil((window - 1) / splitKeys) + 1;
+  return { rows, queryHeads, headDim, splits: Math.max(1, Math.min(all, inWindow)) };
+}
+
+function partialBytes({ rows, queryHeads, headDim, splits }: Shape): number {
+  return splits === 1 ? 0 : 4 * rows * queryHeads * splits * (headDim + 2);
+}
+
+/** What the row form leaves for the merge, as far as it is chosen. */
+export function attentionScratchBytes(call: AttentionCall, traits: DeviceTraits): number {
+  const bytes = partialBytes(shapeOf(call));
+  return traits.software ? bytes : Math.min(bytes, largestScratchBytes);
+}
+
+function takesTiles(call: AttentionCall, shape: Shape, traits: DeviceTraits): boolean {
+  const sequences = product(call.starts.shape);
+  if (traits.software && call.keys > softwareTileKeys) return false;
+  return (
+    (shape.rows > fewRows && shape.rows > 2 * sequences) ||
+    shape.rows > 65_535 ||
+    partialBytes(shape) > largestScratchBytes
+  );
+}
+
+/** Rows of the state are whole vectors of 16 bytes, and it begins at one. */
+function readsVectors({ dtype, shape, place }: Operand): boolean {
+  return dtype !== 'q8_0' && rowBytes(dtype, shape.at(-1)!) % 16 === 0 && place.byteOffset % 16 === 0;
+}
+
+/** Lanes of 8 elements that hold a head: a power of two, so that they divide a workgroup. */
+function rowLanes(headDim: number): number {
+  let lanes = 1;
+  while (8 * lanes < headDim) lanes *= 2;
+  return lanes;
+}
+
+/** KV dtypes that the shader has variants for. */
+export const attentionDTypes: readonly DType[] = ['f32', 'f16', 'bf16', 'q8_0'];
+
+export function attention(call: AttentionCall, traits: DeviceTraits): Dispatch[] {
+  const { query, state, positions, starts, blocks, reach, out, scale, window, softcap, keys, faults } = call;
+  const shape = shapeOf(call);
+  const { rows, queryHeads, headDim, splits } = shape;
+  const [poolBlocks, , kvHeads, blockTokens] = state.shape as [number, number, number, number];
+  if (product(query.shape) === 0) return [];
+  const group = queryHeads / kvHeads;
+  const chunks = Math.ceil(group / maximumHeads);
+  const heads = Math.ceil(group / chunks);
+  const tiles = takesTiles(call, shape, traits);
+  const lanes = rowLanes(headDim);
+  const kernel: Kernel = {
+    shader: `attention-${tiles ? 'tile' : 'row'}-${state.dtype}`,
+    constants: [
+      splitKeys,
+      headDim,
+      lanes,
+      tiles ? 1 : heads,
+      Number(readsVectors(state)),
+      Number(window !== undefined),
+      Number(softcap !== undefined),
+    ],
+  };
+  const merges = !tiles && splits > 1;
+  const partials: Place | undefined = merges
+    ? { ...call.scratch, byteLength: partialBytes(shape) }
+    : undefined;
+  const dispatch: Dispatch = {
+    kernel,
+    arguments: [
+      read(query.place),
+      read(state.place),
+      read(positions.place),
+      read(starts.place),
+      read(blocks.place),
+      optional(reach?.place),
+      merges ? { kind: 'null' } : write(out.place),
+      partials ? write(partials) : { kind: 'null' },
+      read(faults),
+      u32(rows),
+      u32(queryHeads),
+      u32(kvHeads),
+      u32(product(starts.shape)),
+      u32(blocks.shape[1]!),
+      u32(poolBlocks),
+      u32(blockTokens),
+      u32(keys),
+      u32(window ?? 0),
+      f32(scale),
+      f32(softcap ?? 1),
+      u32(tiles ? 1 : splits),
+      u32(Number(reach !== undefined)),
+    ],
+    groups: tiles ? [Math.ceil((rows * group) / tileLines), kvHeads, 1] : [splits, kvHeads * chunks, rows],
+    name: `attention ${state.dtype}${tiles ? ' tiles' : ''}`,
+  };
+  if (!partials) return [dispatch];
+  const lines = rows * queryHeads;
+  const merge: Dispatch = {
+    kernel: { shader: 'attention-merge', constants: [Math.min(128, Math.max(32, 8 * lanes))] },
+    arguments: [read(partials), write(out.place), u32(lines), u32(headDim), u32(splits)],
+    groups: foldedGroups(lines),
+    name: 'attention merge',
+  };
+  return [dispatch, merge];
+}

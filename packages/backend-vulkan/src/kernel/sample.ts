@@ -1,0 +1,92 @@
+/** Kernels of `sample-scan.comp` and `sample-pick.comp`: the next token of each row. */
+import {
+  optional,
+  read,
+  readWrite,
+  u32,
+  write,
+  type Argument,
+  type Dispatch,
+  type Place,
+} from '../dispatch.js';
+import type { SampleCall } from './operand.js';
+
+/** Tokens that one workgroup of the scan takes: `stretchTokens` of `shaders/include/sample.glsl`. */
+const stretchTokens = 2048;
+
+/** Sizes that the shaders are written for. */
+const scanInvocations = 256;
+const pickInvocations = 512;
+
+/** [scores of rows that draw, f32 [rows, vocabulary]; best of each stretch, (f32, i32) [rows, stretches]]. */
+function scratchParts({ logits }: SampleCall): [scoreBytes: number, bestBytes: number] {
+  const [rows, vocabulary] = logits.shape as [number, number];
+  return [4 * rows * vocabulary, 8 * rows * Math.ceil(vocabulary / stretchTokens)];
+}
+
+export function sampleScratchBytes(call: SampleCall): number {
+  const [scoreBytes, bestBytes] = scratchParts(call);
+  return scoreBytes + bestBytes;
+}
+
+const written = (place: Place | undefined): Argument => (place ? write(place) : { kind: 'null' });
+
+export function sample(call: SampleCall): Dispatch[] {
+  const { logits, parameters, controls, biasIds, biasValues, history, mask, ids, probabilities } = call;
+  const { scratch, faults } = call;
+  const [rows, vocabulary] = logits.shape as [number, number];
+  if (rows === 0) return [];
+  const [slots, capacity] = history.shape as [number, number];
+  const stretches = Math.ceil(vocabulary / stretchTokens);
+  const [scoreBytes, bestBytes] = scratchParts(call);
+  // The rows' best come first: they are few, and stay where they are however large the scores are.
+  const best: Place = { ...scratch, byteLength: bestBytes };
+  const scores: Place = { ...scratch, byteOffset: scratch.byteOffset + bestBytes, byteLength: scoreBytes };
+  const hasProbabilities = u32(Number(probabilities !== undefined));
+  return [
+    {
+      kernel: { shader: 'sample-scan', constants: [scanInvocations] },
+      arguments: [
+        read(logits.place),
+        read(parameters.place),
+        read(controls.place),
+        read(biasIds.place),
+        read(biasValues.place),
+        read(history.place),
+        optional(mask?.place),
+        write(scores),
+        write(best),
+        written(probabilities?.place),
+        read(faults),
+        u32(vocabulary),
+        u32(biasIds.shape[1]!),
+        u32(slots),
+        u32(capacity),
+        u32(Number(mask !== undefined)),
+        hasProbabilities,
+      ],
+      groups: [stretches, rows, 1],
+      name: 'sample scan',
+    },
+    {
+      kernel: { shader: 'sample-pick', constants: [pickInvocations] },
+      arguments: [
+        read(parameters.place),
+        read(controls.place),
+        readWrite(history.place),
+        read(scores),
+        read(best),
+        written(probabilities?.place),
+        write(ids.place),
+        read(faults),
+        u32(vocabulary),
+        u32(stretches),
+        u32(slots),
+        u32(capacity),
+        hasProbabilities,
+      ],
+      groups: [rows, 1, 1],
+      name: 'sample pick',
+    },
+  ];
+}
