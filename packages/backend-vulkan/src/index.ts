@@ -1,1 +1,6 @@
+export { validationMessages, validationVariable, vulkanBackend } from './backend.js';
+export { buildNativeAddon } from './build-native.js';
+export { addonVariable, diagnoseAddon, loadAddon } from './load-addon.js';
+export type { AddonAttempt, AddonDiagnosis } from './load-addon.js';
+export { cacheVariable } from './pipeline-cache.js';
 export { ShaderLibrary } from './shader-library.js';

@@ -1,0 +1,302 @@
+/** A Vulkan device: one queue of the addon behind the Device contract. */
+import { checkWeights, graphSignature, maximumDims, UnicornError } from '@unicorn-exec/tensor';
+import type {
+  CompileOptions,
+  Device,
+  DeviceBuffer,
+  DeviceInfo,
+  Executable,
+  Graph,
+  LoadOptions,
+  MemoryUse,
+  Node,
+  Support,
+  WeightEntry,
+  WeightSet,
+} from '@unicorn-exec/tensor';
+import { guarded, type DeviceHandle, type NativeAddon, type PhysicalDevice } from './addon.js';
+import { checkRange, VulkanBuffer } from './buffer.js';
+import type { Kernel } from './dispatch.js';
+import { VulkanExecutable, type ExecutableHost } from './executable.js';
+import { FaultRecords } from './faults.js';
+import { kernelTable } from './kernel/kernels.js';
+import type { Target } from './lowering/kernel-table.js';
+import { lower } from './lowering/lower.js';
+import type { Plan } from './lowering/plan.js';
+import { PipelineCacheFile } from './pipeline-cache.js';
+import { Pipelines } from './pipelines.js';
+import { JobQueue } from './queue.js';
+import { inputsBytes, type ExecutableMemory } from './recordings.js';
+import { ShaderLibrary } from './shader-library.js';
+import { supportOf } from './support.js';
+import { deviceTraits } from './traits.js';
+import { loadRequest, VulkanWeightSet } from './weight-set.js';
+
+/**
+ * Buffers up to this size live in host memory, so that what a step returns (ids, probabilities) is read without another
+ * trip to the device. Nothing that is computed with is as small.
+ */
+const hostBufferBytes = 256 * 1024;
+
+/** Values of a symbolic dim for which pipelines are made when a graph is compiled: batches of decoding, and prefill. */
+const foreseenDims = [1, 2, 4, 8, 16, 64, 256];
+
+export class VulkanDevice implements Device, ExecutableHost {
+  readonly handle: DeviceHandle;
+  readonly queue: JobQueue;
+  readonly pipelines: Pipelines;
+  readonly faults: FaultRecords;
+  readonly target: Target;
+  readonly #cache: PipelineCacheFile;
+  readonly #buffers = new Set<VulkanBuffer>();
+  readonly #executables = new Set<VulkanExecutable>();
+  #arena: VulkanBuffer | undefined;
+  #weightBytes = 0;
+  #bufferBytes = 0;
+  #closed = false;
+  #closing: Promise<void> | undefined;
+
+  constructor(
+    readonly addon: NativeAddon,
+    readonly info: DeviceInfo,
+    physical: PhysicalDevice,
+  ) {
+    const shaders = new ShaderLibrary();
+    this.#cache = new PipelineCacheFile(physical);
+    this.queue = new JobQueue((job) => addon.jobEnded(this.handle, job));
+    this.handle = guarded(() => addon.openDevice(physical.index, this.#cache.read(), this.queue.listener));
+    this.pipelines = new Pipelines(addon, this.handle, this.queue, shaders);
+    this.faults = new FaultRecords(addon, this.handle);
+    this.target = { traits: deviceTraits(physical), table: kernelTable };
+  }
+
+  supports(node: Node, graph: Graph): Support {
+    return supportOf(node, graph);
+  }
+
+  // ---------------------------------------------------------------- weights
+
+  async load(entries: readonly WeightEntry[], options: LoadOptions = {}): Promise<WeightSet> {
+    this.expectOpen();
+    const { signal, onProgress } = options;
+    if (signal?.aborted) throw cancelled(signal);
+    const { paths, names, numbers, bytes, weights, totalBytes } = await loadRequest(entries);
+    if (signal?.aborted) throw cancelled(signal);
+    this.expectOpen();
+    const { job, load } = guarded(() => this.addon.loadWeights(this.handle, paths, names, numbers, bytes));
+    const abort = (): void => this.addon.abortLoad(load);
+    signal?.addEventListener('abort', abort, { once: true });
+    try {
+      await this.queue.settled(job, (loadedBytes) => onProgress?.({ loadedBytes, totalBytes }));
+    } catch (error) {
+      this.addon.dispose(load);
+      throw signal?.aborted ? cancelled(signal) : error;
+    } finally {
+      signal?.removeEventListener('abort', abort);
+    }
+    onProgress?.({ loadedBytes: totalBytes, totalBytes });
+    const set = new VulkanWeightSet(
+      this.addon,
+      load,
+      entries,
+      weights,
+      (byteLength) => (this.#weightBytes -= byteLength),
+    );
+    this.#weightBytes += set.byteLength;
+    return set;
+  }
+
+  // ---------------------------------------------------------------- executables
+
+  async compile(graph: Graph, weights: WeightSet, options: CompileOptions): Promise<Executable> {
+    this.expectOpen();
+    if (!(weights instanceof VulkanWeightSet)) {
+      throw new UnicornError('usage/weight', 'The weights were loaded by another kind of device.');
+    }
+    checkWeights(graph, (name) => weights.spec(name));
+    for (const node of graph.nodes) {
+      const support = this.supports(node, graph);
+      if (!support.ok) {
+        throw new UnicornError('unsupported/op', `The Vulkan backend does not support ${support.reason}.`, {
+          fields: { node: node.id, op: node.op, reason: support.reason },
+        });
+      }
+    }
+    const plan = lower(graph, {
+      signature: graphSignature(graph),
+      precision: options.precision ?? 'fast',
+      maximumDims: maximumDims(graph, options),
+      weights,
+      target: this.target,
+    });
+    this.#reserveArena(plan.arenaBytes);
+    const executable = new VulkanExecutable(this, plan, weights, await this.#memoryFor(plan), options);
+    this.#executables.add(executable);
+    try {
+      await this.pipelines.ensure(this.#foreseen(executable, plan, options));
+    } catch (error) {
+      executable.dispose();
+      throw error;
+    }
+    return executable;
+  }
+
+  async #memoryFor({ constants, counterBytes, ...plan }: Plan): Promise<ExecutableMemory> {
+    const memory = {
+      constants: this.#internal(constants.byteLength),
+      counters: this.#internal(counterBytes),
+      inputs: this.#internal(inputsBytes({ constants, counterBytes, ...plan })),
+    };
+    if (constants.byteLength > 0) {
+      await this.queue.inOrder(() =>
+        guarded(() => this.addon.write(this.handle, memory.constants.handle, 0, constants)),
+      );
+    }
+    return memory;
+  }
+
+  #internal(byteLength: number): VulkanBuffer {
+    // An address is wanted of what is empty too.
+    return new VulkanBuffer(this.addon, this.handle, Math.max(16, byteLength), 'device');
+  }
+
+  /** Kernels of the largest dims and, where pipelines are quickly made, of the dims that steps usually have. */
+  #foreseen(
+    executable: VulkanExecutable,
+    { maximumDims: maximum }: Plan,
+    { dims }: CompileOptions,
+  ): Kernel[] {
+    const kernels = executable.kernelsFor(maximum);
+    if (this.target.traits.software) return kernels;
+    const variable = Object.keys(maximum).filter((dim) => typeof dims[dim] === 'object');
+    for (const value of foreseenDims) {
+      const at = (dim: string): number => Math.min(value, maximum[dim]!);
+      const all = Object.fromEntries(variable.map((dim) => [dim, at(dim)]));
+      kernels.push(...executable.kernelsFor({ ...maximum, ...all }));
+      for (const dim of variable) kernels.push(...executable.kernelsFor({ ...maximum, [dim]: at(dim) }));
+    }
+    return kernels;
+  }
+
+  /** Executables of one device run one after the other, over the same memory. */
+  get arena(): VulkanBuffer {
+    return (this.#arena ??= this.#internal(0));
+  }
+
+  #reserveArena(byteLength: number): void {
+    if (this.#arena && this.#arena.byteLength >= byteLength) return;
+    const larger = this.#internal(byteLength);
+    this.#dropArena();
+    this.#arena = larger;
+  }
+
+  #dropArena(): void {
+    if (!this.#arena) return;
+    for (const executable of this.#executables) executable.release(this.#arena);
+    this.#arena.dispose();
+    this.#arena = undefined;
+  }
+
+  forget(executable: Executable): void {
+    this.#executables.delete(executable as VulkanExecutable);
+    if (this.#executables.size === 0) this.#dropArena();
+  }
+
+  // ---------------------------------------------------------------- buffers
+
+  allocate(byteLength: number): DeviceBuffer {
+    this.expectOpen();
+    if (!Number.isSafeInteger(byteLength) || byteLength < 0) {
+      throw new UnicornError('usage/buffer-size', `A buffer of ${byteLength} bytes cannot be.`, {
+        fields: { byteLength },
+      });
+    }
+    if (byteLength > this.info.maxBufferBytes) {
+      throw new UnicornError(
+        'resource/memory',
+        `A buffer of ${byteLength} bytes was asked for; this device has buffers of up to ${this.info.maxBufferBytes}.`,
+        { fields: { byteLength, left: this.info.maxBufferBytes }, fix: 'Ask for a smaller context.' },
+      );
+    }
+    const kind = byteLength <= hostBufferBytes ? 'host' : 'device';
+    const buffer = new VulkanBuffer(this.addon, this.handle, byteLength, kind, (released) => {
+      this.#bufferBytes -= released.byteLength;
+      this.#buffers.delete(released);
+      for (const executable of this.#executables) executable.release(released);
+    });
+    this.#buffers.add(buffer);
+    this.#bufferBytes += byteLength;
+    return buffer;
+  }
+
+  async write(buffer: DeviceBuffer, byteOffset: number, data: Uint8Array): Promise<void> {
+    this.expectOpen();
+    const own = this.#own(buffer);
+    checkRange(own, byteOffset, data.byteLength);
+    if (data.byteLength === 0) return;
+    // The addon copies when it is called, which may be later.
+    const bytes = this.queue.isWaiting ? data.slice() : data;
+    await this.queue.inOrder(() =>
+      guarded(() => this.addon.write(this.handle, own.handle, byteOffset, bytes)),
+    );
+  }
+
+  async read(buffer: DeviceBuffer, byteOffset: number, byteLength: number): Promise<Uint8Array> {
+    this.expectOpen();
+    const own = this.#own(buffer);
+    checkRange(own, byteOffset, byteLength);
+    const into = new Uint8Array(byteLength);
+    if (byteLength === 0) return into;
+    await this.queue.inOrder(() => guarded(() => this.addon.read(this.handle, own.handle, byteOffset, into)));
+    return into;
+  }
+
+  /** @throws UnicornError `usage/binding` for a buffer of another device, `usage/disposed` */
+  #own(buffer: DeviceBuffer): VulkanBuffer {
+    if (!(buffer instanceof VulkanBuffer) || buffer.device !== this.handle) {
+      throw new UnicornError('usage/binding', 'The buffer was allocated by another device.');
+    }
+    buffer.expectAlive();
+    return buffer;
+  }
+
+  memory(): MemoryUse {
+    return {
+      weightBytes: this.#weightBytes,
+      bufferBytes: this.#bufferBytes,
+      scratchBytes: this.#arena?.byteLength ?? 0,
+    };
+  }
+
+  /** vkAllocateMemory calls so far: generating must not add any. */
+  get allocations(): number {
+    return guarded(() => this.addon.allocations(this.handle));
+  }
+
+  // ---------------------------------------------------------------- end
+
+  close(): Promise<void> {
+    this.#closed = true;
+    return (this.#closing ??= this.#finish());
+  }
+
+  async #finish(): Promise<void> {
+    await this.queue.idle();
+    if (this.pipelines.count > 0) {
+      this.#cache.write(guarded(() => this.addon.pipelineCache(this.handle)));
+    }
+    for (const executable of [...this.#executables]) executable.dispose();
+    for (const buffer of [...this.#buffers]) buffer.dispose();
+    this.#dropArena();
+    this.faults.dispose();
+    guarded(() => this.addon.closeDevice(this.handle));
+  }
+
+  expectOpen(): void {
+    if (this.#closed) throw new UnicornError('device/closed', 'The Vulkan device was closed.');
+  }
+}
+
+function cancelled(signal: AbortSignal): UnicornError {
+  return new UnicornError('usage/cancelled', 'Loading was cancelled.', { cause: signal.reason });
+}

@@ -1,0 +1,330 @@
+/** A compiled graph: checks bindings, submits the recording that they want, and reports what the steps took. */
+import { resolveBindings, submissionDims, UnicornError } from '@unicorn-exec/tensor';
+import type {
+  Binding,
+  Bindings,
+  CompileOptions,
+  Completion,
+  DimValues,
+  Executable,
+  ProfileEntry,
+  ResolvedBinding,
+  Signature,
+  SubmitOptions,
+} from '@unicorn-exec/tensor';
+import { guarded, type Gather, type RecordingHandle } from './addon.js';
+import { bindingAlignment, VulkanBuffer } from './buffer.js';
+import type { Kernel } from './dispatch.js';
+import type { FaultRecord, FaultRecords } from './faults.js';
+import { attentionBounds, keyBucket, type KeyBound } from './lowering/attention-bound.js';
+import type { Plan } from './lowering/plan.js';
+import { printPlan } from './lowering/text.js';
+import type { JobQueue, Submission } from './queue.js';
+import {
+  Recordings,
+  type BoundSource,
+  type ExecutableMemory,
+  type Recording,
+  type RecordingHost,
+  type RecordingKey,
+} from './recordings.js';
+import { StepProfile } from './step-profile.js';
+import type { VulkanWeightSet } from './weight-set.js';
+
+/** What executables of one device share. */
+export interface ExecutableHost extends RecordingHost {
+  readonly queue: JobQueue;
+  readonly faults: FaultRecords;
+  /** @throws UnicornError `device/closed` */
+  expectOpen(): void;
+  forget(executable: Executable): void;
+}
+
+/** A submission that passed every check. */
+interface Request extends RecordingKey {
+  /** Host data, by index of the binding. */
+  data: (Uint8Array | undefined)[];
+}
+
+export class VulkanExecutable implements Executable {
+  readonly signature: Signature;
+  readonly scratchBytes: number;
+  readonly #host: ExecutableHost;
+  readonly #plan: Plan;
+  readonly #weights: VulkanWeightSet;
+  readonly #memory: ExecutableMemory;
+  readonly #options: CompileOptions;
+  /** By index of the binding. */
+  readonly #names: readonly string[];
+  readonly #bounds: readonly KeyBound[];
+  readonly #recordings: Recordings;
+  readonly #profile: StepProfile;
+  /** When profiled: the end of the submission whose timestamps the next one would overwrite. */
+  #last: Promise<void> | undefined;
+  #disposed = false;
+
+  constructor(
+    host: ExecutableHost,
+    plan: Plan,
+    weights: VulkanWeightSet,
+    memory: ExecutableMemory,
+    options: CompileOptions,
+  ) {
+    this.#host = host;
+    this.#plan = plan;
+    this.#weights = weights;
+    this.#memory = memory;
+    this.#options = options;
+    this.signature = plan.signature;
+    this.scratchBytes = plan.arenaBytes;
+    this.#names = [...plan.bindings.keys()].map((key) => key.slice(key.indexOf(':') + 1));
+    this.#bounds = attentionBounds(plan);
+    const timed = options.profile ?? false;
+    this.#recordings = new Recordings(host, plan, this.#bounds, weights, memory, timed);
+    this.#profile = new StepProfile(plan);
+  }
+
+  describe(): string {
+    return printPlan(this.#plan);
+  }
+
+  submit(bindings: Bindings, options: SubmitOptions = {}): Completion {
+    this.#host.expectOpen();
+    if (this.#disposed) throw new UnicornError('usage/disposed', 'The executable was disposed of.');
+    const request = this.#sameAsBefore(bindings) ?? this.#check(bindings);
+    const completion = this.#host.queue.enqueue(this.#submission(request), options.after);
+    if (this.#options.profile) this.#last = completion.done.catch(() => {});
+    return completion;
+  }
+
+  profile(): readonly ProfileEntry[] {
+    return this.#profile.entries();
+  }
+
+  dispose(): void {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    this.#recordings.dispose();
+    const { constants, counters, inputs } = this.#memory;
+    for (const buffer of [constants, counters, inputs]) buffer.dispose();
+    this.#host.forget(this);
+  }
+
+  /** A buffer is gone: so is what was recorded with it. */
+  release(buffer: VulkanBuffer): void {
+    this.#recordings.release(buffer);
+  }
+
+  /** What pipelines submissions of these dims will want. */
+  kernelsFor(dims: DimValues): Kernel[] {
+    return this.#recordings.kernelsFor(dims);
+  }
+
+  // ---------------------------------------------------------------- checks
+
+  /** @throws UnicornError `usage/dims`, `usage/binding`, `usage/disposed`, `unsupported/op` */
+  #check(bindings: Bindings): Request {
+    const dims = { ...submissionDims(this.signature, this.#options, bindings) };
+    const resolved = resolveBindings(this.signature, dims, bindings);
+    const bound = resolved.map((binding) => this.#bind(binding));
+    const sources = bound.map(({ source }) => source);
+    const data = bound.map((binding) => binding.data);
+    for (const { ids, weight } of this.#plan.gathers) {
+      if (!sources[this.#bindingOf(ids)]!.buffer) continue;
+      throw new UnicornError(
+        'unsupported/op',
+        `The weight "${weight}" stays in host memory: the ids that it is looked up by must be host data.`,
+        { fields: { weight }, fix: 'Bind the ids to an Int32Array, or load the weight into device memory.' },
+      );
+    }
+    return { dims, sources, data, keys: this.#keys(data) };
+  }
+
+  #bind({ name, role, source, byteLength }: ResolvedBinding): { source: BoundSource; data?: Uint8Array } {
+    const host = { buffer: undefined, byteOffset: 0, byteLength };
+    if (source.kind === 'host') return { source: host, data: source.bytes };
+    const { buffer, byteOffset } = source;
+    if (buffer instanceof VulkanBuffer && buffer.device === this.#host.handle) {
+      buffer.expectAlive();
+      if (byteOffset % bindingAlignment === 0) return { source: { buffer, byteOffset, byteLength } };
+      throw new UnicornError(
+        'usage/binding',
+        `"${name}" begins at byte ${byteOffset}; bindings begin at multiples of ${bindingAlignment}.`,
+        { fields: { name, byteOffset, alignmentBytes: bindingAlignment } },
+      );
+    }
+    if (role !== 'input' || !buffer.host) {
+      throw new UnicornError('usage/binding', `"${name}" is bound to a buffer of another device.`, {
+        fields: { name },
+      });
+    }
+    // Another device's memory that the host can read is copied like host data, when this submission's turn comes.
+    return { source: host, data: buffer.host.subarray(byteOffset, byteOffset + byteLength) };
+  }
+
+  /** Index of the binding that an input value is. */
+  #bindingOf(id: number): number {
+    return (this.#plan.values[id]!.storage as { index: number }).index;
+  }
+
+  /** For each bound the keys that positions of the host allow. */
+  #keys(data: readonly (Uint8Array | undefined)[]): number[] {
+    return this.#bounds.map(({ binding }) => {
+      const bytes = data[binding];
+      if (!bytes) return Infinity;
+      let last = -1;
+      const positions = new Int32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
+      for (const position of positions) if (position > last) last = position;
+      return keyBucket(last + 1);
+    });
+  }
+
+  /**
+   * The step after a step differs in its host data only, and the check of dozens of states would cost more than they
+   * change: what is bound to the very same buffers under the same dims was checked before. Undefined for anything else.
+   */
+  #sameAsBefore({ dims, buffers }: Bindings): Request | undefined {
+    let given = 0;
+    for (const _ in buffers) given++;
+    if (given !== this.#names.length) return undefined;
+    for (const recording of this.#recordings) {
+      if (!this.signature.dims.every((dim) => dims[dim] === recording.dims[dim])) continue;
+      const data = this.#dataFor(recording, buffers);
+      if (data) {
+        return { dims: recording.dims, sources: recording.sources, data, keys: this.#keys(data) };
+      }
+    }
+    return undefined;
+  }
+
+  /** Host data by index of the binding, when everything else is bound as in the recording. */
+  #dataFor({ sources }: Recording, buffers: Bindings['buffers']): (Uint8Array | undefined)[] | undefined {
+    const data: (Uint8Array | undefined)[] = [];
+    for (const [index, source] of sources.entries()) {
+      const name = this.#names[index]!;
+      const now = buffers[name];
+      if (now === undefined) return undefined;
+      if (source.buffer) {
+        if (!isBoundTo(now, source)) return undefined;
+        data.push(undefined);
+      } else {
+        const view = hostView(now, this.signature.inputs[name]!.dtype, source.byteLength);
+        if (!view) return undefined;
+        data.push(view);
+      }
+    }
+    return data;
+  }
+
+  // ---------------------------------------------------------------- running
+
+  #submission(request: Request): Submission {
+    let ended: (() => UnicornError | undefined) | undefined;
+    let before: Promise<void> | undefined = this.#last?.then(() => {
+      before = undefined;
+    });
+    return {
+      ready: () => before ?? this.#ready(request),
+      detach: () => (request.data = request.data.map((bytes) => bytes?.slice())),
+      run: () => {
+        const started = this.#run(request);
+        ended = started.ended;
+        return started.job;
+      },
+      ended: () => ended?.(),
+    };
+  }
+
+  /** What a request waits for before it can be recorded. */
+  #ready(request: Request): Promise<void> | undefined {
+    const { handle, dispatches } = this.#recordings.find(request);
+    return handle ? undefined : this.#host.pipelines.ensure(dispatches.map(({ kernel }) => kernel));
+  }
+
+  /** Hands a request to the device. @returns the job, and what tells of its end */
+  #run(request: Request): { job: number; ended: () => UnicornError | undefined } {
+    const { addon, handle, faults } = this.#host;
+    for (const { buffer } of request.sources) buffer?.expectAlive();
+    const recording = this.#recordings.find(request);
+    const recorded = this.#recordings.record(recording);
+    const { constants, counters, inputs } = this.#memory;
+    const record = faults.take();
+    try {
+      const { data, offsets, indexOf } = inputData(recording, request, record);
+      const held = [recording.arena, constants, counters, record.block];
+      for (const { buffer } of recording.sources) if (buffer) held.push(buffer);
+      const job = guarded(() =>
+        addon.submit(
+          handle,
+          recorded,
+          data,
+          data.map(() => inputs.handle),
+          Float64Array.from(offsets),
+          [...held.map((buffer) => buffer.handle), this.#weights.handle],
+          this.#gathers(recording, indexOf),
+        ),
+      );
+      return { job, ended: () => this.#ended(recording, recorded, record) };
+    } catch (error) {
+      faults.give(record);
+      throw error;
+    }
+  }
+
+  /** @param indexOf binding to the index of its host data */
+  #gathers({ gatherOffsets }: Recording, indexOf: ReadonlyMap<number, number>): Gather[] {
+    return this.#plan.gathers.flatMap(({ weight, ids, beyond }, index) => {
+      const data = indexOf.get(this.#bindingOf(ids));
+      if (data === undefined) return [];
+      return {
+        weights: this.#weights.handle,
+        weight: this.#weights.loaded(weight).index,
+        ids: data,
+        beyond,
+        target: this.#memory.inputs.handle,
+        byteOffset: gatherOffsets[index]!,
+      };
+    });
+  }
+
+  #ended(recording: Recording, handle: RecordingHandle, record: FaultRecord): UnicornError | undefined {
+    const fault = this.#host.faults.give(record);
+    if (this.#options.profile && !fault && !this.#disposed) {
+      const times = guarded(() => this.#host.addon.timings(handle));
+      this.#profile.count(recording.dims, recording.dispatches, times);
+    }
+    return fault;
+  }
+}
+
+/** What a submission brings along: the address of its fault record, and host data where the recording reads it. */
+function inputData(
+  { inputOffsets, sources }: Recording,
+  request: Request,
+  record: FaultRecord,
+): { data: Uint8Array[]; offsets: number[]; indexOf: Map<number, number> } {
+  const data: Uint8Array[] = [new Uint8Array(BigUint64Array.of(record.address).buffer)];
+  const offsets = [0];
+  const indexOf = new Map<number, number>();
+  inputOffsets.forEach((offset, binding) => {
+    if (offset === undefined || sources[binding]!.byteLength === 0) return;
+    indexOf.set(binding, data.length);
+    data.push(request.data[binding]!);
+    offsets.push(offset);
+  });
+  return { data, offsets, indexOf };
+}
+
+function isBoundTo(binding: Binding, { buffer, byteOffset }: BoundSource): boolean {
+  if (ArrayBuffer.isView(binding) || buffer!.isDisposed) return false;
+  if (binding === buffer) return byteOffset === 0;
+  return 'buffer' in binding && binding.buffer === buffer && binding.byteOffset === byteOffset;
+}
+
+/** The bytes of host data of the right type and length; undefined for anything else. */
+function hostView(binding: Binding, dtype: string, byteLength: number): Uint8Array | undefined {
+  if (!ArrayBuffer.isView(binding) || binding.byteLength < byteLength) return undefined;
+  const isRight =
+    dtype === 'f32' ? binding instanceof Float32Array : dtype === 'i32' && binding instanceof Int32Array;
+  return isRight ? new Uint8Array(binding.buffer, binding.byteOffset, byteLength) : undefined;
+}

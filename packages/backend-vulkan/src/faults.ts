@@ -1,0 +1,101 @@
+/** The records in which kernels note indices out of range, one for each submission in flight, in host memory. */
+import { UnicornError, type ErrorCode } from '@unicorn-exec/tensor';
+import type { DeviceHandle, NativeAddon } from './addon.js';
+import { VulkanBuffer } from './buffer.js';
+import { faultCodes } from './kernel/operand.js';
+
+/** Bytes of a record: code, value, limit, and one word so that records begin at multiples of 16. */
+const recordBytes = 16;
+
+/** Records that are allocated together: more submissions than are ever in flight at once, in one page. */
+const recordsOfBlock = 256;
+
+type Fault = (value: number, limit: number) => { code: ErrorCode; message: string };
+
+const descriptions: Readonly<Record<number, Fault>> = {
+  [faultCodes.tokenId]: (id, rows) => ({
+    code: 'usage/token-id',
+    message: `Token id ${id} is outside the table of ${rows} rows.`,
+  }),
+  [faultCodes.slot]: (slot, blocks) => ({
+    code: 'usage/slot',
+    message: `Slot ${slot} is outside the pool of ${blocks} blocks.`,
+  }),
+  [faultCodes.starts]: (start, rows) => ({
+    code: 'usage/starts',
+    message: `The starts of sequences must ascend within the ${rows} rows; one is ${start}.`,
+  }),
+  [faultCodes.blockTable]: (position, columns) => ({
+    code: 'usage/block-table',
+    message: `Position ${position} is beyond the block table of ${columns} columns.`,
+  }),
+  [faultCodes.row]: (row, rows) => ({
+    code: 'usage/row',
+    message: `Row ${row} is outside the ${rows} rows of the axis.`,
+  }),
+  [faultCodes.logitBias]: (id, vocabulary) => ({
+    code: 'usage/logit-bias',
+    message: `Logit bias names token ${id}; the vocabulary has ${vocabulary}.`,
+  }),
+  [faultCodes.sampling]: (row) => ({
+    code: 'usage/sampling',
+    message: `Every token of row ${row} is forbidden: nothing can be sampled.`,
+  }),
+  [faultCodes.history]: (slot, slots) => ({
+    code: 'usage/history',
+    message: `A sample row names history that does not exist: slot ${slot} of ${slots}.`,
+  }),
+};
+
+/** The error that a record describes; undefined for a record without a fault. */
+export function faultError(code: number, value: number, limit: number): UnicornError | undefined {
+  if (code === 0) return undefined;
+  const describe = descriptions[code];
+  if (!describe) return new UnicornError('internal/fault', `A kernel noted the unknown fault ${code}.`);
+  const { code: name, message } = describe(value, limit);
+  return new UnicornError(name, message, { fields: { value, limit } });
+}
+
+export interface FaultRecord {
+  readonly address: bigint;
+  readonly block: VulkanBuffer;
+  readonly byteOffset: number;
+}
+
+export class FaultRecords {
+  readonly #free: FaultRecord[] = [];
+  readonly #blocks: VulkanBuffer[] = [];
+
+  constructor(
+    private readonly addon: NativeAddon,
+    private readonly device: DeviceHandle,
+  ) {}
+
+  /** A record without a fault. */
+  take(): FaultRecord {
+    const record = this.#free.pop();
+    if (record) return record;
+    const block = new VulkanBuffer(this.addon, this.device, recordBytes * recordsOfBlock, 'host');
+    this.#blocks.push(block);
+    for (let byteOffset = recordBytes; byteOffset < block.byteLength; byteOffset += recordBytes) {
+      this.#free.push({ address: block.address + BigInt(byteOffset), block, byteOffset });
+    }
+    return { address: block.address, block, byteOffset: 0 };
+  }
+
+  /** Reads a record when its submission has ended, and takes it back. */
+  give(record: FaultRecord): UnicornError | undefined {
+    const { host } = record.block;
+    // Empty when the device was closed meanwhile.
+    if (host.byteLength === 0) return undefined;
+    const [code, value, limit] = new Int32Array(host.buffer, host.byteOffset + record.byteOffset, 3);
+    host.fill(0, record.byteOffset, record.byteOffset + recordBytes);
+    this.#free.push(record);
+    return faultError(code!, value!, limit!);
+  }
+
+  dispose(): void {
+    for (const block of this.#blocks) block.dispose();
+    this.#blocks.length = this.#free.length = 0;
+  }
+}

@@ -1,0 +1,51 @@
+/**
+ * From which inputs the host can tell how many keys an attention step may see: the largest position (or reach) of its
+ * rows, where those come from an input through ops that only move elements.
+ */
+import type { AttentionStep } from '@unicorn-exec/lowering';
+import type { Graph } from '@unicorn-exec/tensor';
+import type { Plan } from './plan.js';
+
+export interface KeyBound {
+  /** Index of the binding whose largest element is the last key that any query sees. */
+  readonly binding: number;
+  readonly steps: readonly AttentionStep[];
+}
+
+/** Operand whose elements an op hands on, some of them. */
+const passesOn: Readonly<Record<string, string>> = { takeRows: 'x', slice: 'x', reshape: 'x' };
+
+/** The input that a value consists of elements of; undefined where it is computed. */
+function inputOf(graph: Graph, id: number): string | undefined {
+  const { source } = graph.values[id]!;
+  if (source.kind === 'input') return source.name;
+  if (source.kind !== 'node') return undefined;
+  const node = graph.nodes[source.node]!;
+  const operand = passesOn[node.op];
+  return operand === undefined ? undefined : inputOf(graph, node.inputs[operand]!);
+}
+
+/** Attention steps by the inputs that bound them; steps that none bounds are left out. */
+export function attentionBounds({ graph, steps, bindings }: Plan): KeyBound[] {
+  const bounds = new Map<number, AttentionStep[]>();
+  for (const step of steps) {
+    if (step.kind !== 'attention') continue;
+    const name = inputOf(graph, step.reach ?? step.positions);
+    if (name === undefined) continue;
+    const binding = bindings.get(`input:${name}`)!;
+    const known = bounds.get(binding);
+    if (known) known.push(step);
+    else bounds.set(binding, [step]);
+  }
+  return [...bounds].map(([binding, bounded]) => ({ binding, steps: bounded }));
+}
+
+/** Keys are counted in powers of two from here on: attention cuts them at multiples of it. */
+const leastKeys = 256;
+
+/** An upper bound of `keys` that few step lengths differ in. */
+export function keyBucket(keys: number): number {
+  let bucket = leastKeys;
+  while (bucket < keys) bucket *= 2;
+  return bucket;
+}

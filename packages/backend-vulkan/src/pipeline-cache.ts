@@ -1,0 +1,50 @@
+/**
+ * What the driver compiled, kept between processes: one file for each driver and device in the user's cache folder. Losing
+ * it costs time only, so nothing here fails: a file that cannot be read or written is as one that is not there.
+ */
+import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { dirname, join } from 'node:path';
+import type { PhysicalDevice } from './addon.js';
+
+/** Names a folder for the cache; empty: nothing is kept. Default: `unicorn/vulkan` in XDG_CACHE_HOME or `~/.cache`. */
+export const cacheVariable = 'UNICORN_VULKAN_CACHE';
+
+/** Undefined when nothing is to be kept. */
+export function cacheFolder(environment = process.env): string | undefined {
+  const named = environment[cacheVariable];
+  if (named !== undefined) return named === '' ? undefined : named;
+  const { XDG_CACHE_HOME } = environment;
+  return join(XDG_CACHE_HOME || join(homedir(), '.cache'), 'unicorn', 'vulkan');
+}
+
+export class PipelineCacheFile {
+  readonly path: string | undefined;
+
+  constructor({ uuid, pipelineCacheUuid }: PhysicalDevice, folder = cacheFolder()) {
+    this.path = folder && join(folder, `pipelines-${uuid}-${pipelineCacheUuid}.bin`);
+  }
+
+  /** The driver itself checks that it is its own. */
+  read(): Uint8Array | undefined {
+    if (this.path === undefined) return undefined;
+    try {
+      return readFileSync(this.path);
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** Whole or not at all: another process may read or write at the same time. */
+  write(bytes: Uint8Array): void {
+    if (this.path === undefined) return;
+    const part = `${this.path}.${process.pid}`;
+    try {
+      mkdirSync(dirname(this.path), { recursive: true });
+      writeFileSync(part, bytes);
+      renameSync(part, this.path);
+    } catch {
+      rmSync(part, { force: true });
+    }
+  }
+}

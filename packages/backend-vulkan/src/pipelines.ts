@@ -1,0 +1,67 @@
+/** The pipelines of a device: one for each shader with its constants, made when first wanted and kept. */
+import { guarded, type DeviceHandle, type NativeAddon, type PipelineHandle } from './addon.js';
+import type { Kernel } from './dispatch.js';
+import type { JobQueue } from './queue.js';
+import type { ShaderLibrary } from './shader-library.js';
+
+export function kernelKey({ shader, constants, subgroupSize }: Kernel): string {
+  return `${shader} ${constants.join(' ')} ${subgroupSize ?? ''}`;
+}
+
+export class Pipelines {
+  readonly #made = new Map<string, PipelineHandle>();
+  readonly #making = new Map<string, Promise<void>>();
+  /** Made since the device was opened: whether its cache is worth saving. */
+  count = 0;
+
+  constructor(
+    private readonly addon: NativeAddon,
+    private readonly device: DeviceHandle,
+    private readonly queue: JobQueue,
+    private readonly shaders: ShaderLibrary,
+  ) {}
+
+  get(kernel: Kernel): PipelineHandle | undefined {
+    return this.#made.get(kernelKey(kernel));
+  }
+
+  /**
+   * Makes what is missing, several at a time. Undefined when nothing is.
+   *
+   * @throws UnicornError `internal/shader` (the promise rejects) for a shader that the package lacks
+   */
+  ensure(kernels: Iterable<Kernel>): Promise<void> | undefined {
+    const wanted = new Map<string, Kernel>();
+    const waited: Promise<void>[] = [];
+    for (const kernel of kernels) {
+      const key = kernelKey(kernel);
+      if (this.#made.has(key)) continue;
+      const making = this.#making.get(key);
+      if (making) waited.push(making);
+      else wanted.set(key, kernel);
+    }
+    if (wanted.size > 0) waited.push(this.#make(wanted));
+    return waited.length === 0 ? undefined : Promise.all(waited).then(() => {});
+  }
+
+  #make(wanted: ReadonlyMap<string, Kernel>): Promise<void> {
+    const making = this.#create(wanted).finally(() => {
+      for (const key of wanted.keys()) this.#making.delete(key);
+    });
+    for (const key of wanted.keys()) this.#making.set(key, making);
+    return making;
+  }
+
+  async #create(wanted: ReadonlyMap<string, Kernel>): Promise<void> {
+    const kernels = [...wanted.values()];
+    const modules = kernels.map(({ shader }) => new Uint8Array(this.shaders.spirv(shader).buffer));
+    const constants = kernels.map((kernel) => Uint32Array.from(kernel.constants, (value) => value >>> 0));
+    const subgroupSizes = Uint32Array.from(kernels, ({ subgroupSize }) => subgroupSize ?? 0);
+    const { job, pipelines } = guarded(() =>
+      this.addon.createPipelines(this.device, modules, constants, subgroupSizes),
+    );
+    await this.queue.settled(job);
+    [...wanted.keys()].forEach((key, index) => this.#made.set(key, pipelines[index]!));
+    this.count += pipelines.length;
+  }
+}

@@ -1,0 +1,150 @@
+/**
+ * The order of what a device is given, and who is told when it ends. The addon has the queue itself; this keeps a
+ * submission back while it, or one before it, waits for another device or for its pipelines.
+ */
+import type { Completion } from '@unicorn-exec/tensor';
+import { UnicornError } from '@unicorn-exec/tensor';
+import { unicornFailure, type JobListener } from './addon.js';
+
+/** A job of the addon that JavaScript waits for. */
+interface PendingJob {
+  resolve(): void;
+  reject(error: UnicornError): void;
+  progress?(loadedBytes: number): void;
+}
+
+/** Something to run in the order of submission. */
+export interface Submission {
+  /** What to wait for next; undefined when it can be handed to the device now. */
+  ready(): Promise<void> | undefined;
+  /** Copies what the caller may change as soon as `submit` has returned. */
+  detach(): void;
+  /** Hands it to the device. @returns the job */
+  run(): number;
+  /** Called once, when the job has ended: what went wrong on the device. */
+  ended(): UnicornError | undefined;
+}
+
+class QueuedCompletion implements Completion {
+  constructor(
+    readonly queue: JobQueue,
+    readonly done: Promise<void>,
+  ) {
+    // A caller that awaits only the last of a chain must not be ended by an unhandled rejection of an earlier one.
+    done.catch(() => {});
+  }
+}
+
+export class JobQueue {
+  readonly #acknowledge: (job: number) => void;
+  readonly #pending = new Map<number, PendingJob>();
+  /** While something waits to be submitted, later ones wait behind it: the order of submission is kept. */
+  #gate: Promise<void> | undefined;
+
+  /** @param acknowledge tells the addon that JavaScript knows of a job's end */
+  constructor(acknowledge: (job: number) => void) {
+    this.#acknowledge = acknowledge;
+  }
+
+  readonly listener: JobListener = (job, ended, loadedBytes, failure) => {
+    const pending = this.#pending.get(job);
+    if (!ended) return pending?.progress?.(loadedBytes);
+    this.#pending.delete(job);
+    this.#acknowledge(job);
+    if (failure === undefined) pending?.resolve();
+    else pending?.reject(unicornFailure(failure));
+  };
+
+  /** Resolves when the job has ended; rejects with its failure. */
+  settled(job: number, progress?: (loadedBytes: number) => void): Promise<void> {
+    return new Promise((resolve, reject) =>
+      this.#pending.set(job, { resolve, reject, ...(progress ? { progress } : {}) }),
+    );
+  }
+
+  enqueue(submission: Submission, after: Completion | undefined): Completion {
+    // Jobs of one queue run in order; of one before only the failure has to be shared.
+    const own = after instanceof QueuedCompletion && after.queue === this;
+    if (!this.#gate && (own || after === undefined) && submission.ready() === undefined) {
+      return new QueuedCompletion(this, this.#run(submission, after));
+    }
+    submission.detach();
+    const before = this.#gate;
+    const submitted = (async (): Promise<Promise<void>[]> => {
+      await before;
+      if (!own) await after?.done;
+      for (let wait = submission.ready(); wait; wait = submission.ready()) await wait;
+      // In an array, since a promise's promise would be awaited here.
+      return [this.#run(submission, own ? after : undefined)];
+    })();
+    this.#close(submitted);
+    return new QueuedCompletion(
+      this,
+      submitted.then(([done]) => done),
+    );
+  }
+
+  /** Runs what begins a job that is no submission (a transfer), in its place among the others. */
+  async inOrder(start: () => number): Promise<void> {
+    if (this.#gate) {
+      const before = this.#gate;
+      const started = before.then(() => [this.settled(start())]);
+      this.#close(started);
+      const [done] = await started;
+      return done;
+    }
+    return this.settled(start());
+  }
+
+  async #run(submission: Submission, after: Completion | undefined): Promise<void> {
+    const job = submission.run();
+    try {
+      await this.settled(job);
+    } finally {
+      const fault = submission.ended();
+      // eslint-disable-next-line no-unsafe-finally -- what the device noted tells more than that it stopped
+      if (fault) throw fault;
+    }
+    await after?.done;
+  }
+
+  /** Lets later submissions wait for this one to be submitted, well or not. */
+  #close(submitted: Promise<unknown>): void {
+    const gate = submitted.then(
+      () => {},
+      () => {},
+    );
+    this.#gate = gate;
+    void gate.then(() => {
+      if (this.#gate === gate) this.#gate = undefined;
+    });
+  }
+
+  /** True while something submitted waits for what is not in this queue. */
+  get isWaiting(): boolean {
+    return this.#gate !== undefined;
+  }
+
+  get isIdle(): boolean {
+    return this.#gate === undefined && this.#pending.size === 0;
+  }
+
+  /** Resolves when everything submitted so far has ended, well or not. */
+  async idle(): Promise<void> {
+    while (!this.isIdle) {
+      await this.#gate;
+      await Promise.all(
+        [...this.#pending].map(
+          ([job, pending]) =>
+            new Promise<void>((resolve) =>
+              this.#pending.set(job, {
+                ...pending,
+                resolve: () => (pending.resolve(), resolve()),
+                reject: (error) => (pending.reject(error), resolve()),
+              }),
+            ),
+        ),
+      );
+    }
+  }
+}

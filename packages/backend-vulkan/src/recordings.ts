@@ -1,0 +1,250 @@
+/**
+ * The recordings of one executable: for each combination of dims, bound buffers and attention bucket a command buffer that
+ * is submitted again and again. A few are kept; what was recorded with a buffer that is gone is forgotten.
+ */
+import { resolveShape, tensorBytes, type DimValues } from '@unicorn-exec/tensor';
+import {
+  guarded,
+  type DeviceHandle,
+  type NativeAddon,
+  type PipelineHandle,
+  type RecordingHandle,
+} from './addon.js';
+import type { VulkanBuffer } from './buffer.js';
+import type { Kernel, Place } from './dispatch.js';
+import { findBarriers, type MemoryRange } from './hazards.js';
+import type { KeyBound } from './lowering/attention-bound.js';
+import { dispatchesOf, type StepDispatch } from './lowering/concrete.js';
+import type { Target } from './lowering/kernel-table.js';
+import type { Plan } from './lowering/plan.js';
+import { kernelKey, type Pipelines } from './pipelines.js';
+import { encodeRecording } from './recording.js';
+import { weightLayout } from './weight-layout.js';
+import type { VulkanWeightSet } from './weight-set.js';
+
+/** Memory of one executable. */
+export interface ExecutableMemory {
+  readonly constants: VulkanBuffer;
+  readonly counters: VulkanBuffer;
+  /** The address of the fault record, then host data, then gathered rows. */
+  readonly inputs: VulkanBuffer;
+}
+
+/** What recordings need of a device. */
+export interface RecordingHost {
+  readonly addon: NativeAddon;
+  readonly handle: DeviceHandle;
+  readonly pipelines: Pipelines;
+  readonly target: Target;
+  /** One arena for all executables, since they run one after the other; another one when a larger one was compiled. */
+  readonly arena: VulkanBuffer;
+}
+
+/** How one binding is bound: to a part of a buffer, or to host data. */
+export interface BoundSource {
+  readonly buffer: VulkanBuffer | undefined;
+  readonly byteOffset: number;
+  readonly byteLength: number;
+}
+
+/** What a recording is made for. */
+export interface RecordingKey {
+  readonly dims: DimValues;
+  /** By index of the binding. */
+  readonly sources: readonly BoundSource[];
+  /** Bound of the keys, by index of the plan's key bounds; infinite where only the device knows. */
+  readonly keys: readonly number[];
+}
+
+export interface Recording extends RecordingKey {
+  readonly arena: VulkanBuffer;
+  readonly dispatches: readonly StepDispatch[];
+  /** Byte offset of each host-bound binding in the inputs block; undefined for others. */
+  readonly inputOffsets: readonly (number | undefined)[];
+  /** Byte offset of the rows of each gather. */
+  readonly gatherOffsets: readonly number[];
+  /** Undefined while pipelines are missing. */
+  handle: RecordingHandle | undefined;
+}
+
+/** The inputs block begins with the address of the fault record; inputs follow at multiples of this. */
+const inputAlignment = 64;
+
+const alignUp = (bytes: number): number => Math.ceil(bytes / inputAlignment) * inputAlignment;
+
+/** Recordings that are kept: every batch size of a decode step in a few buckets of context. */
+const keptRecordings = 64;
+
+/** Bytes of the inputs block when every input is bound to host data, at the largest dims. */
+export function inputsBytes({ signature, gathers, maximumDims }: Plan): number {
+  const inputs = Object.values(signature.inputs).map(({ dtype, shape }) =>
+    alignUp(tensorBytes(dtype, resolveShape(shape, maximumDims))),
+  );
+  const gathered = gathers.map(({ byteLength }) => alignUp(byteLength));
+  return [...inputs, ...gathered].reduce((sum, bytes) => sum + bytes, inputAlignment);
+}
+
+function sameSource(a: BoundSource, b: BoundSource): boolean {
+  return a.buffer === b.buffer && a.byteOffset === b.byteOffset && a.byteLength === b.byteLength;
+}
+
+export class Recordings implements Iterable<Recording> {
+  /** The most recently used first. */
+  readonly #kept: Recording[] = [];
+
+  /** @param timed with a timestamp after each dispatch */
+  constructor(
+    private readonly host: RecordingHost,
+    private readonly plan: Plan,
+    private readonly bounds: readonly KeyBound[],
+    private readonly weights: VulkanWeightSet,
+    private readonly memory: ExecutableMemory,
+    private readonly timed: boolean,
+  ) {}
+
+  [Symbol.iterator](): Iterator<Recording> {
+    return this.#kept.values();
+  }
+
+  /** The recording for a key, laid out when there is none; recorded later, when its pipelines are there. */
+  find(key: RecordingKey): Recording {
+    const { arena } = this.host;
+    const at = this.#kept.findIndex(
+      (one) =>
+        one.arena === arena &&
+        this.plan.signature.dims.every((dim) => one.dims[dim] === key.dims[dim]) &&
+        one.keys.every((bound, index) => bound === key.keys[index]) &&
+        one.sources.every((source, index) => sameSource(source, key.sources[index]!)),
+    );
+    if (at === 0) return this.#kept[0]!;
+    const found = at < 0 ? this.#layOut(key) : this.#kept.splice(at, 1)[0]!;
+    this.#kept.unshift(found);
+    for (const old of this.#kept.splice(keptRecordings)) this.#drop(old);
+    return found;
+  }
+
+  /** Kernels of all dispatches under some dims, with every input in a buffer: what pipelines will be wanted. */
+  kernelsFor(dims: DimValues): Kernel[] {
+    const isGathered = (step: number): boolean => this.plan.gathers.some((one) => one.step === step);
+    return dispatchesOf(this.plan, this.weights, this.host.target, {
+      dims,
+      gatheredAt: (step) => (isGathered(step) ? inputAlignment : undefined),
+    }).map(({ kernel }) => kernel);
+  }
+
+  /** Records what is not yet. Its pipelines must be there. */
+  record(recording: Recording): RecordingHandle {
+    return (recording.handle ??= this.#record(recording));
+  }
+
+  /** Forgets what was recorded with a buffer that is gone. */
+  release(buffer: VulkanBuffer): void {
+    for (let i = this.#kept.length - 1; i >= 0; i--) {
+      const { arena, sources } = this.#kept[i]!;
+      const isUsed = arena === buffer || sources.some((source) => source.buffer === buffer);
+      if (isUsed) this.#drop(this.#kept.splice(i, 1)[0]!);
+    }
+  }
+
+  dispose(): void {
+    for (const recording of this.#kept.splice(0)) this.#drop(recording);
+  }
+
+  #drop({ handle }: Recording): void {
+    if (handle) guarded(() => this.host.addon.dispose(handle));
+  }
+
+  /** Divides the inputs block and makes the dispatches. */
+  #layOut({ dims, sources, keys }: RecordingKey): Recording {
+    const { plan, host } = this;
+    let end = inputAlignment;
+    const take = (bytes: number): number => {
+      const at = end;
+      end += alignUp(bytes);
+      return at;
+    };
+    const inputOffsets = sources.map(({ buffer, byteLength }) => (buffer ? undefined : take(byteLength)));
+    const gatherOffsets = plan.gathers.map(({ weight, ids }) => {
+      const { dtype, columns } = this.weights.loaded(weight);
+      const [rows] = resolveShape(plan.values[ids]!.shape, dims);
+      return take(weightLayout(dtype, rows!, columns).byteLength);
+    });
+    const dispatches = dispatchesOf(plan, this.weights, host.target, {
+      dims,
+      keysOf: (step) => keys[this.bounds.findIndex(({ steps }) => steps.includes(step))],
+      gatheredAt: (step) => gatherOffsets[plan.gathers.findIndex((one) => one.step === step)],
+    });
+    return {
+      dims,
+      sources,
+      keys,
+      arena: host.arena,
+      dispatches,
+      inputOffsets,
+      gatherOffsets,
+      handle: undefined,
+    };
+  }
+
+  #record(recording: Recording): RecordingHandle {
+    const { addon, handle, pipelines } = this.host;
+    const indices = new Map<string, number>();
+    const used: PipelineHandle[] = [];
+    const pipelineOf = recording.dispatches.map(({ kernel }) => {
+      const key = kernelKey(kernel);
+      const index = indices.get(key) ?? used.push(pipelines.get(kernel)!) - 1;
+      indices.set(key, index);
+      return index;
+    });
+    const barriers = findBarriers(recording.dispatches, (place) => this.#rangeOf(recording, place));
+    const words = encodeRecording(recording.dispatches, pipelineOf, barriers, (place) =>
+      this.#addressOf(recording, place),
+    );
+    return guarded(() => addon.record(handle, used, words, this.timed));
+  }
+
+  #addressOf(recording: Recording, { storage, byteOffset }: Place): bigint {
+    const offset = BigInt(byteOffset);
+    const { constants, counters, inputs } = this.memory;
+    switch (storage.kind) {
+      case 'arena':
+        return recording.arena.address + offset;
+      case 'constants':
+        return constants.address + offset;
+      case 'counters':
+        return counters.address + offset;
+      case 'inputs':
+        return inputs.address + offset;
+      case 'weight':
+        return this.weights.addresses[storage.index]! + offset;
+      case 'binding': {
+        const { buffer, byteOffset: begin } = recording.sources[storage.index]!;
+        if (buffer) return buffer.address + BigInt(begin) + offset;
+        return inputs.address + BigInt(recording.inputOffsets[storage.index]!) + offset;
+      }
+    }
+  }
+
+  /** Undefined for what nobody writes while the recording runs. */
+  #rangeOf(recording: Recording, { storage, byteOffset, byteLength }: Place): MemoryRange | undefined {
+    const range = (memory: unknown, start: number): MemoryRange => ({
+      memory,
+      begin: start + byteOffset,
+      end: start + byteOffset + byteLength,
+    });
+    switch (storage.kind) {
+      case 'weight':
+      case 'constants':
+      case 'inputs':
+        return undefined;
+      case 'arena':
+        return range(recording.arena, 0);
+      case 'counters':
+        return range(this.memory.counters, 0);
+      case 'binding': {
+        const { buffer, byteOffset: start } = recording.sources[storage.index]!;
+        return buffer && range(buffer, start);
+      }
+    }
+  }
+}

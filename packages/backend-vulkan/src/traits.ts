@@ -1,0 +1,74 @@
+/** What the addon tells of a device, as the Backend contract and as kernels want it. */
+import { kvDTypes, type DeviceInfo } from '@unicorn-exec/tensor';
+import type { PhysicalDevice } from './addon.js';
+import type { CooperativeMatrixShape, DeviceTraits } from './dispatch.js';
+import { bindingAlignment } from './buffer.js';
+import { planeDTypes } from './weight-layout.js';
+
+/** VkComponentTypeKHR. Others are of no use to any kernel here. */
+const componentTypes: Readonly<Record<number, string>> = {
+  0: 'f16',
+  1: 'f32',
+  3: 'i8',
+  5: 'i32',
+  7: 'u8',
+  1_000_141_000: 'bf16',
+};
+
+/** VkScopeKHR. */
+const scopes: Readonly<Record<number, string>> = { 2: 'workgroup', 3: 'subgroup' };
+
+function matrixShapes({ cooperativeMatrix }: PhysicalDevice): CooperativeMatrixShape[] {
+  return cooperativeMatrix.flatMap(([m, n, k, aType, resultType, scopeType]) => {
+    const a = componentTypes[aType];
+    const result = componentTypes[resultType];
+    const scope = scopes[scopeType];
+    if (a === undefined || result === undefined || scope === undefined) return [];
+    return [{ m, n, k, a, result, scope } as CooperativeMatrixShape];
+  });
+}
+
+export function deviceTraits(device: PhysicalDevice): DeviceTraits {
+  const { subgroupSize, minSubgroupSize, maxSubgroupSize, computeUnits } = device;
+  const { sharedMemoryBytes, maxInvocations, integerDot, float16 } = device;
+  return {
+    subgroupSize,
+    minSubgroupSize,
+    maxSubgroupSize,
+    computeUnits,
+    sharedMemoryBytes,
+    maxInvocations,
+    integerDot,
+    cooperativeMatrix: matrixShapes(device),
+    float16,
+    software: device.kind === 'cpu',
+  };
+}
+
+/** @param id under which the backend lists the device */
+export function deviceInfo(device: PhysicalDevice, id: string): DeviceInfo {
+  const heaps = device.heaps.map(({ bytes, deviceLocal, hostVisible }, index) => ({
+    name: `${deviceLocal ? 'device' : 'host'}${index}`,
+    bytes,
+    hostVisible,
+  }));
+  const largest = Math.max(0, ...device.heaps.filter((heap) => heap.deviceLocal).map(({ bytes }) => bytes));
+  const features = [
+    ...(device.float16 ? ['float16'] : []),
+    ...(device.integerDot ? ['integerDot'] : []),
+    ...(device.cooperativeMatrix.length > 0 ? ['cooperativeMatrix'] : []),
+    ...(device.memoryBudget ? ['memoryBudget'] : []),
+    ...(device.kind === 'cpu' ? ['software'] : []),
+  ];
+  return {
+    backend: 'vulkan',
+    id,
+    name: `${device.name} (${device.driver}, Vulkan ${device.apiVersion})`,
+    dtypes: { weights: ['f32', 'f16', 'bf16', ...planeDTypes], kv: kvDTypes },
+    shapes: 'dynamic',
+    alignmentBytes: bindingAlignment,
+    maxBufferBytes: Math.min(device.maxAllocationBytes, largest),
+    heaps,
+    features,
+  };
+}
