@@ -13,4 +13,9 @@ export default [
     source: 'matmul-int8.comp',
     defines: { DTYPE: type.toUpperCase() },
   })),
+  ...weightTypes.map((type) => ({
+    name: `matmul-f16-${type}`,
+    source: 'matmul-f16.comp',
+    defines: { DTYPE: type.toUpperCase() },
+  })),
 ];
