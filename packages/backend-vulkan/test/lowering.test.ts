@@ -1,0 +1,159 @@
+/** Plans as text, the memory of steps, weights that plain kernels cannot read, and dispatches of concrete dims. */
+import { graphSignature, GraphBuilder, type Graph } from '@unicorn-exec/tensor';
+import { describe, expect, it } from 'vitest';
+import { maximumGroups, pushConstantBytes } from '../src/dispatch.js';
+import { kernelTable } from '../src/kernel/kernels.js';
+import { attentionBounds, keyBucket } from '../src/lowering/attention-bound.js';
+import { dispatchesOf } from '../src/lowering/concrete.js';
+import { lower, readValues, writtenValues } from '../src/lowering/lower.js';
+import type { OpStep, Plan } from '../src/lowering/plan.js';
+import { printPlan } from '../src/lowering/text.js';
+import { decoderGraph, tableOf, traits } from './graphs.js';
+
+const maximumDims = { tokens: 8, sequences: 2, columns: 4, outputs: 2, pool: 9, slots: 2, capacity: 64 };
+const target = { traits, table: kernelTable };
+
+function plan(graph: Graph, host: readonly string[] = [], precision: 'f32' | 'fast' = 'fast'): Plan {
+  const weights = tableOf(graph, host);
+  return lower(graph, { signature: graphSignature(graph), precision, maximumDims, weights, target });
+}
+
+const kinds = ({ steps }: Plan): string[] =>
+  steps.map((step) => (step.kind === 'op' ? step.kernel : step.kind));
+
+describe('plans', () => {
+  it('of a decoder layer', async () => {
+    await expect(printPlan(plan(decoderGraph('q8_0')))).toMatchFileSnapshot('snapshots/layer.txt');
+  });
+
+  it('at f32 hold no fast product', () => {
+    expect(printPlan(plan(decoderGraph('q8_0'), [], 'f32'))).not.toContain('fast products');
+  });
+
+  it('keep apart in the arena what lives at the same time', () => {
+    const { values, steps, slots, memory } = plan(decoderGraph('q4_0'));
+    const slotOf = new Map(slots.flatMap((slot) => slot.roots.map((root) => [root, slot] as const)));
+    steps.forEach((step, index) => {
+      for (const id of [...readValues(step), ...writtenValues(step)]) {
+        const { root } = values[id]!;
+        if (values[root]!.storage.kind !== 'arena') continue;
+        const slot = slotOf.get(root)!;
+        expect(slot.first).toBeLessThanOrEqual(index);
+        expect(slot.last).toBeGreaterThanOrEqual(index);
+        const { scratchOffset, scratchBytes } = memory[index]!;
+        const apart =
+          slot.offset + slot.bytes <= scratchOffset || scratchOffset + scratchBytes <= slot.offset;
+        expect(apart || scratchBytes === 0).toBe(true);
+      }
+    });
+  });
+});
+
+describe('weights as plain operands', () => {
+  it('are read as f32 where they are vectors', () => {
+    const b = new GraphBuilder('vector');
+    b.output(
+      'y',
+      b.rmsNorm(b.input('x', 'f32', ['tokens', 32]), b.weight('w', { dtype: 'q8_0', shape: [32] }), {
+        epsilon: 1e-6,
+      }),
+    );
+    expect(kinds(plan(b.build()))).toEqual(['rmsNorm']);
+  });
+
+  it('are decoded once where they are packed matrices', () => {
+    const b = new GraphBuilder('matrix');
+    const w = b.weight('w', { dtype: 'q8_0', shape: [3, 32] });
+    const x = b.input('x', 'f32', [3, 32]);
+    b.output('y', b.add(b.multiply(x, w), w));
+    const made = plan(b.build());
+    expect(kinds(made)).toEqual(['embed', 'multiply', 'add']);
+    expect(Object.keys((made.steps[0] as OpStep).inputs)).toEqual(['table']);
+  });
+
+  it('are copied where movers want a part of rows', () => {
+    const b = new GraphBuilder('part');
+    const w = b.weight('w', { dtype: 'f16', shape: [6, 7] }, { rowStart: 1, rows: 4 });
+    b.output('y', b.takeRows(w, b.input('rows', 'i32', ['tokens'])));
+    expect(kinds(plan(b.build()))).toEqual(['copy', 'takeRows']);
+  });
+});
+
+describe('weights in host memory', () => {
+  const lookup = (ids: (b: GraphBuilder) => ReturnType<GraphBuilder['input']>): Graph => {
+    const b = new GraphBuilder('lookup');
+    b.output('y', b.embed(ids(b), b.weight('table', { dtype: 'q4_0', shape: [100, 64] })));
+    return b.build();
+  };
+
+  it('are gathered by ids of the host', () => {
+    const made = plan(
+      lookup((b) => b.input('ids', 'i32', ['tokens'])),
+      ['table'],
+    );
+    expect(made.gathers).toEqual([
+      { step: 0, weight: 'table', ids: 0, beyond: 'error', byteLength: expect.any(Number) },
+    ]);
+  });
+
+  it('are refused by computed ids and by products', () => {
+    const computed = lookup((b) =>
+      b.takeRows(b.input('all', 'i32', [9]), b.input('rows', 'i32', ['tokens'])),
+    );
+    expect(() => plan(computed, ['table'])).toThrow('ids that are computed');
+    const b = new GraphBuilder('product');
+    b.output(
+      'y',
+      b.matmul(b.input('x', 'f32', ['tokens', 64]), b.weight('w', { dtype: 'q4_0', shape: [32, 64] })),
+    );
+    expect(() => plan(b.build(), ['w'])).toThrow('stays in host memory');
+  });
+});
+
+describe('dispatches', () => {
+  const graph = decoderGraph('q4_0');
+  const made = plan(graph);
+
+  it('stay within every limit, for any dims', () => {
+    for (const tokens of [0, 1, 3, 8]) {
+      for (const outputs of [0, 1, 2]) {
+        const dims = { ...maximumDims, tokens, outputs };
+        for (const { groups, arguments: given, name } of dispatchesOf(made, tableOf(graph), target, {
+          dims,
+        })) {
+          expect(groups.every((count) => count >= 1 && count <= maximumGroups)).toBe(true);
+          const bytes = given.reduce(
+            (sum, { kind }) => sum + (kind === 'address' || kind === 'null' ? 8 : 4),
+            0,
+          );
+          expect(bytes).toBeLessThanOrEqual(pushConstantBytes);
+          expect(name.length).toBeGreaterThan(0);
+          for (const argument of given) {
+            if (argument.kind !== 'address' || argument.place.storage.kind !== 'arena') continue;
+            const { byteOffset, byteLength } = argument.place;
+            expect(byteOffset + byteLength).toBeLessThanOrEqual(made.arenaBytes);
+          }
+        }
+      }
+    }
+  });
+
+  it('are the same for the same dims', () => {
+    const once = (): string =>
+      JSON.stringify(dispatchesOf(made, tableOf(graph), target, { dims: maximumDims }));
+    expect(once()).toBe(once());
+  });
+});
+
+describe('the bound of keys', () => {
+  it('comes from positions, also narrowed ones', () => {
+    const made = plan(decoderGraph('q4_0'));
+    expect(attentionBounds(made).map(({ binding }) => binding)).toEqual([
+      made.bindings.get('input:positions'),
+    ]);
+  });
+
+  it('is a power of two from 256 on', () => {
+    expect([0, 1, 256, 257, 5000].map(keyBucket)).toEqual([256, 256, 256, 512, 8192]);
+  });
+});
