@@ -1,0 +1,482 @@
+// The border to JavaScript: flat functions over opaque handles, mirrored and typed by `src/addon.ts`. Every error is a
+// Failure and leaves as an Error with its code.
+
+#include <napi.h>
+
+#include <algorithm>
+#include <cstring>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "border.h"
+#include "device-host.h"
+
+namespace unicorn {
+namespace {
+
+// Up to here device buffers are such that the host can write, where there is such memory beside the other: inputs.
+constexpr uint64_t mappedBufferBytes = uint64_t{1} << 20;
+
+// Up to here buffers of device memory are ArrayBuffers too, where the host can read them well.
+constexpr uint64_t exposedBufferBytes = uint64_t{1} << 30;
+
+constexpr uint64_t largestNumber = uint64_t{1} << 53;
+
+// What an environment (the main thread, a worker) has of Vulkan.
+struct Environment {
+  std::shared_ptr<MessageSink> messages = std::make_shared<MessageSink>();
+  std::shared_ptr<Instance> instance;
+
+  // The one of the last probe, as long as it is of that kind.
+  const std::shared_ptr<Instance>& open(bool validation) {
+    if (!instance || instance->validation() != validation) instance = Instance::create(validation, messages);
+    return instance;
+  }
+};
+
+Environment& environment(Napi::Env env) { return *env.GetInstanceData<Environment>(); }
+
+std::shared_ptr<DeviceHost> hostOf(const Napi::Value& value) { return object<DeviceHost>(value, HandleKind::device); }
+
+// ---------------------------------------------------------------- probing
+
+const char* kindName(VkPhysicalDeviceType type) {
+  switch (type) {
+    case VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU: return "discrete";
+    case VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU: return "integrated";
+    case VK_PHYSICAL_DEVICE_TYPE_VIRTUAL_GPU: return "virtual";
+    case VK_PHYSICAL_DEVICE_TYPE_CPU: return "cpu";
+    default: return "other";
+  }
+}
+
+std::string hex(const uint8_t* bytes, size_t count) {
+  std::string out;
+  for (size_t i = 0; i < count; i++) {
+    char digits[3];
+    std::snprintf(digits, sizeof digits, "%02x", bytes[i]);
+    out += digits;
+  }
+  return out;
+}
+
+Napi::Array texts(Napi::Env env, const std::vector<std::string>& list) {
+  auto array = Napi::Array::New(env, list.size());
+  for (uint32_t i = 0; i < list.size(); i++) array[i] = Napi::String::New(env, list[i]);
+  return array;
+}
+
+Napi::Object describe(Napi::Env env, const PhysicalDevice& device) {
+  const VkPhysicalDeviceProperties& properties = device.properties;
+  const VkPhysicalDeviceLimits& limits = properties.limits;
+  auto result = Napi::Object::New(env);
+  const auto number = [&](const char* name, double value) { result[name] = Napi::Number::New(env, value); };
+  const auto boolean = [&](const char* name, bool value) { result[name] = Napi::Boolean::New(env, value); };
+  const auto string = [&](const char* name, const std::string& value) { result[name] = Napi::String::New(env, value); };
+  number("index", device.index);
+  string("uuid", hex(device.uuid.data(), device.uuid.size()));
+  string("name", properties.deviceName);
+  string("kind", kindName(properties.deviceType));
+  number("vendorId", properties.vendorID);
+  number("deviceId", properties.deviceID);
+  string("driver", device.driver);
+  string("apiVersion", versionText(properties.apiVersion));
+  string("pipelineCacheUuid", hex(properties.pipelineCacheUUID, VK_UUID_SIZE));
+  result["missing"] = texts(env, device.missing);
+  result["extensions"] = texts(env, device.extensions);
+  number("subgroupSize", device.subgroupSize);
+  number("minSubgroupSize", device.minSubgroupSize);
+  number("maxSubgroupSize", device.maxSubgroupSize);
+  number("maxInvocations", limits.maxComputeWorkGroupInvocations);
+  number("sharedMemoryBytes", limits.maxComputeSharedMemorySize);
+  number("maxAllocationBytes", static_cast<double>(device.maxAllocationBytes));
+  number("maxPushConstantBytes", limits.maxPushConstantsSize);
+  auto groups = Napi::Array::New(env, 3);
+  for (uint32_t i = 0; i < 3; i++) groups[i] = Napi::Number::New(env, limits.maxComputeWorkGroupCount[i]);
+  result["maxGroups"] = groups;
+  number("timestampPeriodNs", device.timestampBits == 0 ? 0 : static_cast<double>(limits.timestampPeriod));
+  number("computeUnits", device.computeUnits);
+  boolean("float16", device.float16);
+  boolean("int8", device.missing.empty());
+  boolean("integerDot", device.integerDot);
+  boolean("memoryBudget", device.memoryBudget);
+  boolean("externalMemoryHost", device.externalMemoryHost);
+  auto shapes = Napi::Array::New(env, device.matrixShapes.size());
+  for (uint32_t i = 0; i < device.matrixShapes.size(); i++) {
+    const MatrixShape& shape = device.matrixShapes[i];
+    auto numbers = Napi::Array::New(env, 6);
+    const uint32_t values[] = {shape.m, shape.n, shape.k, shape.a, shape.result, shape.scope};
+    for (uint32_t j = 0; j < 6; j++) numbers[j] = Napi::Number::New(env, values[j]);
+    shapes[i] = numbers;
+  }
+  result["cooperativeMatrix"] = shapes;
+  auto heaps = Napi::Array::New(env, device.memory.memoryHeapCount);
+  for (uint32_t i = 0; i < device.memory.memoryHeapCount; i++) {
+    auto heap = Napi::Object::New(env);
+    heap["bytes"] = Napi::Number::New(env, static_cast<double>(device.memory.memoryHeaps[i].size));
+    heap["deviceLocal"] =
+        Napi::Boolean::New(env, (device.memory.memoryHeaps[i].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT) != 0);
+    bool hostVisible = false;
+    for (uint32_t type = 0; type < device.memory.memoryTypeCount; type++) {
+      hostVisible = hostVisible ||
+                    (device.memory.memoryTypes[type].heapIndex == i &&
+                     (device.memory.memoryTypes[type].propertyFlags & VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT) != 0);
+    }
+    heap["hostVisible"] = Napi::Boolean::New(env, hostVisible);
+    heaps[i] = heap;
+  }
+  result["heaps"] = heaps;
+  return result;
+}
+
+// probe(validation) -> {loader, devices} or {reason, fix}
+Napi::Value probe(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  auto result = Napi::Object::New(env);
+  try {
+    const auto instance = environment(env).open(flag(info[0]));
+    const std::vector<VkPhysicalDevice> handles = instance->physicalDevices();
+    if (handles.empty()) {
+      throw Failure("device/unavailable", "There is no Vulkan device.")
+          .withFix("apt-get install mesa-vulkan-drivers, or the driver of the GPU's maker.");
+    }
+    auto devices = Napi::Array::New(env, handles.size());
+    for (uint32_t i = 0; i < handles.size(); i++) {
+      devices[i] = describe(env, *PhysicalDevice::examine(instance, i, handles[i]));
+    }
+    result["loader"] = Napi::String::New(env, instance->loader().path());
+    result["devices"] = devices;
+  } catch (const Failure& failure) {
+    if (failure.code != "device/unavailable") throw;
+    result["reason"] = Napi::String::New(env, failure.message);
+    result["fix"] = Napi::String::New(env, failure.fix);
+  }
+  return result;
+}
+
+// validationMessages() -> string[]
+Napi::Value validationMessages(const Napi::CallbackInfo& info) {
+  return texts(info.Env(), environment(info.Env()).messages->take());
+}
+
+// ---------------------------------------------------------------- devices
+
+// openDevice(index, pipelineCache?, listener) -> device
+Napi::Value openDevice(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  require(info[2].IsFunction(), "the listener is a function");
+  Environment& own = environment(env);
+  const std::shared_ptr<Instance> instance = own.instance ? own.instance : own.open(false);
+  const std::vector<VkPhysicalDevice> handles = instance->physicalDevices();
+  const auto index = static_cast<uint32_t>(wholeNumber(info[0], UINT32_MAX, "the index of a device is a whole number"));
+  if (index >= handles.size()) {
+    throw Failure("device/unavailable", "There is no Vulkan device " + std::to_string(index) + ".",
+                  {{"index", index}, {"devices", static_cast<int64_t>(handles.size())}});
+  }
+  std::vector<uint8_t> cache;
+  if (!info[1].IsUndefined()) {
+    const Bytes bytes = bytesOf(info[1]);
+    cache.assign(bytes.data, bytes.data + bytes.byteLength);
+  }
+  auto device = Device::open(PhysicalDevice::examine(instance, index, handles[index]), cache);
+  auto host = DeviceHost::open(env, std::move(device), info[2].As<Napi::Function>());
+  auto external = Napi::External<Handle>::New(env, new Handle{HandleKind::device, host}, [](Napi::Env, Handle* handle) {
+    // The channel holds the host too: without this a forgotten device would keep its threads.
+    if (handle->object) std::static_pointer_cast<DeviceHost>(handle->object)->close();
+    delete handle;
+  });
+  require(napi_type_tag_object(env, external, &handleTag) == napi_ok, "a new external takes a tag");
+  return external;
+}
+
+// closeDevice(device): idempotent.
+Napi::Value closeDevice(const Napi::CallbackInfo& info) {
+  Handle& handle = handleOf(info[0], HandleKind::device);
+  if (handle.object) std::static_pointer_cast<DeviceHost>(handle.object)->close();
+  handle.object.reset();
+  return info.Env().Undefined();
+}
+
+// jobEnded(device, job)
+Napi::Value jobEnded(const Napi::CallbackInfo& info) {
+  Handle& handle = handleOf(info[0], HandleKind::device);
+  const auto job = static_cast<uint32_t>(wholeNumber(info[1], UINT32_MAX, "a job is a whole number"));
+  if (handle.object) std::static_pointer_cast<DeviceHost>(handle.object)->acknowledge(job);
+  return info.Env().Undefined();
+}
+
+// budgets(device) -> {budgetBytes, usedBytes}[]
+Napi::Value budgets(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const std::vector<Budget> list = hostOf(info[0])->device()->memory().budgets();
+  auto result = Napi::Array::New(env, list.size());
+  for (uint32_t i = 0; i < list.size(); i++) {
+    auto entry = Napi::Object::New(env);
+    entry["budgetBytes"] = Napi::Number::New(env, static_cast<double>(list[i].budgetBytes));
+    entry["usedBytes"] = Napi::Number::New(env, static_cast<double>(list[i].usedBytes));
+    result[i] = entry;
+  }
+  return result;
+}
+
+// allocations(device) -> number
+Napi::Value allocations(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(),
+                           static_cast<double>(hostOf(info[0])->device()->memory().allocations()));
+}
+
+// pipelineCache(device) -> Uint8Array
+Napi::Value pipelineCache(const Napi::CallbackInfo& info) {
+  const std::vector<uint8_t> bytes = hostOf(info[0])->device()->pipelineCache();
+  auto result = Napi::Uint8Array::New(info.Env(), bytes.size());
+  if (!bytes.empty()) std::memcpy(result.Data(), bytes.data(), bytes.size());
+  return result;
+}
+
+// dispose(handle): anything but a device; idempotent.
+Napi::Value dispose(const Napi::CallbackInfo& info) {
+  Handle& handle = anyHandle(info[0]);
+  require(handle.kind != HandleKind::device, "devices are closed");
+  handle.object.reset();
+  return info.Env().Undefined();
+}
+
+// ---------------------------------------------------------------- buffers
+
+// What a handle and an ArrayBuffer look at. Disposal detaches the ArrayBuffer and empties this, so that memory is freed
+// then and not when the garbage collector comes; without disposal the last of the two frees it.
+struct BufferCell {
+  std::shared_ptr<Buffer> buffer;
+};
+
+std::shared_ptr<Buffer> bufferOf(const Napi::Value& value, const Device& device) {
+  const auto buffer = object<BufferCell>(value, HandleKind::buffer)->buffer;
+  require(&buffer->device() == &device, "a buffer belongs to the device");
+  return buffer;
+}
+
+void requireInside(const Buffer& buffer, uint64_t byteOffset, uint64_t byteLength) {
+  require(byteOffset <= buffer.byteLength() && byteLength <= buffer.byteLength() - byteOffset,
+          "a range lies inside its buffer");
+}
+
+// allocate(device, byteLength, kind) -> {handle, address, memory?}
+Napi::Value allocate(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const auto host = hostOf(info[0]);
+  const std::shared_ptr<Device>& device = host->device();
+  const uint64_t byteLength = wholeNumber(info[1], largestNumber, "the length of a buffer is a whole number");
+  const std::string kind = text(info[2]);
+  require(kind == "device" || kind == "host", "a buffer is the device's or the host's");
+  if (device->isLost()) throw device->lostFailure();
+  const MemoryUse use = kind == "host"                                                     ? MemoryUse::host
+                        : byteLength <= mappedBufferBytes && !device->physical().unified() ? MemoryUse::mapped
+                                                                                           : MemoryUse::device;
+  auto cell = std::make_shared<BufferCell>();
+  cell->buffer = Buffer::allocate(device, byteLength, use);
+  const Buffer& buffer = *cell->buffer;
+  const bool exposed =
+      buffer.mapped() != nullptr && (use == MemoryUse::host || (buffer.cached() && byteLength <= exposedBufferBytes));
+  // What the host sees is zero at once; so is what is cheaper to clear than to submit.
+  host->queue().clear(cell->buffer, exposed || byteLength <= mappedBufferBytes);
+  auto result = Napi::Object::New(env);
+  result["address"] = Napi::BigInt::New(env, static_cast<uint64_t>(buffer.address()));
+  if (exposed) {
+    result["memory"] = byteLength == 0
+                           ? Napi::ArrayBuffer::New(env, 0)
+                           : Napi::ArrayBuffer::New(
+                                 env, buffer.mapped(), byteLength,
+                                 [](Napi::Env, void*, std::shared_ptr<BufferCell>* held) { delete held; },
+                                 new std::shared_ptr<BufferCell>(cell));
+  }
+  result["handle"] = newHandle(env, HandleKind::buffer, std::move(cell));
+  return result;
+}
+
+// disposeBuffer(handle, memory?): idempotent. Submissions in flight keep it until they end.
+Napi::Value disposeBuffer(const Napi::CallbackInfo& info) {
+  Handle& handle = handleOf(info[0], HandleKind::buffer);
+  if (!handle.object) return info.Env().Undefined();
+  if (info[1].IsArrayBuffer()) {
+    auto memory = info[1].As<Napi::ArrayBuffer>();
+    const auto& buffer = std::static_pointer_cast<BufferCell>(handle.object)->buffer;
+    require(memory.IsDetached() || memory.ByteLength() == 0 || memory.Data() == buffer->mapped(),
+            "the memory is the buffer's");
+    if (!memory.IsDetached()) memory.Detach();
+    std::static_pointer_cast<BufferCell>(handle.object)->buffer.reset();
+  }
+  handle.object.reset();
+  return info.Env().Undefined();
+}
+
+HostWrite hostWrite(std::shared_ptr<Buffer> target, uint64_t byteOffset, const Bytes& data) {
+  requireInside(*target, byteOffset, data.byteLength);
+  return {std::move(target), byteOffset, data.byteLength,
+          [data](uint8_t* to) { std::memcpy(to, data.data, data.byteLength); }};
+}
+
+// write(device, buffer, byteOffset, data) -> job
+Napi::Value write(const Napi::CallbackInfo& info) {
+  const auto host = hostOf(info[0]);
+  auto target = bufferOf(info[1], *host->device());
+  const uint64_t byteOffset = wholeNumber(info[2], largestNumber, "an offset is a whole number");
+  Work work;
+  work.writes.push_back(hostWrite(std::move(target), byteOffset, bytesOf(info[3])));
+  return Napi::Number::New(info.Env(),
+                           host->begin([&](uint32_t job) { host->queue().submit(job, std::move(work)); }));
+}
+
+// read(device, buffer, byteOffset, into) -> job
+Napi::Value read(const Napi::CallbackInfo& info) {
+  const auto host = hostOf(info[0]);
+  Queue& queue = host->queue();
+  const auto source = bufferOf(info[1], *host->device());
+  const uint64_t byteOffset = wholeNumber(info[2], largestNumber, "an offset is a whole number");
+  const Bytes into = bytesOf(info[3]);
+  requireInside(*source, byteOffset, into.byteLength);
+  const uint32_t id = host->begin([&](uint32_t job) {
+    if (source->mapped() != nullptr && source->cached() && queue.isIdle(*source)) {
+      if (into.byteLength > 0) std::memcpy(into.data, source->mapped() + byteOffset, into.byteLength);
+      queue.pass(job);
+      return;
+    }
+    auto staging = queue.read(job, source, byteOffset, into.byteLength);
+    // The end is told on this thread, so there is time to note where the bytes go.
+    if (staging) host->deliverTo(job, info[3].As<Napi::TypedArray>(), std::move(staging));
+  });
+  return Napi::Number::New(info.Env(), id);
+}
+
+// ---------------------------------------------------------------- pipelines and recordings
+
+// createPipelines(device, shaders, constants, subgroupSizes) -> {job, pipelines}
+Napi::Value createPipelines(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const auto host = hostOf(info[0]);
+  const auto shaders = list(info[1]);
+  const auto constants = list(info[2]);
+  const auto sizes = typedArray<Napi::Uint32Array>(info[3], napi_uint32_array, "subgroup sizes are a Uint32Array");
+  require(constants.Length() == shaders.Length() && sizes.ElementLength() == shaders.Length(),
+          "each pipeline has a shader, constants and a subgroup size");
+  std::vector<PipelineRequest> requests(shaders.Length());
+  std::vector<std::shared_ptr<Pipeline>> pipelines;
+  auto handles = Napi::Array::New(env, shaders.Length());
+  for (uint32_t i = 0; i < shaders.Length(); i++) {
+    const Bytes shader = bytesOf(Napi::Value(shaders[i]));
+    require(shader.byteLength % sizeof(uint32_t) == 0, "a shader is of whole words");
+    requests[i].shader.resize(shader.byteLength / sizeof(uint32_t));
+    if (shader.byteLength > 0) std::memcpy(requests[i].shader.data(), shader.data, shader.byteLength);
+    const auto values =
+        typedArray<Napi::Uint32Array>(Napi::Value(constants[i]), napi_uint32_array, "constants are a Uint32Array");
+    requests[i].constants.assign(values.Data(), values.Data() + values.ElementLength());
+    requests[i].subgroupSize = sizes[i];
+    pipelines.push_back(std::make_shared<Pipeline>(host->device()));
+    handles[i] = newHandle(env, HandleKind::pipeline, pipelines.back());
+  }
+  const uint32_t id = host->begin([&](uint32_t job) {
+    host->background().start([job, listener = host->listener(), pipelines = std::move(pipelines),
+                              requests = std::move(requests)](const std::atomic<bool>& stop) {
+      try {
+        compilePipelines(pipelines, requests, stop);
+      } catch (...) {
+        const Failure failure = currentFailure();
+        return listener.ended(job, &failure);
+      }
+      listener.ended(job, nullptr);
+    });
+  });
+  auto result = Napi::Object::New(env);
+  result["job"] = Napi::Number::New(env, id);
+  result["pipelines"] = handles;
+  return result;
+}
+
+// record(device, pipelines, words, timed) -> recording
+Napi::Value record(const Napi::CallbackInfo& info) {
+  const auto host = hostOf(info[0]);
+  const auto handles = list(info[1]);
+  std::vector<std::shared_ptr<Pipeline>> pipelines;
+  for (uint32_t i = 0; i < handles.Length(); i++) {
+    pipelines.push_back(object<Pipeline>(Napi::Value(handles[i]), HandleKind::pipeline));
+  }
+  const auto words = typedArray<Napi::Uint32Array>(info[2], napi_uint32_array, "words are a Uint32Array");
+  return newHandle(
+      info.Env(), HandleKind::recording,
+      Recording::make(host->device(), std::move(pipelines), words.Data(), words.ElementLength(), flag(info[3])));
+}
+
+// submit(device, recording, inputs, targets, offsets, holds, gathers) -> job
+Napi::Value submit(const Napi::CallbackInfo& info) {
+  const auto host = hostOf(info[0]);
+  const Device& device = *host->device();
+  Work work;
+  work.recording = object<Recording>(info[1], HandleKind::recording);
+  require(&work.recording->device() == &device, "a recording belongs to the device");
+  const auto inputs = list(info[2]);
+  const auto targets = list(info[3]);
+  const auto offsets = typedArray<Napi::Float64Array>(info[4], napi_float64_array, "offsets are a Float64Array");
+  require(targets.Length() == inputs.Length() && offsets.ElementLength() == inputs.Length(),
+          "each input has a target and an offset");
+  for (uint32_t i = 0; i < inputs.Length(); i++) {
+    work.writes.push_back(hostWrite(bufferOf(Napi::Value(targets[i]), device),
+                                    wholeNumber(offsets[i], largestNumber, "an offset is a whole number"),
+                                    bytesOf(Napi::Value(inputs[i]))));
+  }
+  const auto holds = list(info[5]);
+  for (uint32_t i = 0; i < holds.Length(); i++) {
+    const Napi::Value value = holds[i];
+    const Handle& handle = anyHandle(value);
+    if (handle.kind == HandleKind::buffer) {
+      work.buffers.push_back(bufferOf(value, device));
+    } else {
+      require(handle.kind == HandleKind::weights, "buffers and weights are held");
+      work.holds.push_back(object<void>(value, HandleKind::weights));
+    }
+  }
+  return Napi::Number::New(info.Env(),
+                           host->begin([&](uint32_t job) { host->queue().submit(job, std::move(work)); }));
+}
+
+// timings(recording) -> Float64Array
+Napi::Value timings(const Napi::CallbackInfo& info) {
+  const std::vector<double> values = object<Recording>(info[0], HandleKind::recording)->timings();
+  auto result = Napi::Float64Array::New(info.Env(), values.size());
+  for (size_t i = 0; i < values.size(); i++) result[i] = values[i];
+  return result;
+}
+
+// Version of the functions between this addon and the TypeScript (`addonVersion` of load-addon.ts).
+constexpr int addonVersion = 1;
+
+Napi::Object initialize(Napi::Env env, Napi::Object exports) {
+  env.SetInstanceData(new Environment());
+  exports["version"] = Napi::Number::New(env, addonVersion);
+#define UNICORN_EXPORT(name) exports[#name] = Napi::Function::New<guarded<name>>(env, #name);
+  UNICORN_EXPORT(probe)
+  UNICORN_EXPORT(validationMessages)
+  UNICORN_EXPORT(openDevice)
+  UNICORN_EXPORT(closeDevice)
+  UNICORN_EXPORT(jobEnded)
+  UNICORN_EXPORT(budgets)
+  UNICORN_EXPORT(allocations)
+  UNICORN_EXPORT(pipelineCache)
+  UNICORN_EXPORT(dispose)
+  UNICORN_EXPORT(allocate)
+  UNICORN_EXPORT(disposeBuffer)
+  UNICORN_EXPORT(write)
+  UNICORN_EXPORT(read)
+  UNICORN_EXPORT(createPipelines)
+  UNICORN_EXPORT(record)
+  UNICORN_EXPORT(submit)
+  UNICORN_EXPORT(timings)
+#undef UNICORN_EXPORT
+  return exports;
+}
+
+}  // namespace
+}  // namespace unicorn
+
+static Napi::Object initializeAddon(Napi::Env env, Napi::Object exports) { return unicorn::initialize(env, exports); }
+
+NODE_API_MODULE(unicorn_vulkan, initializeAddon)

@@ -1,0 +1,116 @@
+#include "device-host.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+
+#include "border.h"
+
+namespace unicorn {
+namespace {
+
+// What completes nothing for a minute is taken for lost: the longest that Linux's GPU drivers give a compute job before they
+// reset the device (amdgpu), and far above any step. A driver that computes on the CPU is never lost, only slow.
+// UNICORN_VULKAN_TIMEOUT_MS overrides both; 0 is for ever.
+std::chrono::nanoseconds stallTimeout(const Device& device) {
+  if (const char* text = std::getenv("UNICORN_VULKAN_TIMEOUT_MS"); text != nullptr && *text != '\0') {
+    char* end = nullptr;
+    const unsigned long long milliseconds = std::strtoull(text, &end, 10);
+    if (*end == '\0' && milliseconds <= 86400000) return std::chrono::milliseconds(milliseconds);
+  }
+  return device.physical().software() ? std::chrono::minutes(0) : std::chrono::minutes(1);
+}
+
+}  // namespace
+
+std::shared_ptr<DeviceHost> DeviceHost::open(Napi::Env env, std::shared_ptr<Device> device, Napi::Function listener) {
+  auto host = std::shared_ptr<DeviceHost>(new DeviceHost(env));
+  host->device_ = std::move(device);
+  // The channel delivers what is under way even after the device was closed, so it holds the host as well.
+  host->channel_ = Channel::New(
+      env, listener, "unicorn device", 0, 1, host.get(),
+      [](Napi::Env, std::shared_ptr<DeviceHost>* held, DeviceHost*) { delete held; },
+      new std::shared_ptr<DeviceHost>(host));
+  host->channel_.Unref(env);
+  try {
+    host->queue_ = std::make_unique<Queue>(host->device_, host->listener(), stallTimeout(*host->device_));
+    host->background_ = std::make_unique<Background>();
+  } catch (...) {
+    host->channel_.Release();
+    throw;
+  }
+  host->open_ = true;
+  napi_add_env_cleanup_hook(env, closeHook, host.get());
+  return host;
+}
+
+void DeviceHost::close() {
+  if (!open_) return;
+  open_ = false;
+  napi_remove_env_cleanup_hook(env_, closeHook, this);
+  background_.reset();
+  queue_.reset();  // joins: nothing is sent afterwards
+  device_.reset();
+  channel_.Release();
+}
+
+const std::shared_ptr<Device>& DeviceHost::device() const {
+  if (!open_) throw Failure("device/closed", "The device was closed before.");
+  return device_;
+}
+
+Queue& DeviceHost::queue() {
+  device();
+  return *queue_;
+}
+
+Background& DeviceHost::background() {
+  device();
+  return *background_;
+}
+
+void DeviceHost::acknowledge(uint32_t job) {
+  readings_.erase(job);
+  if (pending_.erase(job) != 0 && pending_.empty() && open_) channel_.Unref(env_);
+}
+
+void DeviceHost::deliverTo(uint32_t job, Napi::TypedArray into, std::shared_ptr<Buffer> staging) {
+  readings_.emplace(job, Reading{Napi::Persistent(into.As<Napi::Object>()), std::move(staging)});
+}
+
+JobListener DeviceHost::listener() const {
+  const auto send = [channel = channel_](Message message) {
+    auto owned = std::make_unique<Message>(std::move(message));
+    if (channel.NonBlockingCall(owned.get()) == napi_ok) owned.release();
+  };
+  return {[send](uint32_t job, const Failure* failure) {
+            send({job, true, 0, failure == nullptr ? std::string() : toJson(*failure)});
+          },
+          [send](uint32_t job, uint64_t bytes) { send({job, false, bytes, {}}); }};
+}
+
+void DeviceHost::deliver(Napi::Env env, Napi::Function callback, DeviceHost* host, Message* message) {
+  const std::unique_ptr<Message> owned(message);
+  if (static_cast<napi_env>(env) == nullptr) return;  // the environment is being torn down
+  try {
+    const Napi::HandleScope scope(env);
+    if (const auto found = host->readings_.find(message->job); message->ended && found != host->readings_.end()) {
+      const Reading reading = std::move(found->second);
+      host->readings_.erase(found);
+      // Shorter when JavaScript gave its memory away in the meantime.
+      const Bytes into = bytesOf(reading.into.Value());
+      if (message->failure.empty() && into.byteLength > 0) {
+        std::memcpy(into.data, reading.staging->mapped(),
+                    std::min<size_t>(into.byteLength, reading.staging->byteLength()));
+      }
+    }
+    callback.Call({Napi::Number::New(env, message->job), Napi::Boolean::New(env, message->ended),
+                   Napi::Number::New(env, static_cast<double>(message->loadedBytes)),
+                   message->failure.empty() ? env.Undefined() : Napi::String::New(env, message->failure)});
+  } catch (const Napi::Error& error) {
+    // Nothing can be called any more while a worker is being ended; otherwise the listener threw, which is a bug to show.
+    if (!error.IsEmpty()) napi_fatal_exception(env, error.Value());
+  }
+}
+
+}  // namespace unicorn

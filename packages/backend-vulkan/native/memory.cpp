@@ -1,0 +1,255 @@
+#include "memory.h"
+
+#include <algorithm>
+#include <string>
+
+#include "device.h"
+#include "failure.h"
+
+namespace unicorn {
+namespace {
+
+// Every buffer begins at a multiple of it: a whole cache line of every GPU, and more than any vector load wants.
+constexpr uint64_t granule = 256;
+
+// Device memory is taken in blocks of 256 MiB: a model needs some dozens of them, far below the 4,096 allocations that a
+// driver may limit us to. What host and little mapped buffers need is far less, and host memory in blocks is pinned.
+constexpr uint64_t deviceBlockBytes = uint64_t{256} << 20;
+constexpr uint64_t hostBlockBytes = uint64_t{32} << 20;
+constexpr uint64_t mappedBlockBytes = uint64_t{4} << 20;
+
+constexpr VkMemoryPropertyFlags hostWritable =
+    VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT;
+// Types with other properties (protected, lazily allocated, uncached by the device) are for other purposes.
+constexpr VkMemoryPropertyFlags knownProperties =
+    hostWritable | VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT | VK_MEMORY_PROPERTY_HOST_CACHED_BIT;
+
+uint64_t roundUp(uint64_t bytes, uint64_t multiple) { return (bytes + multiple - 1) / multiple * multiple; }
+
+bool hasAll(VkMemoryPropertyFlags flags, VkMemoryPropertyFlags wanted) { return (flags & wanted) == wanted; }
+
+}  // namespace
+
+Memory::Memory(Device& device) : device_(device), heapBytes_(device.physical().memory.memoryHeapCount, 0) {}
+
+Memory::~Memory() {
+  for (Block& block : blocks_) destroy(block);
+}
+
+// Memory types for a use, best first.
+std::vector<uint32_t> Memory::candidates(MemoryUse use) const {
+  const VkPhysicalDeviceMemoryProperties& memory = device_.physical().memory;
+  const bool unified = device_.physical().unified();
+  const auto score = [&](VkMemoryPropertyFlags flags) -> int {
+    const bool local = hasAll(flags, VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT);
+    const bool writable = hasAll(flags, hostWritable);
+    const bool cached = hasAll(flags, VK_MEMORY_PROPERTY_HOST_CACHED_BIT);
+    switch (use) {
+      case MemoryUse::device:
+        // Where memory is unified, what is not local is the same memory; what the host caches the device must snoop for.
+        if (unified) return (local ? 8 : writable ? 1 : 0) + (local && writable ? 4 : 0) + (local && !cached ? 2 : 0);
+        return local ? (writable ? 1 : 2) : 0;
+      case MemoryUse::mapped:
+        return local ? (writable ? 2 : 1) : 0;
+      case MemoryUse::host:
+        return writable ? (cached ? 4 : 2) + (local ? 0 : 1) : 0;
+    }
+    return 0;
+  };
+  std::vector<uint32_t> types;
+  for (uint32_t i = 0; i < memory.memoryTypeCount; i++) {
+    const VkMemoryPropertyFlags flags = memory.memoryTypes[i].propertyFlags;
+    if ((flags & ~knownProperties) == 0 && score(flags) > 0) types.push_back(i);
+  }
+  std::stable_sort(types.begin(), types.end(), [&](uint32_t a, uint32_t b) {
+    const int scoreA = score(memory.memoryTypes[a].propertyFlags), scoreB = score(memory.memoryTypes[b].propertyFlags);
+    if (scoreA != scoreB) return scoreA > scoreB;
+    return memory.memoryHeaps[memory.memoryTypes[a].heapIndex].size >
+           memory.memoryHeaps[memory.memoryTypes[b].heapIndex].size;
+  });
+  return types;
+}
+
+uint64_t Memory::blockBytes(uint32_t type, MemoryUse use) const {
+  const VkPhysicalDeviceMemoryProperties& memory = device_.physical().memory;
+  const uint64_t heap = memory.memoryHeaps[memory.memoryTypes[type].heapIndex].size;
+  const uint64_t wanted = use == MemoryUse::device ? deviceBlockBytes
+                          : use == MemoryUse::host ? hostBlockBytes
+                                                   : mappedBlockBytes;
+  // A small heap (256 MiB of BAR, a phone's memory) is not filled by one block.
+  return std::max(granule, std::min(wanted, heap / 16 / granule * granule));
+}
+
+Memory::Range Memory::allocate(uint64_t byteLength, MemoryUse use, bool alone) {
+  const uint64_t rounded = std::max(granule, roundUp(byteLength, granule));
+  std::lock_guard<std::mutex> lock(mutex_);
+  VkResult result = VK_ERROR_OUT_OF_DEVICE_MEMORY;
+  uint64_t left = 0;
+  if (rounded > device_.physical().maxAllocationBytes) {
+    throw Failure("resource/memory",
+                  "A buffer of " + std::to_string(byteLength) + " bytes is more than the device allows in one piece: " +
+                      std::to_string(device_.physical().maxAllocationBytes) + ".",
+                  {{"byteLength", static_cast<int64_t>(byteLength)},
+                   {"maximum", static_cast<int64_t>(device_.physical().maxAllocationBytes)}})
+        .withFix("Ask for a smaller context or a smaller model.");
+  }
+  for (const uint32_t type : candidates(use)) {
+    const uint64_t shared = blockBytes(type, use);
+    const bool whole = alone || rounded > shared / 4;
+    if (!whole) {
+      for (Block& block : blocks_) {
+        if (block.type != type || block.whole) continue;
+        // The tightest range that fits, so that long ones stay long.
+        auto best = block.free.end();
+        for (auto range = block.free.begin(); range != block.free.end(); ++range) {
+          if (range->second >= rounded && (best == block.free.end() || range->second < best->second)) best = range;
+        }
+        if (best == block.free.end()) continue;
+        const auto [offset, length] = *best;
+        block.free.erase(best);
+        if (length > rounded) block.free.emplace(offset + rounded, length - rounded);
+        return {&block, offset, rounded};
+      }
+    }
+    const uint32_t heap = device_.physical().memory.memoryTypes[type].heapIndex;
+    const Budget budget = budgetsLocked().at(heap);
+    const uint64_t room = budget.budgetBytes > budget.usedBytes ? budget.budgetBytes - budget.usedBytes : 0;
+    left = std::max(left, room);
+    // Near the end of the budget a block is as small as it may be.
+    for (const uint64_t bytes : {whole ? rounded : shared, rounded}) {
+      if (bytes > room) continue;
+      Block* block = newBlock(bytes, type, result);
+      if (block == nullptr) continue;
+      block->whole = whole || bytes == rounded;
+      if (bytes > rounded) block->free.emplace(rounded, bytes - rounded);
+      return {block, 0, rounded};
+    }
+    if (result == VK_ERROR_DEVICE_LOST) break;
+  }
+  if (result == VK_ERROR_DEVICE_LOST) throw device_.lost("vkAllocateMemory");
+  throw Failure("resource/memory",
+                device_.name() + " has no room for " + std::to_string(byteLength) + " bytes: " + std::to_string(left) +
+                    " are left.",
+                {{"byteLength", static_cast<int64_t>(byteLength)}, {"leftBytes", static_cast<int64_t>(left)}})
+      .withFix("Ask for a smaller context or a smaller model, or end other programs that use the device.");
+}
+
+void Memory::release(const Range& range) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  Block& block = *range.block;
+  auto [at, inserted] = block.free.emplace(range.offset, range.byteLength);
+  const auto next = std::next(at);
+  if (next != block.free.end() && at->first + at->second == next->first) {
+    at->second += next->second;
+    block.free.erase(next);
+  }
+  if (at != block.free.begin()) {
+    const auto before = std::prev(at);
+    if (before->first + before->second == at->first) {
+      before->second += at->second;
+      block.free.erase(at);
+    }
+  }
+  if (block.free.begin()->second != block.byteLength) return;
+  // The last shared block of a type stays: what comes and goes in every step (staging) allocates nothing.
+  const bool another = std::any_of(blocks_.begin(), blocks_.end(), [&](const Block& other) {
+    return &other != &block && other.type == block.type && !other.whole;
+  });
+  if (!block.whole && !another) return;
+  destroy(block);
+  blocks_.remove_if([&](const Block& each) { return &each == &block; });
+}
+
+Block* Memory::newBlock(uint64_t byteLength, uint32_t type, VkResult& result) {
+  const DeviceFunctions& vk = device_.vk();
+  const VkMemoryType& properties = device_.physical().memory.memoryTypes[type];
+  Block block;
+  block.type = type;
+  block.byteLength = byteLength;
+  VkBufferCreateInfo buffer{};
+  buffer.sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO;
+  buffer.size = byteLength;
+  buffer.usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_TRANSFER_SRC_BIT |
+                 VK_BUFFER_USAGE_TRANSFER_DST_BIT | VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT;
+  buffer.sharingMode = VK_SHARING_MODE_EXCLUSIVE;
+  result = vk.CreateBuffer(device_.handle(), &buffer, nullptr, &block.buffer);
+  if (result != VK_SUCCESS) return nullptr;
+  VkMemoryRequirements requirements{};
+  vk.GetBufferMemoryRequirements(device_.handle(), block.buffer, &requirements);
+  VkMemoryAllocateFlagsInfo flags{};
+  flags.sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_FLAGS_INFO;
+  flags.flags = VK_MEMORY_ALLOCATE_DEVICE_ADDRESS_BIT;
+  VkMemoryAllocateInfo allocate{};
+  allocate.sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO;
+  allocate.pNext = &flags;
+  allocate.allocationSize = requirements.size;
+  allocate.memoryTypeIndex = type;
+  result = VK_ERROR_OUT_OF_DEVICE_MEMORY;
+  if ((requirements.memoryTypeBits >> type & 1) != 0) {
+    allocations_++;
+    result = vk.AllocateMemory(device_.handle(), &allocate, nullptr, &block.memory);
+  }
+  if (result == VK_SUCCESS) result = vk.BindBufferMemory(device_.handle(), block.buffer, block.memory, 0);
+  if (result == VK_SUCCESS && hasAll(properties.propertyFlags, hostWritable)) {
+    void* mapped = nullptr;
+    result = vk.MapMemory(device_.handle(), block.memory, 0, VK_WHOLE_SIZE, 0, &mapped);
+    block.mapped = static_cast<uint8_t*>(mapped);
+    block.cached = hasAll(properties.propertyFlags, VK_MEMORY_PROPERTY_HOST_CACHED_BIT);
+  }
+  if (result != VK_SUCCESS) {
+    vk.DestroyBuffer(device_.handle(), block.buffer, nullptr);
+    vk.FreeMemory(device_.handle(), block.memory, nullptr);
+    return nullptr;
+  }
+  VkBufferDeviceAddressInfo address{};
+  address.sType = VK_STRUCTURE_TYPE_BUFFER_DEVICE_ADDRESS_INFO;
+  address.buffer = block.buffer;
+  block.address = vk.GetBufferDeviceAddress(device_.handle(), &address);
+  heapBytes_[properties.heapIndex] += byteLength;
+  blocks_.push_back(std::move(block));
+  return &blocks_.back();
+}
+
+void Memory::destroy(Block& block) {
+  if (device_.isAbandoned()) return;
+  const DeviceFunctions& vk = device_.vk();
+  vk.DestroyBuffer(device_.handle(), block.buffer, nullptr);
+  vk.FreeMemory(device_.handle(), block.memory, nullptr);
+  heapBytes_[device_.physical().memory.memoryTypes[block.type].heapIndex] -= block.byteLength;
+}
+
+std::vector<Budget> Memory::budgets() const {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return budgetsLocked();
+}
+
+std::vector<Budget> Memory::budgetsLocked() const {
+  const PhysicalDevice& physical = device_.physical();
+  std::vector<Budget> result;
+  if (physical.memoryBudget) {
+    VkPhysicalDeviceMemoryBudgetPropertiesEXT budget{};
+    budget.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_BUDGET_PROPERTIES_EXT;
+    VkPhysicalDeviceMemoryProperties2 memory{};
+    memory.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2;
+    memory.pNext = &budget;
+    physical.instance->vk().GetPhysicalDeviceMemoryProperties2(physical.handle, &memory);
+    for (uint32_t i = 0; i < physical.memory.memoryHeapCount; i++) {
+      result.push_back({budget.heapBudget[i], budget.heapUsage[i]});
+    }
+    return result;
+  }
+  for (uint32_t i = 0; i < physical.memory.memoryHeapCount; i++) {
+    result.push_back({physical.memory.memoryHeaps[i].size, heapBytes_[i]});
+  }
+  return result;
+}
+
+std::shared_ptr<Buffer> Buffer::allocate(const std::shared_ptr<Device>& device, uint64_t byteLength, MemoryUse use,
+                                         bool alone) {
+  const Memory::Range range = device->memory().allocate(byteLength, use, alone);
+  return std::shared_ptr<Buffer>(new Buffer(device, range, byteLength));
+}
+
+Buffer::~Buffer() { device_->memory().release(range_); }
+
+}  // namespace unicorn

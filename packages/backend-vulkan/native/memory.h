@@ -1,0 +1,105 @@
+// Device memory: a few large allocations ("blocks"), each with one VkBuffer over all of it, cut into buffers. Addresses are
+// buffer device addresses, so a buffer is nothing but a range of a block. Thread-safe.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <list>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "functions.h"
+#include "physical-device.h"
+
+namespace unicorn {
+
+class Device;
+
+enum class MemoryUse {
+  device,  // device-local; mapped too where memory is unified
+  mapped,  // device-local and mapped where there is such memory (resizable BAR), for little things that the host writes
+  host,    // the host's, mapped and cached: what the device leaves for the host, and staging
+};
+
+struct Block {
+  VkDeviceMemory memory = VK_NULL_HANDLE;
+  VkBuffer buffer = VK_NULL_HANDLE;
+  VkDeviceAddress address = 0;
+  uint8_t* mapped = nullptr;  // null where the host cannot address it
+  bool cached = false;
+  bool whole = false;  // made for one buffer: given back with it
+  uint32_t type = 0;
+  uint64_t byteLength = 0;
+  std::map<uint64_t, uint64_t> free;  // offset to length, neighbours merged
+};
+
+struct Budget {
+  uint64_t budgetBytes;  // that this process may use in all
+  uint64_t usedBytes;
+};
+
+class Memory {
+ public:
+  explicit Memory(Device& device);
+  ~Memory();
+
+  struct Range {
+    Block* block;
+    uint64_t offset, byteLength;
+  };
+
+  // Throws Failure resource/memory, device/lost. `alone`: an allocation of its own, exactly as long.
+  Range allocate(uint64_t byteLength, MemoryUse use, bool alone);
+  void release(const Range& range);
+
+  // vkAllocateMemory calls so far.
+  uint64_t allocations() const { return allocations_.load(); }
+  // For each heap.
+  std::vector<Budget> budgets() const;
+
+ private:
+  std::vector<uint32_t> candidates(MemoryUse use) const;
+  uint64_t blockBytes(uint32_t type, MemoryUse use) const;
+  Block* newBlock(uint64_t byteLength, uint32_t type, VkResult& result);
+  void destroy(Block& block);
+  std::vector<Budget> budgetsLocked() const;
+
+  Device& device_;
+  mutable std::mutex mutex_;
+  std::list<Block> blocks_;
+  std::vector<uint64_t> heapBytes_;  // ours, by heap
+  std::atomic<uint64_t> allocations_{0};
+};
+
+// A range of device memory that lives until its last holder lets go. Knows the last submission that uses it.
+class Buffer {
+ public:
+  // Not zeroed.
+  static std::shared_ptr<Buffer> allocate(const std::shared_ptr<Device>& device, uint64_t byteLength, MemoryUse use,
+                                          bool alone = false);
+  ~Buffer();
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
+
+  uint64_t byteLength() const { return byteLength_; }
+  VkDeviceAddress address() const { return range_.block->address + range_.offset; }
+  VkBuffer vkBuffer() const { return range_.block->buffer; }
+  uint64_t vkOffset() const { return range_.offset; }
+  uint8_t* mapped() const { return range_.block->mapped == nullptr ? nullptr : range_.block->mapped + range_.offset; }
+  bool cached() const { return range_.block->cached; }
+  const Device& device() const { return *device_; }
+
+  // Value of the queue's timeline when nothing submitted so far uses it any more.
+  std::atomic<uint64_t> lastUse{0};
+
+ private:
+  Buffer(std::shared_ptr<Device> device, const Memory::Range& range, uint64_t byteLength)
+      : device_(std::move(device)), range_(range), byteLength_(byteLength) {}
+  std::shared_ptr<Device> device_;
+  Memory::Range range_;
+  uint64_t byteLength_;
+};
+
+}  // namespace unicorn

@@ -1,0 +1,299 @@
+#include "queue.h"
+
+#include <algorithm>
+#include <cstring>
+#include <system_error>
+
+namespace unicorn {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// How long the waiter asks before it lets the driver wake it: a step of a small model is over by then, and being woken
+// costs tens of microseconds. A driver that computes on the CPU wants the core for itself.
+constexpr auto spinTime = std::chrono::microseconds(300);
+
+// One wait of the driver: how long a loss by time-out may be noticed late.
+constexpr auto waitSlice = std::chrono::milliseconds(100);
+
+// Alignment of the parts of staging: a whole vector for whatever fills or copies it.
+constexpr uint64_t stagingAlignment = 64;
+
+void barrier(const DeviceFunctions& vk, VkCommandBuffer commands, VkPipelineStageFlags from, VkAccessFlags written,
+             VkPipelineStageFlags to, VkAccessFlags accessed) {
+  VkMemoryBarrier memory{};
+  memory.sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER;
+  memory.srcAccessMask = written;
+  memory.dstAccessMask = accessed;
+  vk.CmdPipelineBarrier(commands, from, to, 0, 1, &memory, 0, nullptr, 0, nullptr);
+}
+
+}  // namespace
+
+Queue::Queue(std::shared_ptr<Device> device, JobListener listener, std::chrono::nanoseconds stallTimeout)
+    : device_(std::move(device)),
+      listener_(std::move(listener)),
+      stallTimeout_(stallTimeout),
+      timeline_(device_),
+      transfers_(device_) {
+  try {
+    waiter_ = std::thread([this] { watch(); });
+  } catch (const std::system_error&) {
+    throw Failure("resource/threads", "The system refused to start the thread that waits for the device.");
+  }
+}
+
+Queue::~Queue() {
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    closing_ = true;
+  }
+  condition_.notify_all();
+  waiter_.join();
+}
+
+bool Queue::isIdle(const Buffer& buffer) {
+  const uint64_t last = buffer.lastUse.load();
+  if (last <= completed_.load()) return true;
+  if (device_->isLost()) return false;
+  try {
+    return last <= timeline_.value();
+  } catch (const Failure&) {
+    return false;
+  }
+}
+
+void Queue::waitFor(std::shared_ptr<Timeline> timeline, uint64_t value) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  awaited_.emplace_back(std::move(timeline), value);
+}
+
+VkCommandBuffer Queue::beginTransfer() {
+  VkCommandBuffer commands = VK_NULL_HANDLE;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (!idleTransfers_.empty()) {
+      commands = idleTransfers_.back();
+      idleTransfers_.pop_back();
+    }
+  }
+  if (commands == VK_NULL_HANDLE) {
+    commands = transfers_.begin();
+  } else {
+    transfers_.beginAgain(commands);
+  }
+  // After all that was submitted before: what it wrote is read, what it reads is overwritten.
+  barrier(device_->vk(), commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT,
+          VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT, VK_PIPELINE_STAGE_TRANSFER_BIT,
+          VK_ACCESS_TRANSFER_READ_BIT | VK_ACCESS_TRANSFER_WRITE_BIT);
+  return commands;
+}
+
+void Queue::endTransfer(VkCommandBuffer commands) {
+  barrier(device_->vk(), commands, VK_PIPELINE_STAGE_TRANSFER_BIT, VK_ACCESS_TRANSFER_WRITE_BIT,
+          VK_PIPELINE_STAGE_HOST_BIT, VK_ACCESS_HOST_READ_BIT);
+  transfers_.end(commands);
+}
+
+void Queue::submit(uint32_t job, Work work) {
+  Entry entry;
+  entry.job = job;
+  std::vector<VkCommandBuffer> commands;
+  uint64_t stagedBytes = 0;
+  std::vector<const HostWrite*> staged;
+  for (const HostWrite& write : work.writes) {
+    if (write.byteLength == 0) continue;
+    if (write.target->mapped() != nullptr && isIdle(*write.target)) {
+      write.fill(write.target->mapped() + write.byteOffset);
+      continue;
+    }
+    staged.push_back(&write);
+    stagedBytes += (write.byteLength + stagingAlignment - 1) / stagingAlignment * stagingAlignment;
+  }
+  std::vector<std::shared_ptr<Buffer>> used = std::move(work.buffers);
+  if (!staged.empty() && !device_->isLost()) {
+    auto staging = Buffer::allocate(device_, stagedBytes, MemoryUse::host);
+    std::vector<VkBufferCopy> regions;
+    uint64_t at = 0;
+    for (const HostWrite* write : staged) {
+      write->fill(staging->mapped() + at);
+      regions.push_back({staging->vkOffset() + at, write->target->vkOffset() + write->byteOffset, write->byteLength});
+      at += (write->byteLength + stagingAlignment - 1) / stagingAlignment * stagingAlignment;
+    }
+    entry.transfer = beginTransfer();
+    for (size_t i = 0; i < staged.size(); i++) {
+      device_->vk().CmdCopyBuffer(entry.transfer, staging->vkBuffer(), staged[i]->target->vkBuffer(), 1, &regions[i]);
+    }
+    endTransfer(entry.transfer);
+    commands.push_back(entry.transfer);
+    used.push_back(std::move(staging));
+  }
+  for (HostWrite& write : work.writes) used.push_back(std::move(write.target));
+  entry.holds = std::move(work.holds);
+  if (work.recording) {
+    commands.push_back(work.recording->commands());
+    work.recording->noteSubmitted();
+    entry.holds.push_back(std::move(work.recording));
+  }
+  enqueue(std::move(entry), commands, used);
+}
+
+std::shared_ptr<Buffer> Queue::read(uint32_t job, std::shared_ptr<Buffer> source, uint64_t byteOffset,
+                                    uint64_t byteLength) {
+  Entry entry;
+  entry.job = job;
+  if (device_->isLost() || byteLength == 0) {
+    enqueue(std::move(entry), {}, {});
+    return nullptr;
+  }
+  auto staging = Buffer::allocate(device_, byteLength, MemoryUse::host);
+  entry.transfer = beginTransfer();
+  const VkBufferCopy region{source->vkOffset() + byteOffset, staging->vkOffset(), byteLength};
+  device_->vk().CmdCopyBuffer(entry.transfer, source->vkBuffer(), staging->vkBuffer(), 1, &region);
+  endTransfer(entry.transfer);
+  const VkCommandBuffer commands = entry.transfer;
+  enqueue(std::move(entry), {commands}, {std::move(source), staging});
+  return staging;
+}
+
+void Queue::pass(uint32_t job) {
+  Entry entry;
+  entry.job = job;
+  enqueue(std::move(entry), {}, {});
+}
+
+void Queue::clear(const std::shared_ptr<Buffer>& buffer, bool immediately) {
+  if (immediately && buffer->mapped() != nullptr) {
+    std::memset(buffer->mapped(), 0, buffer->byteLength());
+    return;
+  }
+  if (buffer->byteLength() == 0) return;
+  if (device_->isLost()) throw device_->lostFailure();
+  Entry entry;
+  entry.transfer = beginTransfer();
+  // A buffer's range is a multiple of 256 bytes long, so rounding up stays inside.
+  device_->vk().CmdFillBuffer(entry.transfer, buffer->vkBuffer(), buffer->vkOffset(), (buffer->byteLength() + 3) / 4 * 4,
+                              0);
+  endTransfer(entry.transfer);
+  const VkCommandBuffer commands = entry.transfer;
+  enqueue(std::move(entry), {commands}, {buffer});
+}
+
+// Submits the commands, if any, and lets the waiter know. A failure is the entry's.
+void Queue::enqueue(Entry entry, const std::vector<VkCommandBuffer>& commands,
+                    const std::vector<std::shared_ptr<Buffer>>& used) {
+  std::vector<VkSemaphore> awaitedHandles;
+  std::vector<uint64_t> awaitedValues;
+  if (!commands.empty()) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    for (auto& [timeline, value] : awaited_) {
+      awaitedHandles.push_back(timeline->handle());
+      awaitedValues.push_back(value);
+      entry.holds.push_back(std::move(timeline));
+    }
+    awaited_.clear();
+  }
+  try {
+    if (device_->isLost()) throw device_->lostFailure();
+    if (!commands.empty()) {
+      const uint64_t value = submitted_ + 1;
+      const std::vector<VkPipelineStageFlags> stages(
+          awaitedHandles.size(), VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT);
+      const VkSemaphore signal = timeline_.handle();
+      VkTimelineSemaphoreSubmitInfo timeline{};
+      timeline.sType = VK_STRUCTURE_TYPE_TIMELINE_SEMAPHORE_SUBMIT_INFO;
+      timeline.waitSemaphoreValueCount = static_cast<uint32_t>(awaitedValues.size());
+      timeline.pWaitSemaphoreValues = awaitedValues.data();
+      timeline.signalSemaphoreValueCount = 1;
+      timeline.pSignalSemaphoreValues = &value;
+      VkSubmitInfo info{};
+      info.sType = VK_STRUCTURE_TYPE_SUBMIT_INFO;
+      info.pNext = &timeline;
+      info.waitSemaphoreCount = static_cast<uint32_t>(awaitedHandles.size());
+      info.pWaitSemaphores = awaitedHandles.data();
+      info.pWaitDstStageMask = stages.data();
+      info.commandBufferCount = static_cast<uint32_t>(commands.size());
+      info.pCommandBuffers = commands.data();
+      info.signalSemaphoreCount = 1;
+      info.pSignalSemaphores = &signal;
+      device_->submit(info, false);
+      submitted_ = value;
+      for (const auto& buffer : used) buffer->lastUse.store(value);
+    }
+  } catch (const Failure& failure) {
+    entry.failure = failure;
+  }
+  entry.value = submitted_;
+  for (const auto& buffer : used) entry.holds.push_back(buffer);
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    entries_.push_back(std::move(entry));
+  }
+  condition_.notify_one();
+}
+
+void Queue::watch() {
+  for (;;) {
+    uint64_t value;
+    {
+      std::unique_lock<std::mutex> lock(mutex_);
+      condition_.wait(lock, [&] { return closing_ || !entries_.empty(); });
+      if (entries_.empty()) return;
+      value = entries_.front().value;
+    }
+    const bool reached = await(value);
+    if (reached) completed_.store(std::max(completed_.load(), value));
+    for (;;) {
+      Entry entry;
+      {
+        std::lock_guard<std::mutex> lock(mutex_);
+        if (entries_.empty() || (reached && entries_.front().value > completed_.load())) break;
+        entry = std::move(entries_.front());
+        entries_.pop_front();
+      }
+      settle(entry, reached);
+    }
+  }
+}
+
+// True when the value is reached; false when the device is lost.
+bool Queue::await(uint64_t value) {
+  if (value <= completed_.load()) return true;
+  try {
+    const auto begin = Clock::now();
+    uint64_t seen = 0;
+    if (!device_->physical().software()) {
+      do {
+        if ((seen = timeline_.value()) >= value) return true;
+      } while (Clock::now() - begin < spinTime);
+    }
+    auto progress = Clock::now();
+    for (;;) {
+      if (device_->isLost()) return false;
+      if (timeline_.wait(value, std::chrono::nanoseconds(waitSlice).count())) return true;
+      const uint64_t now = timeline_.value();
+      if (now != seen) progress = Clock::now();
+      seen = now;
+      if (stallTimeout_.count() != 0 && Clock::now() - progress > stallTimeout_) {
+        device_->lost("time-out");
+        device_->abandon();
+        return false;
+      }
+    }
+  } catch (const Failure&) {
+    return false;
+  }
+}
+
+void Queue::settle(Entry& entry, bool reached) {
+  if (!reached && !entry.failure) entry.failure = device_->lostFailure();
+  if (entry.transfer != VK_NULL_HANDLE) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    idleTransfers_.push_back(entry.transfer);
+  }
+  // What the job held is let go before its end is told.
+  entry.holds.clear();
+  if (entry.job != 0) listener_.ended(entry.job, entry.failure ? &*entry.failure : nullptr);
+}
+
+}  // namespace unicorn

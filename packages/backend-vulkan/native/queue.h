@@ -1,0 +1,97 @@
+// Submissions in order, and a thread that waits for them. Every submission advances one timeline; what a submission uses is
+// held until its value is reached, and then its end is told. Submitting is for one thread (JavaScript's).
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "recording.h"
+
+namespace unicorn {
+
+// Told from threads of ours.
+struct JobListener {
+  std::function<void(uint32_t job, const Failure* failure)> ended;
+  std::function<void(uint32_t job, uint64_t loadedBytes)> progressed;
+};
+
+// Data of the host for a buffer, written by `fill` to where it is told: at once, or to staging that is copied in order.
+struct HostWrite {
+  std::shared_ptr<Buffer> target;
+  uint64_t byteOffset, byteLength;
+  std::function<void(uint8_t*)> fill;
+};
+
+struct Work {
+  std::vector<HostWrite> writes;
+  std::shared_ptr<Recording> recording;           // or null
+  std::vector<std::shared_ptr<Buffer>> buffers;   // that the recording uses
+  std::vector<std::shared_ptr<void>> holds;       // anything else
+};
+
+class Queue {
+ public:
+  // `stallTimeout`: a device that completes nothing for so long is taken for lost; zero: never.
+  Queue(std::shared_ptr<Device> device, JobListener listener, std::chrono::nanoseconds stallTimeout);
+  ~Queue();  // waits for what was submitted
+  Queue(const Queue&) = delete;
+  Queue& operator=(const Queue&) = delete;
+
+  // Throws what `fill` throws, and when staging cannot be had; all other failures are told as the job's.
+  void submit(uint32_t job, Work work);
+  // Copies a range of a buffer to staging in queue order; the caller reads that when the job has ended.
+  std::shared_ptr<Buffer> read(uint32_t job, std::shared_ptr<Buffer> source, uint64_t byteOffset, uint64_t byteLength);
+  // A job that ends in its turn.
+  void pass(uint32_t job);
+  // Zeroes a buffer that nothing uses yet; from `immediately` on the host's side, before this returns.
+  void clear(const std::shared_ptr<Buffer>& buffer, bool immediately);
+  // True when no submission uses the buffer any more.
+  bool isIdle(const Buffer& buffer);
+  // The next submission begins after that: what another queue wrote is there for it. From any thread.
+  void waitFor(std::shared_ptr<Timeline> timeline, uint64_t value);
+
+ private:
+  struct Entry {
+    uint32_t job = 0;  // 0: nobody is told
+    uint64_t value = 0;
+    std::vector<std::shared_ptr<void>> holds;
+    VkCommandBuffer transfer = VK_NULL_HANDLE;
+    std::optional<Failure> failure;
+  };
+
+  VkCommandBuffer beginTransfer();
+  void endTransfer(VkCommandBuffer commands);
+  void enqueue(Entry entry, const std::vector<VkCommandBuffer>& commands,
+               const std::vector<std::shared_ptr<Buffer>>& used);
+  void watch();
+  bool await(uint64_t value);
+  void settle(Entry& entry, bool reached);
+
+  const std::shared_ptr<Device> device_;
+  const JobListener listener_;
+  const std::chrono::nanoseconds stallTimeout_;
+  Timeline timeline_;
+  CommandPool transfers_;
+  uint64_t submitted_ = 0;
+  std::atomic<uint64_t> completed_{0};
+
+  std::mutex mutex_;
+  std::condition_variable condition_;
+  std::deque<Entry> entries_;
+  std::vector<VkCommandBuffer> idleTransfers_;
+  std::vector<std::pair<std::shared_ptr<Timeline>, uint64_t>> awaited_;
+  bool closing_ = false;
+  std::thread waiter_;
+};
+
+}  // namespace unicorn
