@@ -11,6 +11,7 @@
 
 #include "border.h"
 #include "device-host.h"
+#include "weight-set.h"
 
 namespace unicorn {
 namespace {
@@ -348,6 +349,156 @@ Napi::Value read(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), id);
 }
 
+// ---------------------------------------------------------------- weights
+
+struct PendingLoad {
+  std::shared_ptr<Device> device;
+  std::shared_ptr<std::atomic<bool>> abort = std::make_shared<std::atomic<bool>>(false);
+  // Of the loading thread, which stores it atomically.
+  std::shared_ptr<WeightSet> set;
+};
+
+constexpr uint32_t numbersOfWeight = 8;
+
+// Numbers of a weight: dtype, rows, columns, layout, path index or -1, offset, byteLength, 1 if it stays in host memory.
+WeightRequest weightRequest(const double* numbers, size_t pathCount) {
+  WeightRequest request;
+  const auto number = [&](int at, uint64_t maximum) {
+    return wholeNumber(numbers[at], maximum, "the numbers of a weight are whole and in range");
+  };
+  const auto dtype = static_cast<int32_t>(number(0, 255));
+  // So that no product of them is beyond 64 bits: what is read from the file is bounded by its length as well.
+  const auto rows = static_cast<int64_t>(number(1, uint64_t{1} << 31));
+  const auto columns = static_cast<int64_t>(number(2, uint64_t{1} << 28));
+  const uint64_t layout = number(3, 1);
+  if (!weightLayout(dtype, rows, columns, &request.layout) || request.layout.inPlanes != (layout == 1)) {
+    throw Failure("unsupported/dtype", "The device has no layout for a weight of this type and shape.",
+                  {{"dtype", dtype}, {"rows", rows}, {"columns", columns}, {"layout", static_cast<int64_t>(layout)}});
+  }
+  request.path = numbers[4] == -1 ? -1 : static_cast<int32_t>(number(4, INT32_MAX));
+  require(request.path < static_cast<int64_t>(pathCount), "the path of a weight is one of those given");
+  request.offset = number(5, largestNumber);
+  request.byteLength = number(6, largestNumber);
+  request.inHostMemory = number(7, 1) == 1;
+  return request;
+}
+
+// loadWeights(device, paths, names, numbers, bytes) -> {job, load}
+Napi::Value loadWeights(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const auto host = hostOf(info[0]);
+  Queue* const queue = &host->queue();
+  WeightRequests requests;
+  const auto paths = list(info[1]);
+  for (uint32_t i = 0; i < paths.Length(); i++) requests.paths.push_back(text(Napi::Value(paths[i])));
+  const auto names = list(info[2]);
+  const auto numbers = typedArray<Napi::Float64Array>(info[3], napi_float64_array, "numbers are a Float64Array");
+  const auto bytes = list(info[4]);
+  require(numbers.ElementLength() == numbersOfWeight * static_cast<size_t>(names.Length()),
+          "each weight has eight numbers");
+  for (uint32_t i = 0; i < names.Length(); i++) {
+    WeightRequest request =
+        weightRequest(numbers.Data() + numbersOfWeight * static_cast<size_t>(i), requests.paths.size());
+    request.name = text(Napi::Value(names[i]));
+    if (request.path < 0) {
+      const Bytes source = bytesOf(Napi::Value(bytes[i]));
+      require(source.byteLength == request.byteLength, "a weight has the bytes that its shape asks for");
+      request.bytes.assign(source.data, source.data + source.byteLength);
+    }
+    requests.entries.push_back(std::move(request));
+  }
+  auto pending = std::make_shared<PendingLoad>();
+  pending->device = host->device();
+  const uint32_t id = host->begin([&](uint32_t job) {
+    host->background().start([job, queue, pending, listener = host->listener(),
+                              requests = std::move(requests)](const std::atomic<bool>& stop) mutable {
+      const LoadControl control{pending->abort, &stop, [&](uint64_t done) { listener.progressed(job, done); },
+                                [&](std::shared_ptr<Timeline> timeline, uint64_t value) {
+                                  queue->waitFor(std::move(timeline), value);
+                                }};
+      try {
+        std::atomic_store(&pending->set, WeightSet::load(pending->device, std::move(requests), control));
+      } catch (...) {
+        const Failure failure = currentFailure();
+        return listener.ended(job, &failure);
+      }
+      listener.ended(job, nullptr);
+    });
+  });
+  auto result = Napi::Object::New(env);
+  result["job"] = Napi::Number::New(env, id);
+  result["load"] = newHandle(env, HandleKind::weights, std::move(pending));
+  return result;
+}
+
+// abortLoad(load)
+Napi::Value abortLoad(const Napi::CallbackInfo& info) {
+  object<PendingLoad>(info[0], HandleKind::weights)->abort->store(true);
+  return info.Env().Undefined();
+}
+
+std::shared_ptr<WeightSet> weightsOf(const Napi::Value& value) {
+  const auto load = object<PendingLoad>(value, HandleKind::weights);
+  auto set = std::atomic_load(&load->set);
+  require(set != nullptr, "the weights are loaded");
+  return set;
+}
+
+// weightAddresses(load) -> BigUint64Array
+Napi::Value weightAddresses(const Napi::CallbackInfo& info) {
+  const auto set = weightsOf(info[0]);
+  auto result = Napi::BigUint64Array::New(info.Env(), set->size());
+  for (size_t i = 0; i < set->size(); i++) result[i] = set->address(i);
+  return result;
+}
+
+// weightBytes(load) -> number
+Napi::Value weightBytes(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), static_cast<double>(weightsOf(info[0])->deviceBytes()));
+}
+
+// gatheredBytes(load) -> number
+Napi::Value gatheredBytes(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), static_cast<double>(weightsOf(info[0])->gatheredBytes()));
+}
+
+// The rows that ids name: all in range. Throws Failure usage/token-id.
+std::vector<int64_t> rowsOf(const Bytes& ids, int64_t rows, bool firstRowBeyond) {
+  std::vector<int64_t> result(ids.byteLength / sizeof(int32_t));
+  for (size_t i = 0; i < result.size(); i++) {
+    int32_t id;
+    std::memcpy(&id, ids.data + i * sizeof id, sizeof id);
+    if (id < 0 || (id >= rows && !firstRowBeyond) || rows == 0) {
+      throw Failure("usage/token-id",
+                    "Token id " + std::to_string(id) + " is outside the table of " + std::to_string(rows) + " rows.",
+                    {{"id", id}, {"rows", rows}});
+    }
+    result[i] = id < rows ? id : 0;
+  }
+  return result;
+}
+
+// A Gather of src/addon.ts.
+HostWrite gatherWrite(const Napi::Object& gather, const std::vector<Bytes>& inputs, const Device& device) {
+  const auto set = weightsOf(gather.Get("weights"));
+  require(&set->device() == &device, "weights belong to the device");
+  require(set->size() > 0 && !inputs.empty(), "a gather has a weight and ids");
+  const uint64_t weight = wholeNumber(gather.Get("weight"), set->size() - 1, "a gather names a weight of the set");
+  require(set->inHostMemory(weight), "rows are gathered from host memory");
+  const Bytes ids = inputs[wholeNumber(gather.Get("ids"), inputs.size() - 1, "a gather names one of the inputs")];
+  require(ids.byteLength % sizeof(int32_t) == 0, "ids are i32");
+  const std::string beyond = text(gather.Get("beyond"));
+  require(beyond == "error" || beyond == "firstRow", "ids past the table are errors or row 0");
+  std::vector<int64_t> rows = rowsOf(ids, set->rows(weight), beyond == "firstRow");
+  const auto byteLength =
+      static_cast<uint64_t>(set->gatheredLayout(weight, static_cast<int64_t>(rows.size())).byteLength);
+  auto target = bufferOf(gather.Get("target"), device);
+  const uint64_t byteOffset = wholeNumber(gather.Get("byteOffset"), largestNumber, "an offset is a whole number");
+  requireInside(*target, byteOffset, byteLength);
+  return {std::move(target), byteOffset, byteLength,
+          [set, weight, rows = std::move(rows)](uint8_t* to) { set->gather(weight, rows, to); }};
+}
+
 // ---------------------------------------------------------------- pipelines and recordings
 
 // createPipelines(device, shaders, constants, subgroupSizes) -> {job, pipelines}
@@ -418,10 +569,12 @@ Napi::Value submit(const Napi::CallbackInfo& info) {
   const auto offsets = typedArray<Napi::Float64Array>(info[4], napi_float64_array, "offsets are a Float64Array");
   require(targets.Length() == inputs.Length() && offsets.ElementLength() == inputs.Length(),
           "each input has a target and an offset");
+  std::vector<Bytes> data;
   for (uint32_t i = 0; i < inputs.Length(); i++) {
+    data.push_back(bytesOf(Napi::Value(inputs[i])));
     work.writes.push_back(hostWrite(bufferOf(Napi::Value(targets[i]), device),
                                     wholeNumber(offsets[i], largestNumber, "an offset is a whole number"),
-                                    bytesOf(Napi::Value(inputs[i]))));
+                                    data.back()));
   }
   const auto holds = list(info[5]);
   for (uint32_t i = 0; i < holds.Length(); i++) {
@@ -431,8 +584,14 @@ Napi::Value submit(const Napi::CallbackInfo& info) {
       work.buffers.push_back(bufferOf(value, device));
     } else {
       require(handle.kind == HandleKind::weights, "buffers and weights are held");
-      work.holds.push_back(object<void>(value, HandleKind::weights));
+      work.holds.push_back(weightsOf(value));
     }
+  }
+  const auto gathers = list(info[6]);
+  for (uint32_t i = 0; i < gathers.Length(); i++) {
+    const Napi::Value gather = gathers[i];
+    require(gather.IsObject(), "a gather is an object");
+    work.writes.push_back(gatherWrite(gather.As<Napi::Object>(), data, device));
   }
   return Napi::Number::New(info.Env(),
                            host->begin([&](uint32_t job) { host->queue().submit(job, std::move(work)); }));
@@ -466,6 +625,11 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   UNICORN_EXPORT(disposeBuffer)
   UNICORN_EXPORT(write)
   UNICORN_EXPORT(read)
+  UNICORN_EXPORT(loadWeights)
+  UNICORN_EXPORT(abortLoad)
+  UNICORN_EXPORT(weightAddresses)
+  UNICORN_EXPORT(weightBytes)
+  UNICORN_EXPORT(gatheredBytes)
   UNICORN_EXPORT(createPipelines)
   UNICORN_EXPORT(record)
   UNICORN_EXPORT(submit)

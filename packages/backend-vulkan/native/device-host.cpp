@@ -1,28 +1,11 @@
 #include "device-host.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
 
 #include "border.h"
 
 namespace unicorn {
-namespace {
-
-// What completes nothing for a minute is taken for lost: the longest that Linux's GPU drivers give a compute job before they
-// reset the device (amdgpu), and far above any step. A driver that computes on the CPU is never lost, only slow.
-// UNICORN_VULKAN_TIMEOUT_MS overrides both; 0 is for ever.
-std::chrono::nanoseconds stallTimeout(const Device& device) {
-  if (const char* text = std::getenv("UNICORN_VULKAN_TIMEOUT_MS"); text != nullptr && *text != '\0') {
-    char* end = nullptr;
-    const unsigned long long milliseconds = std::strtoull(text, &end, 10);
-    if (*end == '\0' && milliseconds <= 86400000) return std::chrono::milliseconds(milliseconds);
-  }
-  return device.physical().software() ? std::chrono::minutes(0) : std::chrono::minutes(1);
-}
-
-}  // namespace
-
 std::shared_ptr<DeviceHost> DeviceHost::open(Napi::Env env, std::shared_ptr<Device> device, Napi::Function listener) {
   auto host = std::shared_ptr<DeviceHost>(new DeviceHost(env));
   host->device_ = std::move(device);
@@ -33,7 +16,7 @@ std::shared_ptr<DeviceHost> DeviceHost::open(Napi::Env env, std::shared_ptr<Devi
       new std::shared_ptr<DeviceHost>(host));
   host->channel_.Unref(env);
   try {
-    host->queue_ = std::make_unique<Queue>(host->device_, host->listener(), stallTimeout(*host->device_));
+    host->queue_ = std::make_unique<Queue>(host->device_, host->listener());
     host->background_ = std::make_unique<Background>();
   } catch (...) {
     host->channel_.Release();

@@ -1,9 +1,31 @@
 #include "device.h"
 
+#include <cstdlib>
 #include <cstring>
 
 namespace unicorn {
 namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// How long a waiter asks before it lets the driver wake it: a step of a small model is over by then, and being woken costs
+// tens of microseconds. A driver that computes on the CPU wants the core for itself.
+constexpr auto spinTime = std::chrono::microseconds(300);
+
+// One wait of the driver: how much later than its time-out a stall may be noticed.
+constexpr auto waitSlice = std::chrono::milliseconds(100);
+
+// What completes nothing for a minute is taken for lost: the longest that Linux's GPU drivers give a compute job before they
+// reset the device (amdgpu), and far above any step. A driver that computes on the CPU is never lost, only slow.
+// UNICORN_VULKAN_TIMEOUT_MS overrides both; 0 is for ever.
+std::chrono::nanoseconds chooseStallTimeout(const PhysicalDevice& physical) {
+  if (const char* text = std::getenv("UNICORN_VULKAN_TIMEOUT_MS"); text != nullptr && *text != '\0') {
+    char* end = nullptr;
+    const unsigned long long milliseconds = std::strtoull(text, &end, 10);
+    if (*end == '\0' && milliseconds <= 86400000) return std::chrono::milliseconds(milliseconds);
+  }
+  return physical.software() ? std::chrono::minutes(0) : std::chrono::minutes(1);
+}
 
 // What is wanted where the device has it; what is required was looked for by PhysicalDevice.
 void enable(Features& wanted, const Features& has) {
@@ -56,6 +78,7 @@ std::shared_ptr<Device> Device::open(std::shared_ptr<const PhysicalDevice> physi
                                      const std::vector<uint8_t>& pipelineCache) {
   auto device = std::shared_ptr<Device>(new Device());
   device->physical_ = std::move(physical);
+  device->stallTimeout_ = chooseStallTimeout(*device->physical_);
   const PhysicalDevice& facts = *device->physical_;
   if (!facts.missing.empty()) {
     std::string list;
@@ -228,6 +251,35 @@ bool Timeline::wait(uint64_t value, uint64_t timeoutNs) const {
   if (result == VK_TIMEOUT) return false;
   device_->check(result, "vkWaitSemaphores");
   return true;
+}
+
+bool Timeline::await(uint64_t value, bool spin) const {
+  try {
+    const auto begin = Clock::now();
+    uint64_t seen = 0;
+    if (spin && !device_->physical().software()) {
+      do {
+        if ((seen = this->value()) >= value) return true;
+      } while (Clock::now() - begin < spinTime);
+    }
+    auto progress = Clock::now();
+    for (;;) {
+      if (device_->isLost()) return false;
+      if (wait(value, std::chrono::nanoseconds(waitSlice).count())) return true;
+      const uint64_t now = this->value();
+      if (now != seen) progress = Clock::now();
+      seen = now;
+      if (device_->stallTimeout().count() != 0 && Clock::now() - progress > device_->stallTimeout()) {
+        device_->lost("time-out");
+        device_->abandon();
+        return false;
+      }
+    }
+  } catch (const Failure&) {
+    // Lost; or the driver fails in a way that leaves nothing to wait for.
+    if (!device_->isLost()) device_->lost("wait");
+    return false;
+  }
 }
 
 CommandPool::CommandPool(std::shared_ptr<Device> device) : device_(std::move(device)) {

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -35,6 +36,8 @@ class Device {
   VkPipelineLayout pipelineLayout() const { return pipelineLayout_; }
   VkPipelineCache vkPipelineCache() const { return pipelineCache_; }
   std::string name() const { return physical_->properties.deviceName; }
+  // A device that completes nothing for so long is taken for lost; zero: never.
+  std::chrono::nanoseconds stallTimeout() const { return stallTimeout_; }
 
   std::vector<uint8_t> pipelineCache() const;
 
@@ -66,6 +69,7 @@ class Device {
   std::unique_ptr<Memory> memory_;
   VkPipelineLayout pipelineLayout_ = VK_NULL_HANDLE;
   VkPipelineCache pipelineCache_ = VK_NULL_HANDLE;
+  std::chrono::nanoseconds stallTimeout_{0};
   std::atomic<bool> lost_{false};
   std::atomic<bool> abandoned_{false};
   mutable std::mutex lostMutex_;
@@ -83,10 +87,13 @@ class Timeline {
   VkSemaphore handle() const { return handle_; }
   // Throws Failure device/lost.
   uint64_t value() const;
-  // Waits until the value is reached or the time is over; true when it is reached. Throws Failure device/lost.
-  bool wait(uint64_t value, uint64_t timeoutNs) const;
+  // Waits until the value is reached: true. False when the device is lost, or completes nothing for its stall time-out,
+  // after which it counts as lost and is abandoned. `spin`: ask for a while before the driver is let to wake us.
+  bool await(uint64_t value, bool spin = false) const;
 
  private:
+  bool wait(uint64_t value, uint64_t timeoutNs) const;
+
   std::shared_ptr<Device> device_;
   VkSemaphore handle_ = VK_NULL_HANDLE;
 };

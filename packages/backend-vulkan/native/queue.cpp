@@ -7,15 +7,6 @@
 namespace unicorn {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
-// How long the waiter asks before it lets the driver wake it: a step of a small model is over by then, and being woken
-// costs tens of microseconds. A driver that computes on the CPU wants the core for itself.
-constexpr auto spinTime = std::chrono::microseconds(300);
-
-// One wait of the driver: how long a loss by time-out may be noticed late.
-constexpr auto waitSlice = std::chrono::milliseconds(100);
-
 // Alignment of the parts of staging: a whole vector for whatever fills or copies it.
 constexpr uint64_t stagingAlignment = 64;
 
@@ -30,10 +21,9 @@ void barrier(const DeviceFunctions& vk, VkCommandBuffer commands, VkPipelineStag
 
 }  // namespace
 
-Queue::Queue(std::shared_ptr<Device> device, JobListener listener, std::chrono::nanoseconds stallTimeout)
+Queue::Queue(std::shared_ptr<Device> device, JobListener listener)
     : device_(std::move(device)),
       listener_(std::move(listener)),
-      stallTimeout_(stallTimeout),
       timeline_(device_),
       transfers_(device_) {
   try {
@@ -241,7 +231,7 @@ void Queue::watch() {
       if (entries_.empty()) return;
       value = entries_.front().value;
     }
-    const bool reached = await(value);
+    const bool reached = value <= completed_.load() || timeline_.await(value, true);
     if (reached) completed_.store(std::max(completed_.load(), value));
     for (;;) {
       Entry entry;
@@ -253,35 +243,6 @@ void Queue::watch() {
       }
       settle(entry, reached);
     }
-  }
-}
-
-// True when the value is reached; false when the device is lost.
-bool Queue::await(uint64_t value) {
-  if (value <= completed_.load()) return true;
-  try {
-    const auto begin = Clock::now();
-    uint64_t seen = 0;
-    if (!device_->physical().software()) {
-      do {
-        if ((seen = timeline_.value()) >= value) return true;
-      } while (Clock::now() - begin < spinTime);
-    }
-    auto progress = Clock::now();
-    for (;;) {
-      if (device_->isLost()) return false;
-      if (timeline_.wait(value, std::chrono::nanoseconds(waitSlice).count())) return true;
-      const uint64_t now = timeline_.value();
-      if (now != seen) progress = Clock::now();
-      seen = now;
-      if (stallTimeout_.count() != 0 && Clock::now() - progress > stallTimeout_) {
-        device_->lost("time-out");
-        device_->abandon();
-        return false;
-      }
-    }
-  } catch (const Failure&) {
-    return false;
   }
 }
 

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <atomic>
-#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
@@ -41,8 +40,7 @@ struct Work {
 
 class Queue {
  public:
-  // `stallTimeout`: a device that completes nothing for so long is taken for lost; zero: never.
-  Queue(std::shared_ptr<Device> device, JobListener listener, std::chrono::nanoseconds stallTimeout);
+  Queue(std::shared_ptr<Device> device, JobListener listener);
   ~Queue();  // waits for what was submitted
   Queue(const Queue&) = delete;
   Queue& operator=(const Queue&) = delete;
@@ -74,12 +72,10 @@ class Queue {
   void enqueue(Entry entry, const std::vector<VkCommandBuffer>& commands,
                const std::vector<std::shared_ptr<Buffer>>& used);
   void watch();
-  bool await(uint64_t value);
   void settle(Entry& entry, bool reached);
 
   const std::shared_ptr<Device> device_;
   const JobListener listener_;
-  const std::chrono::nanoseconds stallTimeout_;
   Timeline timeline_;
   CommandPool transfers_;
   uint64_t submitted_ = 0;

@@ -1,0 +1,67 @@
+#include "mapped-file.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "failure.h"
+
+namespace unicorn {
+namespace {
+
+size_t pageBytes() {
+  static const size_t bytes = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  return bytes;
+}
+
+}  // namespace
+
+std::shared_ptr<MappedFile> MappedFile::open(const std::string& path) {
+  const auto fail = [&](const char* what) -> Failure {
+    return Failure("usage/file", path + " could not be " + what + ": " + std::strerror(errno) + ".", {},
+                   {{"file", path}})
+        .withFix("Check the path and that the file may be read.");
+  };
+  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (descriptor < 0) throw fail("opened");
+  struct stat status {};
+  if (fstat(descriptor, &status) != 0) {
+    const Failure failure = fail("examined");
+    close(descriptor);
+    throw failure;
+  }
+  const size_t byteLength = static_cast<size_t>(status.st_size);
+  void* data = nullptr;
+  if (byteLength > 0) {
+    data = mmap(nullptr, byteLength, PROT_READ, MAP_PRIVATE, descriptor, 0);
+    if (data == MAP_FAILED) {
+      const Failure failure = fail("mapped");
+      close(descriptor);
+      throw failure;
+    }
+  }
+  close(descriptor);
+  return std::shared_ptr<MappedFile>(new MappedFile(path, static_cast<uint8_t*>(data), byteLength));
+}
+
+MappedFile::~MappedFile() {
+  if (data_ != nullptr) munmap(data_, byteLength_);
+}
+
+void MappedFile::forget(size_t offset, size_t byteLength) const {
+  const size_t page = pageBytes();
+  const size_t begin = (offset + page - 1) / page * page;
+  const size_t end = (offset + byteLength) / page * page;
+  if (begin < end) madvise(data_ + begin, end - begin, MADV_DONTNEED);
+}
+
+void MappedFile::prefetch(size_t offset, size_t byteLength) const {
+  const size_t begin = offset / pageBytes() * pageBytes();
+  madvise(data_ + begin, offset + byteLength - begin, MADV_WILLNEED);
+}
+
+}  // namespace unicorn

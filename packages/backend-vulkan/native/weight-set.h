@@ -1,0 +1,78 @@
+// Weights in device memory, laid out as `weight-layout.h` says, or left in their file for rows to be gathered from.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "device.h"
+#include "mapped-file.h"
+#include "weight-layout.h"
+
+namespace unicorn {
+
+struct WeightRequest {
+  std::string name;  // for sentences
+  WeightLayout layout{};
+  int32_t path = -1;  // index in `paths`; -1: `bytes`
+  uint64_t offset = 0, byteLength = 0;
+  bool inHostMemory = false;
+  std::vector<uint8_t> bytes;
+};
+
+struct WeightRequests {
+  std::vector<std::string> paths;
+  std::vector<WeightRequest> entries;
+};
+
+// What a load watches and tells.
+struct LoadControl {
+  std::shared_ptr<std::atomic<bool>> abort;  // its caller's
+  const std::atomic<bool>* stop;             // the device is being closed
+  std::function<void(uint64_t sourceBytes)> progressed;
+  // The device's queue begins nothing more before this has been reached.
+  std::function<void(std::shared_ptr<Timeline> timeline, uint64_t value)> uploaded;
+};
+
+class WeightSet {
+ public:
+  // Throws Failure usage/file, format/truncated, resource/memory, usage/cancelled, device/closed, device/lost.
+  static std::shared_ptr<WeightSet> load(std::shared_ptr<Device> device, WeightRequests requests,
+                                         const LoadControl& control);
+
+  size_t size() const { return weights_.size(); }
+  // 0 for those in host memory.
+  VkDeviceAddress address(size_t index) const { return weights_[index].address; }
+  uint64_t deviceBytes() const { return deviceBytes_; }
+  uint64_t gatheredBytes() const { return gatheredBytes_.load(); }
+  const Device& device() const { return *device_; }
+  bool inHostMemory(size_t index) const { return weights_[index].source != nullptr; }
+
+  // The layout of `count` rows of a weight, laid out for themselves.
+  WeightLayout gatheredLayout(size_t index, int64_t count) const;
+  // Rows of a weight in host memory, whose indexes are in range, to `target`, which has gatheredLayout's length.
+  void gather(size_t index, const std::vector<int64_t>& rows, uint8_t* target);
+  int64_t rows(size_t index) const { return weights_[index].layout.rows; }
+
+ private:
+  friend class WeightLoader;
+  struct Weight {
+    WeightLayout layout{};
+    VkDeviceAddress address = 0;
+    const uint8_t* source = nullptr;  // in host memory
+    std::shared_ptr<MappedFile> file;
+    uint64_t fileOffset = 0;
+    std::vector<uint8_t> bytes;
+  };
+
+  explicit WeightSet(std::shared_ptr<Device> device) : device_(std::move(device)) {}
+  std::shared_ptr<Device> device_;
+  std::vector<Weight> weights_;
+  std::vector<std::shared_ptr<Buffer>> buffers_;
+  uint64_t deviceBytes_ = 0;
+  std::atomic<uint64_t> gatheredBytes_{0};
+};
+
+}  // namespace unicorn
