@@ -10,8 +10,8 @@ import { AcceptanceRates } from './acceptance-rates.js';
 import { DraftLedger } from './draft-ledger.js';
 import { Pace, StepCosts } from './step-costs.js';
 
-/** After the estimates advised against a slice's drafts, so many steps do not ask again: asking takes time, too. */
-const restSteps = 7;
+/** When nothing is to be drafted, nobody needs to ask again for so many steps at most: asking takes time, too. */
+const longestRest = 63;
 /** One step in so many is plain although drafting pays, so that the pace stays known. */
 const refreshEvery = 32;
 /** Speed that drafts must promise, against a plain step's: less would be lost in what is not measured. */
@@ -30,6 +30,13 @@ export interface DraftCandidate {
   readonly adaptive: boolean;
 }
 
+export interface DraftPlan {
+  /** Tokens to draft, for each candidate. */
+  readonly counts: readonly number[];
+  /** Steps for which adaptive candidates that got none need not ask again, unless their guesses became better. */
+  readonly rest: number;
+}
+
 /** What a step took and gave, for one target program, when it held no prompt. */
 export interface StepReport {
   readonly target: string;
@@ -41,7 +48,7 @@ export interface StepReport {
   /** Of the target's submission. */
   readonly stepMs: number;
   /** The `program`s of the drafts, where the policy chose them all: only then do they count against it. */
-  readonly chosen: ReadonlySet<string | undefined>;
+  readonly chosen?: ReadonlySet<string | undefined> | undefined;
 }
 
 /** What a step is expected to give and to take. */
@@ -73,22 +80,18 @@ export class DraftPolicy {
     return AcceptanceRates.of(parent);
   }
 
-  /** Tokens to draft for each candidate in a step of `sequences` sequences, the candidates among them. */
-  plan(target: string, sequences: number, candidates: readonly DraftCandidate[]): number[] {
+  /** What to draft in a step of `sequences` sequences, the candidates among them. */
+  plan(target: string, sequences: number, candidates: readonly DraftCandidate[]): DraftPlan {
     const counts = candidates.map(({ adaptive, limit }) => (adaptive ? 0 : limit));
     const free = candidates.filter(({ adaptive, limit }) => adaptive && limit > 0);
-    if (free.length === 0) return counts;
+    if (free.length === 0) return { counts, rest: 0 };
     const given = candidates.filter(({ adaptive }) => !adaptive);
-    const known = this.#targetOf(target);
-    const choice = known.choose(sequences, given, free);
-    if (!choice) {
-      known.idle(free);
-      return counts;
+    const choice = this.#targetOf(target).choose(sequences, given, free);
+    if (typeof choice === 'number') return { counts, rest: choice };
+    for (const one of free.slice(0, choice.taken)) {
+      counts[candidates.indexOf(one)] = Math.min(choice.depth, one.limit);
     }
-    const drafting = new Set(free.slice(0, choice.taken));
-    return candidates.map((one, index) =>
-      drafting.has(one) ? Math.min(choice.depth, one.limit) : counts[index]!,
-    );
+    return { counts, rest: 0 };
   }
 
   /** A submission that drafts for `target` took so long. */
@@ -115,15 +118,10 @@ class Target {
   readonly #draftCosts = new Map<string, StepCosts>();
   /** By the program that drafts, undefined for what is looked up. */
   readonly #ledgers = new Map<string | undefined, DraftLedger>();
+  #steps = 0;
   #sincePlain = 0;
   /** Of the drafts of this step. */
   #drafted = 0;
-
-  /** A step without drafts, of some that could have drafted. */
-  idle(free: readonly DraftCandidate[]): void {
-    if (free.length === 1) this.#ledgerOf(free[0]!).idle();
-    else for (const program of new Set(free.map((one) => one.program))) this.#ledgerOf({ program }).idle();
-  }
 
   learnDraft(program: string, rows: number, ms: number): void {
     const costs = this.#costsOf(program);
@@ -139,18 +137,22 @@ class Target {
   learnStep({ sequences, rows, tokens, stepMs, chosen }: StepReport): void {
     const drafted = this.#drafted;
     this.#drafted = 0;
-    if (rows === sequences) this.#learnPlain(rows, stepMs);
+    this.#steps++;
+    if (rows === sequences) {
+      this.#learnPlain(rows, stepMs);
+      return;
+    }
     const pace = this.#pace.ms;
-    if (rows === sequences || pace === undefined) return;
+    if (pace === undefined) return;
     this.#costs.add(rows, stepMs / pace);
-    if (chosen.size === 0) return;
+    if (!chosen) return;
     this.#sincePlain++;
     const plain = this.#costs.at(sequences)!;
     const step = this.#costs.knows(rows)
       ? this.#stepCost(rows, sequences)
       : Math.min(stepMs / pace, (rows * plain) / sequences);
     const gain = tokens / sequences - (drafted + step) / plain;
-    for (const program of chosen) this.#ledgerOf({ program }).settle(gain);
+    for (const program of chosen) this.#ledgerOf({ program }).settle(this.#steps, gain);
   }
 
   #learnPlain(rows: number, stepMs: number): void {
@@ -185,15 +187,14 @@ class Target {
 
   #ledgerOf({ program }: Pick<DraftCandidate, 'program'>): DraftLedger {
     let ledger = this.#ledgers.get(program);
-    if (!ledger) this.#ledgers.set(program, (ledger = new DraftLedger()));
+    if (!ledger) this.#ledgers.set(program, (ledger = new DraftLedger(this.#steps)));
     return ledger;
   }
 
-  /** Sorts `free`, those that are to draft first. Undefined: none of them is. */
-  choose(sequences: number, given: readonly DraftCandidate[], free: DraftCandidate[]): Choice | undefined {
+  /** Sorts `free`, those that are to draft first; or says for how many steps none of them needs to ask again. */
+  choose(sequences: number, given: readonly DraftCandidate[], free: DraftCandidate[]): Choice | number {
     this.#drafted = 0;
-    if (this.#pace.ms === undefined || this.#sincePlain >= refreshEvery) return undefined;
-    if (free.every((one) => this.#ledgerOf(one).rest > 0)) return undefined;
+    if (this.#pace.ms === undefined || this.#sincePlain >= refreshEvery) return 0;
     const plain: Prospect = { tokens: sequences, rows: sequences, drafts: 0, fearedDrafts: 0 };
     const most = given.reduce((deepest, { limit }) => Math.max(deepest, limit), 0);
     for (let depth = 0; depth < most; depth++) this.#deepen(plain, given, depth);
@@ -207,20 +208,22 @@ class Target {
     return this.#trial(plain, free, sequences);
   }
 
-  /** Against the estimates: one guess of one sequence. */
-  #trial(plain: Prospect, free: DraftCandidate[], sequences: number): Choice | undefined {
+  /** Against the estimates: one guess of one sequence. Or for how many steps there is none. */
+  #trial(plain: Prospect, free: DraftCandidate[], sequences: number): Choice | number {
+    let rest = longestRest;
     for (const one of free) {
       const ledger = this.#ledgerOf(one);
-      // What a slice promises changes slowly; what was looked up is another matter each time.
-      if (one.program !== undefined) ledger.rest = restSteps;
-      if (!ledger.trialDue) continue;
-      const choice = this.#best(plain, [{ ...one, limit: 1 }], sequences);
-      if (!choice) continue;
-      ledger.tried();
+      const wait = ledger.untilTrial(this.#steps);
+      const choice = wait > 0 ? undefined : this.#best(plain, [{ ...one, limit: 1 }], sequences);
+      if (!choice) {
+        if (wait > 0) rest = Math.min(rest, wait - 1);
+        continue;
+      }
+      ledger.tried(this.#steps);
       free.unshift(...free.splice(free.indexOf(one), 1));
       return choice;
     }
-    return undefined;
+    return rest;
   }
 
   /**
@@ -235,7 +238,7 @@ class Target {
     let best: Choice | undefined;
     let funds = Infinity;
     for (let taken = 1; taken <= free.length; taken++) {
-      funds = Math.min(funds, this.#ledgerOf(free[taken - 1]!).funds);
+      funds = Math.min(funds, this.#ledgerOf(free[taken - 1]!).funds(this.#steps));
       const drafting = free.slice(0, taken);
       const prospect = { ...plain };
       for (let depth = 1; depth <= deepest; depth++) {

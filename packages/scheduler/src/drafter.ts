@@ -62,6 +62,11 @@ export function checkSpeculation({ draft, maxTokens, adaptive }: SpeculationOpti
     refuse('adaptive', adaptive, 'Give true or false.');
 }
 
+/** Steps between looks at a text that does not repeat itself: doubled after each vain one, up to this. */
+const longestNap = 16;
+/** So many looks in a row that showed something, and led to no draft, were vain too. */
+const vainLooks = 6;
+
 export interface DrafterSetup {
   readonly options: SpeculationOptions;
   /** Draws a draft's tokens; undefined for `ngram`. */
@@ -78,7 +83,7 @@ export interface DrafterSetup {
   readonly newRates: (program: string) => AcceptanceRates;
 }
 
-/** Guesses that were looked up and not made: whether they were right is seen as the answer goes on. */
+/** What was looked up, whether it was drafted or not: how far it was right is seen as the answer goes on. */
 interface Watched {
   readonly rates: AcceptanceRates;
   readonly tokens: readonly number[];
@@ -99,6 +104,10 @@ export class Drafter {
   #watched: Watched[] = [];
   #found: LookedUp | undefined;
   #wanted = 0;
+  /** Steps for which it need not be asked. */
+  #rest = 0;
+  #nap = 1;
+  #looks = 0;
   #usage: SpeculationUsage = { draftedTokens: 0, acceptedTokens: 0, speculationSteps: 0 };
 
   constructor(private readonly setup: DrafterSetup) {
@@ -112,6 +121,23 @@ export class Drafter {
     return this.#usage;
   }
 
+  /** Whether it is to be asked for a draft in a step that begins now. One that rests costs nothing. */
+  awake(): boolean {
+    if (this.#rest === 0) return true;
+    this.#rest--;
+    return false;
+  }
+
+  /** Whether a draft was begun in this step. */
+  get begun(): boolean {
+    return this.masks.length > 0;
+  }
+
+  /** Whether it is to know what this step gave. */
+  get engaged(): boolean {
+    return this.begun || this.#found !== undefined || this.#watched.length > 0;
+  }
+
   /** Looks what could be drafted in a step that begins now: at most so many tokens. */
   look(): number {
     this.#clear();
@@ -119,6 +145,7 @@ export class Drafter {
     const limit = Math.min(this.#maxTokens, this.setup.remaining() - 1);
     if (this.program) return limit;
     this.#found = lookUp(this.setup.tokens, limit);
+    if (!this.#found) this.#doze();
     return this.#found?.tokens.length ?? 0;
   }
 
@@ -128,6 +155,17 @@ export class Drafter {
     return (this.#rates[this.#found?.matched ?? 0] ??= program
       ? newRates(program.name)
       : AcceptanceRates.watched());
+  }
+
+  /** Nothing is to be drafted, and for so many steps that will not change by itself. */
+  refuse(steps: number): void {
+    if (this.program) this.#rest = steps;
+    else if (++this.#looks % vainLooks === 0) this.#doze();
+  }
+
+  #doze(): void {
+    this.#rest = this.#nap;
+    this.#nap = Math.min(longestNap, 2 * this.#nap);
   }
 
   /** Begins a draft of `count` tokens; one that was looked up is complete at once. */
@@ -196,9 +234,12 @@ export class Drafter {
         acceptedTokens: acceptedTokens + accepted,
         speculationSteps: speculationSteps + 1,
       };
-      this.rates.learn(drafted, accepted);
-    } else if (this.#found) {
+      if (this.program) this.rates.learn(drafted, accepted);
+      if (accepted > 0) [this.#nap, this.#looks] = [1, 0];
+    }
+    if (this.#found) {
       this.#watched.push({ rates: this.rates, tokens: this.#found.tokens, seen: 0 });
+      if (standing.length > 0 && standing[0] !== this.#found.tokens[0]) this.#doze();
     }
     for (const token of standing) this.#compare(token);
     this.#clear();

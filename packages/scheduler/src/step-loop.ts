@@ -226,9 +226,12 @@ export class StepLoop {
 
   /** Who guesses how much, at most `room` tokens together. Nobody loses memory to a guess. Returns their number. */
   #planDrafts(group: StepGroup, room: number): number {
-    const drafting = group.jobs.flatMap(({ job }) => (job.drafter ? [{ job, drafter: job.drafter }] : []));
+    const drafting: { readonly job: Job; readonly drafter: Drafter }[] = [];
+    for (const { job } of group.jobs) {
+      if (job.drafter?.awake()) drafting.push({ job, drafter: job.drafter });
+    }
     if (drafting.length === 0) return 0;
-    const counts = this.policy.plan(
+    const { counts, rest } = this.policy.plan(
       group.kind.name,
       group.jobs.length,
       drafting.map(({ drafter }) => ({
@@ -241,6 +244,7 @@ export class StepLoop {
     let free = Math.min(room, draftRows(this.host), group.tokensLeft);
     let planned = 0;
     drafting.forEach(({ job, drafter }, index) => {
+      if (counts[index] === 0 && drafter.adaptive) drafter.refuse(rest);
       const { kv } = job.holding!;
       let count = Math.min(counts[index]!, free);
       while (count > 0 && !this.cache.extend(kv, kv.computed + 1 + count)) count--;
@@ -322,10 +326,7 @@ export class StepLoop {
     const kind = drafts ? checking(group.kind) : group.kind;
     const submitted = await this.#submit(kind, entries);
     if (!submitted) return;
-    const drafters = entries.flatMap(({ job, part }) => (part.draft.length > 0 ? [job.drafter!] : []));
-    const chosen = new Set(
-      drafters.every(({ adaptive }) => adaptive) ? drafters.map(({ program }) => program?.name) : [],
-    );
+    const chosen = drafts ? chosenPrograms(entries) : undefined;
     const rows = entries.reduce((sum, { part }) => sum + part.count, 0);
     const tokens = await this.#absorb(submitted, entries);
     if (group.prompts || kind.result !== 'sample') return;
@@ -411,13 +412,14 @@ export class StepLoop {
         this.#release(job);
         continue;
       }
-      if (job.drafter) this.#settle(job.drafter, drawn, tokens);
+      const begun = job.drafter?.begun ?? false;
+      if (job.drafter?.engaged) this.#settle(job.drafter, drawn, tokens);
       try {
         job.absorb(outputs ? { tokens, rows: slice(outputs, first, count, rows) } : { tokens }, begin, count);
       } catch (error) {
         job.fail(error);
       }
-      if (job.drafter && job.holding) this.cache.retract(kv);
+      if (begun && job.holding) this.cache.retract(kv);
     }
     return given;
   }
@@ -455,6 +457,13 @@ export class StepLoop {
   async #readOutput(buffer: DeviceBuffer, byteLength: number): Promise<Uint8Array> {
     return buffer.host ?? (await this.host.device.read(buffer, 0, byteLength));
   }
+}
+
+/** What drafted, where the policy chose all drafts. */
+function chosenPrograms(entries: readonly StepEntry[]): Set<string | undefined> | undefined {
+  const drafters = entries.flatMap(({ job, part }) => (part.draft.length > 0 ? [job.drafter!] : []));
+  if (!drafters.every(({ adaptive }) => adaptive)) return undefined;
+  return new Set(drafters.map(({ program }) => program?.name));
 }
 
 /** The program that also samples behind guesses. */
