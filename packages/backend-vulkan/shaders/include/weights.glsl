@@ -172,12 +172,17 @@ float groupMinimum(RawGroup raw) {
 }
 
 #if DTYPE == IQ4_NL
-// Four of the sixteen values of the type, -127 to 113, by the nibbles of a word whose bytes are 0 to 15.
-const int nonLinear[16] = int[](-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113);
+// The value of the type for a nibble, as a byte, out of four words: -127, -104, -83, -65; -49, -35, -22, -10; 1, 13, 25,
+// 38; 53, 69, 89, 113. Selections, since neighbours that index a table differently wait for each other.
+uint valueOf(uint nibble) {
+  uint negative = (nibble & 4u) == 0u ? 0xbfad9881u : 0xf6eaddcfu;
+  uint positive = (nibble & 4u) == 0u ? 0x26190d01u : 0x71594535u;
+  return (((nibble & 8u) == 0u ? negative : positive) >> (8u * (nibble & 3u))) & 255u;
+}
 
 uint lookUp(uint nibbles) {
-  return (uint(nonLinear[nibbles & 15u]) & 255u) | ((uint(nonLinear[(nibbles >> 8) & 15u]) & 255u) << 8) |
-         ((uint(nonLinear[(nibbles >> 16) & 15u]) & 255u) << 16) | (uint(nonLinear[nibbles >> 24]) << 24);
+  return valueOf(nibbles & 15u) | (valueOf((nibbles >> 8) & 15u) << 8) | (valueOf((nibbles >> 16) & 15u) << 16) |
+         (valueOf(nibbles >> 24) << 24);
 }
 #endif
 
