@@ -1,0 +1,372 @@
+/**
+ * Products and lookups against plain loops: every stored type, odd sizes, parts of weights, what is done in passing; and
+ * that a row of activations has the same bits in every batch.
+ */
+import { randomWeight } from '@unicorn-exec/conformance';
+import { HostTensor, type DType } from '@unicorn-exec/tensor';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { embed } from '../src/kernel/embed.js';
+import { matmul, matmulScratchBytes } from '../src/kernel/matmul.js';
+import type { MatmulCall, Operand, ProductCall, WeightOperand } from '../src/kernel/operand.js';
+import { diagnoseAddon } from '../src/load-addon.js';
+import { planeDTypes } from '../src/weight-layout.js';
+import { KernelRunner } from './kernel-runner.js';
+import { driver } from './lavapipe.js';
+
+const addon = driver.present ? diagnoseAddon().loaded?.addon : undefined;
+const dtypes: readonly DType[] = ['f32', 'f16', 'bf16', ...planeDTypes];
+
+/** Columns of the smallest part that a view may begin at. */
+const blockOf = (dtype: DType): number => (/_k$/.test(dtype) ? 256 : planeDTypes.includes(dtype) ? 32 : 1);
+
+/** Numbers that differ from place to place, of mixed sign and magnitude. */
+function numbers(count: number, seed: number): Float32Array {
+  let state = seed * 2654435761 + 1;
+  return Float32Array.from({ length: count }, () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    const unit = state / 2 ** 32 - 0.5;
+    return unit * 4 * (state % 7 === 0 ? 3 : 1);
+  });
+}
+
+interface TestWeight {
+  readonly operand: WeightOperand;
+  /** [rows][columns] of the view. */
+  readonly values: readonly Float32Array[];
+}
+
+describe.skipIf(!addon)('products on a device', () => {
+  let runner: KernelRunner;
+  beforeAll(() => {
+    runner = KernelRunner.open(addon!);
+  });
+  afterAll(() => runner.close());
+
+  async function weightOf(
+    dtype: DType,
+    rows: number,
+    columns: number,
+    view: Partial<WeightOperand['view']> = {},
+  ): Promise<TestWeight> {
+    const bytes = randomWeight(dtype, rows, columns, `${dtype} ${rows} ${columns}`);
+    const stored = new HostTensor(dtype, [rows, columns], bytes);
+    const operand = await runner.weight(dtype, rows, columns, bytes);
+    const whole = { ...operand.view, ...view };
+    const line = new Float32Array(columns);
+    const values = Array.from({ length: whole.rows }, (_, row) => {
+      stored.decodeRow(whole.rowStart + row, line);
+      return line.slice(whole.columnStart, whole.columnStart + whole.columns);
+    });
+    return { operand: { ...operand, view: whole }, values };
+  }
+
+  async function run(call: Omit<MatmulCall, 'scratch' | 'counters'>): Promise<void> {
+    const nowhere = runner.memory(0);
+    const full = { ...call, scratch: nowhere, counters: nowhere };
+    const scratch = runner.memory(matmulScratchBytes(full, runner.traits));
+    await runner.run(matmul({ ...full, scratch }, runner.traits));
+  }
+
+  /** x @ weight^T in double precision, and the sum of magnitudes, by which errors are judged. */
+  function reference(x: Float32Array, tokens: number, weight: readonly Float32Array[]) {
+    const k = weight[0]!.length;
+    const [sums, sizes] = [
+      new Float64Array(tokens * weight.length),
+      new Float64Array(tokens * weight.length),
+    ];
+    for (let t = 0; t < tokens; t++) {
+      weight.forEach((line, row) => {
+        let [sum, size] = [0, 0];
+        for (let i = 0; i < k; i++) {
+          sum += x[t * k + i]! * line[i]!;
+          size += Math.abs(x[t * k + i]! * line[i]!);
+        }
+        sums[t * weight.length + row] = sum;
+        sizes[t * weight.length + row] = size;
+      });
+    }
+    return { sums, sizes };
+  }
+
+  /** Activations as int8 blocks hold them. */
+  function quantized(x: Float32Array): Float32Array {
+    const out = new Float32Array(x.length);
+    for (let block = 0; block < x.length; block += 32) {
+      const top = x.subarray(block, block + 32).reduce((a, b) => Math.max(a, Math.abs(b)), 0);
+      for (let i = block; i < block + 32; i++) {
+        out[i] = top === 0 ? 0 : Math.round((x[i]! * 127) / top) * (top / 127);
+      }
+    }
+    return out;
+  }
+
+  function expectClose(
+    actual: Float32Array,
+    sums: Float64Array,
+    sizes: Float64Array,
+    relative: number,
+  ): void {
+    let worst = 0;
+    actual.forEach((value, i) => {
+      worst = Math.max(worst, Math.abs(value - sums[i]!) / (sizes[i]! + 1e-30));
+    });
+    expect(worst).toBeLessThan(relative);
+  }
+
+  for (const dtype of dtypes) {
+    const block = blockOf(dtype);
+    const planes = planeDTypes.includes(dtype);
+
+    it(`decodes ${dtype} exactly, whole and in part`, async () => {
+      const columns = block === 1 ? 83 : 3 * block;
+      const part = {
+        rowStart: 3,
+        rows: 5,
+        columnStart: block === 1 ? 17 : block,
+        columns: block === 1 ? 41 : block,
+      };
+      for (const view of [{}, part]) {
+        const { operand, values } = await weightOf(dtype, 11, columns, view);
+        const out = await runner.floats([values.length, values[0]!.length]);
+        const faults = runner.memory(32);
+        await runner.run(embed({ table: operand, out, scale: 1, beyond: 'error', faults }, runner.traits));
+        const expected = Float32Array.from(values.flatMap((line) => [...line]));
+        expect(await runner.readFloats(out)).toEqual(expected);
+      }
+      runner.clear();
+    });
+
+    it(`multiplies by ${dtype} in f32`, async () => {
+      const shapes =
+        block === 1
+          ? [
+              [1, 1, 1],
+              [3, 37, 257],
+              [2, 8, 64],
+              [5, 3, 31],
+            ]
+          : [
+              [1, 1, block],
+              [3, 37, 3 * block],
+              [5, 3, 5 * block],
+            ];
+      for (const [tokens, rows, columns] of shapes as [number, number, number][]) {
+        const { operand, values } = await weightOf(dtype, rows, columns);
+        const x = numbers(tokens * columns, 5);
+        const out = await runner.floats([tokens, rows]);
+        await run({
+          x: await runner.floats([tokens, columns], x),
+          fast: false,
+          products: [{ weight: operand, out, posts: [] }],
+        });
+        const { sums, sizes } = reference(x, tokens, values);
+        // gamma(columns + 6) with the passing magnitudes of a minimum: a bound with room.
+        expectClose(await runner.readFloats(out), sums, sizes, (columns + 6) * 2 ** -22);
+      }
+      runner.clear();
+    });
+
+    if (!planes) continue;
+
+    it(`multiplies by ${dtype} over int8 blocks`, async () => {
+      for (const [tokens, rows, columns] of [
+        [1, 1, block],
+        [1, 70, 5 * block],
+        [6, 13, 3 * block],
+        [19, 9, 2 * block],
+      ] as const) {
+        const { operand, values } = await weightOf(dtype, rows, columns);
+        const x = numbers(tokens * columns, 9);
+        const out = await runner.floats([tokens, rows]);
+        await run({
+          x: await runner.floats([tokens, columns], x),
+          fast: true,
+          products: [{ weight: operand, out, posts: [] }],
+        });
+        const { sums, sizes } = reference(quantized(x), tokens, values);
+        // One quant in 2^17 or so may fall on the other side of a tie: 1/127 of its block's largest.
+        expectClose(await runner.readFloats(out), sums, sizes, 2e-4);
+      }
+      runner.clear();
+    });
+  }
+
+  /** Runs a product and the same in double precision, element by element. */
+  async function expectProduct(
+    product: { dtype: DType; tokens: number; fast: boolean } & Partial<{
+      view: Partial<WeightOperand['view']>;
+      norm: 'plain' | 'weighted';
+      gated: boolean;
+      bias: boolean;
+      residual: boolean;
+      inPlace: boolean;
+      posts: (out: Operand) => Promise<ProductCall['posts']>;
+      after: (value: number, index: number) => number;
+    }>,
+  ): Promise<void> {
+    const { dtype, tokens, fast, gated, bias, residual } = product;
+    const block = Math.max(32, blockOf(dtype));
+    const weight = await weightOf(dtype, 23, 4 * block, product.view);
+    const up = await weightOf(dtype, 23, 4 * block, { ...product.view, rowStart: 23 - weight.values.length });
+    const [rows, columns] = [weight.values.length, weight.values[0]!.length];
+    const x = numbers(tokens * columns, 3);
+    const normWeight = numbers(columns, 4);
+    const activations = Float64Array.from(x, (value, i) => {
+      if (!product.norm) return value;
+      const row = x.subarray(i - (i % columns), i - (i % columns) + columns);
+      const inverse = 1 / Math.sqrt(row.reduce((sum, v) => sum + v * v, 0) / columns + 1e-6);
+      return value * inverse * (product.norm === 'weighted' ? 1 + normWeight[i % columns]! : 1);
+    });
+    const given = fast ? quantized(Float32Array.from(activations)) : Float32Array.from(activations);
+    const first = reference(given, tokens, weight.values);
+    const second = reference(given, tokens, up.values);
+    const [biasValues, residualValues] = [numbers(rows, 6), numbers(tokens * rows, 7)];
+    const shape = [tokens, rows];
+    const out = await runner.floats(shape, residualValues);
+    const silu = (v: number): number => v / (1 + Math.exp(-v));
+    const expected = first.sums.map((sum, i) => {
+      let value = gated ? silu(sum) * second.sums[i]! : sum;
+      if (bias) value += biasValues[i % rows]!;
+      if (residual) value += residualValues[i]!;
+      return product.after?.(value, i) ?? value;
+    });
+    await run({
+      x: await runner.floats([tokens, columns], x),
+      fast,
+      ...(product.norm
+        ? {
+            norm: {
+              epsilon: 1e-6,
+              weightOffset: 1,
+              ...(product.norm === 'weighted' ? { weight: await runner.floats([columns], normWeight) } : {}),
+            },
+          }
+        : {}),
+      products: [
+        {
+          weight: weight.operand,
+          ...(gated ? { gated: { up: up.operand, activation: 'silu' } } : {}),
+          out,
+          ...(bias ? { bias: await runner.floats([rows], biasValues) } : {}),
+          ...(residual
+            ? { residual: product.inPlace ? out : await runner.floats(shape, residualValues) }
+            : {}),
+          posts: (await product.posts?.(out)) ?? [],
+        },
+      ],
+    });
+    // Gates and posts amplify by no more than their operands, all of which are about 1 to 30 here.
+    const sizes = first.sizes.map((size, i) => size + (gated ? second.sizes[i]! * (1 + size) : 0) + 1);
+    expectClose(await runner.readFloats(out), expected, sizes, fast ? 1e-3 : 1e-5);
+    runner.clear();
+  }
+
+  for (const [dtype, fast] of [
+    ['f16', false],
+    ['q4_0', false],
+    ['q4_0', true],
+    ['q6_k', true],
+  ] as const) {
+    for (const tokens of [1, 5, 18]) {
+      const columns = 2 * Math.max(32, blockOf(dtype));
+      const common = { dtype, fast, tokens };
+      it(`does in passing what is around a product: ${dtype}, ${fast ? 'fast' : 'f32'}, ${tokens} rows`, async () => {
+        await expectProduct({ ...common, norm: 'plain', bias: true, residual: true });
+        await expectProduct({ ...common, norm: 'weighted', residual: true, inPlace: true });
+        await expectProduct({ ...common, norm: 'weighted', gated: true });
+        await expectProduct({ ...common, view: { rowStart: 3, rows: 7, columnStart: columns / 2, columns } });
+        await expectProduct({ ...common, gated: true, view: { rowStart: 1, rows: 7, columns } });
+        await expectProduct({
+          ...common,
+          posts: () =>
+            Promise.resolve([
+              { kind: 'scale', factor: 0.5 },
+              { kind: 'softcap', cap: 3 },
+              { kind: 'activation', activation: 'relu' },
+            ]),
+          after: (value) => Math.max(0, 3 * Math.tanh((0.5 * value) / 3)),
+        });
+        const other = numbers(tokens * 23, 8);
+        await expectProduct({
+          ...common,
+          bias: true,
+          posts: async ({ shape }) => [
+            { kind: 'glu', activation: 'sigmoid', other: await runner.floats(shape, other) },
+          ],
+          after: (value, i) => other[i]! / (1 + Math.exp(-value)),
+        });
+      });
+    }
+  }
+
+  it('reads a weight that was computed', async () => {
+    const [tokens, rows, columns] = [3, 7, 37];
+    const [x, weight] = [numbers(tokens * columns, 1), numbers(rows * columns, 2)];
+    const out = await runner.floats([tokens, rows]);
+    const operand = await runner.floats([rows, columns], weight);
+    await run({
+      x: await runner.floats([tokens, columns], x),
+      fast: true,
+      products: [{ weight: operand, out, posts: [] }],
+    });
+    const lines = Array.from({ length: rows }, (_, row) => weight.slice(row * columns, (row + 1) * columns));
+    const { sums, sizes } = reference(x, tokens, lines);
+    expectClose(await runner.readFloats(out), sums, sizes, 1e-5);
+    runner.clear();
+  });
+
+  for (const [dtype, fast] of [
+    ['f32', false],
+    ['q5_1', false],
+    ['q4_0', true],
+    ['q5_k', true],
+    ['q6_k', true],
+    ['iq4_nl', true],
+  ] as const) {
+    it(`gives a row the same bits in every batch: ${dtype}, ${fast ? 'fast' : 'f32'}`, async () => {
+      const [most, rows, columns] = [40, 11, 512];
+      const { operand } = await weightOf(dtype, rows, columns);
+      const all = numbers(most * columns, 11);
+      const results = new Map<number, Float32Array>();
+      for (const tokens of [40, 1, 2, 3, 5, 8, 16, 17, 33]) {
+        const out = await runner.floats([tokens, rows]);
+        const x = await runner.floats([tokens, columns], all.subarray(0, tokens * columns));
+        await run({
+          x,
+          fast,
+          norm: { epsilon: 1e-5, weightOffset: 0 },
+          products: [{ weight: operand, out, posts: [] }],
+        });
+        results.set(tokens, await runner.readFloats(out));
+      }
+      const whole = results.get(most)!;
+      for (const [tokens, part] of results) {
+        expect(
+          Buffer.from(part.buffer).equals(Buffer.from(whole.buffer, 0, tokens * rows * 4)),
+          `${tokens} rows`,
+        ).toBe(true);
+      }
+      runner.clear();
+    });
+  }
+
+  it('notes an id past the table, and reads row 0 where that is asked for', async () => {
+    const { operand, values } = await weightOf('f32', 5, 6);
+    const ids = await runner.tensor('i32', [3], Int32Array.of(4, 7, 0));
+    const out = await runner.floats([3, 6]);
+    // The record lies behind the pointer to it.
+    const faults = runner.memory(48);
+    await runner.write(faults, new BigUint64Array([runner.address(faults) + 16n]));
+    const record = async (): Promise<Uint32Array> =>
+      new Uint32Array((await runner.read({ place: faults })).buffer, 16, 3);
+    await runner.run(
+      embed({ ids, table: operand, out, scale: 2, beyond: 'firstRow', faults }, runner.traits),
+    );
+    expect([...(await record())]).toEqual([0, 0, 0]);
+    const rows = [4, 0, 0].flatMap((row) => [...values[row]!].map((value) => 2 * value));
+    expect([...(await runner.readFloats(out))]).toEqual(rows);
+    await runner.run(embed({ ids, table: operand, out, scale: 2, beyond: 'error', faults }, runner.traits));
+    expect([...(await record())]).toEqual([1, 7, 5]);
+    runner.clear();
+  });
+});
