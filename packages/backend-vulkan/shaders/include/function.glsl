@@ -7,12 +7,12 @@ float powerOfTwo(int n) {
 }
 
 // e^x: x = n ln 2 + r, |r| <= ln 2 / 2, with ln 2 in two parts of which the first times n is exact, and the polynomial of
-// Cephes' expf for e^r. Within 2 units.
+// Cephes' expf for e^r. Within 2 units. No fma where the parts meet: Mesa does not keep `precise` for it, and adds them up.
 float exactExp(float x) {
   precise float clamped = x > 89.0 ? 89.0 : (x < -104.0 ? -104.0 : x);
   precise float n = floor(fma(clamped, 1.44269504, 0.5));
-  precise float r = fma(n, -0.693359375, clamped);
-  r = fma(n, 2.12194440e-4, r);
+  precise float r = clamped - n * 0.693359375;
+  r = r + n * 2.12194440e-4;
   precise float p = fma(1.9875691500e-4, r, 1.3981999507e-3);
   p = fma(p, r, 8.3334519073e-3);
   p = fma(p, r, 4.1665795894e-2);

@@ -21,8 +21,11 @@ import type { AttentionCall, Operand } from './operand.js';
 /** Keys are cut at multiples of it: `splitKeys` of the shaders. */
 const splitKeys = 256;
 
-/** Query heads that a workgroup of the row form takes at most: its sums stay in registers. */
-const maximumHeads = 8;
+/**
+ * Query heads that a workgroup of the row form takes at most: their sums stay in registers, and their queries, scores and
+ * what invocations exchange fit 32 KiB of shared memory (8 heads of 256, or 4 of 512).
+ */
+const maximumHeads = (headDim: number): number => (headDim > 256 ? 4 : 8);
 
 /** A line is one head of one row: lines that a workgroup of the tile form takes. */
 const tileLines = 16;
@@ -90,16 +93,17 @@ function rowLanes(headDim: number): number {
 /** KV dtypes that the shader has variants for. */
 export const attentionDTypes: readonly DType[] = ['f32', 'f16', 'bf16', 'q8_0'];
 
-export function attention(call: AttentionCall, traits: DeviceTraits): Dispatch[] {
+/** @param form for tests; chosen by the shapes otherwise */
+export function attention(call: AttentionCall, traits: DeviceTraits, form?: 'row' | 'tile'): Dispatch[] {
   const { query, state, positions, starts, blocks, reach, out, scale, window, softcap, keys, faults } = call;
   const shape = shapeOf(call);
   const { rows, queryHeads, headDim, splits } = shape;
   const [poolBlocks, , kvHeads, blockTokens] = state.shape as [number, number, number, number];
   if (product(query.shape) === 0) return [];
   const group = queryHeads / kvHeads;
-  const chunks = Math.ceil(group / maximumHeads);
+  const chunks = Math.ceil(group / maximumHeads(headDim));
   const heads = Math.ceil(group / chunks);
-  const tiles = takesTiles(call, shape, traits);
+  const tiles = form === undefined ? takesTiles(call, shape, traits) : form === 'tile';
   const lanes = rowLanes(headDim);
   const kernel: Kernel = {
     shader: `attention-${tiles ? 'tile' : 'row'}-${state.dtype}`,

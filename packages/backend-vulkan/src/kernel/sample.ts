@@ -35,7 +35,8 @@ export function sample(call: SampleCall): Dispatch[] {
   const { logits, parameters, controls, biasIds, biasValues, history, mask, ids, probabilities } = call;
   const { scratch, faults } = call;
   const [rows, vocabulary] = logits.shape as [number, number];
-  if (rows === 0) return [];
+  // Of no tokens none can be chosen: the graph's shape rule forbids it.
+  if (rows === 0 || vocabulary === 0) return [];
   const [slots, capacity] = history.shape as [number, number];
   const stretches = Math.ceil(vocabulary / stretchTokens);
   const [scoreBytes, bestBytes] = scratchParts(call);

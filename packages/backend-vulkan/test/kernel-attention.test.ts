@@ -1,0 +1,248 @@
+/**
+ * Attention's two forms, and the merge of splits, at sizes beyond the conformance suite's: many splits, windows that move,
+ * large heads, more heads than a workgroup takes. The reference evaluation is the slow twin; the forms must agree bit for bit.
+ */
+import { findOp, HostTensor, type Attributes, type DType } from '@unicorn-exec/tensor';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { attention, attentionScratchBytes } from '../src/kernel/attention.js';
+import { kvWrite } from '../src/kernel/kv-write.js';
+import type { AttentionCall, Operand } from '../src/kernel/operand.js';
+import { kernelProblem, KernelRun } from './kernel-run.js';
+import { normals } from './random.js';
+
+interface Shape {
+  readonly dtype: DType;
+  readonly heads: number;
+  readonly kvHeads: number;
+  readonly headDim: number;
+  readonly blockTokens: number;
+  /** Keys in the cache and rows that ask, the last of which is at the last key. */
+  readonly sequences: readonly { readonly keys: number; readonly rows: number }[];
+  readonly window?: number;
+  readonly softcap?: number;
+  readonly ahead?: number;
+}
+
+/** All operands, blocks in an order that is not that of positions. */
+function operands(shape: Shape) {
+  const { dtype, heads, kvHeads, headDim, blockTokens, sequences, ahead } = shape;
+  const columns = Math.max(...sequences.map(({ keys }) => Math.ceil(keys / blockTokens)));
+  const pool = 1 + columns * sequences.length;
+  const rows = sequences.reduce((sum, each) => sum + each.rows, 0);
+  const state = HostTensor.zeros(dtype, [pool, 2, kvHeads, blockTokens, headDim]);
+  const table = new Int32Array(sequences.length * columns);
+  for (let i = 0; i < table.length; i++) table[i] = 1 + ((i * 7 + 3) % (pool - 1));
+  // 7 and the number of blocks may have a common factor: then blocks are shared, which reading does not mind.
+  const slots = Int32Array.from({ length: pool * blockTokens }, (_, slot) => slot);
+  findOp('kvWrite').evaluate({
+    inputs: {
+      state,
+      key: HostTensor.f32([slots.length, kvHeads, headDim], normals(slots.length * kvHeads * headDim, 1)),
+      value: HostTensor.f32([slots.length, kvHeads, headDim], normals(slots.length * kvHeads * headDim, 2)),
+      slots: HostTensor.i32([slots.length], slots),
+    },
+    attributes: {},
+    outputs: [state],
+  });
+  const starts: number[] = [];
+  const positions: number[] = [];
+  const reach: number[] = [];
+  for (const each of sequences) {
+    starts.push(positions.length);
+    for (let row = each.keys - each.rows; row < each.keys; row++) {
+      positions.push(row);
+      reach.push(Math.min(row + (ahead ?? 0), each.keys - 1));
+    }
+  }
+  return {
+    query: HostTensor.f32([rows, heads, headDim], normals(rows * heads * headDim, 3)),
+    state,
+    positions: HostTensor.i32([rows], positions),
+    starts: HostTensor.i32([sequences.length], starts),
+    blocks: HostTensor.i32([sequences.length, columns], table),
+    ...(ahead === undefined ? {} : { reach: HostTensor.i32([rows], reach) }),
+  };
+}
+
+const shapes: Record<string, Shape> = {
+  'many splits': {
+    dtype: 'f16',
+    heads: 4,
+    kvHeads: 2,
+    headDim: 64,
+    blockTokens: 16,
+    sequences: [{ keys: 1301, rows: 3 }],
+  },
+  'more splits than the merge takes at once': {
+    dtype: 'f16',
+    heads: 1,
+    kvHeads: 1,
+    headDim: 8,
+    blockTokens: 64,
+    sequences: [{ keys: 36_000, rows: 1 }],
+  },
+  'a window over two splits': {
+    dtype: 'f16',
+    heads: 3,
+    kvHeads: 1,
+    headDim: 80,
+    blockTokens: 16,
+    sequences: [
+      { keys: 700, rows: 19 },
+      { keys: 517, rows: 2 },
+    ],
+    window: 130,
+  },
+  'a prompt in tiles': {
+    dtype: 'f16',
+    heads: 7,
+    kvHeads: 1,
+    headDim: 128,
+    blockTokens: 16,
+    sequences: [{ keys: 300, rows: 37 }],
+    softcap: 3,
+  },
+  'tiles over sequences': {
+    dtype: 'bf16',
+    heads: 4,
+    kvHeads: 2,
+    headDim: 96,
+    blockTokens: 8,
+    sequences: [
+      { keys: 290, rows: 5 },
+      { keys: 3, rows: 3 },
+      { keys: 40, rows: 12 },
+    ],
+    ahead: 4,
+  },
+  'heads of 256': {
+    dtype: 'q8_0',
+    heads: 4,
+    kvHeads: 1,
+    headDim: 256,
+    blockTokens: 16,
+    sequences: [{ keys: 263, rows: 21 }],
+  },
+  'heads of 512': {
+    dtype: 'f32',
+    heads: 5,
+    kvHeads: 1,
+    headDim: 512,
+    blockTokens: 16,
+    sequences: [{ keys: 270, rows: 18 }],
+  },
+  'odd heads': {
+    dtype: 'f32',
+    heads: 2,
+    kvHeads: 2,
+    headDim: 37,
+    blockTokens: 5,
+    sequences: [{ keys: 261, rows: 20 }],
+  },
+  'twelve heads for one': {
+    dtype: 'f16',
+    heads: 12,
+    kvHeads: 1,
+    headDim: 32,
+    blockTokens: 16,
+    sequences: [{ keys: 300, rows: 2 }],
+  },
+};
+
+const problem = kernelProblem();
+
+describe.skipIf(problem !== undefined)(`attention kernels${problem ? ` (${problem})` : ''}`, () => {
+  let run: KernelRun;
+  beforeAll(() => {
+    run = KernelRun.open();
+  });
+  afterAll(() => {
+    expect(run.close()).toEqual([]);
+  });
+
+  for (const [name, shape] of Object.entries(shapes)) {
+    it(`${name}: near the reference, the same bits in both forms`, async () => {
+      const tensors = operands(shape);
+      const { rows, columns } = { rows: tensors.query.shape[0]!, columns: tensors.blocks.columns };
+      const expected = HostTensor.zeros('f32', tensors.query.shape);
+      const attributes: Record<string, number> = { scale: 1 / Math.sqrt(shape.headDim) };
+      if (shape.window !== undefined) attributes.window = shape.window;
+      if (shape.softcap !== undefined) attributes.softcap = shape.softcap;
+      findOp('attention').evaluate({
+        inputs: tensors,
+        attributes: attributes as Attributes,
+        outputs: [expected],
+      });
+      const given: Record<string, Operand> = {};
+      for (const [key, tensor] of Object.entries(tensors)) given[key] = await run.tensor(tensor);
+      const base = {
+        ...(given as unknown as Pick<AttentionCall, 'query' | 'state' | 'positions' | 'starts' | 'blocks'>),
+        scale: attributes.scale!,
+        ...(shape.window === undefined ? {} : { window: shape.window }),
+        ...(shape.softcap === undefined ? {} : { softcap: shape.softcap }),
+        keys: columns * shape.blockTokens,
+        counters: run.faults,
+        faults: run.faults,
+      };
+      const results: Float32Array[] = [];
+      for (const form of ['row', 'tile'] as const) {
+        const out = await run.operand('f32', tensors.query.shape);
+        const call = { ...base, out, scratch: run.faults };
+        const traits = { ...run.traits, software: false };
+        const scratch = await run.memory(attentionScratchBytes(call, traits));
+        const dispatches = attention({ ...call, scratch }, traits, form);
+        expect(dispatches[0]!.kernel.shader).toContain(form);
+        await run.run(dispatches);
+        results.push((await run.read(out)).floats);
+        expect(await run.takeFault()).toBe(0);
+      }
+      // Scores are of order 1 and values too; sums of a few hundred terms in f32 and exp are off by less.
+      for (let i = 0; i < expected.floats.length; i++) {
+        expect(Math.abs(results[0]![i]! - expected.floats[i]!)).toBeLessThan(5e-5);
+      }
+      expect(rows).toBeGreaterThan(0);
+      expect(new Uint8Array(results[1]!.buffer)).toEqual(new Uint8Array(results[0]!.buffer));
+    });
+  }
+
+  it('encodes q8_0 as the reference does, at every size of numbers', async () => {
+    const [tokens, heads, headDim] = [61, 3, 64];
+    const values = normals(tokens * heads * headDim, 5).map(
+      (value, i) => value * 2 ** (((i >> 5) % 60) - 30),
+    );
+    // Ties: a block whose scale is 1, and quants that lie midway; then zeros, and what has no finite scale.
+    for (let i = 0; i < 32; i++) values[i] = i === 0 ? 127 : i / 2 - 8;
+    values.fill(0, 32, 64);
+    values[96] = Infinity;
+    const key = HostTensor.f32([tokens, heads, headDim], values);
+    const value = HostTensor.f32(
+      [tokens, heads, headDim],
+      values.map((x) => -x),
+    );
+    const slots = HostTensor.i32(
+      [tokens],
+      Array.from({ length: tokens }, (_, i) => 64 + ((i * 5) % 64)),
+    );
+    const state = HostTensor.zeros('q8_0', [8, 2, heads, 16, headDim]);
+    const [stateIn, keyIn, valueIn, slotsIn] = [
+      await run.tensor(state),
+      await run.tensor(key),
+      await run.tensor(value),
+      await run.tensor(slots),
+    ];
+    await run.run(
+      kvWrite({ state: stateIn, key: keyIn, value: valueIn, slots: slotsIn, faults: run.faults }),
+    );
+    findOp('kvWrite').evaluate({ inputs: { state, key, value, slots }, attributes: {}, outputs: [state] });
+    expect((await run.read(stateIn)).bytes).toEqual(state.bytes);
+  });
+
+  it('notes a slot outside the pool and writes nothing for it', async () => {
+    const key = HostTensor.f32([2, 1, 4], normals(8, 6));
+    const state = await run.operand('f32', [2, 2, 1, 2, 4], new Uint8Array(128));
+    const [keyIn, slots] = [await run.tensor(key), await run.tensor(HostTensor.i32([2], [-1, 4]))];
+    await run.run(kvWrite({ state, key: keyIn, value: keyIn, slots, faults: run.faults }));
+    expect((await run.read(state)).bytes.every((byte) => byte === 0)).toBe(true);
+    expect(await run.takeFault()).toBe(2);
+  });
+});
