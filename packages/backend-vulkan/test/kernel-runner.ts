@@ -145,6 +145,16 @@ export class KernelRunner {
     return results;
   }
 
+  /** Where tensors made from now on begin, for {@link release}. */
+  get mark(): number {
+    return this.#buffers.length;
+  }
+
+  /** Frees tensors made since `mark`. */
+  release(mark: number): void {
+    for (const buffer of this.#buffers.splice(mark)) buffer.dispose();
+  }
+
   /** Frees all tensors and weights. */
   clear(): void {
     for (const buffer of this.#buffers) buffer.dispose();

@@ -1,0 +1,350 @@
+/**
+ * Checks and measures the product's kernels on the device at hand, without graphs. `check` compares every form and stored
+ * type with the f32 form, at odd sizes; `time` prints the share of work done per second for shapes of models; `sweep` tries
+ * tiles and prints the best. Weights are random and several, so that they come from memory, not from a cache.
+ *
+ *     npx esbuild tools/measure-products.ts --bundle --platform=node --format=esm --outfile=measure-products.mjs
+ *     node measure-products.mjs check|time|sweep [--package FOLDER] [--device 0] [--dtypes q4_0,q4_k] [--tokens 1,2,8,512]
+ *                               [--shapes 21504x5376,...] [--form int8|f16|float] [--gated] [--norm] [--tile JSON]
+ *                               [--limit SECONDS]
+ *
+ * --package  folder of this package as installed, with `shaders/compiled` and `build`; the working directory by default
+ * --tile     fields that replace those of the default tile
+ */
+import { randomFillSync } from 'node:crypto';
+import { createRequire } from 'node:module';
+import { join, resolve } from 'node:path';
+import { parseArgs } from 'node:util';
+import { dtypeLayout, type DType } from '@unicorn-exec/tensor';
+import { randomWeight } from '../../conformance/src/weight.js';
+import type { NativeAddon } from '../src/addon.js';
+import { matmul, matmulScratchBytes } from '../src/kernel/matmul.js';
+import { defaultTuner, type LaneTile, type MatmulTuner, type MatrixTile } from '../src/kernel/matmul-tile.js';
+import type { MatmulCall, Operand, WeightOperand } from '../src/kernel/operand.js';
+import { ShaderLibrary } from '../src/shader-library.js';
+import { planeDTypes, weightLayout } from '../src/weight-layout.js';
+import { KernelRunner } from '../test/kernel-runner.js';
+
+const { values: flags, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    package: { type: 'string', default: '.' },
+    device: { type: 'string', default: '0' },
+    dtypes: { type: 'string' },
+    tokens: { type: 'string' },
+    shapes: { type: 'string' },
+    form: { type: 'string' },
+    gated: { type: 'boolean', default: false },
+    norm: { type: 'boolean', default: false },
+    tile: { type: 'string' },
+    limit: { type: 'string', default: '500' },
+  },
+});
+
+const began = performance.now();
+const outOfTime = (): boolean => performance.now() - began > 1000 * Number(flags.limit);
+const packageFolder = resolve(flags.package);
+const addonPath =
+  process.env['UNICORN_VULKAN_ADDON'] ?? join(packageFolder, 'build', 'Release', 'unicorn_vulkan.node');
+const addon = createRequire(import.meta.url)(addonPath) as NativeAddon;
+const shaders = new ShaderLibrary(join(packageFolder, 'shaders', 'compiled'));
+const runner = KernelRunner.open(addon, Number(flags.device), shaders);
+const { traits } = runner;
+
+type Form = 'int8' | 'f16' | 'float';
+
+const dtypes = (flags.dtypes?.split(',') ?? ['q4_0']) as DType[];
+const allDTypes = (flags.dtypes?.split(',') ?? ['f32', 'f16', 'bf16', ...planeDTypes]) as DType[];
+/** [weight rows, columns]: feed-forward and attention of 27B, 7B and 1B models, and a head. */
+const shapes = (
+  flags.shapes ?? '21504x5376,5376x21504,18944x3584,3584x18944,3584x3584,6912x1152,1152x6912,262144x1152'
+)
+  .split(',')
+  .map((shape) => shape.split('x').map(Number) as [number, number]);
+const given = flags.tile === undefined ? {} : (JSON.parse(flags.tile) as object);
+
+/** The default tuner, held to one form, with fields of its tile replaced. */
+function tunerOf(form: Form | undefined, tile: object): MatmulTuner {
+  return {
+    float: (shape, device) => ({ ...defaultTuner.float(shape, device), ...(form === 'float' ? tile : {}) }),
+    int8: (shape, device) => ({ ...defaultTuner.int8(shape, device), ...(form === 'int8' ? tile : {}) }),
+    f16(shape, device) {
+      if (form !== undefined && form !== 'f16') return undefined;
+      // A form that is asked for serves few rows too.
+      const wanted = form === 'f16' ? { ...shape, tokens: Math.max(17, shape.tokens) } : shape;
+      const found = defaultTuner.f16(wanted, device);
+      return found && { ...found, ...(form === 'f16' ? tile : {}) };
+    },
+  };
+}
+
+/** A weight of random bits with scales of about 2^-6, laid out already: values are finite, and nothing is computed here. */
+async function randomPlanes(dtype: DType, rows: number, columns: number): Promise<WeightOperand> {
+  const layout = weightLayout(dtype, rows, columns);
+  const place = runner.memory(layout.byteLength);
+  const bytes = Buffer.alloc(layout.byteLength);
+  const chunk = 2 ** 24;
+  for (let at = 0; at < bytes.byteLength; at += chunk) {
+    randomFillSync(bytes, at, Math.min(chunk, bytes.byteLength - at));
+  }
+  const { blockSize } = dtypeLayout(dtype);
+  for (const { name, byteOffset, rowBytes } of layout.planes) {
+    const isHalf = name === 'supers' || (name === 'scales' && blockSize === 32) || dtype === 'f16';
+    // The upper byte of each f16 (bf16, f32): sign, and an exponent that is small.
+    const step = isHalf || dtype === 'bf16' ? 2 : dtype === 'f32' ? 4 : 0;
+    if (step === 0) continue;
+    const upper = isHalf ? 0x24 : 0x3c;
+    for (let at = byteOffset + step - 1; at < byteOffset + rows * rowBytes; at += step) {
+      bytes[at] = upper | (bytes[at]! & 0x80);
+    }
+  }
+  await runner.write(place, bytes);
+  const view = { rowStart: 0, rows, columnStart: 0, columns };
+  return { place, layout, dtype, rows, columns, view };
+}
+
+function callOf(x: Operand, weights: readonly WeightOperand[], out: Operand, fast: boolean, norm?: Operand) {
+  const [weight, up] = weights as [WeightOperand, WeightOperand?];
+  const nowhere = runner.memory(0);
+  const call: MatmulCall = {
+    x,
+    fast,
+    ...(norm ? { norm: { weight: norm, epsilon: 1e-6, weightOffset: 1 } } : {}),
+    products: [{ weight, ...(up ? { gated: { up, activation: 'geluTanh' } } : {}), out, posts: [] }],
+    scratch: nowhere,
+    counters: nowhere,
+  };
+  return call;
+}
+
+// ---------------------------------------------------------------- check
+
+async function check(): Promise<void> {
+  const forms: Form[] = flags.form ? [flags.form as Form] : ['int8', 'f16'];
+  let failures = 0;
+  for (const dtype of allDTypes) {
+    const block = dtype.endsWith('_k') ? 256 : 32;
+    for (const form of forms) {
+      if (form === 'int8' && !planeDTypes.includes(dtype)) continue;
+      if (form === 'f16' && traits.cooperativeMatrix.length === 0) continue;
+      let worst = 0;
+      let invariant = true;
+      for (const gated of [false, true]) {
+        const [rows, columns] = [133, 3 * block];
+        const bytes = randomWeight(dtype, rows, columns, 'weight');
+        const weights = [await runner.weight(dtype, rows, columns, bytes)];
+        if (gated) {
+          weights.push(await runner.weight(dtype, rows, columns, randomWeight(dtype, rows, columns, 'up')));
+        }
+        const most = 150;
+        const values = new Float32Array(randomWeight('f32', most, columns, 'x').buffer).map(
+          (value) => value * Math.sqrt(columns),
+        );
+        const norm = await runner.floats([columns], new Float32Array(columns).fill(0.25));
+        let whole: Float32Array | undefined;
+        for (const tokens of [most, 1, 2, 3, 4, 5, 6, 7, 8, 9, 13, 16, 17, 31, 33, 64, 65, 129]) {
+          const x = await runner.floats([tokens, columns], values.subarray(0, tokens * columns));
+          const results: Float32Array[] = [];
+          for (const fast of [false, true]) {
+            const out = await runner.floats([tokens, rows]);
+            const call = callOf(x, weights, out, fast, norm);
+            const tuner = tunerOf(form, given);
+            const scratch = runner.memory(matmulScratchBytes(call, traits, tuner));
+            await runner.run(matmul({ ...call, scratch }, traits, tuner));
+            results.push(await runner.readFloats(out));
+          }
+          const [expected, actual] = results as [Float32Array, Float32Array];
+          let [noise, signal] = [0, 0];
+          expected.forEach((value, i) => {
+            noise += (actual[i]! - value) ** 2;
+            signal += value ** 2;
+          });
+          worst = Math.max(worst, noise / signal);
+          whole ??= actual;
+          if (actual.some((value, i) => !Object.is(value, whole![i]))) invariant = false;
+        }
+        runner.clear();
+      }
+      // 2.7e-5 is what int8 blocks cost (conformance's tolerance); a gate passes on two of them.
+      const right = worst < 4 * 2.7e-5 && Number.isFinite(worst);
+      if (!right || !invariant) failures++;
+      console.log(
+        `${right ? 'ok   ' : 'WRONG'} ${form.padEnd(5)} ${dtype.padEnd(6)} error ${worst.toExponential(2)}` +
+          (invariant ? '' : ', rows depend on the batch'),
+      );
+      if (outOfTime()) return;
+    }
+  }
+  console.log(failures === 0 ? 'all right' : `${failures} wrong`);
+  if (failures > 0) process.exitCode = 1;
+}
+
+// ---------------------------------------------------------------- time
+
+interface Timing {
+  /** Of the product alone. */
+  readonly nanoseconds: number;
+  /** Of what prepares its activations. */
+  readonly preparing: number;
+  readonly bytes: number;
+  readonly flops: number;
+}
+
+/** Bytes of weights that are walked before one is read again: more than any cache. */
+const coldBytes = 400e6;
+
+interface Prepared {
+  readonly sets: readonly (readonly WeightOperand[])[];
+}
+
+async function weightSets(dtype: DType, rows: number, columns: number): Promise<Prepared> {
+  const banks = flags.gated ? 2 : 1;
+  const bytes = weightLayout(dtype, rows, columns).byteLength * banks;
+  const count = Math.max(1, Math.min(32, Math.ceil(coldBytes / bytes)));
+  const sets: WeightOperand[][] = [];
+  for (let i = 0; i < count; i++) {
+    const set: WeightOperand[] = [];
+    for (let bank = 0; bank < banks; bank++) set.push(await randomPlanes(dtype, rows, columns));
+    sets.push(set);
+  }
+  return { sets };
+}
+
+const median = (values: number[]): number => values.sort((a, b) => a - b)[values.length >> 1]!;
+
+async function timeOf(
+  { sets }: Prepared,
+  tokens: number,
+  fast: boolean,
+  tuner: MatmulTuner,
+): Promise<Timing> {
+  const { rows, columns } = sets[0]![0]!;
+  const { mark } = runner;
+  const x = await runner.floats(
+    [tokens, columns],
+    Float32Array.from({ length: tokens * columns }, Math.random),
+  );
+  const out = await runner.floats([tokens, rows]);
+  const norm = flags.norm ? await runner.floats([columns], new Float32Array(columns).fill(0.5)) : undefined;
+  const calls = sets.map((set) => callOf(x, set, out, fast, norm));
+  const scratch = runner.memory(matmulScratchBytes(calls[0]!, traits, tuner));
+  const dispatches = calls.flatMap((call) => matmul({ ...call, scratch }, traits, tuner));
+  const isPreparing = dispatches.map(({ name }) => name.includes('prepare'));
+  const runs = (await runner.runOften(dispatches, 6)).slice(1);
+  const samples = (wanted: boolean): number[] =>
+    runs.flatMap((run) => [...run].filter((_, index) => isPreparing[index] === wanted));
+  const preparing = samples(true);
+  runner.release(mark);
+  return {
+    nanoseconds: median(samples(false)),
+    preparing: preparing.length > 0 ? median(preparing) : 0,
+    bytes: sets[0]!.reduce((sum, { layout }) => sum + layout.byteLength, 0),
+    flops: 2 * tokens * rows * columns * sets[0]!.length,
+  };
+}
+
+function line(what: string, { nanoseconds, preparing, bytes, flops }: Timing): string {
+  const cells = [
+    `${(nanoseconds / 1e3).toFixed(1)} us`.padStart(11),
+    `${(bytes / nanoseconds).toFixed(0)} GB/s`.padStart(11),
+    `${(flops / nanoseconds / 1e3).toFixed(1)} TFLOP/s`.padStart(15),
+    preparing > 0 ? `+ ${(preparing / 1e3).toFixed(1)} us to prepare` : '',
+  ];
+  return `${what.padEnd(34)} ${cells.join(' ')}`;
+}
+
+const fastOf = (): boolean => flags.form !== 'float';
+
+async function time(): Promise<void> {
+  const tokensList = (flags.tokens ?? '1,2,4,8,16,32,64,128,512').split(',').map(Number);
+  for (const dtype of dtypes) {
+    for (const [rows, columns] of shapes) {
+      const weights = await weightSets(dtype, rows, columns);
+      for (const tokens of tokensList) {
+        if (outOfTime()) return;
+        const tuner = tunerOf(flags.form as Form | undefined, given);
+        const timing = await timeOf(weights, tokens, fastOf(), tuner);
+        console.log(line(`${dtype} ${rows}x${columns} n=${tokens}`, timing));
+      }
+      runner.clear();
+    }
+  }
+}
+
+// ---------------------------------------------------------------- sweep
+
+function combinations(options: Readonly<Record<string, readonly unknown[]>>): Record<string, unknown>[] {
+  return Object.entries(options).reduce<Record<string, unknown>[]>(
+    (sofar, [key, values]) => sofar.flatMap((one) => values.map((value) => ({ ...one, [key]: value }))),
+    [{}],
+  );
+}
+
+function laneCandidates(): Partial<LaneTile>[] {
+  const units = Math.max(1, traits.computeUnits);
+  return combinations({
+    workgroup: [64, 128, 256].filter((size) => size >= traits.subgroupSize),
+    lanes: [8, 16, 32, 64].filter((lanes) => lanes <= traits.subgroupSize),
+    rows: [1, 2, 4],
+    depth: [1, 2, 4],
+    workgroups: [4 * units, 16 * units, Infinity],
+    stagedBytes: [0, 40_000],
+  });
+}
+
+function matrixCandidates(banks: number): Partial<MatrixTile>[] {
+  const tiles = combinations({
+    rows: [32, 64, 128, 256],
+    tokens: [16, 32, 64, 128, 256],
+    depth: [32, 64],
+    subgroupRows: [16, 32, 64],
+    subgroupTokens: [16, 32, 64],
+  }) as unknown as MatrixTile[];
+  return tiles.filter(({ rows, tokens, depth, subgroupRows, subgroupTokens }) => {
+    const subgroups = (rows / subgroupRows) * (tokens / subgroupTokens);
+    const shared = (banks * rows + tokens) * (2 * depth + 16);
+    const sums = (banks * subgroupRows * subgroupTokens) / traits.subgroupSize;
+    return (
+      Number.isInteger(subgroups) &&
+      subgroups >= 2 &&
+      subgroups <= 16 &&
+      sums <= 128 &&
+      shared <= traits.sharedMemoryBytes
+    );
+  });
+}
+
+async function sweep(): Promise<void> {
+  const form = (flags.form ?? 'int8') as Form;
+  const candidates = form === 'f16' ? matrixCandidates(flags.gated ? 2 : 1) : laneCandidates();
+  for (const dtype of dtypes) {
+    for (const [rows, columns] of shapes) {
+      const weights = await weightSets(dtype, rows, columns);
+      for (const tokens of (flags.tokens ?? '1').split(',').map(Number)) {
+        const results: { tile: object; timing: Timing }[] = [];
+        for (const tile of candidates) {
+          if (outOfTime()) break;
+          try {
+            const timing = await timeOf(weights, tokens, fastOf(), tunerOf(form, { ...tile, ...given }));
+            results.push({ tile, timing });
+          } catch (error) {
+            console.log(`${JSON.stringify(tile)}: ${(error as Error).message}`);
+          }
+        }
+        const total = ({ timing }: { timing: Timing }): number => timing.nanoseconds + timing.preparing;
+        results.sort((a, b) => total(a) - total(b));
+        for (const { tile, timing } of results.slice(0, 8)) {
+          console.log(line(`${dtype} ${rows}x${columns} n=${tokens}`, timing), JSON.stringify(tile));
+        }
+      }
+      runner.clear();
+    }
+  }
+}
+
+const commands: Readonly<Record<string, () => Promise<void>>> = { check, time, sweep };
+const command = commands[positionals[0] ?? ''];
+if (!command) throw new Error('One of check, time and sweep is wanted.');
+console.log(`${runner.physical.name}, ${runner.physical.driver}`);
+await command();
+runner.close();
