@@ -11,10 +11,26 @@ export interface OpenedDevice {
   readonly fallback?: { readonly from: string; readonly reason: string; readonly fix?: string };
 }
 
+export interface KnownBackend {
+  readonly name: string;
+  /** False: only when it is asked for by name. */
+  readonly automatic: boolean;
+  load(): Promise<Backend>;
+}
+
 /** Backends that this release brings, in the order in which `auto` tries them. */
-export const knownBackends: readonly { name: string; load(): Promise<Backend> }[] = [
-  { name: 'cpu', load: async () => (await import('@unicorn-exec/backend-cpu')).cpuBackend },
-  { name: 'reference', load: async () => referenceBackend },
+export const knownBackends: readonly KnownBackend[] = [
+  {
+    name: 'cpu',
+    automatic: true,
+    load: async () => (await import('@unicorn-exec/backend-cpu')).cpuBackend,
+  },
+  {
+    name: 'vulkan',
+    automatic: false,
+    load: async () => (await import('@unicorn-exec/backend-vulkan')).vulkanBackend,
+  },
+  { name: 'reference', automatic: true, load: async () => referenceBackend },
 ];
 
 /** What `probe` of each known backend says; a backend that cannot even be imported is described too. */
@@ -36,7 +52,8 @@ export async function probeBackends(): Promise<{ name: string; devices: readonly
 /**
  * Opens the device that the choice means.
  *
- * @param choice a backend of one's own, or a name; `auto` takes the first backend that has a usable device
+ * @param choice a backend of one's own, or a name; `auto` takes the first of the automatic backends
+ * that has a usable device
  * @throws UnicornError `unsupported/backend` for a name that this release does not bring, `device/unavailable` when a
  * backend asked for by name has no usable device
  */
@@ -57,7 +74,8 @@ export async function openDevice(
     return { device: await checked(await known.load()).open(id, open) };
   }
   let fallback: OpenedDevice['fallback'];
-  for (const { name, load } of knownBackends) {
+  for (const { name, automatic, load } of knownBackends) {
+    if (!automatic) continue;
     try {
       const device = await checked(await load()).open(id, open);
       return fallback ? { device, fallback } : { device };
