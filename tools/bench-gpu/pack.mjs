@@ -128,27 +128,23 @@ function packEngine() {
   });
 }
 
-/** Copies packages and all that they depend on, as installed below `from`, to `to`/node_modules. */
+/** Copies packages and all that they depend on from where they lie below `from` to the same places below `to`. */
 function copyModules(names, from, to) {
-  const copied = new Map();
-  const visit = (name, parent, nested) => {
-    if (buildOnly.has(name)) return;
+  const copied = new Set();
+  const visit = (name, parent) => {
     const source = locate(name, parent);
-    if (copied.get(name) === source) return;
-    // A second version of a package goes where its dependant finds it first.
-    const target = copied.has(name) ? join(nested, 'node_modules', name) : join(to, 'node_modules', name);
-    if (!copied.has(name)) copied.set(name, source);
-    else if (existsSync(target)) return;
-    const manifest = JSON.parse(readFileSync(join(source, 'package.json'), 'utf8'));
-    const own = name.startsWith('@unicorn-exec/') ? ownFile : foreignFile;
-    cpSync(source, target, {
+    if (buildOnly.has(name) || copied.has(source)) return;
+    copied.add(source);
+    const included = name.startsWith('@unicorn-exec/') ? ownFile : foreignFile;
+    cpSync(source, join(to, relative(from, source)), {
       recursive: true,
       dereference: true,
-      filter: (path) => own(relative(source, path).split(sep), statSync(path).isDirectory()),
+      filter: (path) => included(relative(source, path).split(sep), statSync(path).isDirectory()),
     });
-    for (const dependency of Object.keys(manifest.dependencies ?? {})) visit(dependency, source, target);
+    const { dependencies = {} } = JSON.parse(readFileSync(join(source, 'package.json'), 'utf8'));
+    for (const dependency of Object.keys(dependencies)) visit(dependency, source);
   };
-  for (const name of names) visit(name, from, to);
+  for (const name of names) visit(name, from);
 }
 
 /** The folder of a package as Node finds it from `parent`; its exports need not name package.json. */
