@@ -242,19 +242,22 @@ struct PendingLoad {
   std::shared_ptr<std::shared_ptr<WeightSet>> result = std::make_shared<std::shared_ptr<WeightSet>>();
 };
 
-// loadWeights(device, paths, names, numbers, bytes) -> {job, load}
-// numbers: for each entry dtype, rows, columns, mayPack, path index or -1, offset, byteLength.
+// loadWeights(device, placement, paths, names, numbers, bytes) -> {job, load}
+// placement: index of a WeightPlacement. numbers: for each entry dtype, rows, columns, mayPack, path index or -1, offset, byteLength.
 Napi::Value loadWeights(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const auto host = object<DeviceHost>(info[0], HandleKind::device);
   LoadJob job;
-  const auto paths = info[1].As<Napi::Array>();
+  const int32_t placement = info[1].As<Napi::Number>().Int32Value();
+  require(placement >= 0 && placement <= static_cast<int32_t>(WeightPlacement::mapped), "a placement exists");
+  job.requests.placement = static_cast<WeightPlacement>(placement);
+  const auto paths = info[2].As<Napi::Array>();
   for (uint32_t i = 0; i < paths.Length(); i++) {
     job.requests.paths.push_back(Napi::Value(paths[i]).As<Napi::String>().Utf8Value());
   }
-  const auto names = info[2].As<Napi::Array>();
-  const auto numbers = info[3].As<Napi::Float64Array>();
-  const auto bytes = info[4].As<Napi::Array>();
+  const auto names = info[3].As<Napi::Array>();
+  const auto numbers = info[4].As<Napi::Float64Array>();
+  const auto bytes = info[5].As<Napi::Array>();
   require(numbers.ElementLength() == 7 * static_cast<size_t>(names.Length()), "each weight has seven numbers");
   for (uint32_t i = 0; i < names.Length(); i++) {
     const double* row = numbers.Data() + 7 * static_cast<size_t>(i);
@@ -298,13 +301,13 @@ Napi::Value ownedBytes(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), *load->result ? static_cast<double>((*load->result)->ownedBytes()) : 0);
 }
 
-// packedWeights(load) -> Uint8Array, 1 for each weight that is held packed
-Napi::Value packedWeights(const Napi::CallbackInfo& info) {
+// weightForms(load) -> Uint8Array, the WeightForm of each weight
+Napi::Value weightForms(const Napi::CallbackInfo& info) {
   const auto load = object<PendingLoad>(info[0], HandleKind::weights);
   require(*load->result != nullptr, "the weights are loaded");
   const WeightSet& set = **load->result;
   auto result = Napi::Uint8Array::New(info.Env(), set.size());
-  for (size_t i = 0; i < set.size(); i++) result[i] = set.at(i).form == WeightForm::packed ? 1 : 0;
+  for (size_t i = 0; i < set.size(); i++) result[i] = static_cast<uint8_t>(set.at(i).form);
   return result;
 }
 
@@ -458,7 +461,7 @@ Napi::Value measureBandwidth(const Napi::CallbackInfo& info) {
 }
 
 // Version of the words and functions between this addon and the TypeScript (`addonVersion` of load-addon.ts).
-constexpr int addonVersion = 1;
+constexpr int addonVersion = 2;
 
 Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   exports["version"] = Napi::Number::New(env, addonVersion);
@@ -473,7 +476,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   exports["ownedBytes"] = Napi::Function::New<guarded<ownedBytes>>(env, "ownedBytes");
   exports["disposeBuffer"] = Napi::Function::New<guarded<disposeBuffer>>(env, "disposeBuffer");
   exports["copyBuffer"] = Napi::Function::New<guarded<copyBuffer>>(env, "copyBuffer");
-  exports["packedWeights"] = Napi::Function::New<guarded<packedWeights>>(env, "packedWeights");
+  exports["weightForms"] = Napi::Function::New<guarded<weightForms>>(env, "weightForms");
   exports["measureReadBandwidth"] = Napi::Function::New<guarded<measureBandwidth>>(env, "measureReadBandwidth");
   exports["allocate"] = Napi::Function::New<guarded<allocate>>(env, "allocate");
   exports["compile"] = Napi::Function::New<guarded<compile>>(env, "compile");

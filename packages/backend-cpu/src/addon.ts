@@ -36,12 +36,14 @@ export interface NativeAddon {
   trimScratch(device: DeviceHandle): void;
   dispose(handle: WeightsHandle | ProgramHandle): void;
   /**
+   * @param placement index into `weightPlacements`
    * @param numbers for each weight: dtype, rows, columns, 1 if it may be packed, index of its path or -1, offset,
    * byteLength
    * @param bytes for each weight without a path its bytes
    */
   loadWeights(
     device: DeviceHandle,
+    placement: number,
     paths: readonly string[],
     names: readonly string[],
     numbers: Float64Array,
@@ -49,8 +51,8 @@ export interface NativeAddon {
   ): { readonly job: number; readonly load: WeightsHandle };
   abortLoad(load: WeightsHandle): void;
   ownedBytes(load: WeightsHandle): number;
-  /** For each weight 1 if it is held packed. */
-  packedWeights(load: WeightsHandle): Uint8Array;
+  /** The form of each weight: index into `weightForms`. */
+  weightForms(load: WeightsHandle): Uint8Array;
   /** @param exposed whether to make an ArrayBuffer of it, which not every size fits */
   allocate(
     byteLength: number,

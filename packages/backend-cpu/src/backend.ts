@@ -1,11 +1,12 @@
 /** The backend `cpu`: one device, the processor, when the addon can be loaded. */
 import { availableParallelism } from 'node:os';
 import { backendApiVersion, blockDTypes, isUnicornError, kvDTypes, UnicornError } from '@unicorn-exec/tensor';
-import type { Backend, DeviceDescription, DeviceInfo } from '@unicorn-exec/tensor';
+import type { Backend, Device, DeviceDescription, DeviceInfo, OpenOptions } from '@unicorn-exec/tensor';
 import { guarded } from './addon.js';
 import { CpuDevice } from './device.js';
 import { loadAddon } from './load-addon.js';
 import { availableCores, availableMemory, processorName } from './processor.js';
+import { weightPlacements, type WeightPlacement } from './weight-set.js';
 
 /** More threads than this are a mistake on any machine that there is. */
 const mostThreads = 1024;
@@ -40,8 +41,18 @@ function chosenLevel(levels: readonly string[], best: string): string {
   );
 }
 
+export interface CpuOpenOptions extends OpenOptions {
+  /** Where the weights of model files are kept. Default: `auto`. */
+  readonly weights?: WeightPlacement;
+}
+
+export interface CpuBackend extends Backend {
+  /** @throws UnicornError also `usage/weight-placement` for a placement that does not exist */
+  open(id?: string, options?: CpuOpenOptions): Promise<Device>;
+}
+
 /** The backend `cpu`. */
-export const cpuBackend: Backend = {
+export const cpuBackend: CpuBackend = {
   name: 'cpu',
   apiVersion: backendApiVersion,
 
@@ -57,7 +68,7 @@ export const cpuBackend: Backend = {
     }
   },
 
-  async open(id = 'cpu', options = {}) {
+  async open(id = 'cpu', options: CpuOpenOptions = {}) {
     if (id !== 'cpu') {
       throw new UnicornError('device/unavailable', `The CPU backend has no device "${id}".`, {
         fields: { id, devices: ['cpu'] },
@@ -71,9 +82,16 @@ export const cpuBackend: Backend = {
         fix: `Use a whole number from 1 to ${mostThreads}.`,
       });
     }
+    const { weights = 'auto' } = options;
+    if (!weightPlacements.includes(weights)) {
+      throw new UnicornError('usage/weight-placement', `"${weights}" is no place for weights.`, {
+        fields: { weights, known: [...weightPlacements] },
+        fix: `Use one of ${weightPlacements.join(', ')}.`,
+      });
+    }
     const addon = loadAddon();
     const { levels, best } = addon.probe();
     const level = chosenLevel(levels, best);
-    return guarded(() => new CpuDevice(addon, deviceInfo(threads, levels, level), threads, level));
+    return guarded(() => new CpuDevice(addon, deviceInfo(threads, levels, level), threads, level, weights));
   },
 };

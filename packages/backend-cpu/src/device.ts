@@ -20,7 +20,7 @@ import { CpuBuffer, ImportedBuffer, readBuffer, writeBuffer } from './buffer.js'
 import { CpuExecutable, type NativeSubmission, type Submitter } from './executable.js';
 import { encodePlan } from './lowering/encode.js';
 import { lower } from './lowering/lower.js';
-import { CpuWeightSet, loadRequest } from './weight-set.js';
+import { CpuWeightSet, loadRequest, weightPlacements, type WeightPlacement } from './weight-set.js';
 
 /** `maxRank` of native/runtime/tensor.h. */
 const maximumRank = 8;
@@ -49,6 +49,7 @@ class CpuCompletion implements Completion {
 
 export class CpuDevice implements Device, Submitter {
   readonly #handle: DeviceHandle;
+  readonly #placement: number;
   readonly #pending = new Map<number, PendingJob>();
   readonly #buffers = new Set<CpuBuffer>();
   readonly #executables = new Set<Executable>();
@@ -64,7 +65,9 @@ export class CpuDevice implements Device, Submitter {
     readonly info: DeviceInfo,
     threads: number,
     level: string,
+    weights: WeightPlacement,
   ) {
+    this.#placement = weightPlacements.indexOf(weights);
     this.#handle = guarded(() =>
       addon.openDevice(threads, level, (job, ended, loadedBytes, failure) => {
         const pending = this.#pending.get(job);
@@ -98,7 +101,9 @@ export class CpuDevice implements Device, Submitter {
     if (signal?.aborted) throw cancelled(signal);
     const { paths, names, numbers, bytes } = loadRequest(entries);
     const totalBytes = entries.reduce((sum, _, index) => sum + numbers[7 * index + 6]!, 0);
-    const { job, load } = guarded(() => this.addon.loadWeights(this.#handle, paths, names, numbers, bytes));
+    const { job, load } = guarded(() =>
+      this.addon.loadWeights(this.#handle, this.#placement, paths, names, numbers, bytes),
+    );
     const abort = (): void => this.addon.abortLoad(load);
     signal?.addEventListener('abort', abort, { once: true });
     try {
@@ -141,7 +146,7 @@ export class CpuDevice implements Device, Submitter {
       signature,
       precision: options.precision ?? 'fast',
       maximumDims: maximumDims(graph, options),
-      isPacked: (name) => weights.isPacked(name),
+      takesInt8: (name) => weights.takesInt8(name),
     });
     const { words, names, constants } = encodePlan(
       plan,

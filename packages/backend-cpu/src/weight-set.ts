@@ -3,6 +3,18 @@ import { dtypes, elementCount, tensorBytes, UnicornError } from '@unicorn-exec/t
 import type { TensorSpec, WeightEntry, WeightSet } from '@unicorn-exec/tensor';
 import { guarded, type NativeAddon, type WeightsHandle } from './addon.js';
 
+/**
+ * What becomes of matrices of block formats that come from files: `packed` copies them into memory of its own, in the
+ * order in which the kernels read them; `mapped` leaves them in the file's pages, which processes share, and packs them in
+ * passing, each time they are read; `auto` maps when packing would keep the caller waiting. Results are the same bit for
+ * bit. In the order of native/runtime/weight-set.h.
+ */
+export const weightPlacements = ['auto', 'packed', 'mapped'] as const;
+export type WeightPlacement = (typeof weightPlacements)[number];
+
+/** `WeightForm` of native/kernels/kernels.h. */
+const weightForms = ['raw', 'packed', 'inPlace'] as const;
+
 /** What `loadWeights` of the addon takes. */
 export interface LoadRequest {
   readonly paths: readonly string[];
@@ -55,7 +67,7 @@ export class CpuWeightSet implements WeightSet {
   readonly #handle: WeightsHandle;
   readonly #specs: ReadonlyMap<string, TensorSpec>;
   readonly #indices: ReadonlyMap<string, number>;
-  readonly #packed: Uint8Array;
+  readonly #forms: readonly (typeof weightForms)[number][];
   readonly #released: (byteLength: number) => void;
   readonly byteLength: number;
   /** Anonymous memory; the rest of {@link byteLength} is mapped from files. */
@@ -73,11 +85,14 @@ export class CpuWeightSet implements WeightSet {
     this.#released = released;
     this.#specs = new Map(entries.map(({ name, dtype, shape }) => [name, { dtype, shape }]));
     this.#indices = new Map(entries.map(({ name }, index) => [name, index]));
-    this.#packed = guarded(() => addon.packedWeights(handle));
+    this.#forms = Array.from(
+      guarded(() => addon.weightForms(handle)),
+      (form) => weightForms[form]!,
+    );
     this.ownedBytes = guarded(() => addon.ownedBytes(handle));
     const mapped = entries.reduce(
       (sum, { dtype, shape, source, residency }, index) =>
-        this.#packed[index] === 1 || residency === 'host' || source.kind === 'bytes'
+        this.#forms[index] === 'packed' || residency === 'host' || source.kind === 'bytes'
           ? sum
           : sum + tensorBytes(dtype, shape),
       0,
@@ -98,8 +113,9 @@ export class CpuWeightSet implements WeightSet {
     return this.#indices.get(name)!;
   }
 
-  isPacked(name: string): boolean {
-    return this.#packed[this.index(name)] === 1;
+  /** Whether products with the weight take int8 activations. */
+  takesInt8(name: string): boolean {
+    return this.#forms[this.index(name)] !== 'raw';
   }
 
   /** @throws UnicornError `usage/disposed` after `dispose` */

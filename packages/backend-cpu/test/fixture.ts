@@ -21,6 +21,10 @@ export function randomSource(seed: number): () => number {
   };
 }
 
+/** Block formats whose quants times their small scales reach far; those with an f16 minimum behind the scale. */
+const largeQuants = new Set<DType>(['q8_0', 'iq4_nl', 'iq4_xs', 'q4_k', 'q5_k', 'q6_k']);
+const minimums = new Set<DType>(['q4_1', 'q5_1', 'q4_k', 'q5_k']);
+
 /** Bytes of a weight with elements of about `scale`: random blocks with sane scales, or random numbers. */
 export function randomBytes(dtype: DType, elements: number, random: () => number, scale = 0.1): Uint8Array {
   const { blockSize, blockBytes } = dtypeLayout(dtype);
@@ -32,9 +36,12 @@ export function randomBytes(dtype: DType, elements: number, random: () => number
   for (let at = 0; at < bytes.byteLength; at += blockBytes) {
     if (dtype === 'bf16') view.setUint16(at, (random() < 0.5 ? 0x8000 : 0) | (0x3d00 + random() * 128), true);
     else if (dtype === 'f16') view.setUint16(at, floatToHalf((random() * 2 - 1) * scale), true);
-    // The block formats of these tests keep f16 scales first: one of two (q4_1) is the minimum.
-    else view.setUint16(at, floatToHalf((scale / (dtype === 'q8_0' ? 127 : 8)) * (0.5 + random())), true);
-    if (dtype === 'q4_1') view.setUint16(at + 2, floatToHalf(-scale * random()), true);
+    else {
+      const scaleAt = dtype === 'q6_k' ? 208 : 0;
+      const size = largeQuants.has(dtype) ? 127 : 8;
+      view.setUint16(at + scaleAt, floatToHalf((scale / size) * (0.5 + random())), true);
+    }
+    if (minimums.has(dtype)) view.setUint16(at + 2, floatToHalf(-scale * random()), true);
   }
   return bytes;
 }

@@ -13,7 +13,7 @@ function plan(graph: Graph, options: Partial<LoweringOptions> = {}): Plan {
     signature: graphSignature(graph),
     precision: 'fast',
     maximumDims,
-    isPacked: () => true,
+    takesInt8: () => true,
     ...options,
   });
 }

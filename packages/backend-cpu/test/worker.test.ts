@@ -19,7 +19,7 @@ const program = `
   });
   const settled = (job) => new Promise((resolve) => done.set(job, resolve));
   (async () => {
-    const { job, load } = addon.loadWeights(device, [], [], new Float64Array(0), []);
+    const { job, load } = addon.loadWeights(device, 0, [], [], new Float64Array(0), []);
     await settled(job);
     const { handle } = addon.compile(device, load, words, names, constants);
     const x = new Uint8Array(Float32Array.of(1, 2, 3, 4).buffer);
@@ -50,7 +50,7 @@ describe.skipIf(!loaded)('a worker thread', () => {
         signature: graphSignature(graph),
         precision: 'f32',
         maximumDims: { n: 1 },
-        isPacked: () => false,
+        takesInt8: () => false,
       });
       const encoded = encodePlan(plan, () => 0, false);
       const worker = new Worker(program, {

@@ -69,7 +69,7 @@ int64_t packedGroupBytes(DType dtype, int64_t columns);
 int64_t packedBytes(DType dtype, int64_t rows, int64_t columns);
 
 // Packs groups [groupBegin, groupEnd) of a raw matrix [rows, columns] whose row r starts at source + r * rowStrideBytes.
-// `packed` is the start of the whole packed matrix (64-byte aligned).
+// `packed` is the start of the whole packed matrix (64-byte aligned). Scalar: `Kernels::pack` is the fast one.
 void packGroups(DType dtype, const uint8_t* source, int64_t rowStrideBytes, int64_t rows, int64_t columns,
                 int64_t groupBegin, int64_t groupEnd, uint8_t* packed);
 
@@ -115,28 +115,35 @@ struct Epilogue {
   int64_t residualStride = 0;       // elements
 };
 
+// How a matrix lies in memory, and how products read it:
+//   raw      rows as in the file, decoded to f32
+//   packed   groups of 16 interleaved rows, as above
+//   inPlace  rows as in the file; the products pack them into their scratch on the way, so that results are those of
+//            `packed`, bit for bit
+enum class WeightForm : int32_t { raw, packed, inPlace };
+
 // out[row, column] = sum over k of activation[row, k] * weight[column, k].
 struct QuantizedMatmul {
   const uint8_t* activations;  // quantized rows, `activationRowBytes(columns)` apart, 64-byte aligned
-  const uint8_t* weights;      // packed matrix, or the group in it where the view starts
+  const uint8_t* weights;      // packed: the matrix, or the group in it where the view starts; inPlace: the view's first row
   DType dtype;                 // type of the weights
+  WeightForm form;             // packed or inPlace
+  int64_t rowStrideBytes;      // inPlace only: from one stored row to the next
   int64_t columns;             // k of this product: a multiple of the packed block size, at most storedColumns
-  int64_t storedColumns;       // k of the stored matrix
+  int64_t storedColumns;       // packed only: k of the stored matrix
   int64_t weightRows;          // n of this product
   float* out;                  // [rows, n]
   int64_t outStride;           // elements from one row of out to the next
   Epilogue epilogue;
 };
 
-enum class WeightForm : int32_t { raw, packed };
-
 struct FloatMatmul {
   const float* activations;  // [rows, columns]
   int64_t activationStride;  // elements
-  const uint8_t* weights;    // raw: first byte of the view's first row; packed: as in QuantizedMatmul
+  const uint8_t* weights;    // raw and inPlace: first byte of the view's first row; packed: as in QuantizedMatmul
   DType dtype;
   WeightForm form;
-  int64_t rowStrideBytes;  // raw only: from one stored row to the next
+  int64_t rowStrideBytes;  // raw and inPlace: from one stored row to the next
   int64_t columns;         // k of this product; a multiple of the type's block size
   int64_t storedColumns;   // packed only
   int64_t weightRows;      // n of this product
@@ -222,9 +229,15 @@ struct Kernels {
   void (*quantizeGlu)(Activation f, const float* gate, int64_t gateStride, const float* up, int64_t upStride,
                       int64_t columns, int64_t rowBegin, int64_t rowEnd, uint8_t* out);
 
-  // Activation rows [rowBegin, rowEnd) times weight groups [groupBegin, groupEnd) of the view.
+  // `packGroups`, fast: the same bytes.
+  void (*pack)(DType dtype, const uint8_t* source, int64_t rowStrideBytes, int64_t rows, int64_t columns,
+               int64_t groupBegin, int64_t groupEnd, uint8_t* packed);
+
+  // Activation rows [rowBegin, rowEnd) times weight groups [groupBegin, groupEnd) of the view; group g of weights in
+  // place is rows 16 g ... of the view. `scratch`: `matmulQuantizedScratchBytes(call)` per thread, 64-byte aligned.
   void (*matmulQuantized)(const QuantizedMatmul& call, int64_t rowBegin, int64_t rowEnd, int64_t groupBegin,
-                          int64_t groupEnd);
+                          int64_t groupEnd, void* scratch);
+  int64_t (*matmulQuantizedScratchBytes)(const QuantizedMatmul& call);
 
   // The same in f32, every weight decoded to f32 first. `scratch`: `matmulFloatScratchBytes(call)` per thread, 64-byte
   // aligned. Raw weights are grouped too: group g is rows 16 g ... of the view.

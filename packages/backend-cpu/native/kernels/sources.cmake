@@ -9,6 +9,7 @@ set(KERNEL_COMMON_SOURCES
   ${KERNEL_DIR}/attention-plan.cpp
   ${KERNEL_DIR}/dispatch.cpp)
 set(KERNEL_LEVEL_SOURCES
+  ${KERNEL_DIR}/level/pack.cpp
   ${KERNEL_DIR}/level/quantize.cpp
   ${KERNEL_DIR}/level/matmul-quantized.cpp
   ${KERNEL_DIR}/level/matmul-float.cpp

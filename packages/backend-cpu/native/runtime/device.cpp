@@ -103,7 +103,7 @@ void Device::perform(Entry& entry) {
     if (entry.load) {
       LoadJob& job = *entry.load;
       const uint32_t id = entry.id;
-      *job.result = WeightSet::load(job.requests, pool_,
+      *job.result = WeightSet::load(job.requests, kernels_, pool_,
                                     {job.abort.get(), [this, id](uint64_t bytes) { listener_.progressed(id, bytes); }});
       return;
     }

@@ -112,9 +112,10 @@ class MatmulStep final : public Step {
   }
 
   int64_t memberBytes(const Program& program) const override {
-    // One phase: the rows themselves and their inverse norms; then the tiles, and what the float kernels decode into.
+    // One phase: the rows themselves and their inverse norms; then the tiles, and what the kernels unpack or pack into.
     const int64_t few = std::max<int64_t>(1, redundantElements / std::max<int64_t>(1, columns_));
-    return align64(few * activationBytes()) + 64 + inverseBytes + 2 * tileFloats * 4 + align64(floatScratchBytes(program));
+    return align64(few * activationBytes()) + 64 + inverseBytes + 2 * tileFloats * 4 +
+           align64(kernelScratchBytes(program));
   }
 
   int64_t sharedBytes(const Program& program) const override {
@@ -218,7 +219,7 @@ class MatmulStep final : public Step {
     uint8_t* tiles = turn.scratch() + memberTileOffset();
     float* tile = reinterpret_cast<float*>(tiles);
     float* upTile = tile + tileFloats;
-    uint8_t* floatScratch = tiles + 2 * tileFloats * 4;
+    uint8_t* scratch = tiles + 2 * tileFloats * 4;
     const bool shifted = matrix.rowShift != 0;
     const bool gated = product.up != absent;
     float* first = out + rows.begin * n + columns.begin;
@@ -227,12 +228,12 @@ class MatmulStep final : public Step {
       epilogue.bias = bias == nullptr ? nullptr : bias + columns.begin;
       epilogue.residual = residual == nullptr ? nullptr : residual + rows.begin * n + columns.begin;
       epilogue.residualStride = n;
-      call(run, matrix, x, activations, rows, groups, first, n, epilogue, floatScratch);
+      call(run, matrix, x, activations, rows, groups, first, n, epilogue, scratch);
     } else {
       const int64_t stride = groups.count() * groupRows;
-      call(run, matrix, x, activations, rows, groups, tile, stride, {}, floatScratch);
+      call(run, matrix, x, activations, rows, groups, tile, stride, {}, scratch);
       if (gated) {
-        call(run, weight(run, product.up), x, activations, rows, groups, upTile, stride, {}, floatScratch);
+        call(run, weight(run, product.up), x, activations, rows, groups, upTile, stride, {}, scratch);
       }
       const float* source = tile + (columns.begin + matrix.rowShift - groups.begin * groupRows);
       for (int64_t row = 0; row < rows.count(); row++) {
@@ -291,9 +292,10 @@ class MatmulStep final : public Step {
             : groupRows * matrix.rowStrideBytes;
     const uint8_t* weights = matrix.data + groups.begin * groupStep;
     if (quantized_) {
-      run.kernels.matmulQuantized({activations + rows.begin * activationBytes(), weights, matrix.dtype, matrix.columns,
-                                   matrix.storedColumns, weightRows, out, outStride, epilogue},
-                                  0, rows.count(), 0, groups.count());
+      run.kernels.matmulQuantized(
+          {activations + rows.begin * activationBytes(), weights, matrix.dtype, matrix.form, matrix.rowStrideBytes,
+           matrix.columns, matrix.storedColumns, weightRows, out, outStride, epilogue},
+          0, rows.count(), 0, groups.count(), scratch);
       return;
     }
     const float* lines = prepared() ? reinterpret_cast<const float*>(activations + rows.begin * activationBytes())
@@ -304,21 +306,26 @@ class MatmulStep final : public Step {
                             0, rows.count(), 0, groups.count(), scratch);
   }
 
-  int64_t floatScratchBytes(const Program& program) const {
-    if (quantized_) return 0;
+  int64_t kernelScratchBytes(const Program& program) const {
     int64_t bytes = 0;
     for (const Product& product : products_) {
       for (const int32_t value : {product.weight, product.up}) {
         if (value == absent) continue;
         const Value& stored = program.values[static_cast<size_t>(value)];
+        const DType dtype = stored.isMatrix ? stored.matrix.dtype : stored.dtype;
+        const WeightForm form = stored.isMatrix ? stored.matrix.form : WeightForm::raw;
+        if (quantized_) {
+          QuantizedMatmul call{};
+          call.dtype = dtype;
+          call.form = form;
+          call.columns = columns_;
+          bytes = std::max(bytes, program.kernels.matmulQuantizedScratchBytes(call));
+          continue;
+        }
         FloatMatmul call{};
-        call.dtype = stored.isMatrix ? stored.matrix.dtype : stored.dtype;
-        call.form = stored.isMatrix ? stored.matrix.form : WeightForm::raw;
+        call.dtype = dtype;
+        call.form = form;
         call.columns = columns_;
-        call.storedColumns = stored.isMatrix ? stored.matrix.storedColumns : columns_;
-        call.rowStrideBytes = stored.isMatrix ? stored.matrix.rowStrideBytes : rowBytes(call.dtype, columns_);
-        call.activationStride = columns_;
-        call.weightRows = stored.isMatrix ? stored.matrix.rows : program.maximumRows(value);
         bytes = std::max(bytes, program.kernels.matmulFloatScratchBytes(call));
       }
     }

@@ -43,8 +43,9 @@ class MappedFile {
 
   // Gives the resident pages that lie wholly inside the range back to the system; they are read again when touched.
   void forget(size_t offset, size_t byteLength) const;
-  // Asks the system to read the range ahead.
-  void prefetch(size_t offset, size_t byteLength) const;
+  // Reads the range now where it is not in memory yet, and maps its pages, which is many times cheaper in one go than by
+  // faults. Never fails: what could not be had is faulted in when it is touched.
+  void populate(size_t offset, size_t byteLength) const;
 
  private:
   MappedFile(std::string path, uint8_t* data, size_t byteLength)

@@ -95,13 +95,14 @@ void Program::readWeight(WordReader& reader, Value& value) {
   matrix.columns = columns;
   matrix.storedColumns = weight.columns;
   matrix.rowStrideBytes = weight.rowStrideBytes;
-  if (weight.form == WeightForm::raw) {
+  const int64_t block = packedBlockSize(weight.dtype);
+  require(weight.form == WeightForm::raw || (columnStart % block == 0 && columns % block == 0),
+          "a view of a weight for int8 products cuts no block");
+  if (weight.form != WeightForm::packed) {
     matrix.data = weight.data + rowStart * weight.rowStrideBytes + rowBytes(weight.dtype, columnStart);
     return;
   }
   // Column blocks of a group lie back to back, so a view may also begin at a later one.
-  const int64_t block = packedBlockSize(weight.dtype);
-  require(columnStart % block == 0 && columns % block == 0, "a view of a packed weight cuts no block");
   matrix.data = weight.data + rowStart / groupRows * packedGroupBytes(weight.dtype, weight.columns) +
                 columnStart / block * packedGroupBytes(weight.dtype, block);
   matrix.rowShift = rowStart % groupRows;
@@ -111,7 +112,7 @@ void Program::readWeight(WordReader& reader, Value& value) {
 void Program::readPlainWeight(Value& value, const Weight& weight, const int64_t (&view)[4], bool asFloats) {
   const auto [rowStart, rows, columnStart, columns] = view;
   const bool decode = asFloats && weight.dtype != DType::f32;
-  const bool raw = weight.form == WeightForm::raw;
+  const bool raw = weight.form != WeightForm::packed;
   require(raw || asFloats, "a packed weight is read as floats");
   if (raw && !decode && (columns == weight.columns || rows == 1)) {
     const uint8_t* data = weight.data + rowStart * weight.rowStrideBytes + rowBytes(weight.dtype, columnStart);

@@ -35,10 +35,10 @@ struct Tensor {
 struct Matrix {
   DType dtype = DType::f32;
   WeightForm form = WeightForm::raw;
-  const uint8_t* data = nullptr;  // raw: first byte of the view; packed: the group (and column block) where it starts
+  const uint8_t* data = nullptr;  // first byte of the view; packed: the group (and column block) where it starts
   int64_t rows = 0, columns = 0;
   int64_t storedColumns = 0;
-  int64_t rowStrideBytes = 0;  // raw only
+  int64_t rowStrideBytes = 0;  // but packed
   int64_t rowShift = 0;        // packed only: rows of the first group that lie before the view
 };
 

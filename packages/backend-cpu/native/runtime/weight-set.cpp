@@ -9,20 +9,42 @@
 namespace unicorn {
 namespace {
 
-// Source bytes of one packing task: enough to hide the cost of claiming it, and little enough that progress is smooth
-// and the source pages that are resident at a time are few.
-constexpr int64_t taskBytes = 1 << 20;
+// Source bytes of one task: enough to hide the cost of claiming it and of the calls into the system, and little enough
+// that progress is smooth and the source pages that are resident at a time are few.
+constexpr int64_t taskBytes = 4 << 20;
 
-struct PackTask {
+// Packed bytes up to which `automatic` packs. Packing reads every weight and writes it to fresh memory, at some 4 GB/s
+// on two cores (more threads hardly help: the system clears the pages, and memory is written twice), so this is a
+// quarter of a second; the pages of a mapped file are had at some 30 GB/s. What packing gains is a tenth of the time of
+// a token: a model of this size repays it with its first fifty to a hundred.
+constexpr uint64_t automaticPackedBytes = uint64_t{1} << 30;
+
+// Packs groups of a matrix, or maps the pages of its rows.
+struct Task {
   size_t weight;
   int64_t groupBegin, groupEnd;
 };
 
 size_t align64(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
+bool hasPackedForm(const WeightRequest& request) {
+  return request.mayPack && packable(request.dtype, request.rows, request.columns);
+}
+
+bool readsInPlace(const WeightRequests& requests) {
+  if (requests.placement != WeightPlacement::automatic) return requests.placement == WeightPlacement::mapped;
+  uint64_t bytes = 0;
+  for (const WeightRequest& request : requests.entries) {
+    if (request.path < 0 || !hasPackedForm(request)) continue;
+    bytes += static_cast<uint64_t>(packedBytes(request.dtype, request.rows, request.columns));
+  }
+  return bytes > automaticPackedBytes;
+}
+
 }  // namespace
 
-std::shared_ptr<WeightSet> WeightSet::load(const WeightRequests& requests, ThreadPool& pool, const Progress& progress) {
+std::shared_ptr<WeightSet> WeightSet::load(const WeightRequests& requests, const Kernels& kernels, ThreadPool& pool,
+                                           const Progress& progress) {
   auto set = std::make_shared<WeightSet>();
   for (const std::string& path : requests.paths) set->files_.push_back(MappedFile::open(path));
 
@@ -30,15 +52,16 @@ std::shared_ptr<WeightSet> WeightSet::load(const WeightRequests& requests, Threa
   std::vector<size_t> packedOffsets(requests.entries.size());
   size_t packedTotal = 0;
   uint64_t loaded = 0;
-  std::vector<PackTask> tasks;
-  std::vector<const uint8_t*> sources;
+  std::vector<Task> tasks;
+  const bool inPlace = readsInPlace(requests);
   for (size_t i = 0; i < requests.entries.size(); i++) {
     const WeightRequest& request = requests.entries[i];
     const int64_t stride = rowBytes(request.dtype, request.columns);
     require(request.rows >= 0 && static_cast<uint64_t>(stride * request.rows) == request.byteLength,
             "the bytes of a weight follow from its shape");
+    const bool inFile = request.path >= 0;
     const uint8_t* source;
-    if (request.path >= 0) {
+    if (inFile) {
       const MappedFile& file = *set->files_.at(static_cast<size_t>(request.path));
       if (request.offset > file.byteLength() || request.byteLength > file.byteLength() - request.offset) {
         throw Failure("format/truncated",
@@ -52,22 +75,27 @@ std::shared_ptr<WeightSet> WeightSet::load(const WeightRequests& requests, Threa
     } else {
       source = request.bytes->data();
     }
-    sources.push_back(source);
-    const bool packed = request.mayPack && packable(request.dtype, request.rows, request.columns);
-    if (packed) {
+    const WeightForm form = !hasPackedForm(request) ? WeightForm::raw
+                            : inFile && inPlace     ? WeightForm::inPlace
+                                                    : WeightForm::packed;
+    if (form == WeightForm::packed) {
       packedOffsets[i] = packedTotal;
       packedTotal += align64(static_cast<size_t>(packedBytes(request.dtype, request.rows, request.columns)));
+    } else if (!inFile) {
+      set->pages_.push_back(request.bytes);
+    }
+    // A matrix in a file is read from end to end for every token, so its pages are mapped now; tables whose rows are
+    // gathered (`mayPack` is false) are left alone.
+    if (form == WeightForm::packed || (inFile && request.mayPack)) {
       const int64_t groups = groupCount(request.rows);
       const int64_t step = std::max<int64_t>(1, taskBytes / std::max<int64_t>(1, stride * groupRows));
       for (int64_t group = 0; group < groups; group += step) {
         tasks.push_back({i, group, std::min(groups, group + step)});
       }
     } else {
-      if (request.path < 0) set->pages_.push_back(request.bytes);
       loaded += request.byteLength;
     }
-    set->weights_.push_back(
-        {request.dtype, request.rows, request.columns, packed ? WeightForm::packed : WeightForm::raw, source, stride});
+    set->weights_.push_back({request.dtype, request.rows, request.columns, form, source, stride});
   }
   auto memory = Pages::allocate(packedTotal, true);
   set->pages_.push_back(memory);
@@ -80,23 +108,25 @@ std::shared_ptr<WeightSet> WeightSet::load(const WeightRequests& requests, Threa
     for (;;) {
       const size_t at = next.fetch_add(1);
       if (at >= tasks.size() || progress.abort->load(std::memory_order_relaxed)) return;
-      const PackTask& task = tasks[at];
+      const Task& task = tasks[at];
       const WeightRequest& request = requests.entries[task.weight];
-      const int64_t stride = rowBytes(request.dtype, request.columns);
-      packGroups(request.dtype, sources[task.weight], stride, request.rows, request.columns, task.groupBegin,
-                 task.groupEnd, memory->data() + packedOffsets[task.weight]);
+      const Weight& weight = set->weights_[task.weight];
       const int64_t rowBegin = task.groupBegin * groupRows;
       const int64_t rows = std::min(request.rows, task.groupEnd * groupRows) - rowBegin;
-      if (request.path >= 0) {
-        set->files_[static_cast<size_t>(request.path)]->forget(
-            static_cast<size_t>(request.offset) + static_cast<size_t>(rowBegin * stride),
-            static_cast<size_t>(rows * stride));
+      const auto bytes = static_cast<uint64_t>(rows * weight.rowStrideBytes);
+      const MappedFile* file = request.path < 0 ? nullptr : set->files_[static_cast<size_t>(request.path)].get();
+      const size_t offset = static_cast<size_t>(request.offset) + static_cast<size_t>(rowBegin * weight.rowStrideBytes);
+      if (file != nullptr) file->populate(offset, bytes);
+      if (weight.form == WeightForm::packed) {
+        kernels.pack(request.dtype, weight.data, weight.rowStrideBytes, request.rows, request.columns, task.groupBegin,
+                     task.groupEnd, memory->data() + packedOffsets[task.weight]);
+        if (file != nullptr) file->forget(offset, bytes);
       }
-      const uint64_t bytes = done.fetch_add(static_cast<uint64_t>(rows * stride)) + static_cast<uint64_t>(rows * stride);
+      const uint64_t total = done.fetch_add(bytes) + bytes;
       // Only member 0 reports, so that reports ascend; taskBytes bounds their number and the caller thins them out.
-      if (member == 0 && bytes - reported >= uint64_t{4} << 20) {
-        reported = bytes;
-        progress.report(bytes);
+      if (member == 0 && total - reported >= uint64_t{4} << 20) {
+        reported = total;
+        progress.report(total);
       }
     }
   });

@@ -1,5 +1,6 @@
-// Weights on the device: packed into anonymous memory where the kernels have a packed form, else left mapped and read
-// in place. Loading runs on the pool; a set never changes afterwards.
+// Weights on the device. Matrices that the kernels have a packed form for are packed into anonymous memory, or left in
+// the mapped file and packed in passing by the products that read them (WeightForm::inPlace); everything else stays as
+// it is. Loading runs on the pool; a set never changes afterwards.
 #pragma once
 
 #include <atomic>
@@ -28,7 +29,15 @@ struct WeightRequest {
   std::shared_ptr<Pages> bytes;
 };
 
+// What becomes of matrices that have a packed form. Those that come without a file are always packed.
+enum class WeightPlacement : int32_t {
+  automatic,  // mapped when packing them would keep the caller waiting
+  packed,
+  mapped,
+};
+
 struct WeightRequests {
+  WeightPlacement placement = WeightPlacement::automatic;
   std::vector<std::string> paths;
   std::vector<WeightRequest> entries;
 };
@@ -38,7 +47,7 @@ struct Weight {
   int64_t rows, columns;
   WeightForm form;
   const uint8_t* data;
-  int64_t rowStrideBytes;  // raw only
+  int64_t rowStrideBytes;  // raw and in place
 };
 
 class WeightSet {
@@ -50,7 +59,8 @@ class WeightSet {
   };
 
   // Throws Failure format/truncated, usage/file, resource/memory, usage/cancelled.
-  static std::shared_ptr<WeightSet> load(const WeightRequests& requests, ThreadPool& pool, const Progress& progress);
+  static std::shared_ptr<WeightSet> load(const WeightRequests& requests, const Kernels& kernels, ThreadPool& pool,
+                                         const Progress& progress);
 
   const Weight& at(size_t index) const { return weights_.at(index); }
   size_t size() const { return weights_.size(); }

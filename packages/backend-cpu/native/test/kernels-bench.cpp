@@ -72,17 +72,8 @@ void benchMatmul(const Kernels& kernels, int threads) {
     for (const Shape shape : shapes) {
       if (!packable(dtype, shape.rows, shape.columns)) continue;
       Random random(1);
-      const int64_t bytes = packedBytes(dtype, shape.rows, shape.columns);
-      const int64_t copies = 200'000'000 / bytes + 1;
-      const Buffer weights(bytes * copies);
       const auto raw = sample::weights(dtype, shape.rows, shape.columns, random);
-      for (int64_t c = 0; c < copies; c++) {
-        if (c == 0) {
-          packGroups(dtype, raw.data(), rowBytes(dtype, shape.columns), shape.rows, shape.columns, 0, groupCount(shape.rows), weights.data());
-        } else {
-          std::memcpy(weights.data() + c * bytes, weights.data(), static_cast<size_t>(bytes));
-        }
-      }
+      const int64_t stride = rowBytes(dtype, shape.columns);
       constexpr int64_t rows = 256;
       std::vector<float> x(static_cast<size_t>(rows * shape.columns));
       for (auto& value : x) value = random.normal();
@@ -90,22 +81,38 @@ void benchMatmul(const Kernels& kernels, int threads) {
       kernels.quantize(x.data(), shape.columns, shape.columns, 0, rows, activations.data());
       const Buffer out(rows * shape.rows * 4);
       const int64_t groups = groupCount(shape.rows);
-      const auto time = [&](int64_t count, int64_t repeats) {
-        return seconds(threads, [&](int t) {
-          for (int64_t i = 0; i < repeats; i++) {
-            const QuantizedMatmul call = {activations.data(), weights.data() + i % copies * bytes, dtype, shape.columns, shape.columns,
-                                          shape.rows, out.floats(), shape.rows, {}};
-            kernels.matmulQuantized(call, 0, count, groups * t / threads, groups * (t + 1) / threads);
+      for (const WeightForm form : {WeightForm::packed, WeightForm::inPlace}) {
+        const int64_t bytes = form == WeightForm::packed ? packedBytes(dtype, shape.rows, shape.columns) : stride * shape.rows;
+        const int64_t copies = 200'000'000 / bytes + 1;
+        const Buffer weights(bytes * copies);
+        for (int64_t c = 0; c < copies; c++) {
+          uint8_t* copy = weights.data() + c * bytes;
+          if (form == WeightForm::packed) {
+            kernels.pack(dtype, raw.data(), stride, shape.rows, shape.columns, 0, groups, copy);
+          } else {
+            std::memcpy(copy, raw.data(), raw.size());
           }
-        }) / static_cast<double>(repeats);
-      };
-      const double one = time(1, copies);
-      const double four = time(4, copies);
-      const double twelve = time(12, std::max<int64_t>(1, copies / 4));
-      const double many = time(rows, std::max<int64_t>(1, 8'000'000 / (shape.columns * shape.rows)));
-      std::printf("  %-6s K=%-4ld N=%-5ld  %5.1f GB/s  x%.2f  x%.2f  %4.0f GMAC/s\n", dtypeName(dtype), static_cast<long>(shape.columns),
-                  static_cast<long>(shape.rows), static_cast<double>(bytes) / one / 1e9, four / one, twelve / one,
-                  static_cast<double>(rows * shape.columns * shape.rows) / many / 1e9 / threads);
+        }
+        const Buffer scratch(threads * packedGroupBytes(dtype, shape.columns));
+        const auto time = [&](int64_t count, int64_t repeats) {
+          return seconds(threads, [&](int t) {
+            for (int64_t i = 0; i < repeats; i++) {
+              const QuantizedMatmul call = {activations.data(), weights.data() + i % copies * bytes, dtype, form, stride, shape.columns,
+                                            shape.columns, shape.rows, out.floats(), shape.rows, {}};
+              kernels.matmulQuantized(call, 0, count, groups * t / threads, groups * (t + 1) / threads,
+                                      scratch.data() + t * packedGroupBytes(dtype, shape.columns));
+            }
+          }) / static_cast<double>(repeats);
+        };
+        const double one = time(1, copies);
+        const double four = time(4, copies);
+        const double twelve = time(12, std::max<int64_t>(1, copies / 4));
+        const double many = time(rows, std::max<int64_t>(1, 8'000'000 / (shape.columns * shape.rows)));
+        std::printf("  %-6s %-8s K=%-4ld N=%-5ld  %5.1f GB/s  x%.2f  x%.2f  %4.0f GMAC/s\n", dtypeName(dtype),
+                    form == WeightForm::packed ? "packed" : "in place", static_cast<long>(shape.columns), static_cast<long>(shape.rows),
+                    static_cast<double>(bytes) / one / 1e9, four / one, twelve / one,
+                    static_cast<double>(rows * shape.columns * shape.rows) / many / 1e9 / threads);
+      }
     }
   }
 }
@@ -177,14 +184,17 @@ void benchAttention(const Kernels& kernels) {
   }
 }
 
-void benchPacking() {
-  std::printf("\npacking, 1 thread, GB/s of raw weights:");
-  for (const DType dtype : {DType::q4_0, DType::q4_1, DType::q8_0, DType::q5_0, DType::q4_k, DType::q5_k, DType::q6_k}) {
+void benchPacking(const Kernels& kernels) {
+  std::printf("\npacking, %s (scalar), 1 thread, GB/s of raw weights:", kernels.name);
+  for (const DType dtype : {DType::q4_0, DType::q4_1, DType::q8_0, DType::q5_0, DType::q4_k, DType::q5_k, DType::q6_k, DType::iq4_xs}) {
     Random random(5);
     const auto raw = sample::weights(dtype, 512, 2048, random);
     const Buffer packed(packedBytes(dtype, 512, 2048));
-    const double time = seconds(1, [&](int) { packGroups(dtype, raw.data(), rowBytes(dtype, 2048), 512, 2048, 0, 32, packed.data()); });
-    std::printf(" %s %.2f", dtypeName(dtype), static_cast<double>(raw.size()) / time / 1e9);
+    const auto rate = [&](auto pack) {
+      return static_cast<double>(raw.size()) / 1e9 /
+             seconds(1, [&](int) { pack(dtype, raw.data(), rowBytes(dtype, 2048), 512, 2048, 0, 32, packed.data()); });
+    };
+    std::printf(" %s %.1f (%.2f)", dtypeName(dtype), rate(kernels.pack), rate(packGroups));
   }
   std::printf("\n");
 }
@@ -206,7 +216,6 @@ void benchRows(const Kernels& kernels) {
 
 int main(int argc, char** argv) {
   std::printf("read bandwidth: 1 thread %.1f GB/s, 2 threads %.1f GB/s\n", readBandwidth(1), readBandwidth(2));
-  benchPacking();
   bool products = true;
   bool named = false;
   for (int i = 1; i < argc; i++) {
@@ -222,6 +231,7 @@ int main(int argc, char** argv) {
     if (!wanted || !levelAvailable(level)) continue;
     const Kernels& kernels = selectKernels(level);
     if (products) {
+      benchPacking(kernels);
       benchMatmul(kernels, 1);
       benchMatmul(kernels, 2);
       benchMatmulFloat(kernels);

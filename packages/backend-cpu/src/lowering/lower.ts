@@ -1,5 +1,5 @@
 /**
- * From a graph to a plan: fused steps in order, every value with a place. Pure: the same graph, dims and packed weights
+ * From a graph to a plan: fused steps in order, every value with a place. Pure: the same graph, dims and forms of weights
  * give the same plan, so plans are snapshot-tested text.
  */
 import {
@@ -30,8 +30,8 @@ export interface LoweringOptions {
   readonly signature: Signature;
   readonly precision: 'f32' | 'fast';
   readonly maximumDims: Readonly<Record<string, number>>;
-  /** Whether the device holds the weight of that name packed. */
-  isPacked(name: string): boolean;
+  /** Whether products with the weight of that name take int8 activations: it is packed, or packed in passing. */
+  takesInt8(name: string): boolean;
 }
 
 /** Rows of a packed group (`groupRows` of kernels.h). */
@@ -120,7 +120,7 @@ class Lowering {
       this.#options.precision === 'fast' &&
       weight.storage.kind === 'weight' &&
       isStoredMatrix(weight) &&
-      this.#options.isPacked(weight.storage.name)
+      this.#options.takesInt8(weight.storage.name)
     );
   }
 

@@ -2,7 +2,8 @@
 // a pair of a weight row and an activation row:
 //   raw     one vector of W partial sums along the columns, then the tree of `sumLanes`. f32, f16 and bf16 are converted
 //           on the way; block formats are decoded 16 rows at a time into the caller's scratch.
-//   packed  16 weight rows in lanes; each run of 32 columns is summed by itself and then added to the total.
+//   packed  16 weight rows in lanes; each run of 32 columns is summed by itself and then added to the total. Weights in
+//           place are packed a group at a time.
 // Scalar twin: `dot` of test/reference.cpp over rows decoded by `decodeRow`.
 #include "int8-dot.h"
 #include "level.h"
@@ -236,10 +237,18 @@ void matmulPacked(const FloatMatmul& call, int64_t rowBegin, int64_t rowEnd, int
                   float* panel) {
   constexpr PackedFormat format = packedFormat(type);
   const int64_t groupBytes = call.storedColumns / format.blockColumns() * format.blockBytes();
+  uint8_t* packed = reinterpret_cast<uint8_t*>(panel + groupRows * call.columns);
   const int64_t rows = rowEnd - rowBegin;
   const int64_t tiles = (rows + tileRowsPacked - 1) / tileRowsPacked;
   for (int64_t group = groupBegin; group < groupEnd; group++) {
-    unpackGroup<type>(call.weights + group * groupBytes, call.columns, panel);
+    const uint8_t* block = call.weights + group * groupBytes;
+    if (call.form == WeightForm::inPlace) {
+      const int64_t first = group * groupRows;
+      pack(type, call.weights + first * call.rowStrideBytes, call.rowStrideBytes,
+           minimum(groupRows, call.weightRows - first), call.columns, 0, 1, packed);
+      block = packed;
+    }
+    unpackGroup<type>(block, call.columns, panel);
     for (int64_t t = 0; t < tiles; t++) {
       const int64_t begin = rowBegin + rows * t / tiles;
       tilePackedOf(call, panel, begin, rowBegin + rows * (t + 1) / tiles - begin, group);
@@ -260,7 +269,8 @@ void matmulFloat(const FloatMatmul& call, int64_t rowBegin, int64_t rowEnd, int6
 int64_t matmulFloatScratchBytes(const FloatMatmul& call) {
   const bool direct = call.form == WeightForm::raw &&
                       (call.dtype == DType::f32 || call.dtype == DType::f16 || call.dtype == DType::bf16);
-  return direct ? 0 : groupRows * call.columns * 4;
+  if (direct) return 0;
+  return groupRows * call.columns * 4 + (call.form == WeightForm::inPlace ? packedGroupBytes(call.dtype, call.columns) : 0);
 }
 
 // Formats that embedding tables, KV rows and unpacked weights use most; the rest is `decodeRow`. Products are exact, so

@@ -28,6 +28,14 @@ constexpr int tileRows() {
 // How far ahead of the weights in use: half a page, some 7 sub-blocks.
 constexpr int64_t prefetchBytes = 2048;
 
+// Weights in place are packed as many columns at a time.
+constexpr int64_t runColumns = 256;
+
+template <int M>
+struct Rows {
+  static constexpr int count = M;
+};
+
 // Scales (or minimums) of W rows of a sub-block, times the f16 of its block for the K types.
 template <DType type>
 UNICORN_INLINE F scaleOf(const uint8_t* sub, F blockScale, int side, int half) {
@@ -63,7 +71,7 @@ UNICORN_INLINE void addChunk(const uint8_t* sub, int half, const ActivationBlock
   }
 }
 
-template <DType type, int M>
+template <DType type, int M, bool prefetch>
 UNICORN_INLINE void addSubBlock(const uint8_t* sub, F blockScale, F blockMin, int half,
                                 const ActivationBlock* activations, int64_t rowBytes, F (&sums)[M]) {
   constexpr PackedFormat format = packedFormat(type);
@@ -72,7 +80,7 @@ UNICORN_INLINE void addSubBlock(const uint8_t* sub, F blockScale, F blockMin, in
   };
   // Tiles of several rows read weights more slowly than the hardware's prefetcher expects, and it stops: 12 rows of
   // Q4_0 take 0.7 of the time with this. One or two rows run at its pace, and are a tenth slower with this.
-  if constexpr (M > 2) {
+  if constexpr (prefetch && M > 2) {
     for (int64_t line = 0; line < format.subBytes(); line += 64) __builtin_prefetch(sub + prefetchBytes + line);
   }
   Dot<type> dots[M];
@@ -111,65 +119,98 @@ UNICORN_INLINE void addSubBlock(const uint8_t* sub, F blockScale, F blockMin, in
   }
 }
 
-template <DType type, int M>
-void tile(const QuantizedMatmul& call, int64_t row, int64_t group) {
+// Blocks of one half of a group, W weight rows, times M activation rows.
+template <DType type, int M, bool prefetch>
+UNICORN_INLINE void addBlocks(const uint8_t* block, int64_t blocks, int half, const ActivationBlock* activations,
+                              int64_t rowBytes, F (&sums)[M]) {
   constexpr PackedFormat format = packedFormat(type);
-  constexpr int subs = format.blockColumns() / 32;
-  const int64_t rowBytes = activationRowBytes(call.columns);
-  const int64_t blocks = call.columns / format.blockColumns();
-  const uint8_t* groupStart =
-      call.weights + group * (call.storedColumns / format.blockColumns() * format.blockBytes());
-  for (int half = 0; half < halves; half++) {
-    const int64_t column = group * groupRows + half * W;
-    const int64_t lanes = minimum(W, call.weightRows - column);
-    if (lanes <= 0) break;
-    const ActivationBlock* activations =
-        reinterpret_cast<const ActivationBlock*>(call.activations + row * rowBytes);
-    const uint8_t* block = groupStart;
-    F sums[M] = {};
-    for (int64_t b = 0; b < blocks; b++, block += format.blockBytes()) {
-      F blockScale = {};
-      F blockMin = {};
-      if constexpr (format.super) blockScale = loadHalf(block + 2 * W * half);
-      if constexpr (format.super && format.mins) blockMin = loadHalf(block + 32 + 2 * W * half);
-      const uint8_t* sub = block + format.headerBytes();
-      for (int s = 0; s < subs; s++, sub += format.subBytes(), activations++) {
-        addSubBlock<type, M>(sub, blockScale, blockMin, half, activations, rowBytes, sums);
-      }
-    }
-    for (int m = 0; m < M; m++) {
-      float* out = call.out + (row + m) * call.outStride + column;
-      const Epilogue& epilogue = call.epilogue;
-      F sum = sums[m];
-      if (epilogue.bias) sum += loadFirst(epilogue.bias + column, lanes);
-      if (epilogue.residual) {
-        sum += loadFirst(epilogue.residual + (row + m) * epilogue.residualStride + column, lanes);
-      }
-      storeFirst(out, sum, lanes);
+  for (int64_t b = 0; b < blocks; b++, block += format.blockBytes()) {
+    F blockScale = {};
+    F blockMin = {};
+    if constexpr (format.super) blockScale = loadHalf(block + 2 * W * half);
+    if constexpr (format.super && format.mins) blockMin = loadHalf(block + 32 + 2 * W * half);
+    const uint8_t* sub = block + format.headerBytes();
+    for (int s = 0; s < format.blockColumns() / 32; s++, sub += format.subBytes(), activations++) {
+      addSubBlock<type, M, prefetch>(sub, blockScale, blockMin, half, activations, rowBytes, sums);
     }
   }
 }
 
-template <DType type>
-void tileOf(const QuantizedMatmul& call, int64_t row, int64_t rows, int64_t group) {
+// Writes results of weight rows [column, column + lanes).
+template <int M>
+UNICORN_INLINE void finish(const QuantizedMatmul& call, int64_t row, int64_t column, int64_t lanes, const F (&sums)[M]) {
+  for (int m = 0; m < M; m++) {
+    const Epilogue& epilogue = call.epilogue;
+    F sum = sums[m];
+    if (epilogue.bias) sum += loadFirst(epilogue.bias + column, lanes);
+    if (epilogue.residual) {
+      sum += loadFirst(epilogue.residual + (row + m) * epilogue.residualStride + column, lanes);
+    }
+    storeFirst(call.out + (row + m) * call.outStride + column, sum, lanes);
+  }
+}
+
+template <DType type, int M>
+void tilePacked(const QuantizedMatmul& call, const uint8_t* group, int64_t row, int64_t column) {
+  const int64_t rowBytes = activationRowBytes(call.columns);
+  const auto* activations = reinterpret_cast<const ActivationBlock*>(call.activations + row * rowBytes);
+  for (int half = 0; half < halves; half++) {
+    const int64_t lanes = minimum(W, call.weightRows - column - half * W);
+    if (lanes <= 0) break;
+    F sums[M] = {};
+    addBlocks<type, M, true>(group, call.columns / packedFormat(type).blockColumns(), half, activations, rowBytes, sums);
+    finish<M>(call, row, column + half * W, lanes, sums);
+  }
+}
+
+// The first tile of a group of 16 whole rows that lie as in the file. They are packed run after run just before their
+// use, so that the reading of memory is spread evenly over the work; meanwhile the next group, which follows in memory,
+// is fetched into L2. `kept`: where the packed group stays for the next tiles; null: nobody needs it, and one run's
+// memory in L1 serves all.
+template <DType type, int M>
+void tileInPlace(const QuantizedMatmul& call, const uint8_t* raw, int64_t row, int64_t column, uint8_t* kept) {
+  constexpr PackedFormat format = packedFormat(type);
+  constexpr int64_t runBlocks = runColumns / format.blockColumns();
+  const int64_t rawBlockBytes = dtypeLayout(type).blockBytes;
+  const int64_t rowBytes = activationRowBytes(call.columns);
+  const auto* activations = reinterpret_cast<const ActivationBlock*>(call.activations + row * rowBytes);
+  const int64_t blocks = call.columns / format.blockColumns();
+  alignas(64) uint8_t run[runBlocks * format.blockBytes()];
+  F sums[halves][M] = {};
+  for (int64_t b = 0; b < blocks; b += runBlocks) {
+    const int64_t count = minimum(runBlocks, blocks - b);
+    const uint8_t* next = raw + groupRows * (call.rowStrideBytes + b * rawBlockBytes);
+    for (int64_t line = 0; line < groupRows * count * rawBlockBytes; line += 64) __builtin_prefetch(next + line, 0, 2);
+    uint8_t* packed = kept == nullptr ? run : kept + b * format.blockBytes();
+    packBlocks(type, raw + b * rawBlockBytes, call.rowStrideBytes, count, packed);
+    for (int half = 0; half < halves; half++) {
+      addBlocks<type, M, false>(packed, count, half, activations + b * (format.blockColumns() / 32), rowBytes, sums[half]);
+    }
+  }
+  for (int half = 0; half < halves; half++) finish<M>(call, row, column + half * W, W, sums[half]);
+}
+
+// Calls `body` with `rows`, from 1 to the rows of a tile, as the compile-time constant M.
+template <DType type, typename Body>
+UNICORN_INLINE void withTileRows(int64_t rows, Body body) {
   switch (rows) {
-    case 1: return tile<type, 1>(call, row, group);
-    case 2: return tile<type, 2>(call, row, group);
-    case 3: return tile<type, 3>(call, row, group);
+    case 1: return body(Rows<1>());
+    case 2: return body(Rows<2>());
+    case 3: return body(Rows<3>());
   }
   if constexpr (tileRows<type>() >= 4) {
-    if (rows == 4) return tile<type, 4>(call, row, group);
+    if (rows == 4) return body(Rows<4>());
   }
   if constexpr (tileRows<type>() >= 12) {
     switch (rows) {
-      case 5: return tile<type, 5>(call, row, group);
-      case 6: return tile<type, 6>(call, row, group);
-      case 7: return tile<type, 7>(call, row, group);
-      case 8: return tile<type, 8>(call, row, group);
-      case 9: return tile<type, 9>(call, row, group);
-      case 10: return tile<type, 10>(call, row, group);
-      case 11: return tile<type, 11>(call, row, group);
-      case 12: return tile<type, 12>(call, row, group);
+      case 5: return body(Rows<5>());
+      case 6: return body(Rows<6>());
+      case 7: return body(Rows<7>());
+      case 8: return body(Rows<8>());
+      case 9: return body(Rows<9>());
+      case 10: return body(Rows<10>());
+      case 11: return body(Rows<11>());
+      case 12: return body(Rows<12>());
     }
   }
 }
@@ -177,15 +218,28 @@ void tileOf(const QuantizedMatmul& call, int64_t row, int64_t rows, int64_t grou
 // Rows are cut into tiles of nearly equal size, so that 13 rows are 7 and 6 instead of 12 and 1. All tiles of a group
 // follow each other: from the second on, its weights are in a near cache.
 template <DType type>
-void matmulOf(const QuantizedMatmul& call, int64_t rowBegin, int64_t rowEnd, int64_t groupBegin, int64_t groupEnd) {
+void matmulOf(const QuantizedMatmul& call, int64_t rowBegin, int64_t rowEnd, int64_t groupBegin, int64_t groupEnd,
+              uint8_t* scratch) {
+  constexpr PackedFormat format = packedFormat(type);
   const int64_t rows = rowEnd - rowBegin;
   if (rows <= 0) return;
   const int64_t tiles = (rows + tileRows<type>() - 1) / tileRows<type>();
   for (int64_t group = groupBegin; group < groupEnd; group++) {
+    const int64_t column = group * groupRows;
+    const int64_t weightRows = minimum(groupRows, call.weightRows - column);
+    const bool packed = call.form == WeightForm::packed;
+    const bool fused = !packed && weightRows == groupRows;
+    const uint8_t* raw = call.weights + column * call.rowStrideBytes;
+    const uint8_t* weights =
+        packed ? call.weights + group * (call.storedColumns / format.blockColumns() * format.blockBytes()) : scratch;
+    if (!packed && !fused) pack(type, raw, call.rowStrideBytes, weightRows, call.columns, 0, 1, scratch);
     for (int64_t t = 0; t < tiles; t++) {
       const int64_t begin = rowBegin + rows * t / tiles;
       const int64_t end = rowBegin + rows * (t + 1) / tiles;
-      tileOf<type>(call, begin, end - begin, group);
+      withTileRows<type>(end - begin, [&](auto m) {
+        if (fused && t == 0) return tileInPlace<type, m.count>(call, raw, begin, column, tiles == 1 ? nullptr : scratch);
+        tilePacked<type, m.count>(call, weights, begin, column);
+      });
     }
   }
 }
@@ -193,8 +247,13 @@ void matmulOf(const QuantizedMatmul& call, int64_t rowBegin, int64_t rowEnd, int
 }  // namespace
 
 void matmulQuantized(const QuantizedMatmul& call, int64_t rowBegin, int64_t rowEnd, int64_t groupBegin,
-                     int64_t groupEnd) {
-  UNICORN_WITH_PACKED_TYPE(call.dtype, matmulOf<type>(call, rowBegin, rowEnd, groupBegin, groupEnd))
+                     int64_t groupEnd, void* scratch) {
+  UNICORN_WITH_PACKED_TYPE(
+      call.dtype, matmulOf<type>(call, rowBegin, rowEnd, groupBegin, groupEnd, static_cast<uint8_t*>(scratch)))
+}
+
+int64_t matmulQuantizedScratchBytes(const QuantizedMatmul& call) {
+  return call.form == WeightForm::inPlace ? packedGroupBytes(call.dtype, call.columns) : 0;
 }
 
 }  // namespace UNICORN_LEVEL
