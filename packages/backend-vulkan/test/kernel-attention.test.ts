@@ -2,7 +2,7 @@
  * Attention's two forms, and the merge of splits, at sizes beyond the conformance suite's: many splits, windows that move,
  * large heads, more heads than a workgroup takes. The reference evaluation is the slow twin; the forms must agree bit for bit.
  */
-import { findOp, HostTensor, type Attributes, type DType } from '@unicorn-exec/tensor';
+import { findOp, HostTensor, type DType } from '@unicorn-exec/tensor';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { attention, attentionScratchBytes } from '../src/kernel/attention.js';
 import { kvWrite } from '../src/kernel/kv-write.js';
@@ -170,7 +170,7 @@ describe.skipIf(problem !== undefined)(`attention kernels${problem ? ` (${proble
       if (shape.softcap !== undefined) attributes.softcap = shape.softcap;
       findOp('attention').evaluate({
         inputs: tensors,
-        attributes: attributes as Attributes,
+        attributes: attributes,
         outputs: [expected],
       });
       const given: Record<string, Operand> = {};
