@@ -3,6 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { openSafetensors } from '@unicorn-exec/quant';
 import { cpuBackend } from '@unicorn-exec/backend-cpu';
+import { vulkanBackend } from '@unicorn-exec/backend-vulkan';
 import { referenceBackend, type Backend } from '@unicorn-exec/tensor';
 
 const shared = fileURLToPath(new URL('../../../../shared/', import.meta.url));
@@ -25,10 +26,17 @@ export function goldenFile(path: string): (name: string) => Promise<Float32Array
   };
 }
 
-/** The backends that every model test runs on; `cpu` is there only where its addon could be built. */
+const isUsable = async (backend: Backend): Promise<boolean> =>
+  (await backend.probe()).some(({ usable }) => usable);
+
+/**
+ * The backends that every model test runs on; `cpu` is there only where its addon could be built, `vulkan` where there is
+ * a driver too (mesa-vulkan-drivers will do, which computes on the CPU).
+ */
 export const backends: readonly { name: string; backend: Backend; usable: boolean }[] = [
   { name: 'reference', backend: referenceBackend, usable: true },
-  { name: 'cpu', backend: cpuBackend, usable: (await cpuBackend.probe()).some(({ usable }) => usable) },
+  { name: 'cpu', backend: cpuBackend, usable: await isUsable(cpuBackend) },
+  { name: 'vulkan', backend: vulkanBackend, usable: await isUsable(vulkanBackend) },
 ];
 
 export function largestDifference(a: ArrayLike<number>, b: ArrayLike<number>): number {
