@@ -2,7 +2,7 @@
  * What lowering makes of a graph, as far as backends agree: values with a place in memory, and the steps that every
  * backend computes with kernels of its own kind. Plain data. What a backend makes of all other ops is its own.
  */
-import type { ActivationKind, Dim, DType, Shape, WeightView } from '@unicorn-exec/tensor';
+import type { ActivationKind, DType, Shape, WeightView } from '@unicorn-exec/tensor';
 
 /** A number of bytes that may depend on symbolic dims: `bytes` times the product of `symbols`. */
 export interface Term {

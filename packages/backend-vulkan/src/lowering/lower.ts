@@ -25,7 +25,7 @@ import type { Dim, DType, Graph, Node, Signature } from '@unicorn-exec/tensor';
 import { weightLayout } from '../weight-layout.js';
 import { Concrete } from './concrete.js';
 import type { Target } from './kernel-table.js';
-import type { OpKernel, OpStep, Plan, PlannedGather, Step, StepMemory } from './plan.js';
+import type { OpKernel, Plan, PlannedGather, Step, StepMemory } from './plan.js';
 import type { WeightTable } from './weight.js';
 
 export interface LoweringOptions {
@@ -399,7 +399,7 @@ function hostWeightError(name: string, node: Node | undefined, how: string): Uni
 
 /** Value ids that a step reads, states included. */
 export function readValues(step: Step): number[] {
-  return step.kind === 'op' ? definedIds(Object.values((step as OpStep).inputs)) : stepReads(step);
+  return step.kind === 'op' ? definedIds(Object.values(step.inputs)) : stepReads(step);
 }
 
 /** Value ids that a step writes. */
