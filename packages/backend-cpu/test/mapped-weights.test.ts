@@ -121,6 +121,8 @@ describe('weights in mapped files', () => {
 
   it('refuses a placement that there is not', async () => {
     const weights = 'floppy' as 'mapped';
-    await expect(cpuBackend.open('cpu', { weights })).rejects.toMatchObject({ code: 'usage/weight-placement' });
+    await expect(cpuBackend.open('cpu', { weights })).rejects.toMatchObject({
+      code: 'usage/weight-placement',
+    });
   });
 });
