@@ -1,25 +1,31 @@
 // Copies 16 bytes an invocation as often as asked: what the memory yields, measured on the device at hand. Not a way to
 // move tensors; transfers do that.
 #version 460
+#extension GL_EXT_buffer_reference : require
+#extension GL_EXT_scalar_block_layout : require
 
 layout(local_size_x_id = 0) in;
 layout(constant_id = 1) const uint vectorsPerInvocation = 4;
 
-layout(std430, set = 0, binding = 0) readonly buffer Source {
-  uvec4 source[];
+layout(buffer_reference, scalar, buffer_reference_align = 16) readonly buffer VectorsIn {
+  uvec4 at[];
 };
-layout(std430, set = 0, binding = 1) writeonly buffer Target {
-  uvec4 target[];
+layout(buffer_reference, scalar, buffer_reference_align = 16) writeonly buffer Vectors {
+  uvec4 at[];
 };
-layout(push_constant) uniform Push {
+
+layout(push_constant, scalar) uniform Arguments {
+  VectorsIn source;
+  Vectors target;
   uint vectors;
 };
 
 void main() {
   // Neighbours read neighbours: the stride between an invocation's vectors is the workgroup.
-  uint first = gl_WorkGroupID.x * gl_WorkGroupSize.x * vectorsPerInvocation + gl_LocalInvocationID.x;
+  uint group = gl_WorkGroupID.x + gl_WorkGroupID.y * gl_NumWorkGroups.x;
+  uint first = group * gl_WorkGroupSize.x * vectorsPerInvocation + gl_LocalInvocationID.x;
   for (uint i = 0; i < vectorsPerInvocation; ++i) {
     uint index = first + i * gl_WorkGroupSize.x;
-    if (index < vectors) target[index] = source[index];
+    if (index < vectors) target.at[index] = source.at[index];
   }
 }

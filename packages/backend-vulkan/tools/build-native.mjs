@@ -48,11 +48,10 @@ function includeFolders() {
 /**
  * Builds the addon.
  *
- * @param {{sanitize?: string, mockDriver?: boolean}} [options] `sanitize`: the value of -fsanitize, built into a folder
- * of its own; `mockDriver`: builds `libmock_driver.so` beside the addon
+ * @param {{sanitize?: string}} [options] `sanitize`: the value of -fsanitize, built into a folder of its own
  * @returns {Promise<{ok: true, path: string, seconds: number} | {ok: false, reason: string, fix: string, output: string}>}
  */
-export async function buildNative({ sanitize = '', mockDriver = false } = {}) {
+export async function buildNative({ sanitize = '' } = {}) {
   const started = performance.now();
   const compiler = process.env.CXX ?? findProgram(['c++', 'g++', 'clang++']);
   if (compiler === undefined) {
@@ -80,7 +79,6 @@ export async function buildNative({ sanitize = '', mockDriver = false } = {}) {
     `-DCMAKE_CXX_COMPILER=${compiler}`,
     `-DUNICORN_NAPI_INCLUDES=${includes.join(';')}`,
     `-DUNICORN_SANITIZE=${sanitize}`,
-    `-DUNICORN_MOCK_DRIVER=${mockDriver ? 'ON' : 'OFF'}`,
   ];
   // A folder that was configured elsewhere or for another generator refuses: begin it anew.
   const cache = join(folder, 'CMakeCache.txt');
