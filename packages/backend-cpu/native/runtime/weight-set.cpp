@@ -13,10 +13,10 @@ namespace {
 // that progress is smooth and the source pages that are resident at a time are few.
 constexpr int64_t taskBytes = 4 << 20;
 
-// Packed bytes up to which `automatic` packs. Packing reads every weight and writes it to fresh memory, at some 4 GB/s
-// on two cores (more threads hardly help: the system clears the pages, and memory is written twice), so this is a
-// quarter of a second; the pages of a mapped file are had at some 30 GB/s. What packing gains is a tenth of the time of
-// a token: a model of this size repays it with its first fifty to a hundred.
+// Packed bytes up to which `automatic` packs. Two cores (AMD EPYC, Zen 4) pack some 10 GB/s into memory that was touched
+// before; fresh pages cost 0.1 to 0.75 s a gigabyte more there. So this is a quarter of a second in a good case and about
+// one in a bad one, while mapping costs some 0.07 s a gigabyte. A token that reads mapped weights takes up to a fifth
+// longer: at 30 GB/s that is 7 ms for this size, so that packing is repaid by some forty tokens in the good case.
 constexpr uint64_t automaticPackedBytes = uint64_t{1} << 30;
 
 // Packs groups of a matrix, or maps the pages of its rows.
