@@ -3,13 +3,15 @@
 //
 // - TILE 0, few rows: a workgroup takes one row, up to 8 query heads of one KV head, and one split of the keys. An
 //   invocation scores one key for all heads; then lanes take 8 elements of a value row each and groups of lanes take
-//   neighbouring keys. What a split gave goes to `partials`, for attention-merge.comp, unless there is only one.
+//   neighbouring keys. What a split gave goes to `partials`, unless there is only one; the workgroup that ends last merges
+//   the splits (`mergesHere`), or, where they are many, attention-merge.comp does.
 // - TILE 1, many rows: a workgroup takes 16 lines (a line is one head of one row) that share a KV head, and all splits one
 //   after the other. Keys and values pass through shared memory; scores, and sums of values, are tiles in registers.
 //
 // It is not a dense attention: encoders without a cache need another kernel.
 #version 460
 #extension GL_GOOGLE_include_directive : require
+#extension GL_EXT_buffer_reference_uvec2 : require
 #include "include/memory.glsl"
 #include "include/function.glsl"
 #include "include/fault.glsl"
@@ -26,6 +28,8 @@ layout(constant_id = 3) const uint heads = 8;
 layout(constant_id = 4) const bool vectors = true;
 layout(constant_id = 5) const bool hasWindow = false;
 layout(constant_id = 6) const bool hasSoftcap = false;
+// TILE 0: at most `mergedHere` splits, merged by the last workgroup of a row and its heads.
+layout(constant_id = 7) const bool mergesHere = false;
 
 #define STATE_F32 0
 #define STATE_F16 1
@@ -44,6 +48,14 @@ layout(buffer_reference, scalar, buffer_reference_align = 16) readonly buffer Ve
   uvec4 at[];
 };
 
+// What workgroups of one dispatch leave to each other.
+layout(buffer_reference, scalar, buffer_reference_align = 4) coherent buffer SharedFloats {
+  float at[];
+};
+layout(buffer_reference, scalar, buffer_reference_align = 4) coherent buffer SharedCounters {
+  uint at[];
+};
+
 layout(push_constant, scalar) uniform Arguments {
   FloatsIn query;
   STORED state;
@@ -55,7 +67,9 @@ layout(push_constant, scalar) uniform Arguments {
   // [rows, query heads, headDim]: the result where there is one split or the form is TILE 1.
   Floats result;
   // [rows, query heads, splits, headDim], then (m, l) [rows, query heads, splits, 2]; null where there is one split.
-  Floats partials;
+  SharedFloats partials;
+  // [rows, grid's heads]: workgroups that have ended, 0 before and after; null where nothing is merged here.
+  SharedCounters counters;
   Faults faults;
   uint rows;
   uint queryHeads;
@@ -71,7 +85,6 @@ layout(push_constant, scalar) uniform Arguments {
   float cap;
   // Splits that TILE 0 has in its grid.
   uint splits;
-  uint hasReach;
 };
 
 const uint paddedDim = rowLanes * 8u;
@@ -193,7 +206,7 @@ uint keyRow(uint sequence, uint kvHead, uint position) {
 // First and last key position that a row sees; the reference's attentionSpan.
 ivec2 spanOf(uint row) {
   int position = positions.at[row];
-  int last = hasReach != 0u ? reach.at[row] : position;
+  int last = uvec2(reach) != uvec2(0u) ? reach.at[row] : position;
   int limit = int(tableColumns * blockTokens);
   if (last >= limit) noteFault(faults, FAULT_BLOCK_TABLE, uint(last), tableColumns);
   last = min(last, min(limit, int(keys)) - 1);
@@ -273,32 +286,18 @@ void weigh() {
 
 #if TILE == 0
 
-void main() {
+// Splits that `mergesHere` can take: 16 invocations a line find their factors.
+const uint mergedHere = 16u;
+
+// Where (m, l) begin in `partials`.
+uint numbersStart() {
+  return rows * queryHeads * splits * headDim;
+}
+
+// One split of `ownHeads` lines from `firstLine` on; `inSplit` is not empty.
+void attendSplit(uint firstLine, uint ownHeads, uint kvHead, uint sequence, int firstKey, ivec2 inSplit) {
   uint lane = gl_LocalInvocationID.x;
-  uint row = gl_WorkGroupID.z;
-  uint group = queryHeads / kvHeads;
-  uint chunks = (group + heads - 1u) / heads;
-  uint kvHead = gl_WorkGroupID.y / chunks;
-  uint headInGroup = (gl_WorkGroupID.y - kvHead * chunks) * heads;
-  uint ownHeads = min(heads, group - headInGroup);
-  uint firstLine = row * queryHeads + kvHead * group + headInGroup;
-
-  ivec2 span = spanOf(row);
-  int sequence = sequenceOf(row);
-  uint split = gl_WorkGroupID.x + (hasWindow ? uint(span.x) / splitKeys : 0u);
-  int firstKey = int(split * splitKeys);
-  ivec2 inSplit = ivec2(max(span.x - firstKey, 0), min(span.y - firstKey, 255));
   uint partialLine = firstLine * splits + gl_WorkGroupID.x;
-  uint numbersStart = rows * queryHeads * splits * headDim;
-  if (inSplit.x > inSplit.y || sequence < 0) {
-    if (splits == 1u) {
-      for (uint i = lane; i < ownHeads * headDim; i += 256u) result.at[firstLine * headDim + i] = 0.0;
-    } else if (lane < ownHeads) {
-      partials.at[numbersStart + 2u * (partialLine + lane * splits) + 1u] = nothingSeen;
-    }
-    return;
-  }
-
   if (lane < lines) seen[lane] = lane < ownHeads ? inSplit : ivec2(1, 0);
   for (uint i = lane; i < lines * paddedDim / 4u; i += 256u) {
     uint line = i / (paddedDim / 4u);
@@ -310,7 +309,7 @@ void main() {
     queryLines[i] = value;
   }
   uint rowOfKey = noRow;
-  if (int(lane) >= inSplit.x && int(lane) <= inSplit.y) rowOfKey = keyRow(uint(sequence), kvHead, uint(firstKey) + lane);
+  if (int(lane) >= inSplit.x && int(lane) <= inSplit.y) rowOfKey = keyRow(sequence, kvHead, uint(firstKey) + lane);
   keyRows[lane] = rowOfKey;
   barrier();
 
@@ -382,10 +381,89 @@ void main() {
     }
   }
   if (splits > 1u && lane < ownHeads) {
-    uint index = numbersStart + 2u * (partialLine + lane * splits);
+    uint index = numbersStart() + 2u * (partialLine + lane * splits);
     partials.at[index] = splitTop[lane];
     partials.at[index + 1u] = splitSum[lane];
   }
+}
+
+// The twin of attention-merge.comp, for few splits.
+void mergeLines(uint firstLine, uint ownHeads) {
+  uint lane = gl_LocalInvocationID.x;
+  uint head = lane / mergedHere;
+  uint split = lane % mergedHere;
+  if (head < ownHeads && split < splits) {
+    uint numbers = numbersStart() + 2u * (firstLine + head) * splits;
+    float before = -infinity;
+    for (uint k = 0; k < split; ++k) {
+      float top = partials.at[numbers + 2u * k];
+      if (partials.at[numbers + 2u * k + 1u] != nothingSeen && top > before) before = top;
+    }
+    float sum = partials.at[numbers + 2u * split + 1u];
+    float ignored = 0.0;
+    vec2 both = vec2(1.0, 0.0);
+    if (sum != nothingSeen) both = mergeSplit(before, ignored, partials.at[numbers + 2u * split], sum);
+    exchanged[lane] = vec4(both, sum, 0.0);
+  }
+  barrier();
+  for (uint i = lane; i < ownHeads * headDim; i += 256u) {
+    uint own = i / headDim;
+    uint start = (firstLine + own) * splits * headDim + i - own * headDim;
+    float mergedSum = 0.0;
+    float merged = 0.0;
+    for (uint k = 0; k < splits; ++k) {
+      vec4 factor = exchanged[own * mergedHere + k];
+      if (factor.z == nothingSeen) continue;
+      precise float sum = fma(mergedSum, factor.x, factor.z * factor.y);
+      precise float value = fma(merged, factor.x, partials.at[start + k * headDim] * factor.y);
+      mergedSum = sum;
+      merged = value;
+    }
+    precise float inverse = 1.0 / mergedSum;
+    precise float value = merged * inverse;
+    result.at[firstLine * headDim + i] = mergedSum != 0.0 ? value : 0.0;
+  }
+}
+
+void main() {
+  uint lane = gl_LocalInvocationID.x;
+  uint row = gl_WorkGroupID.z;
+  uint group = queryHeads / kvHeads;
+  uint chunks = (group + heads - 1u) / heads;
+  uint kvHead = gl_WorkGroupID.y / chunks;
+  uint headInGroup = (gl_WorkGroupID.y - kvHead * chunks) * heads;
+  uint ownHeads = min(heads, group - headInGroup);
+  uint firstLine = row * queryHeads + kvHead * group + headInGroup;
+
+  ivec2 span = spanOf(row);
+  int sequence = sequenceOf(row);
+  uint split = gl_WorkGroupID.x + (hasWindow ? uint(span.x) / splitKeys : 0u);
+  int firstKey = int(split * splitKeys);
+  ivec2 inSplit = ivec2(max(span.x - firstKey, 0), min(span.y - firstKey, 255));
+  if (inSplit.x <= inSplit.y && sequence >= 0) {
+    attendSplit(firstLine, ownHeads, kvHead, uint(sequence), firstKey, inSplit);
+  } else if (splits == 1u) {
+    for (uint i = lane; i < ownHeads * headDim; i += 256u) result.at[firstLine * headDim + i] = 0.0;
+  } else if (lane < ownHeads) {
+    uint line = (firstLine + lane) * splits + gl_WorkGroupID.x;
+    partials.at[numbersStart() + 2u * line] = -infinity;
+    partials.at[numbersStart() + 2u * line + 1u] = nothingSeen;
+  }
+  if (!mergesHere) return;
+
+  // What this workgroup has written is there before it counts itself; who counts last reads what the others wrote.
+  memoryBarrierBuffer();
+  barrier();
+  if (lane == 0u) {
+    uint counter = row * gl_NumWorkGroups.y + gl_WorkGroupID.y;
+    bool last = atomicAdd(counters.at[counter], 1u) == splits - 1u;
+    if (last) counters.at[counter] = 0u;
+    sharedSequence = int(last);
+  }
+  barrier();
+  if (sharedSequence == 0) return;
+  memoryBarrierBuffer();
+  mergeLines(firstLine, ownHeads);
 }
 
 #else

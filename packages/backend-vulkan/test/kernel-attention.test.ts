@@ -181,7 +181,7 @@ describe.skipIf(problem !== undefined)(`attention kernels${problem ? ` (${proble
         ...(shape.window === undefined ? {} : { window: shape.window }),
         ...(shape.softcap === undefined ? {} : { softcap: shape.softcap }),
         keys: columns * shape.blockTokens,
-        counters: run.faults,
+        counters: await run.zeros(4096),
         faults: run.faults,
       };
       const results: Float32Array[] = [];

@@ -95,6 +95,12 @@ export class KernelRun {
     return place;
   }
 
+  /** Counters, which kernels leave at zero. */
+  async zeros(byteLength: number): Promise<Place> {
+    const { place } = await this.operand('u8', [byteLength], new Uint8Array(byteLength));
+    return place;
+  }
+
   /** An operand that holds `bytes`, or junk. */
   async operand(dtype: DType, shape: readonly number[], bytes?: Uint8Array): Promise<Operand> {
     const byteLength = tensorBytes(dtype, shape);

@@ -8,6 +8,7 @@ import {
   f32,
   optional,
   read,
+  readWrite,
   u32,
   write,
   type DeviceTraits,
@@ -32,6 +33,12 @@ const tileLines = 16;
 
 /** Up to so many rows the splits of each row go side by side, in any case. */
 const fewRows = 16;
+
+/** Splits that the workgroup which ends last merges: `mergedHere` of the shader. More are worth a dispatch of their own. */
+const mergedHere = 16;
+
+/** Rows that have counters for that. */
+const countedRows = 64;
 
 /** What the splits' results may occupy: above, rows are taken in tiles, which need nothing. */
 const largestScratchBytes = 64 * 2 ** 20;
@@ -68,6 +75,20 @@ export function attentionScratchBytes(call: AttentionCall, traits: DeviceTraits)
   return traits.software ? bytes : Math.min(bytes, largestScratchBytes);
 }
 
+/** Workgroups side by side for the heads of a row. */
+function headGroups({ query, state }: AttentionCall): { heads: number; groups: number } {
+  const [, queryHeads, headDim] = query.shape as [number, number, number];
+  const kvHeads = state.shape[2]!;
+  const group = queryHeads / kvHeads;
+  const chunks = Math.ceil(group / maximumHeads(headDim));
+  return { heads: Math.ceil(group / chunks), groups: kvHeads * chunks };
+}
+
+/** For each row and workgroup of heads, how many splits are done. */
+export function attentionCounterBytes(call: AttentionCall): number {
+  return 4 * Math.min(call.query.shape[0]!, countedRows) * headGroups(call).groups;
+}
+
 function takesTiles(call: AttentionCall, shape: Shape, traits: DeviceTraits): boolean {
   const sequences = product(call.starts.shape);
   if (traits.software && call.keys > softwareTileKeys) return false;
@@ -100,11 +121,11 @@ export function attention(call: AttentionCall, traits: DeviceTraits, form?: 'row
   const { rows, queryHeads, headDim, splits } = shape;
   const [poolBlocks, , kvHeads, blockTokens] = state.shape as [number, number, number, number];
   if (product(query.shape) === 0) return [];
-  const group = queryHeads / kvHeads;
-  const chunks = Math.ceil(group / maximumHeads(headDim));
-  const heads = Math.ceil(group / chunks);
+  const { heads, groups } = headGroups(call);
   const tiles = form === undefined ? takesTiles(call, shape, traits) : form === 'tile';
   const lanes = rowLanes(headDim);
+  const merges = !tiles && splits > 1;
+  const counted = merges && splits <= mergedHere && rows <= countedRows;
   const kernel: Kernel = {
     shader: `attention-${tiles ? 'tile' : 'row'}-${state.dtype}`,
     constants: [
@@ -115,9 +136,9 @@ export function attention(call: AttentionCall, traits: DeviceTraits, form?: 'row
       Number(readsVectors(state)),
       Number(window !== undefined),
       Number(softcap !== undefined),
+      Number(counted),
     ],
   };
-  const merges = !tiles && splits > 1;
   const partials: Place | undefined = merges
     ? { ...call.scratch, byteLength: partialBytes(shape) }
     : undefined;
@@ -130,8 +151,9 @@ export function attention(call: AttentionCall, traits: DeviceTraits, form?: 'row
       read(starts.place),
       read(blocks.place),
       optional(reach?.place),
-      merges ? { kind: 'null' } : write(out.place),
-      partials ? write(partials) : { kind: 'null' },
+      merges && !counted ? { kind: 'null' } : write(out.place),
+      partials ? readWrite(partials) : { kind: 'null' },
+      counted ? readWrite(call.counters) : { kind: 'null' },
       read(faults),
       u32(rows),
       u32(queryHeads),
@@ -145,12 +167,13 @@ export function attention(call: AttentionCall, traits: DeviceTraits, form?: 'row
       f32(scale),
       f32(softcap ?? 1),
       u32(tiles ? 1 : splits),
-      u32(Number(reach !== undefined)),
     ],
-    groups: tiles ? [Math.ceil((rows * group) / tileLines), kvHeads, 1] : [splits, kvHeads * chunks, rows],
+    groups: tiles
+      ? [Math.ceil((rows * queryHeads) / kvHeads / tileLines), kvHeads, 1]
+      : [splits, groups, rows],
     name: `attention ${state.dtype}${tiles ? ' tiles' : ''}`,
   };
-  if (!partials) return [dispatch];
+  if (!partials || counted) return [dispatch];
   const lines = rows * queryHeads;
   const merge: Dispatch = {
     kernel: { shader: 'attention-merge', constants: [Math.min(128, Math.max(32, 8 * lanes))] },

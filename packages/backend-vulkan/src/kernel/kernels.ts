@@ -1,6 +1,6 @@
 /** All kernels by noun, and the memory that some need beside their operands. */
 import type { KernelTable } from '../lowering/kernel-table.js';
-import { attention, attentionScratchBytes } from './attention.js';
+import { attention, attentionCounterBytes, attentionScratchBytes } from './attention.js';
 import { add, multiply } from './broadcast.js';
 import { activation, altUpInject, glu, scale, softcap } from './elementwise.js';
 import { embed } from './embed.js';
@@ -41,7 +41,7 @@ export const kernelTable: KernelTable = {
   },
   memory: {
     matmul: { scratchBytes: matmulScratchBytes },
-    attention: { scratchBytes: attentionScratchBytes },
+    attention: { scratchBytes: attentionScratchBytes, counterBytes: attentionCounterBytes },
     sample: { scratchBytes: sampleScratchBytes },
   },
 };
