@@ -21,7 +21,7 @@ const here = dirname(fileURLToPath(import.meta.url));
 const { loaded } = diagnoseAddon();
 const folder = mkdtempSync(join(tmpdir(), 'unicorn-addon-'));
 const shaderPath = join(folder, 'copy.spv');
-const copyShader = (): Uint32Array => new ShaderLibrary().spirv('copy');
+const copyShader = (): Uint8Array => new ShaderLibrary().spirv('copy');
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 /** [low, high] word of an address. */
@@ -62,9 +62,8 @@ describe.skipIf(!loaded || !driver.present)(`the addon (${driver.need})`, () => 
 
   /** A device with a queue that knows of its jobs. */
   const open = (cache?: Uint8Array): { device: DeviceHandle; queue: JobQueue } => {
-    let handle: DeviceHandle | undefined;
-    const jobs = new JobQueue((job) => addon.jobEnded(handle!, job));
-    handle = guarded(() => addon.openDevice(0, cache, jobs.listener));
+    const jobs = new JobQueue((job) => addon.jobEnded(handle, job));
+    const handle: DeviceHandle = guarded(() => addon.openDevice(0, cache, jobs.listener));
     return { device: handle, queue: jobs };
   };
 
@@ -72,7 +71,7 @@ describe.skipIf(!loaded || !driver.present)(`the addon (${driver.need})`, () => 
     const probed = addon.probe(driver.validated);
     expect(probed).toHaveProperty('devices');
     ({ device, queue } = open());
-    const shader = new Uint8Array(copyShader().buffer);
+    const shader = copyShader();
     const { job, pipelines } = addon.createPipelines(
       device,
       [shader],
@@ -155,7 +154,7 @@ describe.skipIf(!loaded || !driver.present)(`the addon (${driver.need})`, () => 
 
   it('keeps what a submission uses until it has ended, whatever is disposed of first', async () => {
     const own = open();
-    const shader = new Uint8Array(copyShader().buffer);
+    const shader = copyShader();
     const { job, pipelines } = addon.createPipelines(
       own.device,
       [shader],
@@ -191,7 +190,7 @@ describe.skipIf(!loaded || !driver.present)(`the addon (${driver.need})`, () => 
     expect(bytes.byteLength).toBeGreaterThanOrEqual(32);
     for (const cache of [bytes, bytes.slice(0, 31), new Uint8Array(bytes.byteLength).fill(7)]) {
       const own = open(cache);
-      const shader = new Uint8Array(copyShader().buffer);
+      const shader = copyShader();
       const { job } = addon.createPipelines(own.device, [shader], [Uint32Array.of(64)], Uint32Array.of(0));
       await own.queue.settled(job);
       addon.closeDevice(own.device);
@@ -215,7 +214,7 @@ describe.skipIf(!loaded || !driver.present)(`the addon (${driver.need})`, () => 
     };
     expect(await end(new Uint8Array(64), 0)).toMatchObject({ code: 'internal/shader' });
     expect(await end(new Uint8Array(0), 0)).toMatchObject({ code: 'internal/shader' });
-    const shader = new Uint8Array(copyShader().buffer);
+    const shader = copyShader();
     expect(await end(shader, 3)).toMatchObject({ code: 'unsupported/subgroup-size' });
     expect(await end(shader, 1 << 20)).toMatchObject({ code: 'unsupported/subgroup-size' });
   });
