@@ -16,7 +16,7 @@ import { createRequire } from 'node:module';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { dtypeLayout, type DType } from '@unicorn-exec/tensor';
-import { randomWeight } from '../../conformance/src/weight.js';
+import { randomWeight } from '@unicorn-exec/conformance';
 import type { NativeAddon } from '../src/addon.js';
 import { matmul, matmulScratchBytes } from '../src/kernel/matmul.js';
 import { defaultTuner, type LaneTile, type MatmulTuner, type MatrixTile } from '../src/kernel/matmul-tile.js';

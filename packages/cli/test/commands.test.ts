@@ -300,7 +300,7 @@ describe('descriptions', () => {
     const { backends } = await unicornJson<{
       backends: { name: string; available: boolean; reason?: string }[];
     }>(['doctor']);
-    expect(backends.map(({ name }) => name)).toEqual(['cpu', 'reference']);
+    expect(backends.map(({ name }) => name)).toEqual(['cpu', 'vulkan', 'reference']);
     for (const { available, reason } of backends) expect(available || Boolean(reason)).toBe(true);
   });
 
