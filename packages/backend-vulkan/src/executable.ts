@@ -44,7 +44,11 @@ export interface ExecutableHost extends RecordingHost {
 interface Request extends RecordingKey {
   /** Host data, by index of the binding. */
   data: (Uint8Array | undefined)[];
+  /** Indexes of the data that lie in memory of other devices, which may still be computing them. */
+  readonly foreign: ReadonlySet<number>;
 }
+
+const nothingForeign: ReadonlySet<number> = new Set();
 
 export class VulkanExecutable implements Executable {
   readonly signature: Signature;
@@ -137,10 +141,15 @@ export class VulkanExecutable implements Executable {
         { fields: { weight }, fix: 'Bind the ids to an Int32Array, or load the weight into device memory.' },
       );
     }
-    return { dims, sources, data, keys: this.#keys(data) };
+    const foreign = new Set(bound.flatMap((binding, index) => (binding.isForeign ? [index] : [])));
+    return { dims, sources, data, foreign, keys: this.#keys(data, foreign) };
   }
 
-  #bind({ name, role, source, byteLength }: ResolvedBinding): { source: BoundSource; data?: Uint8Array } {
+  #bind({ name, role, source, byteLength }: ResolvedBinding): {
+    source: BoundSource;
+    data?: Uint8Array;
+    isForeign?: true;
+  } {
     const host = { buffer: undefined, byteOffset: 0, byteLength };
     if (source.kind === 'host') return { source: host, data: source.bytes };
     const { buffer, byteOffset } = source;
@@ -159,7 +168,8 @@ export class VulkanExecutable implements Executable {
       });
     }
     // Another device's memory that the host can read is copied like host data, when this submission's turn comes.
-    return { source: host, data: buffer.host.subarray(byteOffset, byteOffset + byteLength) };
+    const data = buffer.host.subarray(byteOffset, byteOffset + byteLength);
+    return { source: host, data, isForeign: true };
   }
 
   /** Index of the binding that an input value is. */
@@ -168,10 +178,10 @@ export class VulkanExecutable implements Executable {
   }
 
   /** For each bound the keys that positions of the host allow. */
-  #keys(data: readonly (Uint8Array | undefined)[]): number[] {
+  #keys(data: readonly (Uint8Array | undefined)[], foreign: ReadonlySet<number>): number[] {
     return this.#bounds.map(({ binding }) => {
       const bytes = data[binding];
-      if (!bytes) return Infinity;
+      if (!bytes || foreign.has(binding)) return Infinity;
       let last = -1;
       const positions = new Int32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
       for (const position of positions) if (position > last) last = position;
@@ -191,7 +201,8 @@ export class VulkanExecutable implements Executable {
       if (!this.signature.dims.every((dim) => dims[dim] === recording.dims[dim])) continue;
       const data = this.#dataFor(recording, buffers);
       if (data) {
-        return { dims: recording.dims, sources: recording.sources, data, keys: this.#keys(data) };
+        const { dims: own, sources } = recording;
+        return { dims: own, sources, data, foreign: nothingForeign, keys: this.#keys(data, nothingForeign) };
       }
     }
     return undefined;
@@ -225,7 +236,11 @@ export class VulkanExecutable implements Executable {
     });
     return {
       ready: () => before ?? this.#ready(request),
-      detach: () => (request.data = request.data.map((bytes) => bytes?.slice())),
+      detach: () => {
+        request.data = request.data.map((bytes, index) =>
+          request.foreign.has(index) ? bytes : bytes?.slice(),
+        );
+      },
       run: () => {
         const started = this.#run(request);
         ended = started.ended;

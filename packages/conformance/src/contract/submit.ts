@@ -179,6 +179,33 @@ export const submitCases: readonly ContractCase[] = [
       await other.close();
     }
   }),
+  onDevice('an input may be what another device is still computing', async (device, { backend, id }) => {
+    const other = await backend.open(id);
+    try {
+      const [here, there] = [await compileAlone(device, doubling()), await compileAlone(other, doubling())];
+      const far = other.allocate(12);
+      const near = device.allocate(12);
+      // Elsewhere only what the host can address may be bound.
+      if (far.host) {
+        for (const value of [1, 5]) {
+          const x = Float32Array.of(value, value, value);
+          const first = there.executable.submit({ dims: oneRow, buffers: { x, y: far } });
+          const second = here.executable.submit(
+            { dims: oneRow, buffers: { x: far, y: near } },
+            { after: first },
+          );
+          await second.done;
+          const [twice, quadruple] = [2 * value, 4 * value];
+          expectNumbers('elsewhere', await readFloats(other, far, 3), [twice, twice, twice]);
+          expectNumbers('here', await readFloats(device, near, 3), [quadruple, quadruple, quadruple]);
+        }
+      }
+      here.dispose();
+      there.dispose();
+    } finally {
+      await other.close();
+    }
+  }),
   onDevice('a failure belongs to its own submission', async (device) => {
     const weights = await device.load([
       {
