@@ -245,7 +245,7 @@ export class Engine extends EventEmitter<EngineEvents> {
     return (await this.model.tokenizer()).decode(ids);
   }
 
-  /** Logits and hidden states of whole sequences, run as one ragged batch; no sampling, no cache. */
+  /** Logits and hidden states of whole sequences, run as one ragged batch; no sampling, and no cache unless `reuse`. */
   forward(sequences: readonly (readonly number[])[], options: ForwardOptions): Promise<ForwardResult[]> {
     this.#expectOpen();
     return this.scheduler.forward(sequences, options);

@@ -257,6 +257,7 @@ export interface ScoreSetup {
   readonly sequence: number;
   readonly tokens: number[];
   readonly program: ProgramKind;
+  readonly reuse: Reuse;
   readonly onRows: ((rows: ForwardRows) => void) | undefined;
   readonly onEnd: (job: Job) => void;
 }
@@ -264,9 +265,9 @@ export interface ScoreSetup {
 export class ScoreJob implements Job {
   readonly tokens: number[];
   readonly totalTokens: number;
-  readonly reuse = 'none';
+  readonly reuse: Reuse;
   readonly program: ProgramKind;
-  readonly retain = false;
+  retain: boolean;
   /** Its rows were handed out already. */
   readonly preemptible = false;
   readonly decoding = false;
@@ -275,18 +276,23 @@ export class ScoreJob implements Job {
   inFlight = false;
   ended = false;
   readonly #collected = new Map<string, Float32Array>();
+  #reused = 0;
   #settle!: { resolve: (result: ForwardResult) => void; reject: (error: unknown) => void };
 
   constructor(private readonly setup: ScoreSetup) {
     this.tokens = setup.tokens;
     this.totalTokens = setup.tokens.length;
     this.program = setup.program;
+    this.reuse = setup.reuse;
+    this.retain = setup.reuse !== 'none';
     this.result = new Promise((resolve, reject) => (this.#settle = { resolve, reject }));
     // The caller awaits all sequences together; the first failure must not leave the others unhandled.
     this.result.catch(() => {});
   }
 
-  admitted(): void {}
+  admitted(): void {
+    this.#reused = this.holding!.kv.reused;
+  }
 
   part(count: number): StepPart {
     const { kv } = this.holding!;
@@ -318,22 +324,25 @@ export class ScoreJob implements Job {
   fail(error: unknown): void {
     if (this.ended) return;
     this.ended = true;
+    this.retain = false;
     this.#settle.reject(error);
     this.setup.onEnd(this);
   }
 
   #collect({ position, count, logits, hidden }: ForwardRows): void {
+    const rows = this.tokens.length - this.#reused;
     for (const [name, data] of Object.entries({ ...hidden, ...(logits ? { logits } : {}) })) {
       const features = data.length / count;
       let all = this.#collected.get(name);
-      if (!all) this.#collected.set(name, (all = new Float32Array(this.tokens.length * features)));
-      all.set(data, position * features);
+      if (!all) this.#collected.set(name, (all = new Float32Array(rows * features)));
+      all.set(data, (position - this.#reused) * features);
     }
   }
 
   #result(): ForwardResult {
-    if (this.setup.onRows) return {};
+    const reused = this.#reused > 0 ? { reusedTokens: this.#reused } : {};
+    if (this.setup.onRows) return reused;
     const { logits, ...hidden } = Object.fromEntries(this.#collected);
-    return { ...(logits ? { logits } : {}), ...(this.program.hidden ? { hidden } : {}) };
+    return { ...reused, ...(logits ? { logits } : {}), ...(this.program.hidden ? { hidden } : {}) };
   }
 }

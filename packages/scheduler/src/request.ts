@@ -88,6 +88,12 @@ export interface ForwardOptions {
   /** Also the hidden states of every layer. */
   readonly hidden?: boolean | undefined;
   readonly size?: ElasticSize | undefined;
+  /**
+   * What the prefix cache may give, and whether it gets the sequence in return. `none` (default) computes every row and
+   * leaves the cache as it is. Else positions that were taken over have no rows; the last token is always computed. With
+   * `anySize` these may be another size's keys and values: the rows are what that size's context makes of this one.
+   */
+  readonly reuse?: Reuse | undefined;
   /** Receives each chunk's rows and nothing is collected: memory stays that of one chunk. Must not throw. */
   readonly onRows?: ((rows: ForwardRows) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -106,8 +112,10 @@ export interface ForwardRows {
   readonly hidden?: Readonly<Record<string, Float32Array>>;
 }
 
-/** Of one sequence; both absent when `onRows` took the rows. */
+/** Of one sequence; both absent when `onRows` took the rows. `tokens` are those after the ones taken over. */
 export interface ForwardResult {
+  /** Positions taken over from the prefix cache, which have no rows; absent when there are none. */
+  readonly reusedTokens?: number;
   /** f32 [tokens, vocabularySize] */
   readonly logits?: Float32Array;
   /** `hidden.<L>` to f32 [tokens, features] */

@@ -203,10 +203,10 @@ export class Scheduler {
   }
 
   /**
-   * Runs whole sequences through the model in ragged chunks, for evaluation. Takes blocks of its own and leaves the
-   * prefix cache as it is, but for idle sequences that must give way.
+   * Runs whole sequences through the model in ragged chunks, for evaluation. Unless `reuse` is given it takes blocks of its
+   * own and leaves the prefix cache as it is, but for idle sequences that must give way.
    *
-   * @returns one result for each sequence; without `onRows` it holds every row: `tokens * vocabularySize` floats
+   * @returns one result for each sequence; without `onRows` it holds every computed row: `vocabularySize` floats each
    * @throws UnicornError (as a rejection) as `generate` does, and `usage/cancelled`
    */
   async forward(sequences: readonly ArrayLike<number>[], options: ForwardOptions): Promise<ForwardResult[]> {
@@ -216,8 +216,9 @@ export class Scheduler {
     const jobs = sequences.map((given, sequence) => {
       const tokens = checkTokens(given, model.vocabularySize);
       checkContext(tokens.length, plan.contextLength, 0);
-      const { onRows } = options;
-      const job = new ScoreJob({ sequence, tokens, program, onRows, onEnd: (ended) => this.#ended(ended) });
+      const { onRows, reuse = 'none' } = options;
+      const onEnd = (ended: Job): void => this.#ended(ended);
+      const job = new ScoreJob({ sequence, tokens, program, reuse, onRows, onEnd });
       this.#checkFit(job);
       return job;
     });

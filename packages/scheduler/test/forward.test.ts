@@ -1,6 +1,7 @@
 /** Whole sequences through the model, for evaluation. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { Scheduler, type ForwardRows } from '../src/index.js';
+import type { ElasticSize } from '@unicorn-exec/tensor';
+import { Scheduler, type ForwardResult, type ForwardRows, type Reuse } from '../src/index.js';
 import { answer, promptOf } from './toy-answer.js';
 import { ToyModel, toyBench, type Bench } from './toy-model.js';
 
@@ -81,6 +82,51 @@ describe('forward', () => {
     const { end } = await answer(scheduler, { ...request, tokens: [...sequences[0]!, ...tokens] });
     expect(end.usage.cachedPromptTokens).toBe(40);
     expect(scheduler.stats().reusedTokens).toBe(40);
+    await scheduler.close();
+  });
+
+  it('continues from the cache on request: bit for bit its own, not those of another size', async () => {
+    const half: ElasticSize = { feedForward: [8, 4], skip: [] };
+    const scheduler = await Scheduler.create({ ...bench, kvDType: 'f32', prefillChunk: 8, blockTokens: 4 });
+    const [context, whole] = [promptOf(29), promptOf(41)];
+    const fresh = async (size?: ElasticSize): Promise<Float32Array> => {
+      const [{ logits } = {}] = await scheduler.forward([whole], { logits: 'all', size });
+      return logits!.subarray(29 * 37);
+    };
+    /** What `to` scores behind the context that `from` computed. */
+    const behind = async (
+      from: ElasticSize | undefined,
+      to: ElasticSize | undefined,
+      reuse: Reuse,
+    ): Promise<ForwardResult> => {
+      scheduler.clearPrefixCache();
+      expect(await scheduler.forward([context], { logits: 'none', size: from, reuse })).toEqual([{}]);
+      const seen: ForwardRows[] = [];
+      const [result] = await scheduler.forward([whole], { logits: 'all', size: to, reuse });
+      scheduler.checkIntegrity();
+      // The sequence itself was kept: all but its last token is there.
+      const onRows = (rows: ForwardRows): void => void seen.push(rows);
+      const [streamed] = await scheduler.forward([whole], { logits: 'all', size: to, reuse, onRows });
+      expect(streamed).toEqual({ reusedTokens: 40 });
+      expect(seen).toMatchObject([{ position: 40, count: 1 }]);
+      return result!;
+    };
+    for (const [from, to] of [
+      [undefined, undefined],
+      [half, half],
+      [undefined, half],
+      [half, undefined],
+    ] as const) {
+      const { reusedTokens, logits } = await behind(from, to, 'anySize');
+      expect(reusedTokens).toBe(29);
+      expect(logits!.length).toBe(12 * 37);
+      if (from === to) expect(logits).toEqual(await fresh(to));
+      else expect(logits).not.toEqual(await fresh(to));
+    }
+    // By its own size only: another's is not taken, and nothing differs.
+    const apart = await behind(half, undefined, 'sameSize');
+    expect(apart).not.toHaveProperty('reusedTokens');
+    expect(apart.logits!.subarray(29 * 37)).toEqual(await fresh());
     await scheduler.close();
   });
 
