@@ -56,7 +56,7 @@ export async function runCase(device: Device, test: Case, precision: Precision):
       const limit = test.noise?.[precision];
       const judged = bounded.tensor.dtype === 'f32' && name in problem.graph.outputs;
       if (limit === undefined || !judged || bounded.tensor.elements < noiseElements) continue;
-      const noise = normalizedError(actual[name]!, bounded.tensor);
+      const noise = normalizedError(actual[name]!, bounded.tensor, bounded.errors);
       if (!(noise <= limit)) {
         throw new ConformanceFailure(
           `${test.name}: "${name}" has a relative mean squared error of ${noise.toPrecision(3)}; ` +

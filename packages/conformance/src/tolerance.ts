@@ -75,12 +75,12 @@ export function productNoise(products: number): Record<Precision, number> {
 /** Elements that an output must have for its noise to be judged: few may happen to be small. */
 export const noiseElements = 16;
 
-/** Mean squared distance over mean square of what was expected, over finite elements. */
-export function normalizedError(actual: HostTensor, expected: HostTensor): number {
+/** Mean squared distance over mean square of what was expected, over finite elements of which something is promised. */
+export function normalizedError(actual: HostTensor, expected: HostTensor, errors?: Errors): number {
   const [have, want] = [actual.toFloats(), expected.toFloats()];
   let [noise, signal] = [0, 0];
   for (let i = 0; i < want.length; i++) {
-    if (!Number.isFinite(want[i]!)) continue;
+    if (!Number.isFinite(want[i]!) || errorAt(errors, i) === Infinity) continue;
     noise += (have[i]! - want[i]!) ** 2;
     signal += want[i]! ** 2;
   }

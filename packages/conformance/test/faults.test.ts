@@ -115,6 +115,19 @@ describe('a device that', () => {
       /on 1 thread and .* on 2 threads/,
     );
   });
+
+  it('writes any of the padded rows to the sink last passes', async () => {
+    // Rows of padding share a slot, and a device may store them in any order: here the sink ends up with other values.
+    const device = await meddlingDevice((memory) => {
+      const { host, byteOffset } = memory('y')!;
+      // [5 rows, 4 heads, 20]: the last three rows are padding.
+      const values = new Float32Array(host.buffer, host.byteOffset + byteOffset, 5 * 4 * 20);
+      for (let i = 2 * 4 * 20; i < values.length; i++) values[i] = -values[i]!;
+    });
+    for (const precision of ['f32', 'fast'] as const) {
+      await expect(runCase(device, caseNamed('attention f32 padded rows'), precision)).resolves.toBeDefined();
+    }
+  });
 });
 
 /** Sums from the end when there is more than one row. */
