@@ -25,6 +25,7 @@ PFN_vkGetPhysicalDeviceProperties realGetPhysicalDeviceProperties;
 PFN_vkGetPhysicalDeviceProperties2 realGetPhysicalDeviceProperties2;
 PFN_vkGetPhysicalDeviceMemoryProperties2 realGetPhysicalDeviceMemoryProperties2;
 PFN_vkQueueSubmit realQueueSubmit;
+PFN_vkQueueWaitIdle realQueueWaitIdle;
 PFN_vkAllocateMemory realAllocateMemory;
 PFN_vkGetBufferMemoryRequirements realGetBufferMemoryRequirements;
 
@@ -89,7 +90,11 @@ VKAPI_ATTR VkResult VKAPI_CALL queueSubmit(VkQueue queue, uint32_t count, const 
   const int number = ++submissions;
   const int lost = option("lost");
   const int stall = option("stall");
-  if (lost != 0 && number >= lost) return VK_ERROR_DEVICE_LOST;
+  if (lost != 0 && number >= lost) {
+    // What is lost computes no more, and its memory may be freed.
+    realQueueWaitIdle(queue);
+    return VK_ERROR_DEVICE_LOST;
+  }
   if (stall != 0 && number >= stall) return VK_SUCCESS;
   return realQueueSubmit(queue, count, infos, fence);
 }
@@ -104,7 +109,10 @@ VKAPI_ATTR PFN_vkVoidFunction VKAPI_CALL getDeviceProcAddr(VkDevice device, cons
   const PFN_vkVoidFunction real = realGetDeviceProcAddr(device, name);
   if (real == nullptr) return nullptr;
   const std::string wanted = name;
-  if (wanted == "vkQueueSubmit") return replace(real, realQueueSubmit, queueSubmit);
+  if (wanted == "vkQueueSubmit") {
+    realQueueWaitIdle = reinterpret_cast<PFN_vkQueueWaitIdle>(realGetDeviceProcAddr(device, "vkQueueWaitIdle"));
+    return replace(real, realQueueSubmit, queueSubmit);
+  }
   if (wanted == "vkAllocateMemory") return replace(real, realAllocateMemory, allocateMemory);
   if (wanted == "vkGetBufferMemoryRequirements") {
     return replace(real, realGetBufferMemoryRequirements, getBufferMemoryRequirements);
