@@ -21,3 +21,7 @@ export type { KvGroupPlan, KvPlan, KvPlanOptions } from './kv-plan.js';
 export { KvCache, KvSequence } from './kv-cache.js';
 export type { KvGroupStats, OpenOptions, Reuse } from './kv-cache.js';
 export { BlockPool } from './block-pool.js';
+export { ChainDevice } from './chain/chain-device.js';
+export type { ChainOptions } from './chain/chain-device.js';
+export { cutGraph } from './chain/cut-graph.js';
+export type { CrossingValue, GraphCut, LayerCut } from './chain/cut-graph.js';

@@ -169,7 +169,7 @@ export class ProgramCache {
     const executable = await device.compile(builder.build(), weights, { dims, precision, profile });
     const outputs: Record<string, DeviceBuffer> = {};
     for (const [output, { dtype, shape }] of Object.entries(executable.signature.outputs)) {
-      outputs[output] = device.allocate(tensorBytes(dtype, resolveShape(shape, maximum)));
+      outputs[output] = device.allocate(tensorBytes(dtype, resolveShape(shape, maximum)), output);
     }
     return { kind, executable, outputs };
   }

@@ -3,6 +3,7 @@
  * allocated here. It knows tokens, never text, and no model or backend by name.
  */
 import {
+  stateName,
   tensorBytes,
   UnicornError,
   type Device,
@@ -16,7 +17,7 @@ import { checkSpeculation } from './drafter.js';
 import { GenerationJob, ScoreJob, type Job, type SpeculationSetup } from './job.js';
 import type { KvGroupStats } from './kv-cache.js';
 import { planKv, type KvPlan } from './kv-plan.js';
-import { programKind, type ProgramHost } from './program.js';
+import { programKind, stepNames, type ProgramHost } from './program.js';
 import { checkContext, checkMaxTokens, checkTokens } from './request.js';
 import type { ForwardOptions, ForwardResult, GenerateRequest, Generation } from './request.js';
 import { packSampling } from './sampling-parameters.js';
@@ -126,9 +127,10 @@ export class Scheduler {
     const states = new Map<number, DeviceBuffer>();
     try {
       for (const { group, layerBytes } of plan.groups) {
-        for (const layer of group.layers) states.set(layer, device.allocate(layerBytes));
+        for (const layer of group.layers) states.set(layer, device.allocate(layerBytes, stateName(layer)));
       }
-      const history = device.allocate(tensorBytes('i32', [plan.maxSequences, plan.contextLength]));
+      const historyBytes = tensorBytes('i32', [plan.maxSequences, plan.contextLength]);
+      const history = device.allocate(historyBytes, stepNames.history);
       const precision = options.precision ?? 'fast';
       const profile = options.profile ?? false;
       return new Scheduler(

@@ -214,8 +214,13 @@ export interface Device {
    */
   compile(graph: Graph, weights: WeightSet, options: CompileOptions): Promise<Executable>;
   loadExecutable?(bytes: Uint8Array, weights: WeightSet): Promise<Executable>;
-  /** Zero-filled. @throws UnicornError `resource/memory` with the bytes asked for and left. */
-  allocate(byteLength: number): DeviceBuffer;
+  /**
+   * Zero-filled.
+   *
+   * @param name under which it will be bound, where that is known: what is several devices in one puts it by that
+   * @throws UnicornError `resource/memory` with the bytes asked for and left
+   */
+  allocate(byteLength: number, name?: string): DeviceBuffer;
   /** Zero-copy where host and device share memory. */
   importHost?(memory: Uint8Array): DeviceBuffer;
   /**
@@ -227,6 +232,8 @@ export interface Device {
   /** @throws UnicornError `usage/range` outside the buffer. */
   read(buffer: DeviceBuffer, byteOffset: number, byteLength: number): Promise<Uint8Array>;
   memory(): MemoryUse;
+  /** Bytes of its own memory that the device may still give, now. Absent where it computes in the host's memory. */
+  availableBytes?(): number;
   /** Idempotent. Waits for submissions in flight. */
   close(): Promise<void>;
 }
