@@ -269,11 +269,13 @@ Napi::Value allocate(const Napi::CallbackInfo& info) {
   const std::shared_ptr<Device>& device = host->device();
   const uint64_t byteLength = wholeNumber(info[1], largestNumber, "the length of a buffer is a whole number");
   const std::string kind = text(info[2]);
-  require(kind == "device" || kind == "host", "a buffer is the device's or the host's");
+  require(kind == "device" || kind == "mapped" || kind == "host",
+          "a buffer is the device's, the device's and mapped, or the host's");
   if (device->isLost()) throw device->lostFailure();
-  const MemoryUse use = kind == "host"                                                     ? MemoryUse::host
-                        : byteLength <= mappedBufferBytes && !device->physical().unified() ? MemoryUse::mapped
-                                                                                           : MemoryUse::device;
+  const bool mapped = kind == "mapped" || byteLength <= mappedBufferBytes;
+  const MemoryUse use = kind == "host"                                    ? MemoryUse::host
+                        : mapped && !device->physical().unified() ? MemoryUse::mapped
+                                                                  : MemoryUse::device;
   auto cell = std::make_shared<BufferCell>();
   cell->buffer = Buffer::allocate(device, byteLength, use);
   const Buffer& buffer = *cell->buffer;
@@ -606,7 +608,7 @@ Napi::Value timings(const Napi::CallbackInfo& info) {
 }
 
 // Version of the functions between this addon and the TypeScript (`addonVersion` of load-addon.ts).
-constexpr int addonVersion = 1;
+constexpr int addonVersion = 2;
 
 Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   env.SetInstanceData(new Environment());

@@ -72,8 +72,11 @@ export type JobListener = (
   failure: string | undefined,
 ) => void;
 
-/** Where a buffer lives. `device`: device-local. `host`: host-cached and mapped, for small things that the host reads back. */
-export type MemoryKind = 'device' | 'host';
+/**
+ * Where a buffer lives. `device`: device-local. `mapped`: device-local and written by the host without a transfer, where
+ * there is such memory (resizable BAR, unified). `host`: host-cached and mapped, for small things that the host reads back.
+ */
+export type MemoryKind = 'device' | 'mapped' | 'host';
 
 /**
  * Rows of a weight that stays in host memory, copied at submission to where the recording reads them: as a weight of

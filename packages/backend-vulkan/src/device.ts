@@ -14,7 +14,13 @@ import type {
   WeightEntry,
   WeightSet,
 } from '@unicorn-exec/tensor';
-import { guarded, type DeviceHandle, type NativeAddon, type PhysicalDevice } from './addon.js';
+import {
+  guarded,
+  type DeviceHandle,
+  type MemoryKind,
+  type NativeAddon,
+  type PhysicalDevice,
+} from './addon.js';
 import { checkRange, VulkanBuffer } from './buffer.js';
 import type { Kernel } from './dispatch.js';
 import { VulkanExecutable, type ExecutableHost } from './executable.js';
@@ -26,7 +32,7 @@ import type { Plan } from './lowering/plan.js';
 import { PipelineCacheFile } from './pipeline-cache.js';
 import { Pipelines } from './pipelines.js';
 import { JobQueue } from './queue.js';
-import { inputsBytes, type ExecutableMemory } from './recordings.js';
+import { inputsBlocks, inputsBytes, type ExecutableMemory } from './recordings.js';
 import { ShaderLibrary } from './shader-library.js';
 import { supportOf } from './support.js';
 import { deviceTraits } from './traits.js';
@@ -145,7 +151,10 @@ export class VulkanDevice implements Device, ExecutableHost {
     const memory = {
       constants: this.#internal(constants.byteLength),
       counters: this.#internal(counterBytes),
-      inputs: this.#internal(inputsBytes({ constants, counterBytes, ...plan })),
+      // What gathers rows wants its ids from the host, so it is never submitted ahead; and those rows are large.
+      inputs: Array.from({ length: plan.gathers.length > 0 ? 1 : inputsBlocks }, () =>
+        this.#internal(inputsBytes({ constants, counterBytes, ...plan }), 'mapped'),
+      ),
     };
     if (constants.byteLength > 0) {
       await this.queue.inOrder(() =>
@@ -155,9 +164,9 @@ export class VulkanDevice implements Device, ExecutableHost {
     return memory;
   }
 
-  #internal(byteLength: number): VulkanBuffer {
+  #internal(byteLength: number, kind: MemoryKind = 'device'): VulkanBuffer {
     // An address is wanted of what is empty too.
-    return new VulkanBuffer(this.addon, this.handle, Math.max(16, byteLength), 'device');
+    return new VulkanBuffer(this.addon, this.handle, Math.max(16, byteLength), kind);
   }
 
   /** Kernels of the largest dims and, where pipelines are quickly made, of the dims that steps usually have. */

@@ -63,6 +63,8 @@ export class VulkanExecutable implements Executable {
   readonly #bounds: readonly KeyBound[];
   readonly #recordings: Recordings;
   readonly #profile: StepProfile;
+  /** Submissions in flight, by the inputs block that they read. */
+  readonly #inFlight: number[];
   /** When profiled: the end of the submission whose timestamps the next one would overwrite. */
   #last: Promise<void> | undefined;
   #disposed = false;
@@ -86,6 +88,12 @@ export class VulkanExecutable implements Executable {
     const timed = options.profile ?? false;
     this.#recordings = new Recordings(host, plan, this.#bounds, weights, memory, timed);
     this.#profile = new StepProfile(plan);
+    this.#inFlight = memory.inputs.map(() => 0);
+  }
+
+  /** Ids of weights in host memory must be the host's. */
+  get runsAhead(): boolean {
+    return this.#plan.gathers.length === 0;
   }
 
   describe(): string {
@@ -110,7 +118,7 @@ export class VulkanExecutable implements Executable {
     this.#disposed = true;
     this.#recordings.dispose();
     const { constants, counters, inputs } = this.#memory;
-    for (const buffer of [constants, counters, inputs]) buffer.dispose();
+    for (const buffer of [constants, counters, ...inputs]) buffer.dispose();
     this.#host.forget(this);
   }
 
@@ -252,8 +260,9 @@ export class VulkanExecutable implements Executable {
 
   /** What a request waits for before it can be recorded. */
   #ready(request: Request): Promise<void> | undefined {
-    const { handle, dispatches } = this.#recordings.find(request);
-    return handle ? undefined : this.#host.pipelines.ensure(dispatches.map(({ kernel }) => kernel));
+    const { handles, dispatches } = this.#recordings.find(request);
+    if (handles.some((handle) => handle !== undefined)) return undefined;
+    return this.#host.pipelines.ensure(dispatches.map(({ kernel }) => kernel));
   }
 
   /** Hands a request to the device. @returns the job, and what tells of its end */
@@ -261,8 +270,10 @@ export class VulkanExecutable implements Executable {
     const { addon, handle, faults } = this.#host;
     for (const { buffer } of request.sources) buffer?.expectAlive();
     const recording = this.#recordings.find(request);
-    const recorded = this.#recordings.record(recording);
-    const { constants, counters, inputs } = this.#memory;
+    const block = this.#freeBlock();
+    const recorded = this.#recordings.record(recording, block);
+    const { constants, counters } = this.#memory;
+    const inputs = this.#memory.inputs[block]!;
     const record = faults.take();
     try {
       const { data, offsets, indexOf } = inputData(recording, request, record);
@@ -276,18 +287,32 @@ export class VulkanExecutable implements Executable {
           data.map(() => inputs.handle),
           Float64Array.from(offsets),
           [...held.map((buffer) => buffer.handle), this.#weights.handle],
-          this.#gathers(recording, indexOf),
+          this.#gathers(recording, indexOf, inputs),
         ),
       );
-      return { job, ended: () => this.#ended(recording, recorded, record) };
+      this.#inFlight[block]!++;
+      const ended = (): UnicornError | undefined => {
+        this.#inFlight[block]!--;
+        return this.#ended(recording, recorded, record);
+      };
+      return { job, ended };
     } catch (error) {
       faults.give(record);
       throw error;
     }
   }
 
+  /** An inputs block that no submission in flight reads, or that the fewest do. */
+  #freeBlock(): number {
+    return this.#inFlight.indexOf(Math.min(...this.#inFlight));
+  }
+
   /** @param indexOf binding to the index of its host data */
-  #gathers({ gatherOffsets }: Recording, indexOf: ReadonlyMap<number, number>): Gather[] {
+  #gathers(
+    { gatherOffsets }: Recording,
+    indexOf: ReadonlyMap<number, number>,
+    inputs: VulkanBuffer,
+  ): Gather[] {
     return this.#plan.gathers.flatMap(({ weight, ids, beyond }, index) => {
       const data = indexOf.get(this.#bindingOf(ids));
       if (data === undefined) return [];
@@ -296,7 +321,7 @@ export class VulkanExecutable implements Executable {
         weight: this.#weights.loaded(weight).index,
         ids: data,
         beyond,
-        target: this.#memory.inputs.handle,
+        target: inputs.handle,
         byteOffset: gatherOffsets[index]!,
       };
     });

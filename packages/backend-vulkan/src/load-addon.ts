@@ -13,7 +13,7 @@ import type { NativeAddon } from './addon.js';
 export const addonVariable = 'UNICORN_VULKAN_ADDON';
 
 /** Version of the functions between this package and the addon; a stale build of another one is refused. */
-export const addonVersion = 1;
+export const addonVersion = 2;
 
 export interface AddonAttempt {
   /** `environment`, `prebuilt` or `local build`. */

@@ -1,6 +1,9 @@
 /**
  * The recordings of one executable: for each combination of dims, bound buffers and attention bucket a command buffer that
  * is submitted again and again. A few are kept; what was recorded with a buffer that is gone is forgotten.
+ *
+ * A command buffer knows the address of its inputs, and while it runs those of the next submission are written. So there
+ * are several inputs blocks, and of each recording a command buffer for each block that it was submitted with.
  */
 import { resolveShape, tensorBytes, type DimValues } from '@unicorn-exec/tensor';
 import {
@@ -26,9 +29,15 @@ import type { VulkanWeightSet } from './weight-set.js';
 export interface ExecutableMemory {
   readonly constants: VulkanBuffer;
   readonly counters: VulkanBuffer;
-  /** The address of the fault record, then host data, then gathered rows. */
-  readonly inputs: VulkanBuffer;
+  /** Blocks of inputs, one for each submission in flight: the address of the fault record, host data, gathered rows. */
+  readonly inputs: readonly VulkanBuffer[];
 }
+
+/**
+ * Submissions of one executable that find an inputs block which nobody reads; the host writes that of a later one through a
+ * transfer, when its turn has come. One runs, one waits behind it so that the device never does, one is being prepared.
+ */
+export const inputsBlocks = 3;
 
 /** What recordings need of a device. */
 export interface RecordingHost {
@@ -59,15 +68,15 @@ export interface RecordingKey {
 export interface Recording extends RecordingKey {
   readonly arena: VulkanBuffer;
   readonly dispatches: readonly StepDispatch[];
-  /** Byte offset of each host-bound binding in the inputs block; undefined for others. */
+  /** Byte offset of each host-bound binding in an inputs block; undefined for others. */
   readonly inputOffsets: readonly (number | undefined)[];
   /** Byte offset of the rows of each gather. */
   readonly gatherOffsets: readonly number[];
-  /** Undefined while pipelines are missing. */
-  handle: RecordingHandle | undefined;
+  /** By inputs block; absent until it is wanted. */
+  readonly handles: (RecordingHandle | undefined)[];
 }
 
-/** The inputs block begins with the address of the fault record; inputs follow at multiples of this. */
+/** An inputs block begins with the address of the fault record; inputs follow at multiples of this. */
 const inputAlignment = 64;
 
 const alignUp = (bytes: number): number => Math.ceil(bytes / inputAlignment) * inputAlignment;
@@ -75,7 +84,7 @@ const alignUp = (bytes: number): number => Math.ceil(bytes / inputAlignment) * i
 /** Recordings that are kept: every batch size of a decode step in a few buckets of context. */
 const keptRecordings = 64;
 
-/** Bytes of the inputs block when every input is bound to host data, at the largest dims. */
+/** Bytes of an inputs block when every input is bound to host data, at the largest dims. */
 export function inputsBytes({ signature, gathers, maximumDims }: Plan): number {
   const inputs = Object.values(signature.inputs).map(({ dtype, shape }) =>
     alignUp(tensorBytes(dtype, resolveShape(shape, maximumDims))),
@@ -132,9 +141,9 @@ export class Recordings implements Iterable<Recording> {
     }).map(({ kernel }) => kernel);
   }
 
-  /** Records what is not yet. Its pipelines must be there. */
-  record(recording: Recording): RecordingHandle {
-    return (recording.handle ??= this.#record(recording));
+  /** Records what is not yet, over one of the inputs blocks. Its pipelines must be there. */
+  record(recording: Recording, block: number): RecordingHandle {
+    return (recording.handles[block] ??= this.#record(recording, this.memory.inputs[block]!));
   }
 
   /** Forgets what was recorded with a buffer that is gone. */
@@ -150,8 +159,8 @@ export class Recordings implements Iterable<Recording> {
     for (const recording of this.#kept.splice(0)) this.#drop(recording);
   }
 
-  #drop({ handle }: Recording): void {
-    if (handle) guarded(() => this.host.addon.dispose(handle));
+  #drop({ handles }: Recording): void {
+    for (const handle of handles.splice(0)) if (handle) guarded(() => this.host.addon.dispose(handle));
   }
 
   /** Divides the inputs block and makes the dispatches. */
@@ -182,11 +191,11 @@ export class Recordings implements Iterable<Recording> {
       dispatches,
       inputOffsets,
       gatherOffsets,
-      handle: undefined,
+      handles: [],
     };
   }
 
-  #record(recording: Recording): RecordingHandle {
+  #record(recording: Recording, inputs: VulkanBuffer): RecordingHandle {
     const { addon, handle, pipelines } = this.host;
     const indices = new Map<string, number>();
     const used: PipelineHandle[] = [];
@@ -198,14 +207,14 @@ export class Recordings implements Iterable<Recording> {
     });
     const barriers = findBarriers(recording.dispatches, (place) => this.#rangeOf(recording, place));
     const words = encodeRecording(recording.dispatches, pipelineOf, barriers, (place) =>
-      this.#addressOf(recording, place),
+      this.#addressOf(recording, inputs, place),
     );
     return guarded(() => addon.record(handle, used, words, this.timed));
   }
 
-  #addressOf(recording: Recording, { storage, byteOffset }: Place): bigint {
+  #addressOf(recording: Recording, inputs: VulkanBuffer, { storage, byteOffset }: Place): bigint {
     const offset = BigInt(byteOffset);
-    const { constants, counters, inputs } = this.memory;
+    const { constants, counters } = this.memory;
     switch (storage.kind) {
       case 'arena':
         return recording.arena.address + offset;

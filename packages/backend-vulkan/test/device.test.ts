@@ -1,5 +1,12 @@
 /** What the conformance suite does not ask of a device: bindings, faults of ids on the device, replay without allocation. */
-import { GraphBuilder, type Device, type DeviceBuffer, type Graph } from '@unicorn-exec/tensor';
+import {
+  GraphBuilder,
+  sampleControls,
+  sampleParameters,
+  type Device,
+  type DeviceBuffer,
+  type Graph,
+} from '@unicorn-exec/tensor';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { VulkanDevice } from '../src/device.js';
 import { vulkanBackend } from '../src/index.js';
@@ -52,6 +59,73 @@ describe.skipIf(!driver.present)(`a Vulkan device (${driver.need})`, () => {
     await expect(runs[1]!.done).rejects.toMatchObject({ code: 'usage/token-id', fields: { value: rows } });
     await runs[2]!.done;
     expect(await firstOf(y)).toBe(3 * columns);
+    executable.dispose();
+    weights.dispose();
+  });
+
+  it('keeps the inputs of many submissions in flight apart', async () => {
+    const { weights, executable } = await compiled();
+    const outputs = Array.from({ length: 12 }, () => device.allocate(4 * columns));
+    const ids = new Int32Array(1);
+    const runs = outputs.map((y, i) => {
+      // The host overwrites its data as soon as it was submitted.
+      ids[0] = i % rows;
+      return executable.submit({ dims: { tokens: 1 }, buffers: { ids, y } });
+    });
+    await runs.at(-1)!.done;
+    const first = await Promise.all(outputs.map(firstOf));
+    expect(first).toEqual(outputs.map((_, i) => (i % rows) * columns));
+    executable.dispose();
+    weights.dispose();
+  });
+
+  it('takes what a submission in flight writes as the input of the next', async () => {
+    const vocabulary = 11;
+    const follower = (id: number): number => (3 * id + 1) % vocabulary;
+    const b = new GraphBuilder('walk');
+    const { ids } = b.sample({
+      logits: b.embed(
+        b.input('from', 'i32', ['tokens']),
+        b.weight('next', { dtype: 'f32', shape: [vocabulary, vocabulary] }),
+      ),
+      parameters: b.input('parameters', 'f32', ['tokens', sampleParameters.length]),
+      controls: b.input('controls', 'i32', ['tokens', sampleControls.length]),
+      biasIds: b.input('biasIds', 'i32', ['tokens', 1]),
+      biasValues: b.input('biasValues', 'f32', ['tokens', 1]),
+      history: b.state('history', 'i32', [1, 32]),
+    });
+    b.output('to', ids);
+    const next = Float32Array.from({ length: vocabulary ** 2 }, (_, i) =>
+      i % vocabulary === follower(Math.floor(i / vocabulary)) ? 1 : 0,
+    );
+    const source = { kind: 'bytes', bytes: new Uint8Array(next.buffer) } as const;
+    const shape = [vocabulary, vocabulary];
+    const weights = await device.load([{ name: 'next', dtype: 'f32', shape, source }]);
+    const executable = await device.compile(b.build(), weights, { dims: { tokens: 1 } });
+    expect(executable.runsAhead).toBe(true);
+    const history = device.allocate(32 * 4);
+    const steps = Array.from({ length: 20 }, () => device.allocate(4));
+    const controls = new Int32Array(sampleControls.length);
+    const runs = steps.map((to, i) => {
+      for (const name of ['position', 'historyLength'] as const)
+        controls[sampleControls.indexOf(name)] = i + 1;
+      const buffers = {
+        from: i === 0 ? Int32Array.of(2) : steps[i - 1]!,
+        parameters: new Float32Array(sampleParameters.length),
+        controls,
+        biasIds: new Int32Array(1),
+        biasValues: new Float32Array(1),
+        history,
+        to,
+      };
+      return executable.submit({ dims: { tokens: 1 }, buffers });
+    });
+    await runs.at(-1)!.done;
+    let id = 2;
+    for (const to of steps) {
+      const bytes = await device.read(to, 0, 4);
+      expect(new Int32Array(bytes.buffer)[0]).toBe((id = follower(id)));
+    }
     executable.dispose();
     weights.dispose();
   });

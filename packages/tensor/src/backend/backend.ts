@@ -167,19 +167,38 @@ export interface Completion {
   readonly done: Promise<void>;
 }
 
+/** What the calls of one kind of step took. Entries are told apart by `step` and `detail` together. */
 export interface ProfileEntry {
   /** The device's name for the step, for example `rmsNorm+matmul`. */
   readonly step: string;
+  /** Stored type and shape of what it works on, for example `q4_0 [18944, 3584]`, where the device tells. */
+  readonly detail?: string;
   readonly calls: number;
   readonly seconds: number;
   readonly bytes: number;
   readonly flops: number;
+  /** The kernels that the step's calls launched, in order, where the device launches kernels. */
+  readonly kernels?: readonly ProfiledKernel[];
+}
+
+export interface ProfiledKernel {
+  readonly name: string;
+  /** Over all calls of the step, like `seconds`. */
+  readonly launches: number;
+  readonly seconds: number;
+  /** Workgroups, thread blocks: over all launches. */
+  readonly workgroups: number;
 }
 
 export interface Executable {
   readonly signature: Signature;
   /** Memory beyond weights, state and bound buffers. */
   readonly scratchBytes: number;
+  /**
+   * True where it pays to submit before the submission at work has ended: the device computes while the host does
+   * something else, and every input may be bound to a buffer that a submission in flight writes. Absent: false.
+   */
+  readonly runsAhead?: boolean;
   /** The compiled plan as text, for people and for snapshot tests. */
   describe(): string;
   /**
