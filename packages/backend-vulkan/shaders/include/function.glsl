@@ -1,5 +1,7 @@
 // Functions of one float to a few units in the last place on every device: Vulkan promises 3 + 2|x| units of exp, 2^-11 of
-// sin and cos, and nothing of tanh. `precise` keeps compilers from rearranging them, and NaN and infinities what they are.
+// sin and cos, and nothing of tanh. `precise` keeps compilers from rearranging them. It does not keep NaN: of a comparison
+// and a selection they may make a minimum, which loses it. So wherever values are compared, NaN is taken past by its bits.
+// Needs memory.glsl.
 
 // 2^n for n in [-126, 127].
 float powerOfTwo(int n) {
@@ -20,12 +22,12 @@ float exactExp(float x) {
   p = fma(p, r, 5.0000001201e-1);
   p = fma(p, r * r, r);
   p = p + 1.0;
-  // In two steps, since 2^n itself may be out of range. Of a NaN n is anything, and the product NaN.
+  // In two steps, since 2^n itself may be out of range.
   int exponent = clamp(int(n), -150, 130);
   int first = exponent / 2;
   precise float y = p * powerOfTwo(first);
   y = y * powerOfTwo(exponent - first);
-  return y;
+  return isNaN(x) ? x : y;
 }
 
 // 1 - 2 / (e^2|x| + 1), and near 0, where that cancels, the polynomial of Cephes' tanhf.
@@ -41,10 +43,10 @@ float exactTanh(float x) {
     y = fma(y * s, x, x);
     return y;
   }
-  // From 10 on it is 1 in f32. A NaN takes this way and stays NaN.
+  // From 10 on it is 1 in f32.
   precise float e = exactExp(size > 10.0 ? 20.0 : 2.0 * size);
   y = 1.0 - 2.0 / (e + 1.0);
-  return x < 0.0 ? -y : y;
+  return isNaN(x) ? x : x < 0.0 ? -y : y;
 }
 
 float exactSigmoid(float x) {
