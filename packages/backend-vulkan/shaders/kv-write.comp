@@ -1,28 +1,15 @@
-// Stores keys and values in their slots of a paged KV state [blocks, 2, kvHeads, blockTokens, headDim], encoded bit for bit
-// as encodeKvRow of @unicorn-exec/tensor does. One invocation an element; q8_0 by 32 invocations a block.
+// Stores keys and values in their slots of a paged KV state. One invocation an element; q8_0 by 32 invocations a block.
+// Heads that are normed or turned before are stored by heads.comp in the same pass; this is its plain twin.
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "include/memory.glsl"
 #include "include/fault.glsl"
-#include "include/half.glsl"
+#include "include/kv.glsl"
 
 layout(local_size_x_id = 0) in;
 
-#define STATE_F32 0
-#define STATE_F16 1
-#define STATE_BF16 2
-#define STATE_Q8_0 3
-
-#if STATE == STATE_F32
-#define TARGET Words
-#elif STATE == STATE_Q8_0
-#define TARGET Bytes
-#else
-#define TARGET Halves
-#endif
-
 layout(push_constant, scalar) uniform Arguments {
-  TARGET state;
+  KvState state;
   FloatsIn key;
   FloatsIn value;
   IntsIn slots;
@@ -36,40 +23,8 @@ layout(push_constant, scalar) uniform Arguments {
 };
 
 #if STATE == STATE_Q8_0
-// Sizes of the numbers of each block, to find the largest; a NaN is larger than all.
+// Sizes of the numbers of each block, to find the largest.
 shared uint sizes[256];
-
-// The f32 nearest to a / b of positive, finite, normal a and b, by long division of the significands: Vulkan's own
-// division may be off by 2.5 units, which would round other quants. Subnormal quotients count as 0.
-float exactQuotient(float a, float b) {
-  uint aBits = floatBitsToUint(a);
-  uint bBits = floatBitsToUint(b);
-  uint numerator = (aBits & 0x7fffffu) | 0x800000u;
-  uint denominator = (bBits & 0x7fffffu) | 0x800000u;
-  int exponent = int(aBits >> 23) - int(bBits >> 23);
-  if (numerator < denominator) {
-    numerator <<= 1;
-    exponent -= 1;
-  }
-  // numerator / denominator in [1, 2): 24 bits of it and one to round by, eight at a time.
-  uint quotient = numerator / denominator;
-  uint rest = numerator - quotient * denominator;
-  for (uint i = 0; i < 3; ++i) {
-    rest <<= 8;
-    uint digit = rest / denominator;
-    rest -= digit * denominator;
-    quotient = (quotient << 8) | digit;
-  }
-  // 1 + 24 bits: the last is a half; ties to even.
-  uint half_ = quotient & 1u;
-  quotient >>= 1;
-  if (half_ != 0u && (rest != 0u || (quotient & 1u) != 0u)) quotient += 1u;
-  int biased = exponent + 127;
-  if (biased <= 0) return 0.0;
-  if (biased >= 255) return infinity;
-  // A carry out of the significand raises the exponent, as it should.
-  return uintBitsToFloat((uint(biased) << 23) + (quotient - 0x800000u));
-}
 #endif
 
 void main() {
@@ -89,15 +44,9 @@ void main() {
     if (inside) noteFault(faults, FAULT_SLOT, slot, blocks);
     inside = false;
   }
-  uint row = ((block * 2u + part) * heads + head) * blockTokens + (slot - block * blockTokens);
+  uint row = kvRow(block, part, head, heads, blockTokens, slot);
 
-#if STATE == STATE_F32
-  if (inside) state.at[row * headDim + column] = floatBitsToUint(x);
-#elif STATE == STATE_F16
-  if (inside) state.at[row * headDim + column] = uint16_t(halfBits(x));
-#elif STATE == STATE_BF16
-  if (inside) state.at[row * headDim + column] = uint16_t(bfloatBits(x));
-#else
+#if STATE == STATE_Q8_0
   uint lane = gl_LocalInvocationID.x;
   sizes[lane] = floatBitsToUint(x) & 0x7fffffffu;
   barrier();
@@ -109,30 +58,8 @@ void main() {
     if (folds) sizes[lane] = larger;
     barrier();
   }
-  float top = uintBitsToFloat(sizes[lane & ~31u]);
-  if (!inside) return;
-  // scale = top / 127 and its inverse, each rounded to f32; what is not a number or not finite keeps to IEEE 754.
-  float scale = 0.0;
-  float inverse = 0.0;
-  uint topExponent = floatBitsToUint(top) >> 23;
-  if (topExponent == 255u) {
-    scale = top;
-  } else if (topExponent > 0u) {
-    scale = exactQuotient(top, 127.0);
-    if (scale > 0.0) inverse = exactQuotient(1.0, scale);
-  }
-  precise float scaled = x * inverse;
-  // Half away from zero. The distance to the integer below is exact; adding one half might round up to the next.
-  float size = abs(scaled);
-  float whole = floor(size);
-  int quant = int(whole) + (size - whole >= 0.5 ? 1 : 0);
-  if (topExponent == 255u) quant = 0;
-  uint blockByte = (row * (headDim / 32u) + column / 32u) * 34u;
-  state.at[blockByte + 2u + (column & 31u)] = uint8_t(uint(scaled < 0.0 ? -quant : quant) & 255u);
-  if ((column & 31u) == 0u) {
-    uint bits = halfBits(scale);
-    state.at[blockByte] = uint8_t(bits & 255u);
-    state.at[blockByte + 1u] = uint8_t(bits >> 8);
-  }
+  if (inside) storeQuant(state, row, headDim, column, x, sizes[lane & ~31u]);
+#else
+  if (inside) storeElement(state, row * headDim + column, x);
 #endif
 }

@@ -1,31 +1,45 @@
-/** What the steps of an executable took so far, and the work that their ops declare. */
+/** What the steps of an executable took so far, kernel by kernel, and the work that their ops declare. */
 import { stepNodes } from '@unicorn-exec/lowering';
-import { nodeCost, type DimValues, type NodeCost, type ProfileEntry } from '@unicorn-exec/tensor';
+import { nodeCost, workText } from '@unicorn-exec/tensor';
+import type { DimValues, NodeCost, ProfiledKernel, ProfileEntry } from '@unicorn-exec/tensor';
 import type { StepDispatch } from './lowering/concrete.js';
 import type { Plan, Step } from './lowering/plan.js';
 import { profileName } from './lowering/text.js';
 
-interface Entry {
-  calls: number;
-  seconds: number;
-  flops: number;
-  bytes: number;
+type Mutable<T> = { -readonly [Field in keyof T]: T[Field] };
+
+interface Entry extends Mutable<Omit<ProfileEntry, 'kernels'>> {
+  readonly kernels: Map<string, Mutable<ProfiledKernel>>;
 }
 
-const nothing = (): Entry => ({ calls: 0, seconds: 0, flops: 0, bytes: 0 });
-
 function nodesOf(step: Step): readonly number[] {
+  if (step.kind === 'heads') return step.nodes;
+  if (step.kind === 'heads') return step.nodes;
   if (step.kind !== 'op') return stepNodes(step);
   return step.node === undefined ? [] : [step.node];
 }
 
 export class StepProfile {
+  /** In the order of the plan; steps of one name that work on the same share one. */
   readonly #entries: readonly Entry[];
+  /** For each step its entry. */
+  readonly #entryOf: readonly Entry[];
   /** Under the same dims it is the same, so it is computed once for each. */
   readonly #workByDims = new Map<string, readonly NodeCost[]>();
 
   constructor(private readonly plan: Plan) {
-    this.#entries = plan.steps.map(nothing);
+    const entries = new Map<string, Entry>();
+    this.#entryOf = plan.steps.map((given) => {
+      const step = profileName(given);
+      const detail = workText(nodesOf(given), plan.graph);
+      const key = `${step} ${detail}`;
+      const known = entries.get(key);
+      if (known) return known;
+      const made = { step, detail, calls: 0, seconds: 0, flops: 0, bytes: 0, kernels: new Map() };
+      entries.set(key, made);
+      return made;
+    });
+    this.#entries = [...entries.values()];
   }
 
   /** @param nanoseconds of each dispatch */
@@ -33,28 +47,29 @@ export class StepProfile {
     const key = this.plan.signature.dims.map((dim) => dims[dim]).join();
     let work = this.#workByDims.get(key);
     if (!work) this.#workByDims.set(key, (work = this.plan.steps.map((step) => this.#workOf(step, dims))));
-    dispatches.forEach(({ step }, index) => (this.#entries[step]!.seconds += nanoseconds[index]! / 1e9));
-    this.#entries.forEach((entry, index) => {
+    dispatches.forEach(({ step, name, groups }, index) => {
+      const { kernels } = this.#entryOf[step]!;
+      const kernel = kernels.get(name) ?? { name, launches: 0, seconds: 0, workgroups: 0 };
+      kernel.launches++;
+      kernel.seconds += nanoseconds[index]! / 1e9;
+      kernel.workgroups += groups[0] * groups[1] * groups[2];
+      kernels.set(name, kernel);
+    });
+    this.#entryOf.forEach((entry, index) => {
       entry.calls++;
       entry.flops += work[index]!.flops;
       entry.bytes += work[index]!.bytes;
     });
   }
 
-  /** By name of the step. */
   entries(): readonly ProfileEntry[] {
-    const named = new Map<string, Entry>();
-    this.plan.steps.forEach((step, index) => {
-      const name = profileName(step);
-      const sum = named.get(name) ?? nothing();
-      const own = this.#entries[index]!;
-      sum.calls += own.calls;
-      sum.seconds += own.seconds;
-      sum.flops += own.flops;
-      sum.bytes += own.bytes;
-      named.set(name, sum);
-    });
-    return [...named].filter(([, { calls }]) => calls > 0).map(([step, entry]) => ({ step, ...entry }));
+    return this.#entries
+      .filter(({ calls }) => calls > 0)
+      .map((entry) => {
+        const kernels = [...entry.kernels.values()].map((kernel) => ({ ...kernel }));
+        const seconds = kernels.reduce((sum, kernel) => sum + kernel.seconds, 0);
+        return { ...entry, seconds, kernels };
+      });
   }
 
   #workOf(step: Step, dims: DimValues): NodeCost {

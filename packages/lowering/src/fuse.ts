@@ -3,11 +3,13 @@
  * elementwise functions) and can be done in passing. Finds patterns in a graph; `order.ts` orders the result.
  */
 import { sameShape, type ActivationKind, type Graph, type Node } from '@unicorn-exec/tensor';
-import type { FusedNorm, PlannedValue, Post, Product } from './plan.js';
+import type { FusedNorm, Join, PlannedValue, Post, Product } from './plan.js';
 
 export interface ProductGroup {
-  /** Value of the activations, before the norm if there is one. */
+  /** Value of the activations, before the join and the norm if there are any. */
   readonly x: number;
+  /** Groups with the same norm have the same join: whichever is computed first makes the sum. */
+  readonly join?: Join;
   readonly quantized: boolean;
   readonly norm?: FusedNorm;
   readonly product: Product;
@@ -18,7 +20,7 @@ export interface ProductGroup {
 export interface Fusions {
   /** Products by the last node that each covers: where in the order of nodes it can be computed at the latest. */
   readonly products: ReadonlyMap<number, ProductGroup>;
-  /** Nodes that some product or norm covers. */
+  /** Nodes that some product, norm or join covers. */
   readonly covered: ReadonlySet<number>;
 }
 
@@ -27,6 +29,8 @@ export interface FusionContext {
   readonly values: readonly PlannedValue[];
   /** Whether a matmul runs on int8 activations. */
   quantized(node: Node): boolean;
+  /** Whether products can make the sum themselves that their norm reads. False by default. */
+  readonly joins?: boolean;
   /** Whether a weight begins at a group of rows, as the two products of a gated unit must. */
   aligned(value: PlannedValue): boolean;
 }
@@ -153,8 +157,72 @@ function findNorm(x: number, context: FusionContext, lookup: Lookup): FusedNorm 
   if (!readers.every((reader) => reader?.op === 'matmul')) return undefined;
   const forms = new Set(readers.map((reader) => context.quantized(reader!)));
   if (forms.size > 1) return undefined;
+  return fusedNorm(node);
+}
+
+function fusedNorm(node: Node): FusedNorm {
   const { epsilon, weightOffset } = node.attributes as { epsilon: number; weightOffset: number };
   return { node: node.id, weight: node.inputs.weight, epsilon, weightOffset };
+}
+
+/**
+ * residual + rmsNorm(x), where that sum is what `norm` reads: what follows a product in models that norm its result.
+ *
+ * @param earliest the node with which the sum is made: everything else that reads it comes later
+ */
+function findJoin(
+  norm: FusedNorm,
+  earliest: number,
+  { graph, values }: FusionContext,
+  { uses, producers, covered }: Lookup,
+): { readonly x: number; readonly join: Join } | undefined {
+  const sum = values[graph.nodes[norm.node]!.inputs.x!]!;
+  const add = producers[sum.id];
+  if (add?.op !== 'add' || covered.has(add.id)) return undefined;
+  const readsLater = (use: Use | 'output'): boolean =>
+    use === 'output' || use.node.id === norm.node || use.node.id > earliest;
+  if (!uses[sum.id]!.every(readsLater)) return undefined;
+  for (const [part, rest] of [
+    ['a', 'b'],
+    ['b', 'a'],
+  ] as const) {
+    const [normed, residual] = [values[add.inputs[part]!]!, values[add.inputs[rest]!]!];
+    const before = producers[normed.id];
+    if (before?.op !== 'rmsNorm' || covered.has(before.id) || uses[normed.id]!.length !== 1) continue;
+    const isStored = residual.storage.kind === 'weight' || residual.storage.kind === 'constant';
+    if (isStored || residual.dtype !== 'f32' || !sameShape(residual.shape, sum.shape)) continue;
+    if (!sameShape(normed.shape, sum.shape)) continue;
+    const nodes = [before.id, add.id];
+    return {
+      x: before.inputs.x!,
+      join: { nodes, residual: residual.id, norm: fusedNorm(before), out: sum.id },
+    };
+  }
+  return undefined;
+}
+
+/** Gives the joins to all groups that read their sums through one norm. */
+function joinProducts(
+  products: Map<number, ProductGroup>,
+  covered: Set<number>,
+  context: FusionContext,
+  lookup: Lookup,
+): void {
+  const readers = new Map<number, number[]>();
+  for (const [due, { norm }] of products) {
+    if (norm) readers.set(norm.node, [...(readers.get(norm.node) ?? []), due]);
+  }
+  for (const dues of readers.values()) {
+    const { norm } = products.get(dues[0]!)!;
+    const found = findJoin(norm!, Math.min(...dues), context, lookup);
+    if (!found) continue;
+    for (const id of found.join.nodes) covered.add(id);
+    for (const due of dues) {
+      const group = products.get(due)!;
+      const weights = [found.join.residual, found.join.norm?.weight].filter((id) => id !== undefined);
+      products.set(due, { ...group, ...found, needs: [...group.needs, ...weights] });
+    }
+  }
 }
 
 export function findFusions(context: FusionContext): Fusions {
@@ -181,5 +249,6 @@ export function findFusions(context: FusionContext): Fusions {
       needs: [...needs, ...weights],
     });
   }
+  if (context.joins) joinProducts(products, covered, context, lookup);
   return { products, covered };
 }

@@ -10,6 +10,7 @@ export type {
   ArenaSlot,
   AttentionStep,
   FusedNorm,
+  Join,
   MatmulStep,
   PlannedValue,
   Post,

@@ -6,7 +6,7 @@ import type { Graph, Node } from '@unicorn-exec/tensor';
 import type { Fusions, ProductGroup } from './fuse.js';
 
 export interface StepEmitter {
-  /** Products over one x, the same norm before it, in one form. */
+  /** Products over one x, the same join and norm before it, in one form. */
   matmul(group: readonly [ProductGroup, ...ProductGroup[]]): void;
   /** A node that no product covers, views included. */
   node(node: Node): void;
@@ -26,6 +26,12 @@ export function orderSteps(graph: Graph, { products, covered }: Fusions, emit: S
   /** Values computed so far. */
   const ready = new Set(graph.values.filter(({ source }) => source.kind !== 'node').map(({ id }) => id));
   const waiting = new Set(products.values());
+  /** Sums that a step has made: others read them as they are. */
+  const joined = new Set<number>();
+  const afterJoin = (group: ProductGroup): ProductGroup => {
+    const { join, ...rest } = group;
+    return join && joined.has(join.out) ? { ...rest, x: join.out } : group;
+  };
   for (const node of graph.nodes) {
     const product = products.get(node.id);
     if (product && waiting.has(product)) {
@@ -33,8 +39,12 @@ export function orderSteps(graph: Graph, { products, covered }: Fusions, emit: S
       const others = [...waiting].filter((other) => joins(product, other, ready));
       // In the order of their last nodes, which is that of the table: the first may not be the one that is due.
       const group = [...products.values()].filter((one) => one === product || others.includes(one));
-      emit.matmul(group as [ProductGroup, ...ProductGroup[]]);
+      emit.matmul(group.map(afterJoin) as [ProductGroup, ...ProductGroup[]]);
       for (const one of group) {
+        if (one.join) {
+          joined.add(one.join.out);
+          ready.add(one.join.out);
+        }
         waiting.delete(one);
         ready.add(one.product.out);
       }

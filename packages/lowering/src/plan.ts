@@ -59,9 +59,21 @@ export interface FusedNorm {
   readonly weightOffset: number;
 }
 
+/** A sum that is made before the products which read it: out = residual + x, x normed first where there is a norm. */
+export interface Join {
+  /** The sum, and the norm before it. */
+  readonly nodes: readonly number[];
+  readonly residual: number;
+  readonly norm?: FusedNorm;
+  /** f32, shape of x. Later steps may read it too. */
+  readonly out: number;
+}
+
 export interface MatmulStep {
   readonly kind: 'matmul';
   readonly x: number;
+  /** Before all else: norm and products read its result in place of x. */
+  readonly join?: Join;
   /** True: quantized activations against packed weights. False: f32. */
   readonly quantized: boolean;
   readonly norm?: FusedNorm;

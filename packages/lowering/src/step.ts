@@ -5,10 +5,11 @@ import type { AttentionStep, MatmulStep, PlannedValue, Product, SampleStep } fro
 
 /** Products over one x, found to belong together by `orderSteps`. */
 export function matmulStep(group: readonly [ProductGroup, ...ProductGroup[]]): MatmulStep {
-  const { x, quantized, norm } = group[0];
+  const { x, join, quantized, norm } = group[0];
   return {
     kind: 'matmul',
     x,
+    ...(join ? { join } : {}),
     quantized,
     ...(norm ? { norm } : {}),
     products: group.map(({ product }) => product),
@@ -59,7 +60,10 @@ function productReads(product: Product): number[] {
 export function stepReads(step: MatmulStep | AttentionStep | SampleStep): number[] {
   switch (step.kind) {
     case 'matmul':
-      return [...definedIds([step.x, step.norm?.weight]), ...step.products.flatMap(productReads)];
+      return [
+        ...definedIds([step.x, step.join?.residual, step.join?.norm?.weight, step.norm?.weight]),
+        ...step.products.flatMap(productReads),
+      ];
     case 'attention': {
       const { query, state, positions, starts, blocks, reach } = step;
       return definedIds([query, state, positions, starts, blocks, reach]);
@@ -73,7 +77,7 @@ export function stepReads(step: MatmulStep | AttentionStep | SampleStep): number
 export function stepWrites(step: MatmulStep | AttentionStep | SampleStep): number[] {
   switch (step.kind) {
     case 'matmul':
-      return step.products.map(({ out }) => out);
+      return [...definedIds([step.join?.out]), ...step.products.map(({ out }) => out)];
     case 'attention':
       return [step.out];
     case 'sample':
@@ -87,18 +91,24 @@ export function overwritableByMatmul(
   root: PlannedValue,
   values: readonly PlannedValue[],
 ): number[] {
-  const product = step.products.find(({ out }) => values[out]!.root === root.id)!;
+  const { join, products } = step;
+  const makes = ({ out }: { readonly out: number }): boolean => values[out]!.root === root.id;
+  const residual = join && makes(join) ? join.residual : products.find(makes)!.residual;
   const readers = (id: number): number =>
     stepReads(step).filter((other) => values[other]!.root === values[id]!.root).length;
   // Not the other half of a gate: the product is stored before it is multiplied.
-  return definedIds([product.residual]).filter((id) => readers(id) === 1);
+  return definedIds([residual]).filter((id) => readers(id) === 1);
 }
 
 /** Graph nodes that a step computes. */
 export function stepNodes(step: MatmulStep | AttentionStep | SampleStep): number[] {
   switch (step.kind) {
     case 'matmul':
-      return [...(step.norm ? [step.norm.node] : []), ...step.products.flatMap(({ nodes }) => nodes)];
+      return [
+        ...(step.join?.nodes ?? []),
+        ...(step.norm ? [step.norm.node] : []),
+        ...step.products.flatMap(({ nodes }) => nodes),
+      ];
     case 'attention':
     case 'sample':
       return [step.node];
@@ -108,7 +118,9 @@ export function stepNodes(step: MatmulStep | AttentionStep | SampleStep): number
 /** The step's name for a profile: the ops in it, `rmsNorm+matmul+glu`. */
 export function stepName(step: MatmulStep | AttentionStep | SampleStep): string {
   if (step.kind !== 'matmul') return step.kind;
-  const parts = new Set<string>(step.norm ? ['rmsNorm', 'matmul'] : ['matmul']);
+  const { join, norm } = step;
+  const before = [...(join?.norm || norm ? ['rmsNorm'] : []), ...(join ? ['add'] : [])];
+  const parts = new Set<string>([...before, 'matmul']);
   for (const { gated, bias, residual, posts } of step.products) {
     if (gated) parts.add('glu');
     if (bias !== undefined || residual !== undefined) parts.add('add');

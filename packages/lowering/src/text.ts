@@ -3,6 +3,7 @@ import { formatSpec } from '@unicorn-exec/tensor';
 import type {
   ArenaSlot,
   AttentionStep,
+  FusedNorm,
   MatmulStep,
   PlannedValue,
   Post,
@@ -31,9 +32,16 @@ export class StepText {
 
   heading(step: MatmulStep | AttentionStep | SampleStep): string {
     if (step.kind !== 'matmul') return step.kind;
-    const { norm, x, quantized } = step;
-    const normed = norm ? `rmsNorm(${this.value(x)}, ${this.value(norm.weight)})` : this.value(x);
+    const { join, norm, x, quantized } = step;
+    const joined = join
+      ? `(${this.spec(join.out)} = ${this.value(join.residual)} + ${this.#normed(join.norm, this.value(x))})`
+      : this.value(x);
+    const normed = this.#normed(norm, joined);
     return `${quantized ? this.quantizedName : 'f32'} products of ${normed}`;
+  }
+
+  #normed(norm: FusedNorm | undefined, x: string): string {
+    return norm ? `rmsNorm(${x}, ${this.value(norm.weight)})` : x;
   }
 
   lines(step: MatmulStep | AttentionStep | SampleStep): string[] {

@@ -16,21 +16,20 @@ import {
 } from '../src/index.js';
 
 /** Names of ops in the order of steps; a product's as the weights in it. */
-function ordered(graph: Graph): string[] {
+function ordered(graph: Graph, joins = false): string[] {
   const values = placeValues(graph, bindingIndices(graphSignature(graph)));
   const out: string[] = [];
-  const fusions = findFusions({ graph, values, quantized: () => false, aligned: () => true });
+  const fusions = findFusions({ graph, values, quantized: () => false, aligned: () => true, joins });
   const name = (id: number): string => {
     const { storage } = values[id]!;
     return storage.kind === 'weight' ? storage.name : storage.kind;
   };
   orderSteps(graph, fusions, {
-    matmul: (group) =>
-      out.push(
-        matmulStep(group)
-          .products.map(({ weight }) => name(weight))
-          .join('+'),
-      ),
+    matmul(group) {
+      const { join, products } = matmulStep(group);
+      const weights = products.map(({ weight }) => name(weight)).join('+');
+      out.push(join ? `join ${weights}` : weights);
+    },
     node: (node) => isView(node, values) || out.push(node.op),
   });
   return out;
@@ -53,6 +52,42 @@ describe('orderSteps', () => {
     const p = b.matmul(x, b.weight('p', spec));
     b.output('q', b.add(b.matmul(x, b.weight('q', spec)), b.gaussianTopK(p, 0.5)));
     expect(ordered(b.build())).toEqual(['p', 'gaussianTopK', 'q']);
+  });
+
+  describe('with joins', () => {
+    const epsilon = 1e-6;
+
+    it('makes a sum where the first products read it', () => {
+      const b = new GraphBuilder('sum');
+      const x = b.input('x', 'f32', ['tokens', 8]);
+      const sum = b.add(x, b.rmsNorm(b.matmul(x, b.weight('o', spec)), undefined, { epsilon }));
+      const normed = b.rmsNorm(sum, b.weight('norm', { dtype: 'f32', shape: [8] }), { epsilon });
+      const p = b.matmul(normed, b.weight('p', spec));
+      // Not before p, which it needs: a step of its own, after the sum is made.
+      const q = b.add(b.matmul(normed, b.weight('q', spec)), b.gaussianTopK(p, 0.5));
+      b.output('y', b.add(sum, b.rmsNorm(q, undefined, { epsilon })));
+      const graph = b.build();
+      expect(ordered(graph)).toEqual(['o', 'rmsNorm', 'add', 'p', 'gaussianTopK', 'q', 'rmsNorm', 'add']);
+      expect(ordered(graph, true)).toEqual(['o', 'join p', 'gaussianTopK', 'q', 'rmsNorm', 'add']);
+    });
+
+    it('makes a sum by itself that something reads before', () => {
+      const b = new GraphBuilder('before');
+      const x = b.input('x', 'f32', ['tokens', 8]);
+      const sum = b.add(b.rmsNorm(b.scale(x, 2), undefined, { epsilon }), x);
+      const early = b.scale(sum, 3);
+      const normed = b.rmsNorm(sum, undefined, { epsilon });
+      b.output('y', b.add(b.gaussianTopK(early, 1), b.matmul(normed, b.weight('p', spec))));
+      expect(ordered(b.build(), true)).toEqual(['scale', 'rmsNorm', 'add', 'scale', 'gaussianTopK', 'p']);
+    });
+
+    it('does not join a normed sum of other shapes', () => {
+      const b = new GraphBuilder('shapes');
+      const x = b.input('x', 'f32', ['tokens', 8]);
+      const sum = b.add(b.input('row', 'f32', [8]), b.rmsNorm(x, undefined, { epsilon }));
+      b.output('y', b.matmul(b.rmsNorm(sum, undefined, { epsilon }), b.weight('p', spec)));
+      expect(ordered(b.build(), true)).toEqual(['rmsNorm', 'add', 'p']);
+    });
   });
 
   it('leaves out views', () => {

@@ -4,6 +4,7 @@ import { attention, attentionCounterBytes, attentionScratchBytes } from './atten
 import { add, multiply } from './broadcast.js';
 import { activation, altUpInject, glu, scale, softcap } from './elementwise.js';
 import { embed } from './embed.js';
+import { heads } from './heads.js';
 import { kvWrite } from './kv-write.js';
 import { matmul, matmulScratchBytes } from './matmul.js';
 import { concat, copy, slice, takeRows } from './move.js';
@@ -21,6 +22,7 @@ export const kernelTable: KernelTable = {
     ropeTable,
     rope,
     kvWrite,
+    heads,
     attention,
     activation,
     glu,

@@ -16,10 +16,10 @@ import type { GaussianTopKCall, MatchRmsCall, Operand, RmsNormCall } from './ope
 const operations = { rmsNorm: 0, matchRms: 1, gaussianTopK: 2 } as const;
 
 /** Elements that are worth an invocation: fewer invocations finish sooner, more hide the memory's latency. */
-const elementsPerInvocation = 4;
+export const elementsPerInvocation = 4;
 
 /** A power of two from one subgroup to 512. It depends on the row's length only, as the order of the sums does. */
-function workgroupFor(features: number, traits: DeviceTraits): number {
+export function workgroupFor(features: number, traits: DeviceTraits): number {
   const largest = Math.min(512, traits.maxInvocations);
   let size = Math.max(32, traits.subgroupSize);
   while (size < largest && size * elementsPerInvocation < features) size *= 2;

@@ -73,6 +73,7 @@ export interface Kernels {
   ropeTable: KernelOf<RopeTableCall>;
   rope: KernelOf<RopeCall>;
   kvWrite: KernelOf<KvWriteCall>;
+  heads: KernelOf<HeadsCall>;
   attention: KernelOf<AttentionCall>;
   activation: KernelOf<ActivationCall>;
   glu: KernelOf<GluCall>;
@@ -190,6 +191,35 @@ export interface KvWriteCall {
   readonly value: Operand;
   /** i32 [tokens]. */
   readonly slots: Operand;
+  readonly faults: Faults;
+}
+
+/** Heads as a product left them, f32 [tokens, heads, headDim], and what is done with each. */
+export interface HeadPart {
+  readonly x: Operand;
+  readonly normed: boolean;
+  /** f32 [headDim]: of the norm. */
+  readonly weight?: Operand;
+  readonly turned: boolean;
+}
+
+/** rmsNorm, rope and kvWrite of the heads of one layer. At least one of `query` and `stored`; headDim at most 512. */
+export interface HeadsCall {
+  /** `out` may be x's place. */
+  readonly query?: HeadPart & { readonly out: Operand };
+  /** As many rows as `query` has. */
+  readonly stored?: {
+    readonly key: HeadPart;
+    readonly value: HeadPart;
+    readonly state: Operand;
+    /** i32 [tokens]. */
+    readonly slots: Operand;
+  };
+  /** Of all norms. */
+  readonly epsilon: number;
+  readonly weightOffset: number;
+  /** What {@link RopeTableCall} wrote. Present where a part is turned. */
+  readonly rope?: { readonly table: Operand; readonly layout: 'half' | 'interleaved' };
   readonly faults: Faults;
 }
 

@@ -10,6 +10,8 @@ import { maximumGroups, type DeviceTraits, type Dispatch, type Place, type Stora
 import type {
   AttentionCall,
   Faults,
+  HeadPart,
+  HeadsCall,
   Kernels,
   MatmulCall,
   Operand,
@@ -19,7 +21,7 @@ import type {
   WeightOperand,
 } from '../kernel/operand.js';
 import { weightLayout } from '../weight-layout.js';
-import type { OpKernel, OpStep, Plan, Step, StepMemory } from './plan.js';
+import type { HeadsStep, OpKernel, OpStep, Plan, PlannedHeads, Step, StepMemory } from './plan.js';
 import type { KernelMemory, Target } from './kernel-table.js';
 import type { WeightTable } from './weight.js';
 
@@ -180,6 +182,35 @@ export class Concrete {
     };
   }
 
+  heads({ query, stored, epsilon, weightOffset, rope }: HeadsStep): HeadsCall {
+    return {
+      ...(query ? { query: { ...this.#headPart(query), out: this.operand(query.out) } } : {}),
+      ...(stored
+        ? {
+            stored: {
+              key: this.#headPart(stored.key),
+              value: this.#headPart(stored.value),
+              state: this.operand(stored.state),
+              slots: this.operand(stored.slots),
+            },
+          }
+        : {}),
+      epsilon,
+      weightOffset,
+      ...(rope ? { rope: { table: this.operand(rope.table), layout: rope.layout } } : {}),
+      faults,
+    };
+  }
+
+  #headPart({ x, normed, weight, turned }: PlannedHeads): HeadPart {
+    return {
+      x: this.operand(x),
+      normed,
+      ...(weight === undefined ? {} : { weight: this.operand(weight) }),
+      turned,
+    };
+  }
+
   attention(step: AttentionStep, memory: StepMemory): AttentionCall {
     const state = this.operand(step.state);
     const blocks = this.operand(step.blocks);
@@ -239,6 +270,8 @@ export class Concrete {
     switch (step.kind) {
       case 'matmul':
         return table.kernels.matmul(this.matmul(step, memory), traits);
+      case 'heads':
+        return table.kernels.heads(this.heads(step), traits);
       case 'attention':
         return table.kernels.attention(this.attention(step, memory), traits);
       case 'sample':
@@ -258,6 +291,7 @@ export class Concrete {
         return this.#needs(memory.attention, this.attention(step, nowhere));
       case 'sample':
         return this.#needs(memory.sample, this.sample(step, nowhere));
+      case 'heads':
       case 'op':
         return { scratchBytes: 0, counterBytes: 0 };
     }

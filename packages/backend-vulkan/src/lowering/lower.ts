@@ -24,8 +24,9 @@ import { dtypeLayout, isBlockDType, resolveShape, UnicornError } from '@unicorn-
 import type { Dim, DType, Graph, Node, Signature } from '@unicorn-exec/tensor';
 import { weightLayout } from '../weight-layout.js';
 import { Concrete } from './concrete.js';
+import { findHeads, headNodes, type HeadGroup, type HeadGroups, type HeadPart } from './heads.js';
 import type { Target } from './kernel-table.js';
-import type { OpKernel, Plan, PlannedGather, Step, StepMemory } from './plan.js';
+import type { HeadsStep, OpKernel, Plan, PlannedGather, PlannedHeads, Step, StepMemory } from './plan.js';
 import type { WeightTable } from './weight.js';
 
 export interface LoweringOptions {
@@ -71,6 +72,7 @@ class Lowering {
   readonly #steps: Step[] = [];
   readonly #gathers: PlannedGather[] = [];
   readonly #bindings: ReadonlyMap<string, number>;
+  readonly #heads: HeadGroups;
   /** Tables of cosines and sines by positions, frequencies and magnitude. */
   readonly #ropeTables = new Map<string, number>();
   /** What weights became that plain kernels cannot read as they lie: by value and use. */
@@ -81,6 +83,7 @@ class Lowering {
     this.#options = options;
     this.#bindings = bindingIndices(options.signature);
     this.#values = placeValues(graph, this.#bindings);
+    this.#heads = findHeads(graph, this.#values);
   }
 
   plan(): Plan {
@@ -155,7 +158,8 @@ class Lowering {
   }
 
   #emitNode(node: Node): void {
-    if (isView(node, this.#values)) return;
+    for (const group of this.#heads.groups.get(node.id) ?? []) this.#emitHeads(group);
+    if (isView(node, this.#values) || this.#heads.covered.has(node.id)) return;
     if (node.op === 'attention') {
       this.#steps.push(attentionStep(node));
     } else if (node.op === 'sample') {
@@ -174,6 +178,46 @@ class Lowering {
       // Every op that is left has a kernel of its name: `supports` refused all others.
       this.#emitOp(node.op as OpKernel, inputs, node);
     }
+  }
+
+  #emitHeads(group: HeadGroup): void {
+    const { query, stored } = group;
+    const nodes = headNodes(group);
+    const rope = [query?.rope, stored?.key.rope].find((node) => node !== undefined);
+    const norms = nodes.filter(({ op }) => op === 'rmsNorm');
+    // Without a weight there is nothing that the offset would be added to.
+    const [weighted] = norms.filter(({ inputs }) => inputs.weight !== undefined);
+    const step: HeadsStep = {
+      kind: 'heads',
+      nodes: nodes.map(({ id }) => id),
+      ...(query ? { query: { ...this.#headPart(query), out: query.out } } : {}),
+      ...(stored
+        ? {
+            stored: {
+              key: this.#headPart(stored.key),
+              value: this.#headPart(stored.value),
+              state: stored.write.inputs.state!,
+              slots: this.#floats(stored.write.inputs.slots!),
+              out: stored.write.outputs[0]!,
+            },
+          }
+        : {}),
+      epsilon: (norms[0]?.attributes.epsilon as number | undefined) ?? 0,
+      weightOffset: (weighted?.attributes.weightOffset as number | undefined) ?? 0,
+      ...(rope
+        ? { rope: { table: this.#ropeTable(rope), layout: rope.attributes.layout as 'half' | 'interleaved' } }
+        : {}),
+    };
+    this.#steps.push(step);
+  }
+
+  #headPart({ x, norm, rope }: HeadPart): PlannedHeads {
+    return {
+      x: this.#floats(x),
+      normed: norm !== undefined,
+      weight: this.#optionalFloats(norm?.inputs.weight),
+      turned: rope !== undefined,
+    };
   }
 
   #emitOp(kernel: OpKernel, inputs: Readonly<Record<string, number>>, node: Node): void {
@@ -375,10 +419,13 @@ class Lowering {
   /** Operands of a step that the kernel which writes `root` could write over. */
   #overwritable(step: Step, root: PlannedValue): number[] {
     if (step.kind === 'matmul') return overwritableByMatmul(step, root, this.#values);
-    if (step.kind !== 'op') return [];
+    if (step.kind === 'attention' || step.kind === 'sample') return [];
     const reads = readValues(step).map((id) => this.#values[id]!.root);
-    return (inPlaceOperands[step.kernel] ?? []).flatMap((name) => {
-      const id = step.inputs[name];
+    const operands =
+      step.kind === 'heads'
+        ? [step.query?.x]
+        : (inPlaceOperands[step.kernel] ?? []).map((name) => step.inputs[name]);
+    return operands.flatMap((id) => {
       if (id === undefined) return [];
       const candidate = this.#values[id]!.root;
       return reads.filter((other) => other === candidate).length === 1 ? [id] : [];
@@ -399,10 +446,17 @@ function hostWeightError(name: string, node: Node | undefined, how: string): Uni
 
 /** Value ids that a step reads, states included. */
 export function readValues(step: Step): number[] {
+  if (step.kind === 'heads') return headReads(step);
   return step.kind === 'op' ? definedIds(Object.values(step.inputs)) : stepReads(step);
 }
 
 /** Value ids that a step writes. */
 export function writtenValues(step: Step): number[] {
+  if (step.kind === 'heads') return definedIds([step.query?.out, step.stored?.out]);
   return step.kind === 'op' ? [step.out] : stepWrites(step);
+}
+
+function headReads({ query, stored, rope }: HeadsStep): number[] {
+  const parts = [query, stored?.key, stored?.value].flatMap((part) => [part?.x, part?.weight]);
+  return definedIds([...parts, stored?.state, stored?.slots, rope?.table]);
 }

@@ -7,7 +7,7 @@ import type { Attributes, Graph, Signature } from '@unicorn-exec/tensor';
 import type { Kernels } from '../kernel/operand.js';
 
 /** Kernels that are called for a node as it is, and `copy`, which lowering adds; a lookup without ids decodes a weight. */
-export type OpKernel = Exclude<keyof Kernels, 'matmul' | 'attention' | 'sample'>;
+export type OpKernel = Exclude<keyof Kernels, 'matmul' | 'heads' | 'attention' | 'sample'>;
 
 export interface OpStep {
   readonly kind: 'op';
@@ -21,7 +21,33 @@ export interface OpStep {
   readonly attributes: Attributes;
 }
 
-export type Step = OpStep | MatmulStep | AttentionStep | SampleStep;
+/** Heads in a product's result: value ids. */
+export interface PlannedHeads {
+  readonly x: number;
+  readonly normed: boolean;
+  readonly weight: number | undefined;
+  readonly turned: boolean;
+}
+
+/** What becomes of a layer's heads between its products and its attention. */
+export interface HeadsStep {
+  readonly kind: 'heads';
+  readonly nodes: readonly number[];
+  readonly query?: PlannedHeads & { readonly out: number };
+  readonly stored?: {
+    readonly key: PlannedHeads;
+    readonly value: PlannedHeads;
+    readonly state: number;
+    readonly slots: number;
+    /** The state after the write. */
+    readonly out: number;
+  };
+  readonly epsilon: number;
+  readonly weightOffset: number;
+  readonly rope?: { readonly table: number; readonly layout: 'half' | 'interleaved' };
+}
+
+export type Step = OpStep | HeadsStep | MatmulStep | AttentionStep | SampleStep;
 
 /** Memory that a step itself needs, in bytes at the largest dims. */
 export interface StepMemory {

@@ -1,10 +1,36 @@
 /** A plan as text: one line a step with what it fuses, then the arena. For people and for snapshot tests. */
 import { stepName, StepText } from '@unicorn-exec/lowering';
-import type { OpStep, Plan, Step } from './plan.js';
+import type { HeadsStep, OpStep, Plan, PlannedHeads, Step } from './plan.js';
 
 /** The step's name for a profile: the ops in it, `rmsNorm+matmul+glu`. */
 export function profileName(step: Step): string {
+  if (step.kind === 'heads') return headsName(step);
   return step.kind === 'op' ? step.kernel : stepName(step);
+}
+
+function headsName({ query, stored }: HeadsStep): string {
+  const parts = [query, stored?.key, stored?.value];
+  const names = [
+    ...(parts.some((part) => part?.normed) ? ['rmsNorm'] : []),
+    ...(parts.some((part) => part?.turned) ? ['rope'] : []),
+    ...(stored ? ['kvWrite'] : []),
+  ];
+  return names.join('+');
+}
+
+function headsLines({ query, stored, rope }: HeadsStep, text: StepText): string[] {
+  const part = ({ x, normed, weight, turned }: PlannedHeads): string => {
+    const own = normed ? `rmsNorm(${text.value(x)}, ${text.value(weight)})` : text.value(x);
+    return turned ? `rope(${own}, ${text.value(rope?.table)})` : own;
+  };
+  return [
+    ...(query ? [`${text.spec(query.out)} = ${part(query)}`] : []),
+    ...(stored
+      ? [
+          `${text.spec(stored.out)} = kvWrite(${part(stored.key)}, ${part(stored.value)}, ${text.value(stored.slots)})`,
+        ]
+      : []),
+  ];
 }
 
 function opText({ kernel, inputs, out, attributes }: OpStep, text: StepText): string {
@@ -24,8 +50,9 @@ export function printPlan(plan: Plan): string {
       out.push(`  ${index}: ${opText(step, text)}`);
       return;
     }
-    out.push(`  ${index}: ${text.heading(step)}`);
-    for (const line of text.lines(step)) out.push(`    ${line}`);
+    const isHeads = step.kind === 'heads';
+    out.push(`  ${index}: ${isHeads ? 'heads' : text.heading(step)}`);
+    for (const line of isHeads ? headsLines(step, text) : text.lines(step)) out.push(`    ${line}`);
   });
   for (const slot of plan.slots) out.push(`  ${text.slot(slot)}`);
   plan.memory.forEach(({ scratchOffset, scratchBytes }, step) => {

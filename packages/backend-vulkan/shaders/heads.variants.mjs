@@ -1,0 +1,6 @@
+/** Heads before attention, stored in each KV dtype; queries alone are any variant's. */
+export default ['f32', 'f16', 'bf16', 'q8_0'].map((dtype, code) => ({
+  name: `heads-${dtype}`,
+  source: 'heads.comp',
+  defines: { STATE: code },
+}));
