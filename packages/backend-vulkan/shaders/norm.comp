@@ -50,7 +50,8 @@ void main() {
   if (operation == RMS_NORM) {
     factor = inversesqrt(first + number);
   } else if (operation == MATCH_RMS) {
-    float least = first < number ? number : first;
+    // Not the floor where the mean is NaN, as a compiler's maximum would have it.
+    float least = isNaN(first) || first >= number ? first : number;
     factor = sqrt(sums.y / float(features)) * inversesqrt(least);
   } else {
     precise float squares = 0.0;

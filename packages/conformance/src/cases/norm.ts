@@ -171,6 +171,23 @@ function streamsCase(): Case {
   };
 }
 
+function poisonedStreamCase(): Case {
+  const name = 'matchRms with NaN in a row';
+  return {
+    name,
+    op: 'matchRms',
+    promise: 'A NaN spoils its own row, and no other: it is not taken for less than the floor.',
+    make() {
+      const sketch = new Sketch(name);
+      const [x, reference] = [sketch.input('x', [3, 37]), sketch.input('reference', [3, 37])];
+      sketch.output('y', sketch.builder.matchRms(x, reference, { floor: 1e-4 }));
+      const problem = sketch.problem();
+      problem.tensors.x!.floats[1 * 37 + 36] = NaN;
+      return problem;
+    },
+  };
+}
+
 function scalarWeights({ dtypes }: DeviceInfo): DType[] {
   return dtypes.weights.filter((dtype) => ['f32', 'f16', 'bf16'].includes(dtype));
 }
@@ -203,6 +220,7 @@ export const matchRmsSuite: OpSuite = {
     matchRmsCase(3, 131, wide, 'over many magnitudes'),
     matchRmsCase(3, 31, (random) => random.normal() * 1e-4, 'below the floor'),
     streamsCase(),
+    poisonedStreamCase(),
   ],
   benchmarks: () => [matchRmsCase(64, 2048, normal, 'normal')],
 };
