@@ -15,6 +15,8 @@ export interface KnownBackend {
   readonly name: string;
   /** False: only when it is asked for by name. */
   readonly automatic: boolean;
+  /** Computes on the CPU. */
+  readonly isHost: boolean;
   load(): Promise<Backend>;
 }
 
@@ -23,14 +25,16 @@ export const knownBackends: readonly KnownBackend[] = [
   {
     name: 'cpu',
     automatic: true,
+    isHost: true,
     load: async () => (await import('@unicorn-exec/backend-cpu')).cpuBackend,
   },
   {
     name: 'vulkan',
     automatic: false,
+    isHost: false,
     load: async () => (await import('@unicorn-exec/backend-vulkan')).vulkanBackend,
   },
-  { name: 'reference', automatic: true, load: async () => referenceBackend },
+  { name: 'reference', automatic: true, isHost: true, load: async () => referenceBackend },
 ];
 
 /** What `probe` of each known backend says; a backend that cannot even be imported is described too. */
@@ -73,9 +77,30 @@ export async function openDevice(
     }
     return { device: await checked(await known.load()).open(id, open) };
   }
+  return openFirst(
+    knownBackends.filter(({ automatic }) => automatic),
+    id,
+    open,
+  );
+}
+
+/** Opens the CPU, for what runs there beside another device. @throws UnicornError `device/unavailable` */
+export async function openHost(options: OpenOptions): Promise<OpenedDevice> {
+  return openFirst(
+    knownBackends.filter(({ isHost }) => isHost),
+    undefined,
+    options,
+  );
+}
+
+/** @throws UnicornError `device/unavailable` when none has a usable device */
+async function openFirst(
+  backends: readonly KnownBackend[],
+  id: string | undefined,
+  open: OpenOptions,
+): Promise<OpenedDevice> {
   let fallback: OpenedDevice['fallback'];
-  for (const { name, automatic, load } of knownBackends) {
-    if (!automatic) continue;
+  for (const { name, load } of backends) {
     try {
       const device = await checked(await load()).open(id, open);
       return fallback ? { device, fallback } : { device };

@@ -14,7 +14,6 @@ import {
   type Tokenizer,
 } from '@unicorn-exec/models';
 import {
-  planKv,
   Scheduler,
   type ForwardOptions,
   type ForwardResult,
@@ -22,10 +21,10 @@ import {
   type SpeculationOptions,
   type Timings as ScheduledTimings,
 } from '@unicorn-exec/scheduler';
-import { openDevice, type OpenedDevice } from './backend-choice.js';
-import { chooseContext, type ContextChoice } from './context-length.js';
+import type { ContextChoice } from './context-length.js';
 import { generateShifting } from './context-shift.js';
 import { locateModel } from './model-location.js';
+import { placeModel, type Placement } from './placement.js';
 import { noText, ReasoningText, type TextPiece } from './reasoning-text.js';
 import { StopText } from './stop-text.js';
 import type {
@@ -63,17 +62,19 @@ export class Engine extends EventEmitter<EngineEvents> {
     private readonly device: Device,
     private readonly weights: WeightSet,
     private readonly scheduler: Scheduler,
-    opened: { context: ContextChoice; kvType: KvType; fallback: OpenedDevice['fallback'] },
+    opened: { placement: Placement; kvType: KvType },
   ) {
     super();
-    this.context = opened.context;
+    const { context, fallback, split } = opened.placement;
+    this.context = context;
     this.kvType = opened.kvType;
     const { backend, name, threads } = device.info;
     this.backend = {
       name: backend,
       device: name,
       ...(threads === undefined ? {} : { threads }),
-      ...(opened.fallback ? { fallback: opened.fallback } : {}),
+      ...(fallback ? { fallback } : {}),
+      ...(split ? { split } : {}),
     };
   }
 
@@ -92,18 +93,8 @@ export class Engine extends EventEmitter<EngineEvents> {
       throwIfCancelled(signal);
       const kvType = options.kvType ?? 'f16';
       const maxSequences = options.maxSequences ?? defaultMaxSequences;
-      const context = chooseContext({
-        requested: options.context,
-        modelContext: model.contextLength,
-        // Tables that stay in the mapped file are not resident but for the rows that were gathered.
-        weightBytes: model.weightBytes - model.hostBytes,
-        kvBytes: (contextLength) =>
-          planKv({ groups: model.kvGroups, contextLength, kvDType: kvType, maxSequences }).bytes,
-      });
-      const { device, fallback } = await openDevice(options.backend ?? 'auto', {
-        device: options.device,
-        ...(options.threads === undefined ? {} : { threads: options.threads }),
-      });
+      const placement = await placeModel(model, { ...options, kvType, maxSequences });
+      const { device, context } = placement;
       release.unshift(() => device.close());
       const report = (stage: 'weights' | 'ready', loadedBytes: number, totalBytes: number): void =>
         onProgress?.({ stage, loadedBytes, totalBytes });
@@ -123,7 +114,7 @@ export class Engine extends EventEmitter<EngineEvents> {
         precision: options.precision ?? 'fast',
       });
       report('ready', model.weightBytes, model.weightBytes);
-      return new Engine(model, device, weights, scheduler, { context, kvType, fallback });
+      return new Engine(model, device, weights, scheduler, { placement, kvType });
     } catch (error) {
       for (const step of release) await step();
       throw error;

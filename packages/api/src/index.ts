@@ -19,6 +19,8 @@ export { Chat } from './chat.js';
 export type { ChatOptions } from './chat.js';
 export { backendNames, openDevice, probeBackends } from './backend-choice.js';
 export type { BackendName, OpenedDevice } from './backend-choice.js';
+export type { GpuLayers } from './layer-split.js';
+export type { LayerPlace, LayerSplit } from './placement.js';
 export { chooseContext } from './context-length.js';
 export type { ContextChoice, ContextRequest } from './context-length.js';
 export { defaultModel, locateModel } from './model-location.js';

@@ -3,6 +3,8 @@ import type { Backend } from '@unicorn-exec/tensor';
 import type { ChatMessage, ElasticSpec } from '@unicorn-exec/models';
 import type { SamplingParameters, SpeculationUsage } from '@unicorn-exec/scheduler';
 import type { BackendName } from './backend-choice.js';
+import type { GpuLayers } from './layer-split.js';
+import type { LayerSplit } from './placement.js';
 
 export type LoadStage = 'open' | 'weights' | 'compile' | 'ready';
 
@@ -24,6 +26,11 @@ export interface LoadOptions {
   readonly device?: string | undefined;
   /** Threads of a CPU device. Default: the physical cores that the process may use. */
   readonly threads?: number | undefined;
+  /**
+   * Layers, counted from the last, that run on a GPU; the others run on the CPU. `all`, or `auto` (default): as many as
+   * fit in its memory. With the backend `auto` a number above 0 chooses a backend that has a GPU.
+   */
+  readonly gpuLayers?: GpuLayers | undefined;
   /** Tokens of context. Default: the smaller of the model's and what memory allows. */
   readonly context?: number | undefined;
   /** Default `f16`. */
@@ -132,11 +139,13 @@ export interface EngineStats {
 }
 
 export interface BackendSummary {
-  /** `cpu`, `reference`, ... */
+  /** `cpu`, `reference`, ...; `vulkan+cpu` when layers run on both. */
   readonly name: string;
   /** For people: `AMD EPYC (2 threads, avx512vnni)`. */
   readonly device: string;
   readonly threads?: number;
   /** Why the first choice of `auto` is not in use. */
   readonly fallback?: { readonly from: string; readonly reason: string; readonly fix?: string };
+  /** Which layers run where, when not all run on the device that was asked for. */
+  readonly split?: LayerSplit;
 }

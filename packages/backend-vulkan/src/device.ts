@@ -53,6 +53,8 @@ export class VulkanDevice implements Device, ExecutableHost {
   readonly pipelines: Pipelines;
   readonly faults: FaultRecords;
   readonly target: Target;
+  /** Of the heap that weights and caches lie in. Absent on a device that computes on the CPU, in the host's memory. */
+  readonly availableBytes?: () => number;
   readonly #cache: PipelineCacheFile;
   readonly #buffers = new Set<VulkanBuffer>();
   readonly #executables = new Set<VulkanExecutable>();
@@ -74,6 +76,7 @@ export class VulkanDevice implements Device, ExecutableHost {
     this.pipelines = new Pipelines(addon, this.handle, this.queue, shaders);
     this.faults = new FaultRecords(addon, this.handle);
     this.target = { traits: deviceTraits(physical), table: kernelTable };
+    if (!this.target.traits.software) this.availableBytes = () => this.#budgetLeft(physical);
   }
 
   supports(node: Node, graph: Graph): Support {
@@ -280,6 +283,13 @@ export class VulkanDevice implements Device, ExecutableHost {
   /** vkAllocateMemory calls so far: generating must not add any. */
   get allocations(): number {
     return guarded(() => this.addon.allocations(this.handle));
+  }
+
+  #budgetLeft({ heaps }: PhysicalDevice): number {
+    const left = guarded(() => this.addon.budgets(this.handle)).map(({ budgetBytes, usedBytes }) =>
+      Math.max(0, budgetBytes - usedBytes),
+    );
+    return Math.max(0, ...left.filter((_, index) => heaps[index]!.deviceLocal));
   }
 
   // ---------------------------------------------------------------- end

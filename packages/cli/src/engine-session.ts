@@ -15,6 +15,7 @@ export function loadOptions(flags: EngineFlags, terminal: Terminal): LoadOptions
     model: flags.model,
     backend: flags.backend,
     device: flags.device,
+    gpuLayers: flags.gpuLayers,
     threads: flags.threads,
     context: flags.context,
     kvType: flags.kvType,
@@ -58,6 +59,7 @@ function announce(terminal: Terminal, engine: Engine): void {
     const fix = fallback.fix?.replace(/node \S+build-native\.mjs/, 'unicorn doctor --build');
     terminal.note(`  fix: ${fix ?? 'unicorn doctor'}`);
   }
+  announceSplit(terminal, engine);
   const { limitedBy, contextLength } = engine.context;
   if (limitedBy) {
     terminal.warn(
@@ -65,6 +67,24 @@ function announce(terminal: Terminal, engine: Engine): void {
         `${megabytes(limitedBy.neededBytes)} would be needed, ${megabytes(limitedBy.availableBytes)} are available.`,
     );
   }
+}
+
+/** Which layers run where: a warning when memory parted them, a note when the caller did. */
+function announceSplit(terminal: Terminal, { backend: { split } }: Engine): void {
+  if (!split) return;
+  const { places, limitedBy } = split;
+  const where = places
+    .map(({ device, layers, weightBytes, kvBytes }) => {
+      const what = layers === 1 ? '1 layer' : `${layers} layers`;
+      return `${what} (${megabytes(weightBytes + kvBytes)}) on ${device}`;
+    })
+    .join(', ');
+  if (!limitedBy) return terminal.note(`layers: ${where}`);
+  const { neededBytes, availableBytes } = limitedBy;
+  terminal.warn(
+    `the model does not fit on the device: ${megabytes(neededBytes)} would be needed, ` +
+      `${megabytes(availableBytes)} are available. ${where}.`,
+  );
 }
 
 export function megabytes(bytes: number): string {

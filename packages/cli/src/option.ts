@@ -30,6 +30,16 @@ export function seed(text: string): bigint {
   return BigInt(text);
 }
 
+/** `--gpu-layers`. */
+export function gpuLayers(text: string): number | 'auto' | 'all' {
+  if (text === 'auto' || text === 'all') return text;
+  return number(
+    text,
+    'a whole number, `all` or `auto`',
+    (value) => Number.isSafeInteger(value) && value >= 0,
+  );
+}
+
 /** For repeatable flags. */
 export const collect = (text: string, earlier: readonly string[] = []): string[] => [...earlier, text];
 
@@ -68,6 +78,7 @@ export interface ModelFlags {
 export interface EngineFlags extends ModelFlags {
   readonly backend: 'auto' | 'cpu' | 'vulkan' | 'npu' | 'hybrid' | 'reference';
   readonly device?: string;
+  readonly gpuLayers?: number | 'auto' | 'all';
   readonly threads?: number;
   readonly context?: number;
   readonly kvType?: 'f32' | 'f16' | 'q8_0';
@@ -112,6 +123,11 @@ export function withEngineFlags(command: Command): Command {
         .default('auto'),
     )
     .option('--device <id>', 'a device of the backend, as `unicorn doctor` lists them')
+    .option(
+      '--gpu-layers <n|all|auto>',
+      'layers on the GPU, the last ones; the CPU has the others (default: auto, as many as fit)',
+      gpuLayers,
+    )
     .option('-t, --threads <n>', 'CPU threads (default: the physical cores available)', positiveInteger)
     .option(
       '-c, --context <tokens>',

@@ -32,5 +32,5 @@ export { architectures } from './architecture/index.js';
 export type { Architecture, ModelDefinition } from './architecture/architecture.js';
 export { ConfigFields, type FieldLookup } from './config/config-fields.js';
 export type { AttentionKind, DecoderConfig, LayerConfig } from './decoder/decoder-config.js';
-export type { WeightDeclaration } from './decoder/decoder-weights.js';
+export { layerOfWeight, type WeightDeclaration } from './decoder/decoder-weights.js';
 export type { Rope } from './decoder/rope-frequencies.js';

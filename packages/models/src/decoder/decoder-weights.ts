@@ -25,6 +25,12 @@ export function layerWeight(layer: number, part: string): string {
   return `layers.${layer}.${part}`;
 }
 
+/** The layer that a weight of ours belongs to; undefined for those of none. */
+export function layerOfWeight(name: string): number | undefined {
+  const digits = /^layers\.(\d+)\./.exec(name)?.[1];
+  return digits === undefined ? undefined : Number(digits);
+}
+
 /** One layer's rows: part, shape, Hugging Face name, GGUF name. */
 export type LayerRow = readonly [
   part: string,

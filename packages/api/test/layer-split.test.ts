@@ -1,0 +1,261 @@
+/** How many layers go where: on an invented machine, then on the devices that are there. */
+import { describe, expect, it } from 'vitest';
+import type { Backend } from '@unicorn-exec/tensor';
+import { Engine, evaluate, type GenerateRequest, type LoadOptions } from '../src/index.js';
+import { chooseSplit, type SideBytes, type SplitRequest } from '../src/layer-split.js';
+import {
+  argmax,
+  backends,
+  goldenFile,
+  hasShared,
+  largestDifference,
+  sharedJson,
+  sharedPath,
+} from './shared.js';
+
+const MiB = 2 ** 20;
+/** What `chooseContext` keeps for the process and the steps. */
+const reserved = 256 * MiB;
+
+/** Ten layers of 100 MiB, an embedding of 50 that is the head too, 1 KiB of KV a layer and token. */
+function machine(deviceMiB: number | undefined, more: Partial<SplitRequest> = {}): SplitRequest {
+  const side = (layers: number, extraMiB: number): SideBytes => ({
+    weightBytes: (100 * layers + extraMiB) * MiB,
+    kvBytes: (context) => layers * 1024 * context,
+  });
+  return {
+    asked: 'auto',
+    layers: 10,
+    cut: (layer) => ({ host: side(layer, 50), device: side(10 - layer, 50) }),
+    whole: side(10, 50),
+    deviceBytes: deviceMiB === undefined ? undefined : deviceMiB * MiB + reserved,
+    hostBytes: 8192 * MiB,
+    requested: undefined,
+    modelContext: 32768,
+    ...more,
+  };
+}
+
+describe('chooseSplit', () => {
+  it('keeps a model together that fits, with a shorter context where that is still useful', () => {
+    expect(chooseSplit(machine(1500))).toEqual({
+      gpuLayers: 10,
+      context: { contextLength: 32768, kvBytes: 32768 * 10240 },
+    });
+    const shorter = chooseSplit(machine(1050 + 100));
+    expect(shorter.gpuLayers).toBe(10);
+    expect(shorter.context.contextLength).toBe(10240);
+    expect(shorter.context.limitedBy).toBeDefined();
+  });
+
+  it('leaves to the CPU what does not fit, and tells why', () => {
+    // Seven layers, the head and 56 MiB of KV.
+    const split = chooseSplit(machine(810));
+    expect(split.gpuLayers).toBe(7);
+    expect(split.context).toMatchObject({ contextLength: 8192, kvBytes: 8192 * 10240 });
+    expect(split.limitedBy).toEqual({
+      availableBytes: 810 * MiB + reserved,
+      neededBytes: 1050 * MiB + 8192 * 10240,
+    });
+    expect(chooseSplit(machine(810, { requested: 32768 })).gpuLayers).toBe(5);
+    expect(chooseSplit(machine(805)).gpuLayers).toBe(6);
+  });
+
+  it('takes no layer where not even the head and one fit', () => {
+    const split = chooseSplit(machine(100));
+    expect(split).toMatchObject({ gpuLayers: 0, context: { contextLength: 32768 } });
+    expect(split.limitedBy).toBeDefined();
+  });
+
+  it('keeps to cuts that the model can have', () => {
+    const cut = machine(0).cut;
+    const some = { cut: (layer: number) => (layer <= 4 ? cut(layer) : undefined) };
+    expect(chooseSplit(machine(810, some)).gpuLayers).toBe(7);
+    expect(chooseSplit(machine(500, some)).gpuLayers).toBe(0);
+    expect(() => chooseSplit(machine(500, { ...some, asked: 3 }))).toThrow(
+      expect.objectContaining({ code: 'usage/gpu-layers', fix: 'Ask for 6 layers, 0, or `auto`.' }),
+    );
+  });
+
+  it('does as it is told, as far as memory allows', () => {
+    expect(chooseSplit(machine(1500, { asked: 3 }))).toMatchObject({ gpuLayers: 3 });
+    expect(chooseSplit(machine(1500, { asked: 3 })).limitedBy).toBeUndefined();
+    expect(chooseSplit(machine(1500, { asked: 0 })).gpuLayers).toBe(0);
+    expect(chooseSplit(machine(1500, { asked: 99 })).gpuLayers).toBe(10);
+    expect(chooseSplit(machine(undefined, { asked: 4 })).gpuLayers).toBe(4);
+    // The device's share of the context is what limits it.
+    const tight = chooseSplit(machine(350 + 30, { asked: 3 })).context;
+    expect(tight.contextLength).toBe(10240);
+    expect(tight.kvBytes).toBe(10240 * 10240);
+    for (const asked of ['all', 9] as const) {
+      expect(() => chooseSplit(machine(500, { asked }))).toThrow(
+        expect.objectContaining({ code: 'resource/memory' }),
+      );
+    }
+    for (const asked of [-1, 1.5, Number.NaN]) {
+      expect(() => chooseSplit(machine(500, { asked }))).toThrow(
+        expect.objectContaining({ code: 'usage/gpu-layers' }),
+      );
+    }
+  });
+
+  it('refuses what fits nowhere', () => {
+    expect(() => chooseSplit(machine(500, { hostBytes: 600 * MiB }))).toThrow(
+      expect.objectContaining({ code: 'resource/memory' }),
+    );
+    expect(() => chooseSplit(machine(undefined, { hostBytes: 600 * MiB }))).toThrow(
+      expect.objectContaining({ code: 'resource/memory' }),
+    );
+  });
+});
+
+const [cpu, vulkan] = ['cpu', 'vulkan'].map((name) => backends.find((one) => one.name === name)!);
+const gpu = vulkan!.backend;
+
+/** A backend whose devices have so much memory of their own. */
+function withMemory(backend: Backend, availableBytes: number): Backend {
+  return {
+    ...backend,
+    open: async (...given) =>
+      Object.assign(await backend.open(...given), { availableBytes: () => availableBytes }),
+  };
+}
+
+async function generated(engine: Engine, request: GenerateRequest): Promise<number[]> {
+  const tokens: number[] = [];
+  for await (const chunk of engine.generate(request)) tokens.push(...chunk.tokens);
+  return tokens;
+}
+
+describe.skipIf(!vulkan!.usable || !cpu!.usable)('a model over a GPU and the CPU', () => {
+  const load = (options: LoadOptions): Promise<Engine> =>
+    Engine.load({ backend: gpu, context: 512, precision: 'f32', kvType: 'f32', ...options });
+  const request: GenerateRequest = {
+    messages: [{ role: 'user', content: 'Tell me a short story about a brave fox.' }],
+    sampling: { temperature: 0 },
+    maxTokens: 12,
+  };
+  const prompt = Array.from({ length: 37 }, (_, index) => 300 + index * 7);
+  const references = new Map<string, Promise<{ tokens: number[]; logits: Float32Array }>>();
+  const run = async (engine: Engine): Promise<{ tokens: number[]; logits: Float32Array }> => {
+    const tokens = await generated(engine, request);
+    const [row] = await engine.forward([prompt], { logits: 'all' });
+    await engine.close();
+    return { tokens, logits: row!.logits! };
+  };
+  const alone = (backend: 'cpu' | 'vulkan'): Promise<{ tokens: number[]; logits: Float32Array }> => {
+    const known =
+      references.get(backend) ?? load({ backend: backend === 'cpu' ? cpu!.backend : gpu }).then(run);
+    references.set(backend, known);
+    return known;
+  };
+
+  // nano's layers from the seventh on read keys and values of the fifth and sixth.
+  it('answers the same at every cut that nano can have', async () => {
+    const [onCpu, onGpu] = [await alone('cpu'), await alone('vulkan')];
+    const apart = largestDifference(onCpu.logits, onGpu.logits);
+    let cuts = 0;
+    for (let gpuLayers = 1; gpuLayers < 10; gpuLayers++) {
+      const loading = load({ gpuLayers });
+      let engine: Engine;
+      try {
+        engine = await loading;
+      } catch (error) {
+        expect(error).toMatchObject({ code: 'usage/gpu-layers' });
+        continue;
+      }
+      cuts++;
+      expect(engine.backend.name).toBe('vulkan+cpu');
+      const { places } = engine.backend.split!;
+      expect(places.map(({ layers }) => layers)).toEqual([10 - gpuLayers, gpuLayers]);
+      const { tokens, logits } = await run(engine);
+      expect(tokens).toEqual(onCpu.tokens);
+      // Each side rounds as its device does: no further from either than a few times what they differ by.
+      expect(largestDifference(logits, onCpu.logits)).toBeLessThanOrEqual(4 * apart);
+      const last = (all: Float32Array): Float32Array => all.subarray(-all.length / prompt.length);
+      expect(argmax(last(logits))).toBe(argmax(last(onCpu.logits)));
+    }
+    expect(cuts).toBeGreaterThanOrEqual(4);
+  });
+
+  it('parts a model by itself when the device is too small, and says so', async () => {
+    const whole = await load({});
+    expect(whole.backend.split).toBeUndefined();
+    const bytes = whole.stats().memory.weightBytes;
+    await whole.close();
+    const engine = await load({ backend: withMemory(gpu, reserved + 0.7 * bytes) });
+    const { places, limitedBy } = engine.backend.split!;
+    expect(places).toHaveLength(2);
+    expect(places[1]!.weightBytes + places[1]!.kvBytes).toBeLessThanOrEqual(0.7 * bytes);
+    expect(limitedBy!.neededBytes).toBeGreaterThan(limitedBy!.availableBytes - reserved);
+    expect((await run(engine)).tokens).toEqual((await alone('cpu')).tokens);
+  });
+
+  it('computes on the CPU alone when the device has room for nothing, or is given nothing', async () => {
+    for (const options of [{ backend: withMemory(gpu, 1000) }, { gpuLayers: 0 }]) {
+      const engine = await load(options);
+      expect(engine.backend.name).toBe('cpu');
+      expect(engine.backend.split!.places.map(({ layers }) => layers)).toEqual([10]);
+      await engine.close();
+    }
+  });
+
+  it('takes the GPU for who asks for layers there, and refuses them elsewhere', async () => {
+    const engine = await Engine.load({ context: 256, gpuLayers: 'all' });
+    expect(engine.backend.name).toBe('vulkan');
+    await engine.close();
+    await expect(Engine.load({ backend: 'cpu', gpuLayers: 3 })).rejects.toMatchObject({
+      code: 'usage/gpu-layers',
+    });
+  });
+
+  for (const folder of ['llama', 'qwen2', 'qwen3', 'gemma2', 'gemma3-text', 'gemma3n-text']) {
+    const root = `goldens/models/${folder}`;
+    it.skipIf(!hasShared(root))(`${folder}, cut in the middle: logits and greedy continuation`, async () => {
+      const { checks } = sharedJson<{ checks: Record<string, { f32_vs_f64_max_abs: number }> }>(
+        `${root}/meta.json`,
+      );
+      const golden = goldenFile(`${root}/io.safetensors`);
+      const engine = await loadCut(sharedPath(root));
+      const prompts = ['b0', 'b1'];
+      const ids = await Promise.all(
+        prompts.map(async (prompt) => [...(await golden(`${prompt}.input_ids`))]),
+      );
+      const results = await evaluate(engine, ids);
+      const answers = await Promise.all(
+        prompts.map(async (prompt, index) => {
+          const expected = [...(await golden(`${prompt}.greedy.ids`))];
+          const tokens = await generated(engine, {
+            tokens: ids[index]!,
+            sampling: { temperature: 0 },
+            maxTokens: expected.length,
+            ignoreEnd: true,
+          });
+          return { tokens, expected };
+        }),
+      );
+      await engine.close();
+      for (const [index, prompt] of prompts.entries()) {
+        const { data } = results[index]!.get('logits')!;
+        // Rule of the goldens' README: ten times what float32 and float64 differ by.
+        expect(largestDifference(data, await golden(`${prompt}.logits`))).toBeLessThanOrEqual(
+          10 * checks[prompt]!.f32_vs_f64_max_abs,
+        );
+        expect(answers[index]!.tokens).toEqual(answers[index]!.expected);
+      }
+    });
+  }
+
+  /** Cut near the middle, where the model can be. */
+  async function loadCut(model: string): Promise<Engine> {
+    for (let gpuLayers = 1; ; gpuLayers++) {
+      try {
+        const engine = await load({ model, context: 256, gpuLayers });
+        if (2 * gpuLayers >= engine.model.layers) return engine;
+        await engine.close();
+      } catch (error) {
+        expect(error).toMatchObject({ code: 'usage/gpu-layers' });
+      }
+    }
+  }
+});
