@@ -16,6 +16,13 @@ layout(constant_id = 9) const bool wideWeight = false;
 layout(constant_id = 10) const bool wideX = false;
 // Banks of rows: 2 for a gated pair.
 layout(constant_id = 11) const uint banks = 1;
+// Products of the dispatch.
+layout(constant_id = 12) const uint products = 1;
+
+// First column of the part of the weight that is meant: several products take whole rows.
+uint partStart() {
+  return products > 1 ? 0 : columnStart;
+}
 
 // Columns that a lane takes at a time.
 #if PLANES
@@ -26,7 +33,7 @@ layout(constant_id = 11) const uint banks = 1;
 
 #if !PLANES
 void loadUnit(Vectors start, uint row, uint column, out float values[UNIT]) {
-  uint index = row * storedColumns + columnStart + column;
+  uint index = row * (products > 1 ? columns : storedColumns) + partStart() + column;
   if (wideWeight) {
     uvec4 vector = start.at[index / VECTOR_ELEMENTS];
 #if DTYPE == F32
@@ -47,7 +54,7 @@ void loadUnit(Vectors start, uint row, uint column, out float values[UNIT]) {
 }
 #else
 void loadUnit(Matrix m, uint row, uint column, out float values[UNIT]) {
-  RawGroup raw = loadGroup(m, row, (columnStart + column) / 32u);
+  RawGroup raw = loadGroup(m, row, (partStart() + column) / 32u);
   vec2 scales = groupScales(raw);
   float minimum = groupMinimum(raw);
   [[unroll]] for (uint word = 0; word < 8; word++) {
@@ -64,13 +71,18 @@ void main() {
   uint firstToken = (gl_WorkGroupID.z * gl_NumWorkGroups.x + gl_WorkGroupID.x) * tileTokens;
   if (firstToken >= tokens) return;
   uint units = (columns + UNIT - 1) / UNIT;
+  uint runs = runsOf(products, rowsAtOnce);
+  for (uint at = gl_WorkGroupID.y; at < runs; at += gl_NumWorkGroups.y) {
+    uint run = at;
+    Product product = productOf(products, rowsAtOnce, run);
 #if PLANES
-  Matrix matrices[2] = Matrix[](matrixAt(weight, storedRows, storedColumns), matrixAt(up, storedRows, storedColumns));
+    uint rowColumns = products > 1 ? columns : storedColumns;
+    Matrix matrices[2] =
+        Matrix[](matrixAt(product.weight, product.storedRows, rowColumns), matrixAt(up, storedRows, rowColumns));
 #else
-  Vectors matrices[2] = Vectors[](weight, up);
+    Vectors matrices[2] = Vectors[](product.weight, up);
 #endif
-  for (uint first = gl_WorkGroupID.y * rowsAtOnce; first < rows; first += gl_NumWorkGroups.y * rowsAtOnce) {
-    uint row = first + place / lanes * tileRows;
+    uint row = run * rowsAtOnce + place / lanes * tileRows;
     precise float sums[banks * tileRows * tileTokens];
     [[unroll]] for (uint i = 0; i < banks * tileRows * tileTokens; i++) sums[i] = 0.0;
     for (uint unit = lane; unit < units; unit += lanes) {
@@ -78,7 +90,7 @@ void main() {
       [[unroll]] for (uint bank = 0; bank < banks; bank++) {
         [[unroll]] for (uint r = 0; r < tileRows; r++) {
           // Rows and tokens past the end repeat the last one, and are not stored.
-          uint weightRow = (bank == 0 ? rowStart : upRowStart) + min(row + r, rows - 1);
+          uint weightRow = (bank == 0 ? product.rowStart : upRowStart) + min(row + r, product.rows - 1);
           float w[UNIT];
           loadUnit(matrices[bank], weightRow, column, w);
           [[unroll]] for (uint t = 0; t < tileTokens; t++) {
@@ -109,8 +121,8 @@ void main() {
     [[unroll]] for (uint r = 0; r < tileRows; r++) {
       [[unroll]] for (uint t = 0; t < tileTokens; t++) {
         uint i = r * tileTokens + t;
-        if (lane != i % lanes || row + r >= rows || firstToken + t >= tokens) continue;
-        finish(firstToken + t, row + r, sums[i], sums[i + (banks - 1) * tileRows * tileTokens]);
+        if (lane != i % lanes || row + r >= product.rows || firstToken + t >= tokens) continue;
+        finish(product, firstToken + t, row + r, sums[i], sums[i + (banks - 1) * tileRows * tileTokens]);
       }
     }
   }

@@ -10,7 +10,6 @@
 #extension GL_KHR_shader_subgroup_shuffle : require
 #extension GL_EXT_integer_dot_product : require
 #include "include/matmul.glsl"
-#include "include/quantize.glsl"
 
 layout(local_size_x_id = 0) in;
 layout(constant_id = 6) const uint lanes = 8;
@@ -21,59 +20,8 @@ layout(constant_id = 8) const uint tileTokens = 1;
 layout(constant_id = 9) const uint depth = 1;
 // Banks of rows: 2 for a gated pair.
 layout(constant_id = 10) const uint banks = 1;
-// Whether each workgroup prepares all rows of activations from f32 in shared memory, of how many vectors. Else x is prepared.
-layout(constant_id = 11) const bool isStaged = false;
-layout(constant_id = 12) const uint stagedVectors = 1;
-layout(constant_id = 13) const bool hasNorm = false;
-layout(constant_id = 14) const bool hasNormWeight = false;
-layout(constant_id = 15) const bool wideX = false;
-
-// As matmul-prepare lays out int8: quants of columns 0 to 15 of each block, those of 16 to 31, then scales and sums.
-shared uvec4 staged[stagedVectors];
-
-uint blockStride() {
-  uint blocks = columns / 32;
-  return 2 * blocks + (blocks + 1) / 2;
-}
-
-void stage() {
-  uint blocks = columns / 32;
-  uint stride = blockStride();
-  uint place = placeInGroup();
-  for (uint token = 0; token < tokens; token++) {
-    uint start = token * columns;
-    float inverse = 1.0;
-    if (hasNorm) inverse = inverseRms(x, wideX, start, columns, epsilon);
-    for (uint quarter = place; quarter < 4 * blocks; quarter += gl_WorkGroupSize.x) {
-      uint column = 8 * quarter;
-      vec4 first = normed(rowVector(x, wideX, start + column), inverse, normWeight, hasNormWeight, normOffset, column);
-      vec4 second =
-          normed(rowVector(x, wideX, start + column + 4), inverse, normWeight, hasNormWeight, normOffset, column + 4);
-      QuantizedQuarter q = quantizeQuarter(first, second);
-      uint block = quarter / 4;
-      uint at = token * stride + (quarter / 2 & 1) * blocks + block;
-      // Components by constant index: shared memory has them as four words.
-      if ((quarter & 1) == 0) {
-        staged[at].x = q.quants.x;
-        staged[at].y = q.quants.y;
-      } else {
-        staged[at].z = q.quants.x;
-        staged[at].w = q.quants.y;
-      }
-      if ((quarter & 3) == 0) {
-        at = token * stride + 2 * blocks + block / 2;
-        if ((block & 1) == 0) {
-          staged[at].x = floatBitsToUint(q.scale);
-          staged[at].y = q.sums;
-        } else {
-          staged[at].z = floatBitsToUint(q.scale);
-          staged[at].w = q.sums;
-        }
-      }
-    }
-  }
-  barrier();
-}
+// Products of the dispatch.
+layout(constant_id = 11) const uint products = 1;
 
 struct Activations {
   uvec4 low;
@@ -85,17 +33,9 @@ struct Activations {
 Activations activationsAt(uint token, uint block, uint blocks, uint stride) {
   Activations a;
   uint at = token * stride + block;
-  uvec2 factors;
-  if (isStaged) {
-    a.low = staged[at];
-    a.high = staged[at + blocks];
-    uint pair = token * stride + 2 * blocks + block / 2;
-    factors = (block & 1) == 0 ? staged[pair].xy : staged[pair].zw;
-  } else {
-    a.low = x.at[at];
-    a.high = x.at[at + blocks];
-    factors = WordPairsIn(x).at[2 * (token * stride + 2 * blocks) + block];
-  }
+  a.low = x.at[at];
+  a.high = x.at[at + blocks];
+  uvec2 factors = WordPairsIn(x).at[2 * (token * stride + 2 * blocks) + block];
   a.scale = uintBitsToFloat(factors.x);
   a.sums = factors.y;
   return a;
@@ -113,13 +53,17 @@ void main() {
   uint firstToken = (gl_WorkGroupID.z * gl_NumWorkGroups.x + gl_WorkGroupID.x) * tileTokens;
   if (firstToken >= tokens) return;
   uint blocks = columns / 32;
-  uint stride = blockStride();
-  uint firstBlock = columnStart / 32;
-  Matrix matrices[2] = Matrix[](matrixAt(weight, storedRows, storedColumns), matrixAt(up, storedRows, storedColumns));
-  if (isStaged) stage();
+  uint stride = 2 * blocks + (blocks + 1) / 2;
+  uint firstBlock = products > 1 ? 0 : columnStart / 32;
+  uint rowColumns = products > 1 ? columns : storedColumns;
 
-  for (uint first = gl_WorkGroupID.y * rowsAtOnce; first < rows; first += gl_NumWorkGroups.y * rowsAtOnce) {
-    uint row = first + place / lanes * tileRows;
+  uint runs = runsOf(products, rowsAtOnce);
+  for (uint at = gl_WorkGroupID.y; at < runs; at += gl_NumWorkGroups.y) {
+    uint run = at;
+    Product product = productOf(products, rowsAtOnce, run);
+    Matrix matrices[2] =
+        Matrix[](matrixAt(product.weight, product.storedRows, rowColumns), matrixAt(up, storedRows, rowColumns));
+    uint row = run * rowsAtOnce + place / lanes * tileRows;
     precise float sums[banks * tileRows * tileTokens];
     [[unroll]] for (uint i = 0; i < banks * tileRows * tileTokens; i++) sums[i] = 0.0;
     for (uint base = lane; base < blocks; base += lanes * depth) {
@@ -129,7 +73,7 @@ void main() {
         [[unroll]] for (uint bank = 0; bank < banks; bank++) {
           [[unroll]] for (uint r = 0; r < tileRows; r++) {
             // Rows and tokens past the end repeat the last one, and are not stored.
-            uint weightRow = (bank == 0 ? rowStart : upRowStart) + min(row + r, rows - 1);
+            uint weightRow = (bank == 0 ? product.rowStart : upRowStart) + min(row + r, product.rows - 1);
             raw[(d * banks + bank) * tileRows + r] = loadGroup(matrices[bank], weightRow, firstBlock + block);
           }
         }
@@ -175,8 +119,8 @@ void main() {
     [[unroll]] for (uint r = 0; r < tileRows; r++) {
       [[unroll]] for (uint t = 0; t < tileTokens; t++) {
         uint i = r * tileTokens + t;
-        if (lane != i % lanes || row + r >= rows || firstToken + t >= tokens) continue;
-        finish(firstToken + t, row + r, sums[i], sums[i + (banks - 1) * tileRows * tileTokens]);
+        if (lane != i % lanes || row + r >= product.rows || firstToken + t >= tokens) continue;
+        finish(product, firstToken + t, row + r, sums[i], sums[i + (banks - 1) * tileRows * tileTokens]);
       }
     }
   }

@@ -1,5 +1,6 @@
-// Activations as the forms of the product take them, once for all its workgroups: normed, and quantized to int8 or rounded
-// to f16. A workgroup makes a row. Layouts, in vectors of 16 bytes:
+// Activations as the forms of the product take them: joined with a residual, normed, and quantized to int8 or rounded to
+// f16. A workgroup makes a row, which it reads once: 8 neighbouring columns at a time lie in the registers of an invocation.
+// The order of additions follows from the columns and the device. Layouts, in vectors of 16 bytes:
 //   f32    [tokens, columns] floats
 //   int8   for each token: quants of columns 0 to 15 of each block, then of columns 16 to 31 of each, then for each block
 //          the scale (f32) and the sums of quants, two words
@@ -7,6 +8,7 @@
 //          that power for each token (f32)
 #version 460
 #extension GL_KHR_shader_subgroup_basic : require
+#extension GL_KHR_shader_subgroup_arithmetic : require
 #extension GL_KHR_shader_subgroup_shuffle : require
 #include "include/memory.glsl"
 #include "include/weights.glsl"
@@ -16,14 +18,24 @@ layout(local_size_x_id = 0) in;
 #define FORM_F32 0
 #define FORM_INT8 1
 #define FORM_F16 2
+// The sum with a residual alone is wanted.
+#define FORM_NONE 3
 layout(constant_id = 1) const uint form = FORM_F32;
 layout(constant_id = 2) const bool hasNorm = false;
 layout(constant_id = 3) const bool hasWeight = false;
-layout(constant_id = 4) const bool wide = false;
 // f16: swaps the middle two of each four columns, as the product unpacks weights in planes.
-layout(constant_id = 5) const bool swapped = false;
+layout(constant_id = 4) const bool swapped = false;
+// Whether there is a residual, and whether x is normed before it is added.
+layout(constant_id = 5) const bool joins = false;
+layout(constant_id = 6) const bool normsJoined = false;
+layout(constant_id = 7) const bool hasJoinWeight = false;
+// Whether rows, and the norms' weights, can be read by vectors of 16 bytes: columns are whole octets then.
+layout(constant_id = 8) const bool wide = false;
+layout(constant_id = 9) const bool wideWeights = false;
+// Octets of columns that an invocation keeps. More are read again from memory.
+layout(constant_id = 10) const uint held = 1;
 
-layout(buffer_reference, scalar, buffer_reference_align = 16) writeonly buffer VectorsOut {
+layout(buffer_reference, scalar, buffer_reference_align = 16) buffer VectorsOut {
   uvec4 at[];
 };
 layout(buffer_reference, scalar, buffer_reference_align = 8) writeonly buffer WordPairsOut {
@@ -31,90 +43,212 @@ layout(buffer_reference, scalar, buffer_reference_align = 8) writeonly buffer Wo
 };
 
 layout(push_constant, scalar) uniform Arguments {
-  Vectors x;
+  Floats x;
   FloatsIn normWeight;
-  VectorsOut result;
+  Floats result;
+  FloatsIn residual;
+  // x and the residual: may be the residual's place.
+  Floats joined;
+  FloatsIn joinWeight;
   uint tokens;
   uint columns;
   // f16: columns with padding, a multiple of 8.
   uint padded;
   float epsilon;
   float normOffset;
+  float joinEpsilon;
+  float joinOffset;
 };
 
+// Column i of an octet is `v[i / 4][i % 4]`.
+#define Octet mat2x4
+
+shared float subgroupSums[gl_WorkGroupSize.x / 4];
 shared uint largest;
+
+// By way of as few values of shared memory as there are subgroups; all invocations have the same bits.
+float workgroupSum(float value) {
+  float sum = subgroupAdd(value);
+  if (gl_NumSubgroups == 1) return sum;
+  // Whoever read the last call's sums has done so.
+  barrier();
+  if (subgroupElect()) subgroupSums[gl_SubgroupID] = sum;
+  barrier();
+  sum = 0.0;
+  for (uint i = gl_SubgroupInvocationID; i < gl_NumSubgroups; i += gl_SubgroupSize) sum = sum + subgroupSums[i];
+  return subgroupAdd(sum);
+}
+
+// Zeros beyond the columns.
+Octet octetAt(Floats from, bool byVectors, uint start, uint column) {
+  Octet v = Octet(0.0);
+  if (byVectors) {
+    if (column < columns) {
+      VectorsOut vectors = VectorsOut(from);
+      uint at = (start + column) / 4;
+      v[0] = uintBitsToFloat(vectors.at[at]);
+      v[1] = uintBitsToFloat(vectors.at[at + 1]);
+    }
+  } else {
+    [[unroll]] for (uint i = 0; i < 8; i++) {
+      if (column + i < columns) v[i / 4][i % 4] = from.at[start + column + i];
+    }
+  }
+  return v;
+}
+
+void store(Floats to, uint start, uint column, Octet v) {
+  if (wide) {
+    if (column >= columns) return;
+    VectorsOut vectors = VectorsOut(to);
+    uint at = (start + column) / 4;
+    vectors.at[at] = floatBitsToUint(v[0]);
+    vectors.at[at + 1] = floatBitsToUint(v[1]);
+  } else {
+    [[unroll]] for (uint i = 0; i < 8; i++) {
+      if (column + i < columns) to.at[start + column + i] = v[i / 4][i % 4];
+    }
+  }
+}
+
+float squaresOf(Octet v, float sum) {
+  [[unroll]] for (uint i = 0; i < 8; i++) {
+    precise float next = fma(v[i / 4][i % 4], v[i / 4][i % 4], sum);
+    sum = next;
+  }
+  return sum;
+}
+
+float inverseRms(float squares, float least) {
+  precise float mean = workgroupSum(squares) / float(columns) + least;
+  return 1.0 / sqrt(mean);
+}
+
+Octet normed(Octet v, float inverse, FloatsIn weight, bool weighted, float offset, uint column) {
+  precise vec4 low = v[0] * inverse;
+  precise vec4 high = v[1] * inverse;
+  if (weighted) {
+    Octet factors = octetAt(Floats(weight), wideWeights, 0, column);
+    low = low * (offset + factors[0]);
+    high = high * (offset + factors[1]);
+  }
+  return Octet(low, high);
+}
+
+Octet joinedAt(Octet v, float inverse, uint start, uint column) {
+  if (normsJoined) v = normed(v, inverse, joinWeight, hasJoinWeight, joinOffset, column);
+  Octet base = octetAt(Floats(residual), wide, start, column);
+  precise vec4 low = base[0] + v[0];
+  precise vec4 high = base[1] + v[1];
+  v = Octet(low, high);
+  store(joined, start, column, v);
+  return v;
+}
+
+uint largestOf(Octet v, uint top) {
+  uvec4 bits = max(floatBitsToUint(abs(v[0])), floatBitsToUint(abs(v[1])));
+  return max(top, max(max(bits.x, bits.y), max(bits.z, bits.w)));
+}
+
+// Four neighbours have a block, all of them or none.
+void putInt8(Octet v, uint token, uint octet) {
+  uint blocks = columns / 32;
+  uint stride = 2 * blocks + (blocks + 1) / 2;
+  QuantizedQuarter q = quantizeQuarter(v[0], v[1]);
+  uint block = octet / 4;
+  uint side = (octet / 2) & 1u;
+  WordPairsOut pairs = WordPairsOut(result);
+  pairs.at[2 * (token * stride + side * blocks + block) + (octet & 1u)] = q.quants;
+  if ((octet & 3u) == 0u) pairs.at[2 * (token * stride + 2 * blocks) + block] = uvec2(floatBitsToUint(q.scale), q.sums);
+}
+
+void putF16(Octet v, float power, uint token, uint octet) {
+  v = v * power;
+  uvec4 packed;
+  [[unroll]] for (uint i = 0; i < 2; i++) {
+    packed[2 * i] = packHalf2x16(swapped ? v[i].xz : v[i].xy);
+    packed[2 * i + 1] = packHalf2x16(swapped ? v[i].yw : v[i].zw);
+  }
+  VectorsOut(result).at[token * padded / 8 + octet] = packed;
+}
 
 void main() {
   uint token = gl_WorkGroupID.y * gl_NumWorkGroups.x + gl_WorkGroupID.x;
   if (token >= tokens) return;
   uint place = gl_SubgroupID * gl_SubgroupSize + gl_SubgroupInvocationID;
   uint start = token * columns;
+  uint octets = (form == FORM_F16 ? padded : columns + 7) / 8;
+  // Invocation i has octets i, i + size, ...
+  uint size = gl_WorkGroupSize.x;
+  uint rest = place + held * size;
+
+  Octet kept[held];
+  [[unroll]] for (uint i = 0; i < held; i++) kept[i] = octetAt(x, wide, start, 8 * (place + i * size));
+  Floats source = x;
+
+  if (joins) {
+    float inverse = 1.0;
+    if (normsJoined) {
+      float squares = 0.0;
+      [[unroll]] for (uint i = 0; i < held; i++) squares = squaresOf(kept[i], squares);
+      for (uint o = rest; o < octets; o += size) squares = squaresOf(octetAt(x, wide, start, 8 * o), squares);
+      inverse = inverseRms(squares, joinEpsilon);
+    }
+    [[unroll]] for (uint i = 0; i < held; i++) kept[i] = joinedAt(kept[i], inverse, start, 8 * (place + i * size));
+    for (uint o = rest; o < octets; o += size) joinedAt(octetAt(x, wide, start, 8 * o), inverse, start, 8 * o);
+    source = joined;
+    if (form == FORM_NONE) return;
+  }
+
   float inverse = 1.0;
-  if (hasNorm) inverse = inverseRms(x, wide, start, columns, epsilon);
-
-  if (form == FORM_F32) {
-    for (uint column = place; column < columns; column += gl_WorkGroupSize.x) {
-      precise float v = FloatsIn(x).at[start + column] * inverse;
-      if (hasWeight) v = v * (normOffset + normWeight.at[column]);
-      Floats(result).at[start + column] = v;
+  if (hasNorm) {
+    float squares = 0.0;
+    [[unroll]] for (uint i = 0; i < held; i++) squares = squaresOf(kept[i], squares);
+    for (uint o = rest; o < octets; o += size) squares = squaresOf(octetAt(source, wide, start, 8 * o), squares);
+    inverse = inverseRms(squares, epsilon);
+    [[unroll]] for (uint i = 0; i < held; i++) {
+      kept[i] = normed(kept[i], inverse, normWeight, hasWeight, normOffset, 8 * (place + i * size));
     }
-    return;
   }
 
-  if (form == FORM_INT8) {
-    uint blocks = columns / 32;
-    uint stride = 2 * blocks + (blocks + 1) / 2;
-    for (uint quarter = place; quarter < 4 * blocks; quarter += gl_WorkGroupSize.x) {
-      uint column = 8 * quarter;
-      vec4 first = normed(rowVector(x, wide, start + column), inverse, normWeight, hasWeight, normOffset, column);
-      vec4 second = normed(rowVector(x, wide, start + column + 4), inverse, normWeight, hasWeight, normOffset, column + 4);
-      QuantizedQuarter q = quantizeQuarter(first, second);
-      uint block = quarter / 4;
-      uint side = (quarter / 2) & 1u;
-      WordPairsOut(result).at[2 * (token * stride + side * blocks + block) + (quarter & 1u)] = q.quants;
-      if ((quarter & 3u) == 0u) {
-        WordPairsOut(result).at[2 * (token * stride + 2 * blocks) + block] = uvec2(floatBitsToUint(q.scale), q.sums);
-      }
+  float power = 1.0;
+  if (form == FORM_F16) {
+    if (place == 0) largest = 0;
+    uint top = 0;
+    [[unroll]] for (uint i = 0; i < held; i++) top = largestOf(kept[i], top);
+    for (uint o = rest; o < octets; o += size) {
+      Octet v = octetAt(source, wide, start, 8 * o);
+      if (hasNorm) v = normed(v, inverse, normWeight, hasWeight, normOffset, 8 * o);
+      top = largestOf(v, top);
     }
-    return;
+    top = subgroupMax(top);
+    barrier();
+    if (subgroupElect()) atomicMax(largest, top);
+    barrier();
+    // The largest magnitude of the row becomes one of [2^9, 2^10): f16 reaches 2^16 above and 2^-24 below. Rows that are
+    // not finite, or zero, stay as they are.
+    uint exponent = largest >> 23;
+    bool scales = exponent > 30u && exponent < 255u;
+    int shift = scales ? 136 - int(exponent) : 0;
+    // In [-118, 105]: both powers are normal floats.
+    power = uintBitsToFloat(uint(127 + shift) << 23);
+    if (place == 0) result.at[tokens * padded / 2 + token] = uintBitsToFloat(uint(127 - shift) << 23);
   }
 
-  // FORM_F16
-  if (place == 0) largest = 0;
-  barrier();
-  uint top = 0;
-  for (uint column = place; column < columns; column += gl_WorkGroupSize.x) {
-    precise float v = FloatsIn(x).at[start + column] * inverse;
-    if (hasWeight) v = v * (normOffset + normWeight.at[column]);
-    top = max(top, floatBitsToUint(abs(v)));
+  // What is kept, then the rest: a loop of one body, unrolled where registers are indexed.
+  [[unroll]] for (uint i = 0; i < held; i++) {
+    uint octet = place + i * size;
+    if (octet < octets) {
+      if (form == FORM_F32) store(result, start, 8 * octet, kept[i]);
+      if (form == FORM_INT8) putInt8(kept[i], token, octet);
+      if (form == FORM_F16) putF16(kept[i], power, token, octet);
+    }
   }
-  atomicMax(largest, top);
-  barrier();
-  // The largest magnitude of the row becomes one of [2^9, 2^10): f16 reaches 2^16 above and 2^-24 below. Rows that are not
-  // finite, or zero, stay as they are.
-  uint exponent = largest >> 23;
-  bool scales = exponent > 30u && exponent < 255u;
-  int shift = scales ? 136 - int(exponent) : 0;
-  // In [-118, 105]: both powers are normal floats.
-  float power = uintBitsToFloat(uint(127 + shift) << 23);
-  if (place == 0) Floats(result).at[tokens * padded / 2 + token] = uintBitsToFloat(uint(127 - shift) << 23);
-  for (uint column = 8 * place; column < padded; column += 8 * gl_WorkGroupSize.x) {
-    float values[8];
-    [[unroll]] for (uint i = 0; i < 8; i++) {
-      precise float v = 0.0;
-      if (column + i < columns) {
-        v = FloatsIn(x).at[start + column + i] * inverse;
-        if (hasWeight) v = v * (normOffset + normWeight.at[column + i]);
-      }
-      values[i] = v * power;
-    }
-    uvec4 packed;
-    [[unroll]] for (uint i = 0; i < 2; i++) {
-      uint second = 4 * i + (swapped ? 2 : 1);
-      uint third = 4 * i + (swapped ? 1 : 2);
-      packed[2 * i] = packHalf2x16(vec2(values[4 * i], values[second]));
-      packed[2 * i + 1] = packHalf2x16(vec2(values[third], values[4 * i + 3]));
-    }
-    result.at[(token * padded + column) / 8] = packed;
+  for (uint octet = rest; octet < octets; octet += size) {
+    Octet v = octetAt(source, wide, start, 8 * octet);
+    if (hasNorm) v = normed(v, inverse, normWeight, hasWeight, normOffset, 8 * octet);
+    if (form == FORM_F32) store(result, start, 8 * octet, v);
+    if (form == FORM_INT8) putInt8(v, token, octet);
+    if (form == FORM_F16) putF16(v, power, token, octet);
   }
 }

@@ -1,4 +1,4 @@
-/** Products with weights: one variant for each form and stored type; everything else is a specialization constant. */
+/** Products by lanes: one variant for each form and stored type; everything else is a specialization constant. */
 import { planeTypes, weightTypes } from './include/weight-types.mjs';
 
 export default [
@@ -11,11 +11,6 @@ export default [
   ...planeTypes.map((type) => ({
     name: `matmul-int8-${type}`,
     source: 'matmul-int8.comp',
-    defines: { DTYPE: type.toUpperCase() },
-  })),
-  ...weightTypes.map((type) => ({
-    name: `matmul-f16-${type}`,
-    source: 'matmul-f16.comp',
     defines: { DTYPE: type.toUpperCase() },
   })),
 ];

@@ -290,7 +290,6 @@ function laneCandidates(): Partial<LaneTile>[] {
     rows: [1, 2, 4],
     depth: [1, 2, 4],
     workgroups: [4 * units, 16 * units, Infinity],
-    stagedBytes: [0, 40_000],
   });
 }
 

@@ -1,36 +1,43 @@
-// What all forms of the product share: arguments, and what is done with a result. The twin of src/kernel/matmul.ts.
+// What all forms of the product share: arguments, and what is done with a result. The twin of src/kernel/matmul-product.ts.
 #include "include/memory.glsl"
 #include "include/function.glsl"
 #include "include/weights.glsl"
 
+// Of one product, or of up to three over the same activations: the others' arguments lie where one product has what only
+// it may have. 124 bytes: every device has 128.
 layout(push_constant, scalar) uniform Arguments {
   // Activations: f32 rows, or what matmul-prepare made of them.
   Vectors x;
-  // f32 [columns] or 0: of a norm that is done on the way.
-  FloatsIn normWeight;
   Vectors weight;
-  // The second weight of a gated pair.
-  Vectors up;
   // f32 [tokens, rows]
   Floats result;
   FloatsIn bias;
+  // The second weight of a gated pair; of several products the second's weight.
+  Vectors up;
+  // Of several products: the second's result, as `Floats`.
   FloatsIn residual;
-  // Of a post that is a gated unit: f32 [tokens, rows].
+  // Of a post that is a gated unit: f32 [tokens, rows]. Of several products: the second's bias.
   FloatsIn other;
+  Vectors thirdWeight;
+  Floats thirdResult;
+  FloatsIn thirdBias;
   uint tokens;
   // Of the part of the weight that is meant.
   uint columns;
   uint rows;
-  // Of the whole weight; `storedColumns` is the stride of a row in elements.
-  uint storedRows;
-  uint storedColumns;
   uint rowStart;
+  // Of the whole weight.
+  uint storedRows;
+  // The stride of a row in elements. Of several products, which take whole rows: the second's rows.
+  uint storedColumns;
+  // Of several products: the second's rowStart.
   uint columnStart;
+  // Of several products: the second's storedRows.
   uint upRowStart;
-  float epsilon;
-  float normOffset;
-  float firstNumber;
-  float secondNumber;
+  // Numbers of the two posts, as floats; of several products the third's rows and rowStart.
+  uint firstNumber;
+  uint secondNumber;
+  uint thirdStoredRows;
 };
 
 #define POST_NONE 0u
@@ -47,24 +54,68 @@ layout(constant_id = 3) const bool hasResidual = false;
 layout(constant_id = 4) const uint firstPost = POST_NONE;
 layout(constant_id = 5) const uint secondPost = POST_NONE;
 
+// One of the products of a dispatch.
+struct Product {
+  Vectors weight;
+  Floats result;
+  FloatsIn bias;
+  uint rows;
+  uint rowStart;
+  uint storedRows;
+};
+
+// The product of a dispatch of one, or the first.
+Product firstProduct() {
+  return Product(weight, result, bias, rows, rowStart, storedRows);
+}
+
+// The second or third product of a dispatch of several.
+Product laterProduct(bool third) {
+  if (third) return Product(thirdWeight, thirdResult, thirdBias, firstNumber, secondNumber, thirdStoredRows);
+  return Product(up, Floats(residual), other, storedColumns, columnStart, upRowStart);
+}
+
+// Runs of `length` rows, each in one of the first `products` products.
+uint runsOf(uint products, uint length) {
+  uint runs = (rows + length - 1) / length;
+  for (uint i = 1; i < products; i++) runs += (laterProduct(i == 2).rows + length - 1) / length;
+  return runs;
+}
+
+// The product that a run is in; the run's number becomes the one in it.
+Product productOf(uint products, uint length, inout uint run) {
+  Product product = firstProduct();
+  for (uint i = 1; i < products; i++) {
+    uint runs = (product.rows + length - 1) / length;
+    if (run < runs) break;
+    run -= runs;
+    product = laterProduct(i == 2);
+  }
+  return product;
+}
+
 // `upValue` is the second product of a gated pair.
-void finish(uint token, uint row, float value, float upValue) {
-  uint index = token * rows + row;
+void finish(Product product, uint token, uint row, float value, float upValue) {
+  uint index = token * product.rows + row;
   precise float sum = value;
   // A loop, so that the functions are there once; its kinds are constants, and nothing of it is left.
   for (uint stage = 0; stage < 3; stage++) {
     uint post = stage == 0 ? gate : stage == 1 ? firstPost : secondPost;
-    float number = stage == 1 ? firstNumber : secondNumber;
+    float number = uintBitsToFloat(stage == 1 ? firstNumber : secondNumber);
     if (post == POST_SOFTCAP) sum = softcapped(sum, number);
     if (post == POST_SCALE) sum = sum * number;
     if (post >= POST_ACTIVATION) {
       sum = activate(post & 15u, sum);
       if (post >= POST_GLU) sum = sum * (stage == 0 ? upValue : other.at[index]);
     }
-    if (stage == 0 && hasBias) sum = sum + bias.at[row];
+    if (stage == 0 && hasBias) sum = sum + product.bias.at[row];
     if (stage == 0 && hasResidual) sum = sum + residual.at[index];
   }
-  result.at[index] = sum;
+  product.result.at[index] = sum;
+}
+
+void finish(uint token, uint row, float value, float upValue) {
+  finish(firstProduct(), token, row, value, upValue);
 }
 
 // An invocation's place in its workgroup such that neighbours are neighbours in a subgroup.

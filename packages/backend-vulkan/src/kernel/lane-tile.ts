@@ -17,8 +17,6 @@ export interface LaneTile {
   readonly depth: number;
   /** Workgroups at most, each taking several runs of rows; Infinity for one run each. */
   readonly workgroups: number;
-  /** int8: bytes of prepared activations up to which each workgroup prepares them itself. */
-  readonly stagedBytes: number;
 }
 
 /** The largest power of two up to `limit` lanes that leaves less than a fifth of them idle, over the units of a row. */
@@ -57,7 +55,6 @@ export function floatTile({ columns, tokens, dtype }: ProductShape, traits: Devi
     tokens: tokensPerTile(tokens, 4, traits),
     depth: 1,
     workgroups: Infinity,
-    stagedBytes: 0,
   };
 }
 
@@ -71,6 +68,5 @@ export function int8Tile({ columns, tokens, banks }: ProductShape, traits: Devic
     tokens: tokensPerTile(tokens, most, traits),
     depth: traits.software ? 1 : 2,
     workgroups: traits.software || traits.computeUnits === 0 ? Infinity : 8 * traits.computeUnits,
-    stagedBytes: Math.min(16_384, traits.sharedMemoryBytes / 2),
   };
 }

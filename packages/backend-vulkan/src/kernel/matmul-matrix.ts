@@ -1,20 +1,19 @@
 /** Products of many rows by cooperative matrices: `shaders/matmul-f16.comp`. */
 import type { Dispatch } from '../dispatch.js';
 import { foldedGroups } from './grid.js';
-import type { Matrix } from './matrix.js';
-import { matrixWorkgroup, type MatrixTile } from './matrix-tile.js';
 import { preparedPlace, type Context } from './matmul-prepare.js';
-import { pinnedSubgroup, productArguments, profileName, sharedConstants } from './matmul-product.js';
-import type { ProductCall } from './operand.js';
+import {
+  pinnedSubgroup,
+  productArguments,
+  profileName,
+  sharedConstants,
+  type SingleProduct,
+} from './matmul-product.js';
+import { matrixWorkgroup, type MatrixTile } from './matrix-tile.js';
 
-export function matrixDispatch(
-  context: Context,
-  product: ProductCall,
-  tile: MatrixTile,
-  weight: Matrix,
-  up?: Matrix,
-): Dispatch {
+export function matrixDispatch(context: Context, product: SingleProduct, tile: MatrixTile): Dispatch {
   const { rows, traits } = context;
+  const { weight, up } = product;
   const x = preparedPlace(context, weight.planes ? 'f16 swapped' : 'f16');
   const { m, n, k } = tile.matrix;
   const [y, z] = foldedGroups(Math.ceil(weight.rows / tile.rows));
@@ -28,8 +27,8 @@ export function matrixDispatch(
       ],
       ...pinnedSubgroup(traits),
     },
-    arguments: productArguments(context, x, product, weight, up),
+    arguments: productArguments(rows.tokens, x, [product]),
     groups: [Math.ceil(rows.tokens / tile.tokens), y, z],
-    name: profileName(context, product, 'f16', false),
+    name: profileName([product], 'f16'),
   };
 }

@@ -2,9 +2,18 @@
  * Activations on their way into products: which forms of them a call wants, where in its scratch they lie, and the dispatch
  * that makes each. The twin of `shaders/matmul-prepare.comp`.
  */
-import { f32, read, u32, write, type DeviceTraits, type Dispatch, type Place } from '../dispatch.js';
+import {
+  f32,
+  read,
+  u32,
+  write,
+  type Argument,
+  type DeviceTraits,
+  type Dispatch,
+  type Place,
+} from '../dispatch.js';
 import { foldedGroups, product as elementCount } from './grid.js';
-import { isWide, matrixOf, type Matrix } from './matrix.js';
+import { isAligned, isWide, matrixOf, type Matrix } from './matrix.js';
 import { pinnedSubgroup } from './matmul-product.js';
 import type { MatmulTuner } from './matmul-tile.js';
 import type { MatmulCall, Operand } from './operand.js';
@@ -17,7 +26,10 @@ export type Prepared = 'float' | 'int8' | 'f16' | 'f16 swapped';
 const formOf = { float: 'float', int8: 'int8', f16: 'f16', 'f16 swapped': 'f16' } as const;
 
 /** Numbers of `FORM_*` in `shaders/matmul-prepare.comp`. */
-const formCodes: Readonly<Record<Form, number>> = { float: 0, int8: 1, f16: 2 };
+const formCodes: Readonly<Record<Form | 'none', number>> = { float: 0, int8: 1, f16: 2, none: 3 };
+
+/** Octets of f32 that fit the registers of an invocation with room for their neighbours. */
+const mostHeld = 4;
 
 /** Columns of f16 activations are padded to a multiple of what a step of any tile may take. */
 const paddedTo = 64;
@@ -43,23 +55,23 @@ export function rowsOf(x: Operand): Rows {
   return { tokens: elementCount(x.shape.slice(0, -1)), columns: x.shape.at(-1) ?? 1 };
 }
 
-const align16 = (bytes: number): number => Math.ceil(bytes / 16) * 16;
+const align = (value: number, to: number): number => Math.ceil(value / to) * to;
 
 function paddedColumns(columns: number): number {
-  return Math.ceil(columns / paddedTo) * paddedTo;
+  return align(columns, paddedTo);
 }
 
 export function preparedBytes(form: Form, { tokens, columns }: Rows): number {
   switch (form) {
     case 'float':
-      return align16(4 * tokens * columns);
+      return align(4 * tokens * columns, 16);
     case 'int8': {
       // For each block two vectors of quants and half a one of factors.
       const blocks = columns / 32;
       return tokens * 16 * (2 * blocks + Math.ceil(blocks / 2));
     }
     case 'f16':
-      return align16(tokens * (2 * paddedColumns(columns) + 4));
+      return align(tokens * (2 * paddedColumns(columns) + 4), 16);
   }
 }
 
@@ -93,44 +105,83 @@ export function scratchPlan({ call, rows, traits }: Planning): ScratchPlan {
   return { at, byteLength };
 }
 
+/** The rows that products, or what prepares them, begin with. */
+function joinedX({ call: { x, join } }: Context): Operand {
+  return join ? join.out : x;
+}
+
 /** Where activations of a kind are; the dispatch that makes them goes before the products, once. */
 export function preparedPlace(context: Context, kind: Prepared): Place {
-  const { call, rows, traits, preparing } = context;
-  const { x, norm, scratch } = call;
+  const { call, rows, preparing } = context;
   const offset = scratchPlan(context).at.get(kind);
-  if (offset === undefined) return x.place;
-  const form = formOf[kind];
-  const byteLength = preparedBytes(form, rows);
-  const place: Place = { storage: scratch.storage, byteOffset: scratch.byteOffset + offset, byteLength };
-  if (preparing.has(kind)) return place;
+  if (offset === undefined) return joinedX(context).place;
+  const byteLength = preparedBytes(formOf[kind], rows);
+  const { storage, byteOffset } = call.scratch;
+  const place: Place = { storage, byteOffset: byteOffset + offset, byteLength };
+  if (!preparing.has(kind)) preparing.set(kind, prepareDispatch(context, kind, place));
+  return place;
+}
+
+/** Of products that prepare nothing: the sum with the residual alone. */
+export function joinAlone(context: Context): Dispatch[] {
+  const { call, preparing } = context;
+  return call.join && preparing.size === 0 ? [prepareDispatch(context, 'none', undefined)] : [];
+}
+
+function prepareDispatch(context: Context, kind: Prepared | 'none', place: Place | undefined): Dispatch {
+  const { call, rows, traits, preparing } = context;
   const { tokens, columns } = rows;
-  const most = 2 ** Math.floor(Math.log2(traits.maxInvocations));
-  const workgroup = Math.min(traits.software ? 4 * traits.subgroupSize : 256, most);
-  preparing.set(kind, {
+  // The first that prepares anything joins; the others begin with what it wrote.
+  const join = preparing.size === 0 ? call.join : undefined;
+  const x = join ? call.x : joinedX(context);
+  const norm = kind === 'none' ? undefined : call.norm;
+  const form = kind === 'none' ? 'none' : formOf[kind];
+  const dense = [x, join?.residual, join?.out].flatMap((operand) => (operand ? [operand.place] : []));
+  const weights = [norm?.weight, join?.norm?.weight].flatMap((weight) => (weight ? [weight.place] : []));
+  const wide = columns % 8 === 0 && dense.every((one) => isWide(one, columns));
+  const wideWeights = columns % 8 === 0 && weights.every(isAligned);
+  const { workgroup, held } = prepareCut(form === 'f16' ? paddedColumns(columns) : columns, traits);
+  const flag = (value: unknown): number => (value ? 1 : 0);
+  const address = (operand: Operand | undefined): Argument =>
+    operand ? read(operand.place) : { kind: 'null' };
+  const parts = [
+    ...(join ? [join.norm ? 'rmsNorm+add' : 'add'] : []),
+    ...(norm ? ['rmsNorm'] : []),
+    ...(form === 'none' ? [] : [`prepare ${form}`]),
+  ];
+  return {
     kernel: {
       shader: 'matmul-prepare',
       constants: [
-        Math.max(traits.subgroupSize, workgroup),
-        formCodes[form],
-        norm ? 1 : 0,
-        norm?.weight ? 1 : 0,
-        isWide(x.place, columns) ? 1 : 0,
-        kind === 'f16 swapped' ? 1 : 0,
+        ...[workgroup, formCodes[form], flag(norm), flag(norm?.weight), flag(kind === 'f16 swapped')],
+        ...[flag(join), flag(join?.norm), flag(join?.norm?.weight), flag(wide), flag(wideWeights), held],
       ],
       ...pinnedSubgroup(traits),
     },
     arguments: [
       read(x.place),
-      norm?.weight ? read(norm.weight.place) : { kind: 'null' },
-      write(place),
-      u32(tokens),
-      u32(columns),
-      u32(paddedColumns(columns)),
-      f32(norm?.epsilon ?? 0),
-      f32(norm?.weightOffset ?? 0),
+      address(norm?.weight),
+      place ? write(place) : { kind: 'null' },
+      address(join?.residual),
+      join ? write(join.out.place) : { kind: 'null' },
+      address(join?.norm?.weight),
+      ...[tokens, columns, paddedColumns(columns)].map(u32),
+      ...[norm?.epsilon ?? 0, norm?.weightOffset ?? 0].map(f32),
+      ...[join?.norm?.epsilon ?? 0, join?.norm?.weightOffset ?? 0].map(f32),
     ],
     groups: foldedGroups(tokens),
-    name: `${norm ? 'rmsNorm+' : ''}prepare ${form}`,
-  });
-  return place;
+    name: parts.join('+'),
+  };
+}
+
+/** A workgroup for a row, its invocations with at most `mostHeld` octets each where the device has as many invocations. */
+function prepareCut(columns: number, traits: DeviceTraits): { workgroup: number; held: number } {
+  const { subgroupSize, maxInvocations, software } = traits;
+  const octets = Math.max(1, Math.ceil(columns / 8));
+  const limit = software ? 4 * subgroupSize : 1024;
+  const most = subgroupSize * Math.max(1, Math.floor(Math.min(limit, maxInvocations) / subgroupSize));
+  const held = Math.min(mostHeld, Math.ceil(octets / most));
+  // Where compiling costs more than idle invocations do, one size.
+  const workgroup = software ? most : Math.min(most, align(Math.ceil(octets / held), subgroupSize));
+  return { workgroup, held };
 }

@@ -1,8 +1,8 @@
 /** What the shaders of all forms of the product share: the twin of `shaders/include/matmul.glsl`. */
 import { f32, read, u32, write, type Argument, type DeviceTraits, type Place } from '../dispatch.js';
 import { activationCodes } from './elementwise.js';
-import { matrixOf, type Matrix } from './matrix.js';
-import type { Context, Form } from './matmul-prepare.js';
+import type { Matrix } from './matrix.js';
+import type { Form } from './matmul-prepare.js';
 import type { Post, ProductCall } from './operand.js';
 
 /** Numbers of `POST_*` in `shaders/include/matmul.glsl`. */
@@ -10,6 +10,33 @@ const postCodes = { softcap: 1, scale: 2, activation: 16, glu: 32 } as const;
 
 /** Posts that a shader does in passing; what is left follows as dispatches of its own. */
 export const fusedPosts = 2;
+
+/** Products that one dispatch takes at most, each with rows, a result and a bias of its own. */
+export const mostProducts = 3;
+
+/** A product as one dispatch does it: its matrices, and no more posts than {@link fusedPosts}. */
+export interface SingleProduct {
+  readonly call: ProductCall;
+  readonly weight: Matrix;
+  readonly up?: Matrix;
+}
+
+/** Whether two products over the same activations can be parts of one dispatch. */
+export function canShare(a: SingleProduct, b: SingleProduct): boolean {
+  const isPlain = ({ call, weight }: SingleProduct): boolean =>
+    !call.gated &&
+    !call.residual &&
+    call.posts.length === 0 &&
+    weight.columnStart === 0 &&
+    weight.columns === weight.storedColumns;
+  return (
+    isPlain(a) &&
+    isPlain(b) &&
+    a.weight.dtype === b.weight.dtype &&
+    a.weight.wideColumns === b.weight.wideColumns &&
+    (a.call.bias === undefined) === (b.call.bias === undefined)
+  );
+}
 
 function postCode(post: Post | undefined): number {
   if (!post) return 0;
@@ -22,43 +49,50 @@ function postNumber(post: Post | undefined): number {
 }
 
 /** Constants 1 to 5 of `include/matmul.glsl`. */
-export function sharedConstants({ gated, bias, residual, posts }: ProductCall): number[] {
+export function sharedConstants({ call: { gated, bias, residual, posts } }: SingleProduct): number[] {
   const gate = gated ? postCodes.glu + activationCodes[gated.activation] : 0;
   return [gate, bias ? 1 : 0, residual ? 1 : 0, postCode(posts[0]), postCode(posts[1])];
 }
 
-/** Arguments of `include/matmul.glsl`. */
+const place = (operand: { readonly place: Place } | undefined): Argument =>
+  operand ? read(operand.place) : { kind: 'null' };
+
+const places = ({ call: { out, bias }, weight }: SingleProduct): Argument[] => [
+  read(weight.place),
+  write(out.place),
+  place(bias),
+];
+
+const extent = ({ weight: { rows, rowStart, storedRows } }: SingleProduct): Argument[] =>
+  [rows, rowStart, storedRows].map(u32);
+
+/**
+ * Arguments of `include/matmul.glsl`: of one product, or of up to {@link mostProducts} that {@link canShare} a dispatch.
+ *
+ * @param tokens rows of activations
+ */
 export function productArguments(
-  { call: { norm }, rows }: Context,
+  tokens: number,
   x: Place,
-  { bias, residual, posts, out }: ProductCall,
-  weight: Matrix,
-  up?: Matrix,
+  products: readonly [SingleProduct, ...SingleProduct[]],
 ): Argument[] {
-  const other = posts.find((post) => post.kind === 'glu')?.other;
-  const place = (operand: { readonly place: Place } | undefined): Argument =>
-    operand ? read(operand.place) : { kind: 'null' };
+  const [first, ...more] = products;
+  const { call, weight, up } = first;
+  if (more.length > 0) {
+    const [second, third = first] = more as [SingleProduct, SingleProduct?];
+    const all = [first, second, third];
+    return [
+      ...[read(x), ...all.flatMap(places)],
+      ...[u32(tokens), u32(weight.columns), ...all.flatMap(extent)],
+    ];
+  }
+  const other = call.posts.find((post) => post.kind === 'glu')?.other;
+  const none: Argument = { kind: 'null' };
   return [
-    read(x),
-    place(norm?.weight),
-    read(weight.place),
-    place(up),
-    write(out.place),
-    place(bias),
-    place(residual),
-    place(other),
-    u32(rows.tokens),
-    u32(weight.columns),
-    u32(weight.rows),
-    u32(weight.storedRows),
-    u32(weight.storedColumns),
-    u32(weight.rowStart),
-    u32(weight.columnStart),
-    u32(up?.rowStart ?? 0),
-    f32(norm?.epsilon ?? 0),
-    f32(norm?.weightOffset ?? 0),
-    f32(postNumber(posts[0])),
-    f32(postNumber(posts[1])),
+    ...[read(x), ...places(first), place(up), place(call.residual), place(other), none, none, none],
+    ...[u32(tokens), u32(weight.columns), ...extent(first)],
+    ...[weight.storedColumns, weight.columnStart, up?.rowStart ?? 0].map(u32),
+    ...[f32(postNumber(call.posts[0])), f32(postNumber(call.posts[1])), u32(0)],
   ];
 }
 
@@ -67,12 +101,8 @@ export function pinnedSubgroup(traits: DeviceTraits): { subgroupSize?: number } 
   return minSubgroupSize === maxSubgroupSize ? {} : { subgroupSize };
 }
 
-export function profileName(context: Context, product: ProductCall, form: Form, staged: boolean): string {
-  const { dtype } = matrixOf(product.weight);
-  const parts = [
-    ...(staged && context.call.norm ? ['rmsNorm'] : []),
-    'matmul',
-    ...(product.gated ? ['glu'] : []),
-  ];
-  return `${parts.join('+')} ${dtype} ${form}`;
+export function profileName(products: readonly SingleProduct[], form: Form): string {
+  const { call, weight } = products[0]!;
+  const count = products.length > 1 ? `${products.length} x ` : '';
+  return `${count}matmul${call.gated ? '+glu' : ''} ${weight.dtype} ${form}`;
 }

@@ -12,27 +12,21 @@
 import type { DeviceTraits, Dispatch } from '../dispatch.js';
 import { activation, glu, scale, softcap } from './elementwise.js';
 import { product as elementCount } from './grid.js';
-import type { LaneTile } from './lane-tile.js';
 import { matrixOf, type Matrix } from './matrix.js';
-import type { MatrixTile } from './matrix-tile.js';
 import { laneDispatch } from './matmul-lane.js';
 import { matrixDispatch } from './matmul-matrix.js';
-import {
-  isWhole,
-  rowsOf,
-  scratchPlan,
-  type Context,
-  type Planning,
-  type Prepared,
-} from './matmul-prepare.js';
-import { fusedPosts } from './matmul-product.js';
-import { defaultTuner, type MatmulTuner, type ProductShape } from './matmul-tile.js';
+import { isWhole, joinAlone, rowsOf, scratchPlan, type Context, type Prepared } from './matmul-prepare.js';
+import { canShare, fusedPosts, mostProducts, type SingleProduct } from './matmul-product.js';
+import { defaultTuner, type MatmulTuner } from './matmul-tile.js';
+import type { MatrixTile } from './matrix-tile.js';
 import type { MatmulCall, Operand, Post, ProductCall } from './operand.js';
 
-/** What a product is computed by. */
-type Plan =
-  | { readonly form: 'float' | 'int8'; readonly tile: LaneTile }
-  | { readonly form: 'f16'; readonly tile: MatrixTile };
+/** A dispatch of one product or several, and what follows it. */
+interface Part {
+  readonly form: 'float' | 'int8' | { readonly tile: MatrixTile };
+  readonly products: [SingleProduct, ...SingleProduct[]];
+  readonly after: readonly Dispatch[];
+}
 
 /** @param tuner how forms are cut over the device */
 export function matmul(
@@ -44,8 +38,13 @@ export function matmul(
   if (rows.tokens === 0) return [];
   const preparing = new Map<Prepared, Dispatch>();
   const context = { call, rows, traits, tuner, preparing };
-  const products = call.products.flatMap((product) => productDispatches(context, product));
-  return [...preparing.values(), ...products];
+  const products = partsOf(context).flatMap(({ form, products: some, after }) => [
+    typeof form === 'object'
+      ? matrixDispatch(context, some[0], form.tile)
+      : laneDispatch(context, some, form),
+    ...after,
+  ]);
+  return [...joinAlone(context), ...preparing.values(), ...products];
 }
 
 /** Scratch for as many rows as `call` has, or fewer. */
@@ -57,37 +56,50 @@ export function matmulScratchBytes(
   return scratchPlan({ call, rows: rowsOf(call.x), traits, tuner }).byteLength;
 }
 
-function planOf({ call, rows, traits, tuner }: Planning, weight: Matrix, banks: 1 | 2): Plan {
-  const shape: ProductShape = { dtype: weight.dtype, rows: weight.rows, ...rows, banks };
-  const matrixTile = call.fast && isWhole(weight) ? tuner.f16(shape, traits) : undefined;
-  if (matrixTile) return { form: 'f16', tile: matrixTile };
-  return call.fast && weight.planes
-    ? { form: 'int8', tile: tuner.int8(shape, traits) }
-    : { form: 'float', tile: tuner.float(shape, traits) };
+/** Products in order; those that can share a dispatch go with the first of them. */
+function partsOf(context: Context): Part[] {
+  const parts: Part[] = [];
+  for (const part of context.call.products.flatMap((product) => productParts(context, product))) {
+    const host = parts.find(
+      ({ form, products }) =>
+        form === part.form && products.length < mostProducts && canShare(products[0], part.products[0]),
+    );
+    if (host) host.products.push(...part.products);
+    else parts.push(part);
+  }
+  return parts;
 }
 
-function productDispatches(context: Context, product: ProductCall): Dispatch[] {
-  const { gated, out } = product;
+function productParts(context: Context, call: ProductCall): Part[] {
+  const { gated, out } = call;
   if (elementCount(out.shape) === 0) return [];
-  const weight = matrixOf(product.weight);
+  const weight = matrixOf(call.weight);
   const up = gated && matrixOf(gated.up);
   if (gated && up && !sameStorage(weight, up)) {
     // One after the other, the second with the first as its other half: each element is read before it is written.
-    const { gated: _, ...gate } = product;
+    const { gated: _, ...gate } = call;
     const post: Post = { kind: 'glu', activation: gated.activation, other: out };
     return [
-      ...productDispatches(context, { weight: gated.up, out, posts: [] }),
-      ...productDispatches(context, { ...gate, posts: [post, ...product.posts] }),
+      ...productParts(context, { weight: gated.up, out, posts: [] }),
+      ...productParts(context, { ...gate, posts: [post, ...call.posts] }),
     ];
   }
-  const fused = fusablePosts(product.posts);
-  const own = { ...product, posts: product.posts.slice(0, fused) };
-  const plan = planOf(context, weight, up ? 2 : 1);
-  const dispatch =
-    plan.form === 'f16'
-      ? matrixDispatch(context, own, plan.tile, weight, up)
-      : laneDispatch(context, own, plan, weight, up);
-  return [dispatch, ...product.posts.slice(fused).flatMap((post) => postDispatches(out, post))];
+  const fused = fusablePosts(call.posts);
+  const own = { ...call, posts: call.posts.slice(0, fused) };
+  return [
+    {
+      form: formOf(context, weight, up ? 2 : 1),
+      products: [{ call: own, weight, ...(up ? { up } : {}) }],
+      after: call.posts.slice(fused).flatMap((post) => postDispatches(out, post)),
+    },
+  ];
+}
+
+function formOf({ call, rows, traits, tuner }: Context, weight: Matrix, banks: 1 | 2): Part['form'] {
+  const shape = { dtype: weight.dtype, rows: weight.rows, ...rows, banks };
+  const tile = call.fast && isWhole(weight) ? tuner.f16(shape, traits) : undefined;
+  if (tile) return { tile };
+  return call.fast && weight.planes ? 'int8' : 'float';
 }
 
 /** Whether one kernel may walk two weights side by side. */

@@ -122,13 +122,25 @@ export interface ProductCall {
   readonly posts: readonly Post[];
 }
 
+/** x / rms(x) * (weightOffset + weight). `weight` f32 [k]. */
+export interface FusedNorm {
+  readonly weight?: Operand;
+  readonly epsilon: number;
+  readonly weightOffset: number;
+}
+
 export interface MatmulCall {
   /** f32 [rows, k]: leading axes are flattened. */
   readonly x: Operand;
+  /**
+   * Before all else out = residual + norm(x), or residual + x, and what is said of x is said of `out`. Both are f32 of x's
+   * shape; `out` may be the place of the residual or of x.
+   */
+  readonly join?: { readonly residual: Operand; readonly norm?: FusedNorm; readonly out: Operand };
   /** True: activations may be quantized to int8, one scale per 32, or rounded to f16. False: f32 throughout. */
   readonly fast: boolean;
-  /** x is normed first: x / rms(x) * (weightOffset + weight). `weight` f32 [k]. */
-  readonly norm?: { readonly weight?: Operand; readonly epsilon: number; readonly weightOffset: number };
+  /** x is normed first. */
+  readonly norm?: FusedNorm;
   /** One or more products over the same x. */
   readonly products: readonly ProductCall[];
   readonly scratch: Place;
