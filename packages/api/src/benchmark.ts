@@ -1,9 +1,11 @@
 /** Prefill and decode speed of an engine: llama-bench's tests, over the same path that answers take. */
 import { availableParallelism, cpus } from 'node:os';
 import type { ElasticSpec } from '@unicorn-exec/models';
-import { isUnicornError } from '@unicorn-exec/tensor';
 import type { Engine } from './engine.js';
-import type { Speculation } from './request.js';
+import { measureDeviceSpeed, type DeviceSpeed } from './device-speed.js';
+import { generateRandom } from './random-prompt.js';
+import { readBandwidth } from './read-bandwidth.js';
+import type { LoadTimes, Speculation } from './request.js';
 
 export interface BenchmarkOptions {
   /** Tokens of prefill; 0 leaves the test out. Default 512. */
@@ -35,6 +37,12 @@ export interface Machine {
 
 export interface BenchmarkReport {
   readonly machine: Machine;
+  /** Of the device that computes; measured in this run. */
+  readonly speed: DeviceSpeed;
+  readonly load: LoadTimes & {
+    /** Programs, pipelines included; fewer when an earlier process has left its own on disk. */
+    readonly compileMs: number;
+  };
   readonly model: {
     readonly name: string;
     readonly bytes: number;
@@ -42,6 +50,8 @@ export interface BenchmarkReport {
     readonly type: string;
   };
   readonly backend: string;
+  /** For people. */
+  readonly device: string;
   readonly threads?: number;
   readonly promptTokens: number;
   /** Median over the repetitions, end to end through `Engine.generate`. */
@@ -49,7 +59,7 @@ export interface BenchmarkReport {
   readonly results: readonly {
     readonly test: string;
     readonly tokensPerSecond: Samples;
-    /** Share of the measured read bandwidth that the weights read per token make up (decode only). */
+    /** Share of the device's measured bandwidth that the weights read per token make up (decode only). */
     readonly bandwidthShare?: number;
   }[];
 }
@@ -63,36 +73,16 @@ export async function describeMachine(threads?: number): Promise<Machine> {
   };
 }
 
-/** Bytes per second: of `threads` threads by the CPU addon, of one thread where it cannot be loaded. */
-async function readBandwidth(threads: number | undefined): Promise<number> {
-  const { measureReadBandwidth } = await import('@unicorn-exec/backend-cpu');
-  try {
-    return await measureReadBandwidth(threads);
-  } catch (error) {
-    if (!isUnicornError(error) || error.code !== 'device/addon') throw error;
-    return compareBandwidth();
-  }
-}
-
-/** Two buffers, each larger than caches are. */
-const comparedBytes = 2 ** 27;
-
-/** The best of a few comparisons of two equal buffers: `Buffer.compare` is libc's memcmp, which reads both to the end. */
-function compareBandwidth(): number {
-  const [a, b] = [Buffer.alloc(comparedBytes, 1), Buffer.alloc(comparedBytes, 1)];
-  let bestMs = Number.POSITIVE_INFINITY;
-  for (let pass = 0; pass < 5; pass++) {
-    const started = performance.now();
-    a.compare(b);
-    bestMs = Math.min(bestMs, performance.now() - started);
-  }
-  return (2 * comparedBytes * 1000) / bestMs;
-}
-
 /** @throws UnicornError as `Engine.generate`; the context must hold `max(promptTokens, 1) + generateTokens` */
 export async function benchmark(engine: Engine, options: BenchmarkOptions = {}): Promise<BenchmarkReport> {
   const { promptTokens = 512, generateTokens = 128, repetitions = 5, onProgress } = options;
+  const { elastic, speculation, signal } = options;
+  const request = { elastic, speculation, signal };
   const machine = await describeMachine(engine.backend.threads);
+  const speed = await measureDeviceSpeed(engine.backend);
+  const began = performance.now();
+  await engine.prepare();
+  const load = { ...engine.loadTimes, compileMs: performance.now() - began };
   const prefill: number[] = [];
   const decode: number[] = [];
   const firstToken: number[] = [];
@@ -100,14 +90,14 @@ export async function benchmark(engine: Engine, options: BenchmarkOptions = {}):
     onProgress?.(run, repetitions + 1);
     const warmUp = run === 0;
     if (promptTokens > 0) {
-      const { ttftMs } = await measure(engine, promptTokens, 1, run, options);
+      const { ttftMs } = await generateRandom(engine, promptTokens, 1, run, request);
       if (!warmUp) {
         firstToken.push(ttftMs);
         prefill.push((promptTokens / ttftMs) * 1000);
       }
     }
     if (generateTokens > 0) {
-      const { decodeTokensPerSecond } = await measure(engine, 1, generateTokens + 1, run, options);
+      const { decodeTokensPerSecond } = await generateRandom(engine, 1, generateTokens + 1, run, request);
       if (!warmUp) decode.push(decodeTokensPerSecond);
     }
   }
@@ -116,6 +106,8 @@ export async function benchmark(engine: Engine, options: BenchmarkOptions = {}):
   const decoded = summarize(decode);
   return {
     machine,
+    speed,
+    load,
     model: {
       name: model.name,
       bytes: model.weightBytes,
@@ -123,6 +115,7 @@ export async function benchmark(engine: Engine, options: BenchmarkOptions = {}):
       type: model.weightType,
     },
     backend: backend.name,
+    device: backend.device,
     ...(backend.threads === undefined ? {} : { threads: backend.threads }),
     promptTokens,
     timeToFirstTokenMs: median(firstToken),
@@ -133,37 +126,12 @@ export async function benchmark(engine: Engine, options: BenchmarkOptions = {}):
             {
               test: `tg${generateTokens}`,
               tokensPerSecond: decoded,
-              bandwidthShare: (decoded.mean * model.bytesPerToken) / (machine.readBandwidthGBs * 1e9),
+              bandwidthShare: (decoded.mean * model.bytesPerToken) / speed.bytesPerSecond,
             },
           ]
         : []),
     ],
   };
-}
-
-async function measure(
-  engine: Engine,
-  promptTokens: number,
-  generateTokens: number,
-  run: number,
-  { elastic, speculation, signal }: BenchmarkOptions,
-): Promise<{ ttftMs: number; decodeTokensPerSecond: number }> {
-  // A different prompt each time, or the KV cache would answer for the prefill. 7919 is prime: ids spread evenly.
-  const tokens = Array.from(
-    { length: promptTokens },
-    (_, index) => ((index + 1) * 7919 + (run + 1) * 104729) % engine.model.vocabularySize,
-  );
-  const request = {
-    tokens,
-    maxTokens: generateTokens,
-    sampling: { temperature: 0 },
-    ignoreEnd: true,
-    elastic,
-    speculation,
-    signal,
-  };
-  for await (const chunk of engine.generate(request)) if (chunk.timings) return chunk.timings;
-  return { ttftMs: Number.NaN, decodeTokensPerSecond: Number.NaN };
 }
 
 function summarize(samples: readonly number[]): Samples {

@@ -34,6 +34,8 @@ import type {
   GenerateRequest,
   KvType,
   LoadOptions,
+  LoadTimes,
+  ProgramProfile,
   Timings,
   Usage,
 } from './request.js';
@@ -53,6 +55,7 @@ export class Engine extends EventEmitter<EngineEvents> {
   readonly context: ContextChoice;
   readonly backend: BackendSummary;
   readonly kvType: KvType;
+  readonly loadTimes: LoadTimes;
   #requests = 0;
   #totals: Usage = { promptTokens: 0, cachedPromptTokens: 0, completionTokens: 0 };
   #closing: Promise<void> | undefined;
@@ -62,16 +65,22 @@ export class Engine extends EventEmitter<EngineEvents> {
     private readonly device: Device,
     private readonly weights: WeightSet,
     private readonly scheduler: Scheduler,
-    opened: { placement: Placement; kvType: KvType },
+    opened: {
+      placement: Placement;
+      kvType: KvType;
+      loadTimes: LoadTimes;
+    },
   ) {
     super();
+    this.loadTimes = opened.loadTimes;
     const { context, fallback, split } = opened.placement;
     this.context = context;
     this.kvType = opened.kvType;
-    const { backend, name, threads } = device.info;
+    const { backend, id, name, threads } = device.info;
     this.backend = {
       name: backend,
       device: name,
+      deviceId: id,
       ...(threads === undefined ? {} : { threads }),
       ...(fallback ? { fallback } : {}),
       ...(split ? { split } : {}),
@@ -93,8 +102,10 @@ export class Engine extends EventEmitter<EngineEvents> {
       throwIfCancelled(signal);
       const kvType = options.kvType ?? 'f16';
       const maxSequences = options.maxSequences ?? defaultMaxSequences;
+      const began = performance.now();
       const placement = await placeModel(model, { ...options, kvType, maxSequences });
       const { device, context } = placement;
+      const openMs = performance.now() - began;
       release.unshift(() => device.close());
       const report = (stage: 'weights' | 'ready', loadedBytes: number, totalBytes: number): void =>
         onProgress?.({ stage, loadedBytes, totalBytes });
@@ -102,6 +113,7 @@ export class Engine extends EventEmitter<EngineEvents> {
         ...(signal ? { signal } : {}),
         onProgress: ({ loadedBytes, totalBytes }) => report('weights', loadedBytes, totalBytes),
       });
+      const weightsMs = performance.now() - began - openMs;
       release.unshift(() => weights.dispose());
       throwIfCancelled(signal);
       const scheduler = await Scheduler.create({
@@ -112,9 +124,14 @@ export class Engine extends EventEmitter<EngineEvents> {
         kvDType: kvType,
         maxSequences,
         precision: options.precision ?? 'fast',
+        profile: options.profile,
       });
       report('ready', model.weightBytes, model.weightBytes);
-      return new Engine(model, device, weights, scheduler, { placement, kvType });
+      return new Engine(model, device, weights, scheduler, {
+        placement,
+        kvType,
+        loadTimes: { openMs, weightsMs },
+      });
     } catch (error) {
       for (const step of release) await step();
       throw error;
@@ -251,6 +268,18 @@ export class Engine extends EventEmitter<EngineEvents> {
       speculation: { draftedTokens, acceptedTokens, speculationSteps },
       memory: { weightBytes, kvBytes, scratchBytes },
     };
+  }
+
+  /** Compiles what `generate` needs, which the first request would wait for otherwise. */
+  async prepare(): Promise<void> {
+    this.#expectOpen();
+    await this.scheduler.prepare();
+  }
+
+  /** What the device's steps took since loading, by program; without any entry unless loaded with `profile`. */
+  async profile(): Promise<readonly ProgramProfile[]> {
+    this.#expectOpen();
+    return this.scheduler.profile();
   }
 
   /** Cancels what is in flight and frees everything. Idempotent. */

@@ -11,6 +11,8 @@ export type {
   LoadOptions,
   LoadProgress,
   LoadStage,
+  LoadTimes,
+  ProgramProfile,
   Speculation,
   Timings,
   Usage,
@@ -35,7 +37,11 @@ export type { Perplexity, PerplexityOptions } from './perplexity.js';
 export { evaluate, writeEvaluation } from './evaluation.js';
 export type { Evaluation, EvaluationOptions } from './evaluation.js';
 export { benchmark, describeMachine } from './benchmark.js';
+export { expectedShare, profileKernels } from './kernel-profile.js';
+export type { KernelProfile, KernelProfileOptions, KernelRow, PhaseProfile } from './kernel-profile.js';
+export type { DeviceSpeed } from './device-speed.js';
 export { buildNative } from './native-build.js';
+export type { NativeBuild } from './native-build.js';
 export type { BenchmarkOptions, BenchmarkReport, Machine, Samples } from './benchmark.js';
 export { StopText } from './stop-text.js';
 export { isUnicornError, UnicornError } from './error.js';

@@ -1,5 +1,5 @@
 /** What a caller may ask of an engine, and what comes back. Types only. */
-import type { Backend } from '@unicorn-exec/tensor';
+import type { Backend, ProfileEntry } from '@unicorn-exec/tensor';
 import type { ChatMessage, ElasticSpec } from '@unicorn-exec/models';
 import type { SamplingParameters, SpeculationUsage } from '@unicorn-exec/scheduler';
 import type { BackendName } from './backend-choice.js';
@@ -12,6 +12,14 @@ export interface LoadProgress {
   readonly stage: LoadStage;
   readonly loadedBytes: number;
   readonly totalBytes: number;
+}
+
+/** What loading took. Programs are compiled later: {@link Engine.prepare}, or the first request. */
+export interface LoadTimes {
+  /** The driver and the device, what it keeps from earlier processes included. */
+  readonly openMs: number;
+  /** Reading weights and laying them out on the device. */
+  readonly weightsMs: number;
 }
 
 /** Element types of the KV cache. */
@@ -39,6 +47,8 @@ export interface LoadOptions {
   readonly precision?: 'f32' | 'fast' | undefined;
   /** Sequences that may be in flight at once, default 4. */
   readonly maxSequences?: number | undefined;
+  /** Times each step of the device, for {@link Engine.profile}. Slows decoding down. Default false. */
+  readonly profile?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((progress: LoadProgress) => void) | undefined;
 }
@@ -138,11 +148,19 @@ export interface EngineStats {
   };
 }
 
+/** One of the programs that a scheduler compiles: a model's graph of one size with what follows it. */
+export interface ProgramProfile {
+  readonly program: string;
+  readonly steps: readonly ProfileEntry[];
+}
+
 export interface BackendSummary {
   /** `cpu`, `reference`, ...; `vulkan+cpu` when layers run on both. */
   readonly name: string;
   /** For people: `AMD EPYC (2 threads, avx512vnni)`. */
   readonly device: string;
+  /** As the backend's `probe` lists it. */
+  readonly deviceId: string;
   readonly threads?: number;
   /** Why the first choice of `auto` is not in use. */
   readonly fallback?: { readonly from: string; readonly reason: string; readonly fix?: string };

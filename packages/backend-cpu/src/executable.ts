@@ -7,6 +7,7 @@ import {
   resolveShape,
   specBytes,
   submissionDims,
+  workText,
 } from '@unicorn-exec/tensor';
 import type {
   Binding,
@@ -171,17 +172,19 @@ export class CpuExecutable implements Executable {
 
   profile(): readonly ProfileEntry[] {
     const times = guarded(() => this.#submitter.addon.profile(this.#program));
-    const entries = new Map<string, { calls: number; seconds: number; bytes: number; flops: number }>();
+    const entries = new Map<string, { -readonly [Field in keyof ProfileEntry]: ProfileEntry[Field] }>();
     this.#plan.steps.forEach((step, index) => {
       const name = profileName(step);
-      const entry = entries.get(name) ?? { calls: 0, seconds: 0, bytes: 0, flops: 0 };
+      const detail = workText(nodesOf(step), this.#graph);
+      const key = `${name} ${detail}`;
+      const entry = entries.get(key) ?? { step: name, detail, calls: 0, seconds: 0, bytes: 0, flops: 0 };
       entry.seconds += times[2 * index]!;
       entry.calls += times[2 * index + 1]!;
       entry.flops += this.#work[index]!.flops;
       entry.bytes += this.#work[index]!.bytes;
-      entries.set(name, entry);
+      entries.set(key, entry);
     });
-    return [...entries].filter(([, { calls }]) => calls > 0).map(([step, entry]) => ({ step, ...entry }));
+    return [...entries.values()].filter(({ calls }) => calls > 0);
   }
 
   dispose(): void {

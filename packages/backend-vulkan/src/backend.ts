@@ -1,6 +1,6 @@
 /** The backend `vulkan`: every GPU that the Vulkan loader lists, drivers that compute on the CPU last. */
 import { backendApiVersion, isUnicornError, UnicornError } from '@unicorn-exec/tensor';
-import type { Backend, DeviceDescription } from '@unicorn-exec/tensor';
+import type { Backend, DeviceDescription, DeviceInfo } from '@unicorn-exec/tensor';
 import { guarded, type NativeAddon, type PhysicalDevice } from './addon.js';
 import { VulkanDevice } from './device.js';
 import { loadAddon } from './load-addon.js';
@@ -33,6 +33,37 @@ function describe({ id, physical }: Listed): DeviceDescription {
   return { id, name: info.name, usable: false, reason, fix: 'Install a newer driver.' };
 }
 
+/**
+ * @param id one that `probe` lists, or a UUID; the first usable device by default
+ * @throws UnicornError `device/unavailable` with the reason and the fix
+ */
+export function findDevice(
+  addon: NativeAddon,
+  id?: string,
+): { readonly info: DeviceInfo; readonly physical: PhysicalDevice } {
+  const listed = listDevices(addon);
+  const chosen = listed.find(({ id: own, physical }) =>
+    id === undefined ? physical.missing.length === 0 : own === id || physical.uuid === id,
+  );
+  if (!chosen) {
+    const devices = listed.map((one) => one.id);
+    const which = id === undefined ? 'usable device' : `device "${id}"`;
+    throw new UnicornError('device/unavailable', `The Vulkan backend has no ${which}.`, {
+      fields: { id, devices },
+      fix: devices.length > 0 ? `Use one of ${devices.join(', ')}.` : 'Install a Vulkan driver.',
+    });
+  }
+  const description = describe(chosen);
+  if (!description.usable) {
+    const { reason, fix } = description;
+    throw new UnicornError('device/unavailable', reason, {
+      fields: { id: chosen.id, missing: [...chosen.physical.missing] },
+      ...(fix === undefined ? {} : { fix }),
+    });
+  }
+  return { info: description.info, physical: chosen.physical };
+}
+
 /** Warnings and errors of the validation layer since the last call, in this process. */
 export function validationMessages(): readonly string[] {
   return loadAddon().validationMessages();
@@ -55,26 +86,7 @@ export const vulkanBackend: Backend = {
 
   async open(id) {
     const addon = loadAddon();
-    const listed = listDevices(addon);
-    const chosen = listed.find(({ id: own, physical }) =>
-      id === undefined ? physical.missing.length === 0 : own === id || physical.uuid === id,
-    );
-    if (!chosen) {
-      const devices = listed.map((one) => one.id);
-      const which = id === undefined ? 'usable device' : `device "${id}"`;
-      throw new UnicornError('device/unavailable', `The Vulkan backend has no ${which}.`, {
-        fields: { id, devices },
-        fix: devices.length > 0 ? `Use one of ${devices.join(', ')}.` : 'Install a Vulkan driver.',
-      });
-    }
-    const description = describe(chosen);
-    if (!description.usable) {
-      const { reason, fix } = description;
-      throw new UnicornError('device/unavailable', reason, {
-        fields: { id: chosen.id, missing: [...chosen.physical.missing] },
-        ...(fix === undefined ? {} : { fix }),
-      });
-    }
-    return new VulkanDevice(addon, description.info, chosen.physical);
+    const { info, physical } = findDevice(addon, id);
+    return new VulkanDevice(addon, info, physical);
   },
 };

@@ -66,10 +66,15 @@ export function createProgram(terminal: Terminal): Command {
     .option('-n, --generate <n>', 'tokens of decode', nonNegativeInteger, 128)
     .option('-r, --repetitions <n>', 'measured runs after one warm-up', positiveInteger, 5)
     .option('--compare <file>', 'a JSON result of an earlier run to compare with')
+    .option('--kernels', 'where the time goes, step by step, against the bandwidth of the device')
     .option('--machine', 'measure the machine alone: read bandwidth')
     .addHelpText(
       'after',
-      example('unicorn bench -m model.gguf -p 512 -n 128 -r 5 -t 2', 'unicorn bench --machine'),
+      example(
+        'unicorn bench -m model.gguf -p 512 -n 128 -r 5 -t 2',
+        'unicorn bench -m model.gguf --kernels --backend vulkan',
+        'unicorn bench --machine',
+      ),
     )
     .action(async (flags) => (await import('./command/bench.js')).bench(terminal, flags));
 

@@ -261,6 +261,12 @@ describe('numbers', () => {
     const report = await unicornJson<Record<string, unknown>>(['bench', '-p', '16', '-n', '4', '-r', '2']);
     expect(report).toMatchObject({
       machine: { cpu: expect.any(String), cores: expect.any(Number), readBandwidthGBs: expect.any(Number) },
+      speed: { kind: 'read', bytesPerSecond: expect.any(Number) },
+      load: {
+        openMs: expect.any(Number),
+        weightsMs: expect.any(Number),
+        compileMs: expect.any(Number),
+      },
       model: {
         name: expect.any(String),
         bytes: expect.any(Number),
@@ -278,6 +284,31 @@ describe('numbers', () => {
         },
         { test: 'tg4' },
       ],
+    });
+  });
+});
+
+describe('bench --kernels', () => {
+  const args = ['bench', '--kernels', '-p', '16', '-n', '4', '-r', '1'];
+
+  it('prints the steps of both phases, and why one is slow', async () => {
+    const { stdout } = await unicorn(args);
+    expect(stdout).toMatch(/reads [\d.]+ GB\/s/);
+    expect(stdout).toMatch(/^prefill of .* for 16 tokens/m);
+    expect(stdout).toMatch(/^decode of .* for 1 token\b/m);
+    expect(stdout).toMatch(/^\| sample /m);
+    expect(stdout).toContain('below 60 % of the bandwidth:');
+  });
+
+  it('as JSON', async () => {
+    const { phases } = await unicornJson<{ phases: { phase: string; rows: unknown[] }[] }>(args);
+    expect(phases.map(({ phase }) => phase)).toEqual(['prefill', 'decode']);
+    expect(phases[1]!.rows[0]).toMatchObject({
+      step: expect.any(String),
+      detail: expect.any(String),
+      microsecondsPerCall: expect.any(Number),
+      bandwidthShare: expect.any(Number),
+      timeShare: expect.any(Number),
     });
   });
 });

@@ -26,7 +26,7 @@ export type {
   WeightView,
 } from './graph/graph.js';
 export { GraphBuilder } from './graph/builder.js';
-export { nodeCost } from './graph/cost.js';
+export { nodeCost, workText } from './graph/cost.js';
 export type { NodeCost } from './graph/cost.js';
 export { formatSpec, printGraph } from './graph/text.js';
 export { findOp, ops } from './op/index.js';

@@ -4,14 +4,16 @@ import { loadOptions, megabytes, withEngine } from '../engine-session.js';
 import { readJsonFile } from '../input.js';
 import { speculationFrom, type DraftFlags, type EngineFlags } from '../option.js';
 import { ProgressBar } from '../progress.js';
+import { markdownTable } from '../table.js';
 import type { Terminal } from '../terminal.js';
 
-interface BenchFlags extends EngineFlags, DraftFlags {
+export interface BenchFlags extends EngineFlags, DraftFlags {
   readonly prompt: number;
   readonly generate: number;
   readonly repetitions: number;
   readonly compare?: string;
   readonly machine?: boolean;
+  readonly kernels?: boolean;
 }
 
 export async function bench(terminal: Terminal, flags: BenchFlags): Promise<void> {
@@ -24,6 +26,7 @@ export async function bench(terminal: Terminal, flags: BenchFlags): Promise<void
       );
     return;
   }
+  if (flags.kernels) return (await import('./bench-kernels.js')).benchKernels(terminal, flags);
   const earlier =
     flags.compare === undefined
       ? undefined
@@ -60,8 +63,13 @@ function print(
 ): void {
   const { machine, model } = report;
   terminal.write(
-    `${machine.cpu}, ${report.threads ?? '-'} threads, reads ${machine.readBandwidthGBs.toFixed(1)} GB/s (measured)\n\n`,
+    `${machine.cpu}, ${report.threads ?? '-'} threads, reads ${machine.readBandwidthGBs.toFixed(1)} GB/s (measured)\n`,
   );
+  if (report.speed.kind === 'copy') {
+    const copied = (report.speed.bytesPerSecond / 1e9).toFixed(0);
+    terminal.write(`${report.device}, copies ${copied} GB/s, read and written (measured)\n`);
+  }
+  terminal.write('\n');
   const header = [
     'model',
     'size',
@@ -86,13 +94,13 @@ function print(
       ...(earlier ? [before === undefined ? '' : `${(mean / before).toFixed(2)}x`] : []),
     ];
   });
-  const widths = header.map((title, column) =>
-    Math.max(title.length, ...rows.map((row) => row[column]!.length)),
-  );
-  const line = (cells: readonly string[]): string =>
-    `| ${cells.map((cell, i) => cell.padEnd(widths[i]!)).join(' | ')} |\n`;
-  terminal.write(line(header) + line(widths.map((width) => '-'.repeat(width))) + rows.map(line).join(''));
+  terminal.write(markdownTable(header, rows));
   terminal.write(
     `\nfirst token after ${report.timeToFirstTokenMs.toFixed(0)} ms of a prompt of ${report.promptTokens} tokens\n`,
+  );
+  const { openMs, weightsMs, compileMs } = report.load;
+  terminal.write(
+    `loaded in ${(openMs + weightsMs + compileMs).toFixed(0)} ms: ` +
+      `device ${openMs.toFixed(0)}, weights ${weightsMs.toFixed(0)}, programs ${compileMs.toFixed(0)}\n`,
   );
 }

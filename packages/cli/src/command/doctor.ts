@@ -11,8 +11,12 @@ interface DoctorFlags {
 export async function doctor(terminal: Terminal, flags: DoctorFlags): Promise<void> {
   if (flags.build) {
     const { buildNative } = await import('@unicorn-exec/api');
-    terminal.note('compiling the native kernels ...');
-    await buildNative();
+    const built = await buildNative((backend) =>
+      terminal.note(`compiling the native part of ${backend} ...`),
+    );
+    for (const { backend, path, seconds } of built) {
+      terminal.note(`${backend}: ${path} in ${seconds.toFixed(0)} s`);
+    }
   }
   const diagnosis = await diagnose();
   if (flags.json) {

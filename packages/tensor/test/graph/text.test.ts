@@ -7,6 +7,7 @@ import {
   nodeCost,
   printGraph,
   symbolicDims,
+  workText,
 } from '../../src/index.js';
 
 function small() {
@@ -93,5 +94,22 @@ describe('a graph', () => {
     expect(() => nodeCost(graph.nodes[0]!, graph, {})).toThrow(
       expect.objectContaining({ code: 'usage/dims' }),
     );
+  });
+});
+
+describe('workText', () => {
+  const graph = small();
+  const at = (op: string): number => graph.nodes.findIndex((node) => node.op === op);
+
+  it('names the matrices that nodes read, as they are read', () => {
+    expect(workText([at('embed')], graph)).toBe('q8_0[40, 64]');
+    expect(workText([at('matmul')], graph)).toBe('q8_0[16, 64]');
+    expect(workText([at('matmul'), at('matmul')], graph)).toBe('2 q8_0[16, 64]');
+    expect(workText([at('embed'), at('matmul')], graph)).toBe('q8_0[40, 64] + q8_0[16, 64]');
+  });
+
+  it('names what is made where none is read', () => {
+    expect(workText([at('reshape'), at('rope')], graph)).toBe('f32[tokens, 2, 32]');
+    expect(workText([], graph)).toBe('');
   });
 });
