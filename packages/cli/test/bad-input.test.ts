@@ -55,6 +55,20 @@ const cases: { what: string; args: string[]; code: RegExp; exit: number; says: R
     says: /no such file/,
   },
   {
+    what: 'layers for a GPU on a backend without one',
+    args: ['run', '--backend', 'reference', '--gpu-layers', '3', 'Hi'],
+    code: /^usage\/gpu-layers$/,
+    exit: 2,
+    says: /is no GPU/,
+  },
+  {
+    what: 'a number of layers that is none',
+    args: ['run', '--gpu-layers', 'most', 'Hi'],
+    code: /^usage\/flag$/,
+    exit: 2,
+    says: /whole number, `all` or `auto`/,
+  },
+  {
     what: 'a directory without config',
     args: ['run', '-m', emptyFolder, 'Hi'],
     code: /^usage\//,
