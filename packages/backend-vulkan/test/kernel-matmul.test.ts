@@ -60,11 +60,14 @@ describe.skipIf(!addon)('products on a device', () => {
     return { operand: { ...operand, view: whole }, values };
   }
 
-  async function run(call: Omit<MatmulCall, 'scratch' | 'counters'>): Promise<void> {
+  /** @returns the number of dispatches */
+  async function run(call: Omit<MatmulCall, 'scratch' | 'counters'>): Promise<number> {
     const nowhere = runner.memory(0);
     const full = { ...call, scratch: nowhere, counters: nowhere };
     const scratch = runner.memory(matmulScratchBytes(full, runner.traits));
-    await runner.run(matmul({ ...full, scratch }, runner.traits));
+    const dispatches = matmul({ ...full, scratch }, runner.traits);
+    await runner.run(dispatches);
+    return dispatches.length;
   }
 
   /** x @ weight^T in double precision, and the sum of magnitudes, by which errors are judged. */
@@ -297,6 +300,95 @@ describe.skipIf(!addon)('products on a device', () => {
         });
       });
     }
+  }
+
+  /** Rows of 1,120 columns are more than this device's invocations keep in registers. */
+  for (const [columns, dtype, fast] of [
+    [256, 'q4_0', true],
+    [1120, 'q8_0', true],
+    [1120, 'q4_0', false],
+    [37, 'f32', false],
+  ] as const) {
+    for (const [tokens, isNormed, inPlace] of [
+      [1, true, true],
+      [5, false, false],
+      [3, true, false],
+    ] as const) {
+      it(`joins ${tokens} rows of ${columns} columns with a residual, ${isNormed ? '' : 'not '}normed, before a product with ${dtype}`, async () => {
+        const weight = await weightOf(dtype, 9, columns);
+        const [x, residual] = [numbers(tokens * columns, 1), numbers(tokens * columns, 2)];
+        const [joinWeight, normWeight] = [numbers(columns, 3), numbers(columns, 4)];
+        const shape = [tokens, columns];
+        const sum = await runner.floats(shape, residual);
+        const join = {
+          residual: inPlace ? sum : await runner.floats(shape, residual),
+          ...(isNormed
+            ? { norm: { epsilon: 1e-5, weightOffset: 1, weight: await runner.floats([columns], joinWeight) } }
+            : {}),
+          out: sum,
+        };
+        const norm = isNormed
+          ? { norm: { epsilon: 1e-6, weightOffset: 0, weight: await runner.floats([columns], normWeight) } }
+          : {};
+        const products = (out: Operand) => [{ weight: weight.operand, out, posts: [] }];
+        const [joined, plain] = [await runner.floats([tokens, 9]), await runner.floats([tokens, 9])];
+        await run({ x: await runner.floats(shape, x), join, fast, ...norm, products: products(joined) });
+        const sums = await runner.readFloats(sum);
+        for (let t = 0; t < tokens; t++) {
+          const row = x.subarray(t * columns, (t + 1) * columns);
+          const inverse = 1 / Math.sqrt(row.reduce((all, v) => all + v * v, 0) / columns + 1e-5);
+          row.forEach((value, i) => {
+            const added = isNormed ? value * inverse * (1 + joinWeight[i]!) : value;
+            const expected = residual[t * columns + i]! + added;
+            expect(Math.abs(sums[t * columns + i]! - expected)).toBeLessThan(
+              2 ** -20 * (Math.abs(added) + Math.abs(expected)),
+            );
+          });
+        }
+        // From here on as if the sum were given.
+        await run({ x: sum, fast, ...norm, products: products(plain) });
+        expect(await runner.readFloats(joined)).toEqual(await runner.readFloats(plain));
+        runner.clear();
+      });
+    }
+  }
+
+  for (const [dtype, fast] of [
+    ['q4_0', true],
+    ['q6_k', true],
+    ['q5_1', false],
+    ['f16', false],
+  ] as const) {
+    it(`does up to three products over one x in one dispatch: ${dtype}, ${fast ? 'fast' : 'f32'}`, async () => {
+      const columns = 512;
+      const weights = [
+        await weightOf(dtype, 70, columns, { rowStart: 2, rows: 67 }),
+        await weightOf(dtype, 5, columns),
+        await weightOf(dtype, 33, columns, { rowStart: 1, rows: 32 }),
+        await weightOf(dtype, 7, columns),
+      ];
+      for (const tokens of [1, 3, 18]) {
+        const x = await runner.floats([tokens, columns], numbers(tokens * columns, 12));
+        const productOf = async ({ operand, values }: TestWeight, i: number): Promise<ProductCall> => ({
+          weight: operand,
+          out: await runner.floats([tokens, values.length]),
+          bias: await runner.floats([values.length], numbers(values.length, i)),
+          posts: [],
+        });
+        const [together, alone] = [
+          await Promise.all(weights.map(productOf)),
+          await Promise.all(weights.map(productOf)),
+        ];
+        const dispatches = await run({ x, fast, products: together });
+        expect(dispatches).toBe((fast ? 1 : 0) + 2);
+        for (const [i, product] of alone.entries()) {
+          await run({ x, fast, products: [product] });
+          const expected = await runner.readFloats(product.out);
+          expect(await runner.readFloats(together[i]!.out)).toEqual(expected);
+        }
+      }
+      runner.clear();
+    });
   }
 
   it('reads a weight that was computed', async () => {
