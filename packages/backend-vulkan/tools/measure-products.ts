@@ -1,14 +1,17 @@
 /**
  * Checks and measures the product's kernels on the device at hand, without graphs. `check` compares every form and stored
  * type with the f32 form, at odd sizes; `time` prints the share of work done per second for shapes of models; `sweep` tries
- * tiles and prints the best. Weights are random and several, so that they come from memory, not from a cache.
+ * tiles and prints the best; `prepare` times what makes activations ready for products. Weights are random and several, so
+ * that they come from memory, not from a cache.
  *
  *     npx esbuild tools/measure-products.ts --bundle --platform=node --format=esm --outfile=measure-products.mjs
- *     node measure-products.mjs check|time|sweep [--package FOLDER] [--device 0] [--dtypes q4_0,q4_k] [--tokens 1,2,8,512]
- *                               [--shapes 21504x5376,...] [--form int8|f16|float] [--gated] [--norm] [--tile JSON]
+ *     node measure-products.mjs check|time|sweep|prepare [--package FOLDER] [--device 0] [--dtypes q4_0,q4_k] [--tokens 1,2,8,512]
+ *                               [--shapes 21504x5376,...] [--form int8|f16|float] [--gated] [--norm] [--join] [--tile JSON]
  *                               [--limit SECONDS]
  *
  * --package  folder of this package as installed, with `shaders/compiled` and `build`; the working directory by default
+ * --shapes   weight rows x columns; rows of several products over the same activations are joined by plus signs
+ * --join     a residual is added to the activations before their norm
  * --tile     fields that replace those of the default tile
  */
 import { randomFillSync } from 'node:crypto';
@@ -38,6 +41,7 @@ const { values: flags, positionals } = parseArgs({
     form: { type: 'string' },
     gated: { type: 'boolean', default: false },
     norm: { type: 'boolean', default: false },
+    join: { type: 'boolean', default: false },
     tile: { type: 'string' },
     limit: { type: 'string', default: '500' },
   },
@@ -57,12 +61,15 @@ type Form = 'int8' | 'f16' | 'float';
 
 const dtypes = (flags.dtypes?.split(',') ?? ['q4_0']) as DType[];
 const allDTypes = (flags.dtypes?.split(',') ?? ['f32', 'f16', 'bf16', ...planeDTypes]) as DType[];
-/** [weight rows, columns]: feed-forward and attention of 27B, 7B and 1B models, and a head. */
+/** [weight rows of each product, columns]: feed-forward and attention of 27B, 7B and 1B models, and a head. */
 const shapes = (
   flags.shapes ?? '21504x5376,5376x21504,18944x3584,3584x18944,3584x3584,6912x1152,1152x6912,262144x1152'
 )
   .split(',')
-  .map((shape) => shape.split('x').map(Number) as [number, number]);
+  .map((shape): [number[], number] => {
+    const [rows, columns] = shape.split('x') as [string, string];
+    return [rows.split('+').map(Number), Number(columns)];
+  });
 const given = flags.tile === undefined ? {} : (JSON.parse(flags.tile) as object);
 
 /** The default tuner, held to one form, with fields of its tile replaced. */
@@ -105,18 +112,37 @@ async function randomPlanes(dtype: DType, rows: number, columns: number): Promis
   return { place, layout, dtype, rows, columns, view };
 }
 
-function callOf(x: Operand, weights: readonly WeightOperand[], out: Operand, fast: boolean, norm?: Operand) {
-  const [weight, up] = weights as [WeightOperand, WeightOperand?];
+/** A weight, and the other of a gated pair. */
+type Weights = readonly [WeightOperand, WeightOperand?];
+
+interface Around {
+  readonly norm?: Operand;
+  /** What the activations are added to, in place. */
+  readonly stream?: Operand;
+}
+
+function callOf(
+  x: Operand,
+  products: readonly { readonly weights: Weights; readonly out: Operand }[],
+  fast: boolean,
+  { norm, stream }: Around = {},
+): MatmulCall {
   const nowhere = runner.memory(0);
-  const call: MatmulCall = {
+  const fused = norm && { norm: { weight: norm, epsilon: 1e-6, weightOffset: 1 } };
+  return {
     x,
     fast,
-    ...(norm ? { norm: { weight: norm, epsilon: 1e-6, weightOffset: 1 } } : {}),
-    products: [{ weight, ...(up ? { gated: { up, activation: 'geluTanh' } } : {}), out, posts: [] }],
+    ...(stream ? { join: { residual: stream, ...fused, out: stream } } : {}),
+    ...fused,
+    products: products.map(({ weights: [weight, up], out }) => ({
+      weight,
+      ...(up ? { gated: { up, activation: 'geluTanh' } } : {}),
+      out,
+      posts: [],
+    })),
     scratch: nowhere,
     counters: nowhere,
   };
-  return call;
 }
 
 // ---------------------------------------------------------------- check
@@ -134,10 +160,11 @@ async function check(): Promise<void> {
       for (const gated of [false, true]) {
         const [rows, columns] = [133, 3 * block];
         const bytes = randomWeight(dtype, rows, columns, 'weight');
-        const weights = [await runner.weight(dtype, rows, columns, bytes)];
-        if (gated) {
-          weights.push(await runner.weight(dtype, rows, columns, randomWeight(dtype, rows, columns, 'up')));
-        }
+        const weight = await runner.weight(dtype, rows, columns, bytes);
+        const other = randomWeight(dtype, rows, columns, 'up');
+        const weights: Weights = gated
+          ? [weight, await runner.weight(dtype, rows, columns, other)]
+          : [weight];
         const most = 150;
         const values = new Float32Array(randomWeight('f32', most, columns, 'x').buffer).map(
           (value) => value * Math.sqrt(columns),
@@ -149,7 +176,7 @@ async function check(): Promise<void> {
           const results: Float32Array[] = [];
           for (const fast of [false, true]) {
             const out = await runner.floats([tokens, rows]);
-            const call = callOf(x, weights, out, fast, norm);
+            const call = callOf(x, [{ weights, out }], fast, { norm });
             const tuner = tunerOf(form, given);
             const scratch = runner.memory(matmulScratchBytes(call, traits, tuner));
             await runner.run(matmul({ ...call, scratch }, traits, tuner));
@@ -195,40 +222,52 @@ interface Timing {
 /** Bytes of weights that are walked before one is read again: more than any cache. */
 const coldBytes = 400e6;
 
-interface Prepared {
-  readonly sets: readonly (readonly WeightOperand[])[];
-}
+/** What is computed by one call. */
+type WeightSet = readonly Weights[];
 
-async function weightSets(dtype: DType, rows: number, columns: number): Promise<Prepared> {
+async function weightSets(dtype: DType, rows: readonly number[], columns: number): Promise<WeightSet[]> {
   const banks = flags.gated ? 2 : 1;
-  const bytes = weightLayout(dtype, rows, columns).byteLength * banks;
+  const bytes = rows.reduce((sum, one) => sum + weightLayout(dtype, one, columns).byteLength * banks, 0);
   const count = Math.max(1, Math.min(32, Math.ceil(coldBytes / bytes)));
-  const sets: WeightOperand[][] = [];
+  const sets: WeightSet[] = [];
   for (let i = 0; i < count; i++) {
-    const set: WeightOperand[] = [];
-    for (let bank = 0; bank < banks; bank++) set.push(await randomPlanes(dtype, rows, columns));
+    const set: Weights[] = [];
+    for (const one of rows) {
+      const weight = await randomPlanes(dtype, one, columns);
+      set.push(flags.gated ? [weight, await randomPlanes(dtype, one, columns)] : [weight]);
+    }
     sets.push(set);
   }
-  return { sets };
+  return sets;
 }
+
+const random = (shape: readonly number[]): Promise<Operand> =>
+  runner.floats(shape, Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, Math.random));
 
 const median = (values: number[]): number => values.sort((a, b) => a - b)[values.length >> 1]!;
 
 async function timeOf(
-  { sets }: Prepared,
+  sets: readonly WeightSet[],
   tokens: number,
   fast: boolean,
   tuner: MatmulTuner,
 ): Promise<Timing> {
-  const { rows, columns } = sets[0]![0]!;
+  const { columns } = sets[0]![0]![0];
   const { mark } = runner;
-  const x = await runner.floats(
-    [tokens, columns],
-    Float32Array.from({ length: tokens * columns }, Math.random),
+  const x = await random([tokens, columns]);
+  const outs = await Promise.all(sets[0]!.map(([{ rows }]) => runner.floats([tokens, rows])));
+  const around = {
+    ...(flags.norm ? { norm: await random([columns]) } : {}),
+    ...(flags.join ? { stream: await random([tokens, columns]) } : {}),
+  };
+  const calls = sets.map((set) =>
+    callOf(
+      x,
+      set.map((weights, i) => ({ weights, out: outs[i]! })),
+      fast,
+      around,
+    ),
   );
-  const out = await runner.floats([tokens, rows]);
-  const norm = flags.norm ? await runner.floats([columns], new Float32Array(columns).fill(0.5)) : undefined;
-  const calls = sets.map((set) => callOf(x, set, out, fast, norm));
   const scratch = runner.memory(matmulScratchBytes(calls[0]!, traits, tuner));
   const dispatches = calls.flatMap((call) => matmul({ ...call, scratch }, traits, tuner));
   const isPreparing = dispatches.map(({ name }) => name.includes('prepare'));
@@ -237,11 +276,12 @@ async function timeOf(
     runs.flatMap((run) => [...run].filter((_, index) => isPreparing[index] === wanted));
   const preparing = samples(true);
   runner.release(mark);
+  const weights = sets[0]!.flat().filter((weight) => weight !== undefined);
   return {
     nanoseconds: median(samples(false)),
     preparing: preparing.length > 0 ? median(preparing) : 0,
-    bytes: sets[0]!.reduce((sum, { layout }) => sum + layout.byteLength, 0),
-    flops: 2 * tokens * rows * columns * sets[0]!.length,
+    bytes: weights.reduce((sum, { layout }) => sum + layout.byteLength, 0),
+    flops: weights.reduce((sum, { rows }) => sum + 2 * tokens * rows * columns, 0),
   };
 }
 
@@ -266,7 +306,7 @@ async function time(): Promise<void> {
         if (outOfTime()) return;
         const tuner = tunerOf(flags.form as Form | undefined, given);
         const timing = await timeOf(weights, tokens, fastOf(), tuner);
-        console.log(line(`${dtype} ${rows}x${columns} n=${tokens}`, timing));
+        console.log(line(`${dtype} ${rows.join('+')}x${columns} n=${tokens}`, timing));
       }
       runner.clear();
     }
@@ -335,7 +375,10 @@ async function sweep(): Promise<void> {
         const total = ({ timing }: { timing: Timing }): number => timing.nanoseconds + timing.preparing;
         results.sort((a, b) => total(a) - total(b));
         for (const { tile, timing } of results.slice(0, 8)) {
-          console.log(line(`${dtype} ${rows}x${columns} n=${tokens}`, timing), JSON.stringify(tile));
+          console.log(
+            line(`${dtype} ${rows.join('+')}x${columns} n=${tokens}`, timing),
+            JSON.stringify(tile),
+          );
         }
       }
       runner.clear();
@@ -343,9 +386,46 @@ async function sweep(): Promise<void> {
   }
 }
 
-const commands: Readonly<Record<string, () => Promise<void>>> = { check, time, sweep };
+// ---------------------------------------------------------------- prepare
+
+/** What makes activations ready: with and without norm and residual, for the columns of the shapes. */
+async function prepare(): Promise<void> {
+  const tokensList = (flags.tokens ?? '1,16,512').split(',').map(Number);
+  const forms: Form[] = flags.form ? [flags.form as Form] : ['int8', 'f16'];
+  for (const columns of new Set(shapes.map(([, count]) => count))) {
+    const weight = await randomPlanes('q4_0', 32, columns);
+    const norm = await random([columns]);
+    for (const tokens of tokensList) {
+      const [x, stream] = [await random([tokens, columns]), await random([tokens, columns])];
+      const out = await runner.floats([tokens, 32]);
+      for (const form of forms) {
+        if (form === 'f16' && traits.cooperativeMatrix.length === 0) continue;
+        const cells: string[] = [];
+        const arounds: readonly [string, Around][] = [
+          ['plain', {}],
+          ['norm', { norm }],
+          ['norm+join', { norm, stream }],
+        ];
+        for (const [name, around] of arounds) {
+          if (outOfTime()) return;
+          const tuner = tunerOf(form, given);
+          const call = callOf(x, [{ weights: [weight], out }], true, around);
+          const scratch = runner.memory(matmulScratchBytes(call, traits, tuner));
+          const dispatches = matmul({ ...call, scratch }, traits, tuner);
+          const again = Array.from({ length: 16 }, () => dispatches[0]!);
+          const times = (await runner.runOften(again, 4)).slice(1).flatMap((run) => [...run]);
+          cells.push(`${name} ${(median(times) / 1e3).toFixed(1)} us`);
+        }
+        console.log(`${`${form} ${columns} columns n=${tokens}`.padEnd(34)} ${cells.join(', ')}`);
+      }
+    }
+    runner.clear();
+  }
+}
+
+const commands: Readonly<Record<string, () => Promise<void>>> = { check, time, sweep, prepare };
 const command = commands[positionals[0] ?? ''];
-if (!command) throw new Error('One of check, time and sweep is wanted.');
+if (!command) throw new Error('One of check, time, sweep and prepare is wanted.');
 console.log(`${runner.physical.name}, ${runner.physical.driver}`);
 await command();
 runner.close();
