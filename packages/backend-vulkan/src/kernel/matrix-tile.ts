@@ -36,7 +36,7 @@ function matrixShape({ cooperativeMatrix }: DeviceTraits): CooperativeMatrixShap
 }
 
 /** Bytes of shared memory of a step: f16 weights and activations, each line 16 bytes longer than it is. */
-function stepBytes(
+export function stepBytes(
   banks: number,
   { rows, tokens, depth }: Pick<MatrixTile, 'rows' | 'tokens' | 'depth'>,
 ): number {
