@@ -1,8 +1,13 @@
-/** Attention over each KV dtype, for few rows and for many, and the merge of splits. Sizes are specialization constants. */
+/**
+ * Attention over each KV dtype: for few rows, for many, for many by cooperative matrices, and the merge of splits. Sizes
+ * are specialization constants.
+ */
+const dtypes = ['f32', 'f16', 'bf16', 'q8_0'];
+
 export default [
-  ...['f32', 'f16', 'bf16', 'q8_0'].flatMap((dtype, code) => [
-    { name: `attention-row-${dtype}`, source: 'attention.comp', defines: { STATE: code, TILE: 0 } },
-    { name: `attention-tile-${dtype}`, source: 'attention.comp', defines: { STATE: code, TILE: 1 } },
+  ...dtypes.flatMap((dtype, code) => [
+    { name: `attention-row-${dtype}`, source: 'attention-row.comp', defines: { STATE: code } },
+    { name: `attention-tile-${dtype}`, source: 'attention-tile.comp', defines: { STATE: code } },
   ]),
   { name: 'attention-merge', source: 'attention-merge.comp' },
 ];

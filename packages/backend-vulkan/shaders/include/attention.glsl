@@ -1,24 +1,20 @@
-// What both forms of attention (attention.comp) and the merge (attention-merge.comp) have in common. Their arithmetic is the
-// same operation by operation, so that a row's result is the same bits in a decode step, in a chunk of a prompt, and in any
-// batch:
+// The arithmetic of attention that attention-row.comp, attention-tile.comp and attention-merge.comp have in common, operation
+// by operation, so that a row's result is the same bits in a decode step, in a chunk of a prompt, and in any batch:
 //
 // - Keys are cut at absolute multiples of 256 (a split).
-// - A score is one chain of fma over the head's elements, in order; then times the scale; then capped.
+// - A score is a sum over `keyLanes` chains of fma: chain r runs over the head's elements in vectors of 8, r, r + keyLanes,
+//   and so on. The chains are added as a tree: r and r ^ keyLanes / 2 first, r and r ^ 1 last. Then times the scale; then
+//   capped.
 // - Of a split are made: m, the largest score that the query sees; weights exp(score - m), 0 for keys that it does not see;
-//   l, the sum of the weights: chains over 16 keys, then these 16 in order; and the weighted sum of the values: chains over
-//   `chainKeys` keys, then these in order.
+//   l, the sum of the weights as a subgroup makes it (`weighLine`); and the weighted sum of the values: `chains` chains, of
+//   which chain c runs over the keys c, c + chains, and so on; then these in order.
 // - Splits are merged in order: M' = max(M, m), L' = L exp(M - M') + l exp(m - M'), and the values' sums likewise. Splits
 //   of which a query sees nothing are left out.
 //
-// Sums begin at +0, so they are never -0, and adding 0 times a finite number changes nothing.
+// Sums begin at +0, so they are never -0, and adding 0 times a finite number changes nothing. attention-matrix.comp has an
+// arithmetic of its own.
 
 const uint splitKeys = 256u;
-// Scores of a line in shared memory: a gap after 16 keys keeps invocations that take 16 keys each on different banks.
-const uint scoreStride = splitKeys + splitKeys / 16u;
-
-uint scoreIndex(uint line, uint key) {
-  return line * scoreStride + key + (key >> 4);
-}
 
 // Marks a split of which a line sees nothing, in place of l.
 const float nothingSeen = -1.0;

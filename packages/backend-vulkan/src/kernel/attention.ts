@@ -1,7 +1,6 @@
 /**
- * Kernels of `attention.comp` and `attention-merge.comp`: attention over the paged cache in two forms that give the same
- * bits, one for few rows (splits of the keys side by side, then merged) and one for many (tiles of rows, all keys one after
- * the other).
+ * Kernels of `attention-*.comp`: attention over the paged cache. Two forms give the same bits, one for few rows (splits of
+ * the keys side by side, then merged) and one for many (tiles of rows, all keys one after the other).
  */
 import { rowBytes, type DType } from '@unicorn-exec/tensor';
 import {
@@ -17,6 +16,7 @@ import {
   type Place,
 } from '../dispatch.js';
 import { foldedGroups, product } from './grid.js';
+import { pinnedSubgroup } from './matmul-product.js';
 import type { AttentionCall, Operand } from './operand.js';
 
 /** Keys are cut at multiples of it: `splitKeys` of the shaders. */
@@ -26,7 +26,7 @@ const splitKeys = 256;
  * Query heads that a workgroup of the row form takes at most: their sums stay in registers, and their queries, scores and
  * what invocations exchange fit 32 KiB of shared memory (8 heads of 256, or 4 of 512).
  */
-const maximumHeads = (headDim: number): number => (headDim > 256 ? 4 : 8);
+const maximumHeads = (headDim: number, keyLanes: number): number => Math.min(keyLanes, headDim > 256 ? 4 : 8);
 
 /** A line is one head of one row: lines that a workgroup of the tile form takes. */
 const tileLines = 16;
@@ -35,7 +35,7 @@ const tileLines = 16;
 const fewRows = 16;
 
 /** Splits that the workgroup which ends last merges: `mergedHere` of the shader. More are worth a dispatch of their own. */
-const mergedHere = 16;
+const mergedHere = 64;
 
 /** Rows that have counters for that. */
 const countedRows = 64;
@@ -44,7 +44,7 @@ const countedRows = 64;
 const largestScratchBytes = 64 * 2 ** 20;
 
 /** Keys that the tile form can take in one invocation on drivers that drop loop passes (llvmpipe, see DeviceTraits). */
-const softwareTileKeys = 8192;
+const softwareTileKeys = 4096;
 
 /** What the shader can hold: 64 lanes of 8 elements. */
 export const maximumHeadDim = 512;
@@ -75,18 +75,33 @@ export function attentionScratchBytes(call: AttentionCall, traits: DeviceTraits)
   return traits.software ? bytes : Math.min(bytes, largestScratchBytes);
 }
 
-/** Workgroups side by side for the heads of a row. */
-function headGroups({ query, state }: AttentionCall): { heads: number; groups: number } {
-  const [, queryHeads, headDim] = query.shape as [number, number, number];
-  const kvHeads = state.shape[2]!;
-  const group = queryHeads / kvHeads;
-  const chunks = Math.ceil(group / maximumHeads(headDim));
-  return { heads: Math.ceil(group / chunks), groups: kvHeads * chunks };
+/** Invocations that share a row of keys in the row form: 8, where a subgroup has so many. */
+const keyLanesOf = ({ subgroupSize }: DeviceTraits): number =>
+  subgroupSize >= 8 ? 8 : subgroupSize >= 4 ? 4 : 1;
+
+/** Keys that a group of lanes loads at once: 8 vectors of 8 elements a lane, or 16 where a key has many. */
+function keysAtOnce(lanes: number, keyLanes: number): number {
+  const vectors = Math.ceil(lanes / keyLanes);
+  return Math.min(keyLanes, vectors <= 2 ? 8 / vectors : Math.max(1, 16 / vectors));
 }
 
-/** For each row and workgroup of heads, how many splits are done. */
-export function attentionCounterBytes(call: AttentionCall): number {
-  return 4 * Math.min(call.query.shape[0]!, countedRows) * headGroups(call).groups;
+/**
+ * Workgroups side by side for the heads of a row. Heads of one KV head share a workgroup, which reads each key once for all
+ * of them; where that would leave compute units without work they go apart, and what is read again comes from a cache.
+ */
+function headGroups({ query, state }: AttentionCall, { rows, headDim, splits }: Shape, traits: DeviceTraits) {
+  const kvHeads = state.shape[2]!;
+  const group = query.shape[1]! / kvHeads;
+  const sharing = Math.ceil(group / maximumHeads(headDim, keyLanesOf(traits)));
+  const filling = Math.ceil(traits.computeUnits / (rows * splits * kvHeads));
+  const chunks = traits.software ? sharing : Math.max(sharing, Math.min(group, filling));
+  const heads = Math.ceil(group / chunks);
+  return { heads, groups: kvHeads * Math.ceil(group / heads) };
+}
+
+/** For each row and head, how many splits are done: as many as there are if each head has a workgroup of its own. */
+export function attentionCounterBytes({ query }: AttentionCall): number {
+  return 4 * Math.min(query.shape[0]!, countedRows) * query.shape[1]!;
 }
 
 function takesTiles(call: AttentionCall, shape: Shape, traits: DeviceTraits): boolean {
@@ -121,23 +136,25 @@ export function attention(call: AttentionCall, traits: DeviceTraits, form?: 'row
   const { rows, queryHeads, headDim, splits } = shape;
   const [poolBlocks, , kvHeads, blockTokens] = state.shape as [number, number, number, number];
   if (product(query.shape) === 0) return [];
-  const { heads, groups } = headGroups(call);
+  const { heads, groups } = headGroups(call, shape, traits);
   const tiles = form === undefined ? takesTiles(call, shape, traits) : form === 'tile';
   const lanes = rowLanes(headDim);
   const merges = !tiles && splits > 1;
   const counted = merges && splits <= mergedHere && rows <= countedRows;
+  const common = [
+    256,
+    headDim,
+    lanes,
+    Number(readsVectors(state)),
+    Number(window !== undefined),
+    Number(softcap !== undefined),
+    keyLanesOf(traits),
+  ];
   const kernel: Kernel = {
     shader: `attention-${tiles ? 'tile' : 'row'}-${state.dtype}`,
-    constants: [
-      splitKeys,
-      headDim,
-      lanes,
-      tiles ? 1 : heads,
-      Number(readsVectors(state)),
-      Number(window !== undefined),
-      Number(softcap !== undefined),
-      Number(counted),
-    ],
+    constants: tiles ? common : [...common, heads, Number(counted), keysAtOnce(lanes, keyLanesOf(traits))],
+    // What a subgroup adds up is part of the result.
+    ...pinnedSubgroup(traits),
   };
   const partials: Place | undefined = merges
     ? { ...call.scratch, byteLength: partialBytes(shape) }

@@ -1,0 +1,203 @@
+// What every form of attention reads: a paged KV state [blocks, 2, kvHeads, blockTokens, headDim] of the type that STATE
+// names, and which of its keys a row sees. Needs memory.glsl, function.glsl and fault.glsl.
+#extension GL_EXT_buffer_reference_uvec2 : require
+#extension GL_EXT_control_flow_attributes : require
+
+// constant_id 0 is the workgroup's size.
+layout(constant_id = 1) const uint headDim = 128;
+// Elements of a padded head over 8, a power of two: lanes that share a row of values.
+layout(constant_id = 2) const uint rowLanes = 16;
+// Rows of the state can be read 16 bytes at a time.
+layout(constant_id = 3) const bool vectors = true;
+layout(constant_id = 4) const bool hasWindow = false;
+layout(constant_id = 5) const bool hasSoftcap = false;
+
+#define STATE_F32 0
+#define STATE_F16 1
+#define STATE_BF16 2
+#define STATE_Q8_0 3
+
+#if STATE == STATE_F32
+#define STORED FloatsIn
+#else
+#define STORED HalvesIn
+#endif
+
+layout(buffer_reference, scalar, buffer_reference_align = 16) readonly buffer VectorsIn {
+  uvec4 at[];
+};
+
+// What workgroups of one dispatch leave to each other.
+layout(buffer_reference, scalar, buffer_reference_align = 4) coherent buffer SharedFloats {
+  float at[];
+};
+layout(buffer_reference, scalar, buffer_reference_align = 4) coherent buffer SharedCounters {
+  uint at[];
+};
+
+layout(push_constant, scalar) uniform Arguments {
+  FloatsIn query;
+  STORED state;
+  IntsIn positions;
+  IntsIn starts;
+  IntsIn blocks;
+  // Null: a query sees keys up to its own position.
+  IntsIn reach;
+  // [rows, query heads, headDim].
+  Floats result;
+  // Row form: [rows, query heads, splits, headDim], then (m, l) [rows, query heads, splits, 2]; null where there is one split.
+  SharedFloats partials;
+  // Row form: [rows, grid's heads]: workgroups that have ended, 0 before and after; null where nothing is merged here.
+  SharedCounters counters;
+  Faults faults;
+  uint rows;
+  uint queryHeads;
+  uint kvHeads;
+  uint sequences;
+  uint tableColumns;
+  uint poolBlocks;
+  uint blockTokens;
+  // No query sees a key at or beyond this position.
+  uint keys;
+  uint window;
+  float scale;
+  float cap;
+  // Splits that the row form has in its grid.
+  uint splits;
+};
+
+const uint noRow = 0xffffffffu;
+
+// Eight elements as they lie in memory, so that several can be on their way before the first is used.
+struct Raw {
+#if STATE == STATE_F32
+  uvec4 low;
+  uvec4 high;
+#elif STATE == STATE_Q8_0
+  uvec2 quants;
+  uint scale;
+#else
+  uvec4 bits;
+#endif
+};
+
+Raw rawZero() {
+#if STATE == STATE_F32
+  return Raw(uvec4(0u), uvec4(0u));
+#elif STATE == STATE_Q8_0
+  return Raw(uvec2(0u), 0u);
+#else
+  return Raw(uvec4(0u));
+#endif
+}
+
+// Elements 8 * eighth to 8 * eighth + 7 of a row of the state; 0 beyond the head and where there is no row.
+Raw loadRaw(uint row, uint eighth) {
+  Raw raw = rawZero();
+  if (row == noRow || 8u * eighth >= headDim) return raw;
+#if STATE == STATE_Q8_0
+  uint block = 17u * (row * (headDim / 32u) + (eighth >> 2));
+  uint first = block + 1u + 4u * (eighth & 3u);
+  raw.scale = uint(state.at[block]);
+  raw.quants.x = uint(state.at[first]) | (uint(state.at[first + 1u]) << 16);
+  raw.quants.y = uint(state.at[first + 2u]) | (uint(state.at[first + 3u]) << 16);
+#elif STATE == STATE_F32
+  if (vectors) {
+    uint first = row * (headDim / 4u) + 2u * eighth;
+    raw.low = VectorsIn(state).at[first];
+    // A row of f32 is whole vectors of 4, not of 8.
+    if (8u * eighth + 4u < headDim) raw.high = VectorsIn(state).at[first + 1u];
+    return raw;
+  }
+  uint start = row * headDim + 8u * eighth;
+  [[unroll]] for (uint i = 0; i < 4u; ++i) {
+    if (8u * eighth + i < headDim) raw.low[i] = floatBitsToUint(state.at[start + i]);
+    if (8u * eighth + 4u + i < headDim) raw.high[i] = floatBitsToUint(state.at[start + 4u + i]);
+  }
+#else
+  if (vectors) {
+    raw.bits = VectorsIn(state).at[row * (headDim / 8u) + eighth];
+    return raw;
+  }
+  uint start = row * headDim + 8u * eighth;
+  [[unroll]] for (uint i = 0; i < 4u; ++i) {
+    uint element = 8u * eighth + 2u * i;
+    if (element < headDim) raw.bits[i] = uint(state.at[start + 2u * i]);
+    if (element + 1u < headDim) raw.bits[i] |= uint(state.at[start + 2u * i + 1u]) << 16;
+  }
+#endif
+  return raw;
+}
+
+void decodeRaw(Raw raw, out vec4 low, out vec4 high) {
+#if STATE == STATE_F32
+  low = uintBitsToFloat(raw.low);
+  high = uintBitsToFloat(raw.high);
+#elif STATE == STATE_F16
+  low = vec4(unpackHalf2x16(raw.bits.x), unpackHalf2x16(raw.bits.y));
+  high = vec4(unpackHalf2x16(raw.bits.z), unpackHalf2x16(raw.bits.w));
+#elif STATE == STATE_BF16
+  low = uintBitsToFloat(uvec4(raw.bits.x << 16, raw.bits.x & 0xffff0000u, raw.bits.y << 16, raw.bits.y & 0xffff0000u));
+  high = uintBitsToFloat(uvec4(raw.bits.z << 16, raw.bits.z & 0xffff0000u, raw.bits.w << 16, raw.bits.w & 0xffff0000u));
+#else
+  float blockScale = unpackHalf2x16(raw.scale).x;
+  ivec2 q = ivec2(raw.quants);
+  low = vec4(ivec4((q.x << 24) >> 24, (q.x << 16) >> 24, (q.x << 8) >> 24, q.x >> 24)) * blockScale;
+  high = vec4(ivec4((q.y << 24) >> 24, (q.y << 16) >> 24, (q.y << 8) >> 24, q.y >> 24)) * blockScale;
+#endif
+}
+
+// The row of a key in the state, taken as rows of headDim elements, given its block; the value's lies
+// kvHeads * blockTokens further.
+uint keyRow(int tableEntry, uint kvHead, uint position) {
+  uint block = uint(tableEntry);
+  if (block >= poolBlocks) {
+    noteFault(faults, FAULT_SLOT, block * blockTokens, poolBlocks);
+    return noRow;
+  }
+  return (2u * block * kvHeads + kvHead) * blockTokens + position % blockTokens;
+}
+
+// First and last key position that a row at `position` sees; the reference's attentionSpan.
+ivec2 spanOf(int position, int last) {
+  int limit = int(tableColumns * blockTokens);
+  if (last >= limit) noteFault(faults, FAULT_BLOCK_TABLE, uint(last), tableColumns);
+  return ivec2(hasWindow ? max(0, position - int(window) + 1) : 0, min(last, min(limit, int(keys)) - 1));
+}
+
+int reachOf(uint row) {
+  return uvec2(reach) != uvec2(0u) ? reach.at[row] : positions.at[row];
+}
+
+// Notes starts that do not ascend within the rows. One workgroup of a dispatch does.
+void checkStarts() {
+  for (uint i = gl_LocalInvocationID.x; i < sequences; i += gl_WorkGroupSize.x) {
+    int begin = starts.at[i];
+    int end = i + 1u < sequences ? starts.at[i + 1u] : int(rows);
+    if (begin < 0 || begin > end || end > int(rows)) noteFault(faults, FAULT_STARTS, uint(begin), rows);
+  }
+}
+
+shared int sharedSequence;
+
+// The sequence that a row belongs to: the last that does not begin after it. -1 before the first. All invocations call it.
+int sequenceOf(uint row) {
+  if (gl_LocalInvocationID.x == 0u) sharedSequence = -1;
+  barrier();
+  int found = -1;
+  for (uint i = gl_LocalInvocationID.x; i < sequences; i += gl_WorkGroupSize.x) {
+    int begin = starts.at[i];
+    if (begin >= 0 && begin <= int(row)) found = int(i);
+  }
+  if (found >= 0) atomicMax(sharedSequence, found);
+  barrier();
+  int sequence = sharedSequence;
+  barrier();
+  return sequence;
+}
+
+float finished(float dot) {
+  precise float score = dot * scale;
+  if (hasSoftcap) score = softcapped(score, cap);
+  return score;
+}

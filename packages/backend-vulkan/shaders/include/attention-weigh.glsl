@@ -1,0 +1,68 @@
+// Scores of a split in shared memory, and what becomes of them: for the row and the tile form, whose workgroups have 256
+// invocations. Before it come attention.glsl, attention-state.glsl, and `lines`, how many lines a workgroup has; and
+// `pool`, the shared vec4s that begin with the scores.
+#extension GL_KHR_shader_subgroup_basic : require
+#extension GL_KHR_shader_subgroup_shuffle : require
+
+// Lanes that share a row of keys: at most 8, and no more than a subgroup has.
+layout(constant_id = 6) const uint keyLanes = 8;
+
+const uint paddedDim = rowLanes * 8u;
+// Chains of value sums in a split, and the keys of each.
+const uint chains = splitKeys / rowLanes;
+const uint chainKeys = rowLanes;
+
+// Scores lie chain by chain, so that the keys of a chain are neighbours; a gap after each line moves it to other banks.
+const uint lineVectors = splitKeys / 4u + 1u;
+
+uint scorePlace(uint line, uint key) {
+  return 4u * lineVectors * line + key % chains * chainKeys + key / chains;
+}
+
+// The key at a place of a line.
+uint keyAt(uint place) {
+  return place % chainKeys * chains + place / chainKeys;
+}
+
+void setScore(uint line, uint key, float score) {
+  uint place = scorePlace(line, key);
+  pool[place >> 2][place & 3u] = score;
+}
+
+shared float splitTop[lines];
+shared float splitSum[lines];
+
+// Turns the scores of a line into weights, and finds m and l. One subgroup calls it; `span` are the first and last key of
+// the split that the line sees, first > last where none.
+void weighLine(uint line, ivec2 span) {
+  uint start = line * lineVectors;
+  float top = -infinity;
+  for (uint i = gl_SubgroupInvocationID; i < splitKeys / 4u; i += gl_SubgroupSize) {
+    vec4 four = pool[start + i];
+    [[unroll]] for (uint c = 0; c < 4u; ++c) {
+      int key = int(keyAt(4u * i + c));
+      if (key >= span.x && key <= span.y && four[c] > top) top = four[c];
+    }
+  }
+  for (uint distance = gl_SubgroupSize / 2u; distance > 0u; distance /= 2u) {
+    float other = subgroupShuffleXor(top, distance);
+    if (other > top) top = other;
+  }
+  precise float sum = 0.0;
+  for (uint i = gl_SubgroupInvocationID; i < splitKeys / 4u; i += gl_SubgroupSize) {
+    vec4 four = pool[start + i];
+    [[unroll]] for (uint c = 0; c < 4u; ++c) {
+      int key = int(keyAt(4u * i + c));
+      precise float weight = 0.0;
+      if (key >= span.x && key <= span.y) weight = exactExp(four[c] - top);
+      sum = sum + weight;
+      four[c] = weight;
+    }
+    pool[start + i] = four;
+  }
+  for (uint distance = gl_SubgroupSize / 2u; distance > 0u; distance /= 2u) sum = sum + subgroupShuffleXor(sum, distance);
+  if (gl_SubgroupInvocationID == 0u) {
+    splitTop[line] = top;
+    splitSum[line] = span.x <= span.y ? sum : nothingSeen;
+  }
+}
