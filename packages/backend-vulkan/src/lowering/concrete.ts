@@ -3,13 +3,14 @@
  * Pure: the same dims give the same dispatches.
  */
 import { isStoredMatrix, type AttentionStep, type MatmulStep, type Product } from '@unicorn-exec/lowering';
-import type { PlannedValue, SampleStep } from '@unicorn-exec/lowering';
+import type { FusedNorm as PlannedNorm, PlannedValue, SampleStep } from '@unicorn-exec/lowering';
 import { dtypeLayout, elementCount, invariant, resolveShape, rowBytes } from '@unicorn-exec/tensor';
 import type { ActivationKind, DimValues } from '@unicorn-exec/tensor';
 import { maximumGroups, type DeviceTraits, type Dispatch, type Place, type Storage } from '../dispatch.js';
 import type {
   AttentionCall,
   Faults,
+  FusedNorm,
   HeadPart,
   HeadsCall,
   Kernels,
@@ -149,23 +150,27 @@ export class Concrete {
   }
 
   matmul(step: MatmulStep, memory: StepMemory): MatmulCall {
-    const { norm } = step;
-    const weight = this.optional(norm?.weight);
+    const { join, norm } = step;
     return {
       x: this.operand(step.x),
-      fast: step.quantized,
-      ...(norm
+      ...(join
         ? {
-            norm: {
-              ...(weight ? { weight } : {}),
-              epsilon: norm.epsilon,
-              weightOffset: norm.weightOffset,
+            join: {
+              residual: this.operand(join.residual),
+              ...(join.norm ? { norm: this.#norm(join.norm) } : {}),
+              out: this.operand(join.out),
             },
           }
         : {}),
+      fast: step.quantized,
+      ...(norm ? { norm: this.#norm(norm) } : {}),
       products: step.products.map((product) => this.#product(product)),
       ...this.#memory(memory),
     };
+  }
+
+  #norm({ weight, epsilon, weightOffset }: PlannedNorm): FusedNorm {
+    return { ...(weight === undefined ? {} : { weight: this.operand(weight) }), epsilon, weightOffset };
   }
 
   #product({ weight, gated, out, bias, residual, posts }: Product): ProductCall {

@@ -19,7 +19,14 @@ import {
   stepReads,
   stepWrites,
 } from '@unicorn-exec/lowering';
-import type { MatmulStep, PlannedValue, Product, ProductGroup, Storage } from '@unicorn-exec/lowering';
+import type {
+  FusedNorm,
+  MatmulStep,
+  PlannedValue,
+  Product,
+  ProductGroup,
+  Storage,
+} from '@unicorn-exec/lowering';
 import { dtypeLayout, isBlockDType, resolveShape, UnicornError } from '@unicorn-exec/tensor';
 import type { Dim, DType, Graph, Node, Signature } from '@unicorn-exec/tensor';
 import { weightLayout } from '../weight-layout.js';
@@ -93,6 +100,7 @@ class Lowering {
       graph: this.#graph,
       values: this.#values,
       quantized: (node) => this.#isFast(node),
+      joins: true,
       aligned: () => true,
     });
     orderSteps(this.#graph, fusions, {
@@ -137,14 +145,19 @@ class Lowering {
 
   #emitMatmul(group: readonly [ProductGroup, ...ProductGroup[]]): void {
     const step = matmulStep(group);
-    const { norm } = step;
+    const { join, norm } = step;
     const prepared: MatmulStep = {
       ...step,
       x: this.#floats(step.x),
-      ...(norm ? { norm: { ...norm, weight: this.#optionalFloats(norm.weight) } } : {}),
+      ...(join ? { join: { ...join, ...(join.norm ? { norm: this.#norm(join.norm) } : {}) } } : {}),
+      ...(norm ? { norm: this.#norm(norm) } : {}),
       products: step.products.map((product) => this.#prepareProduct(product)),
     };
     this.#steps.push(prepared);
+  }
+
+  #norm(norm: FusedNorm): FusedNorm {
+    return { ...norm, weight: this.#optionalFloats(norm.weight) };
   }
 
   #prepareProduct(product: Product): Product {
