@@ -121,6 +121,11 @@ export class Drafter {
     return this.#usage;
   }
 
+  /** Whether the next step needs no draft of it. */
+  get rests(): boolean {
+    return this.#rest > 0;
+  }
+
   /** Whether it is to be asked for a draft in a step that begins now. One that rests costs nothing. */
   awake(): boolean {
     if (this.#rest === 0) return true;

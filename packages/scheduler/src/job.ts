@@ -42,8 +42,8 @@ export interface Job {
   readonly program: ProgramKind;
   /** Set by the scheduler while the job runs. */
   holding: Holding | undefined;
-  /** While true, a submission may touch the job's blocks. */
-  inFlight: boolean;
+  /** Submissions and transfers in flight that may touch the job's blocks. */
+  inFlight: number;
   readonly ended: boolean;
   /** Whether its computed tokens are worth keeping for others. */
   readonly retain: boolean;
@@ -55,6 +55,8 @@ export interface Job {
   readonly preemptible: boolean;
   admitted(): void;
   part(count: number): StepPart;
+  /** Whether it goes on one token at a time after `unknown` more tokens, whatever these are, unless one of them ends it. */
+  goesOn(unknown: number): boolean;
   /** The last token, or the last guess, alone: to draw another guess after it. */
   draftPart?(): StepPart;
   /** Takes what a step computed for positions `position` to `position + count - 1`. */
@@ -89,7 +91,7 @@ export class GenerationJob implements Job {
   readonly program: ProgramKind;
   readonly events: EventQueue<GenerationEvent>;
   holding: Holding | undefined;
-  inFlight = false;
+  inFlight = 0;
   ended = false;
   retain = true;
   readonly preemptible = true;
@@ -148,6 +150,12 @@ export class GenerationJob implements Job {
       draft,
       sample: this.#sample(masks.length > 0 ? masks : [mask && this.#allowed(mask, this.#generated)]),
     };
+  }
+
+  goesOn(unknown: number): boolean {
+    const { mask, maxTokens } = this.setup;
+    if (mask || this.drafter?.rests === false) return false;
+    return this.#generated.length + unknown < maxTokens;
   }
 
   draftPart(): StepPart {
@@ -273,7 +281,7 @@ export class ScoreJob implements Job {
   readonly decoding = false;
   readonly result: Promise<ForwardResult>;
   holding: Holding | undefined;
-  inFlight = false;
+  inFlight = 0;
   ended = false;
   readonly #collected = new Map<string, Float32Array>();
   #reused = 0;
@@ -297,6 +305,10 @@ export class ScoreJob implements Job {
   part(count: number): StepPart {
     const { kv } = this.holding!;
     return { kv, begin: kv.computed, count, draft: [] };
+  }
+
+  goesOn(): boolean {
+    return false;
   }
 
   absorb({ rows: outputs }: StepOutput, position: number, count: number): void {

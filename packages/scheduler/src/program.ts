@@ -20,8 +20,12 @@ import { maxDraftTokens } from './drafter.js';
 import type { KvPlan } from './kv-plan.js';
 import { maxLogitBiases } from './sampling-parameters.js';
 
-/** Output with the sampled token of each row, state with the tokens of each slot, and the inputs of the `sample` op. */
+/**
+ * Input with the ids of a step, output with the sampled token of each row, state with the tokens of each slot, and the
+ * inputs of the `sample` op.
+ */
 export const stepNames = {
+  ids: 'ids',
   sampled: 'sampled',
   history: 'history',
   parameters: 'sample.parameters',
@@ -67,9 +71,17 @@ export function programKind(
 export interface Program {
   readonly kind: ProgramKind;
   readonly executable: Executable;
-  /** A buffer for each output of the signature, large enough for the largest step. */
+  /** A buffer for each output of the signature but the sampled ids, large enough for the largest step. */
   readonly outputs: Readonly<Record<string, DeviceBuffer>>;
+  /**
+   * For the sampled ids, i32 [outputs]: none where nothing is sampled, one, or as many as steps may be in flight where a
+   * step may be submitted before the ids of the one before are known.
+   */
+  readonly sampled: readonly DeviceBuffer[];
 }
+
+/** Steps that may be submitted behind the one at work, at most. */
+export const maxStepsAhead = 2;
 
 export interface ProgramHost {
   readonly device: Device;
@@ -126,9 +138,9 @@ export class ProgramCache {
   async dispose(): Promise<void> {
     const programs = await this.all();
     this.#programs.clear();
-    for (const { executable, outputs } of programs) {
+    for (const { executable, outputs, sampled } of programs) {
       executable.dispose();
-      for (const buffer of Object.values(outputs)) buffer.dispose();
+      for (const buffer of [...Object.values(outputs), ...sampled]) buffer.dispose();
     }
   }
 
@@ -168,9 +180,14 @@ export class ProgramCache {
     for (const { group, blocks } of plan.groups) dims[poolDim(group)] = maximum[poolDim(group)] = blocks;
     const executable = await device.compile(builder.build(), weights, { dims, precision, profile });
     const outputs: Record<string, DeviceBuffer> = {};
+    const sampled: DeviceBuffer[] = [];
+    // Masks and checks of guesses want each id on the host before the next step.
+    const ahead = executable.runsAhead && !kind.masked && !kind.drafts ? maxStepsAhead : 0;
     for (const [output, { dtype, shape }] of Object.entries(executable.signature.outputs)) {
-      outputs[output] = device.allocate(tensorBytes(dtype, resolveShape(shape, maximum)), output);
+      const byteLength = tensorBytes(dtype, resolveShape(shape, maximum));
+      if (output !== stepNames.sampled) outputs[output] = device.allocate(byteLength, output);
+      else while (sampled.length <= ahead) sampled.push(device.allocate(byteLength, output));
     }
-    return { kind, executable, outputs };
+    return { kind, executable, outputs, sampled };
   }
 }

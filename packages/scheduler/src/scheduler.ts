@@ -17,7 +17,7 @@ import { checkSpeculation } from './drafter.js';
 import { GenerationJob, ScoreJob, type Job, type SpeculationSetup } from './job.js';
 import type { KvGroupStats } from './kv-cache.js';
 import { planKv, type KvPlan } from './kv-plan.js';
-import { programKind, stepNames, type ProgramHost } from './program.js';
+import { maxStepsAhead, programKind, stepNames, type ProgramHost } from './program.js';
 import { checkContext, checkMaxTokens, checkTokens } from './request.js';
 import type { ForwardOptions, ForwardResult, GenerateRequest, Generation } from './request.js';
 import { packSampling } from './sampling-parameters.js';
@@ -44,6 +44,11 @@ export interface SchedulerOptions {
   readonly kvTokens?: number | undefined;
   /** Requests that may wait; one more is refused with `resource/queue`. Default 256. */
   readonly maxQueued?: number | undefined;
+  /**
+   * Steps that may be submitted before the tokens of the one before them are known, where the device takes them from
+   * its own memory: the device then never waits for the host. Changes no token. 0 to 2, default 2.
+   */
+  readonly stepsAhead?: number | undefined;
   /** Collects the time of each device step; read it from {@link Scheduler.profile}. */
   readonly profile?: boolean | undefined;
   /** Milliseconds from any origin, for timings and for the choice of drafts. Default `performance.now`. */
@@ -84,8 +89,9 @@ export class Scheduler {
     private readonly states: StepStates,
     private readonly maxQueued: number,
     private readonly clock: () => number,
+    stepsAhead: number,
   ) {
-    this.#loop = new StepLoop(host, states, clock);
+    this.#loop = new StepLoop(host, states, clock, stepsAhead);
   }
 
   /**
@@ -115,6 +121,13 @@ export class Scheduler {
         `maxQueued must be a whole number from 1, not ${maxQueued}.`,
       );
     }
+    const stepsAhead = options.stepsAhead ?? maxStepsAhead;
+    if (!Number.isSafeInteger(stepsAhead) || stepsAhead < 0 || stepsAhead > maxStepsAhead) {
+      throw new UnicornError(
+        'usage/scheduler-option',
+        `stepsAhead must be a whole number from 0 to ${maxStepsAhead}, not ${stepsAhead}.`,
+      );
+    }
     const plan = planKv({
       groups: model.kvGroups,
       contextLength: options.contextLength ?? model.contextLength,
@@ -138,6 +151,7 @@ export class Scheduler {
         { kv: states, history },
         maxQueued,
         options.clock ?? (() => performance.now()),
+        stepsAhead,
       );
     } catch (error) {
       for (const state of states.values()) state.dispose();

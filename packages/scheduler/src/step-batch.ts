@@ -28,6 +28,20 @@ export interface StepPart {
   readonly draft: readonly number[];
   /** Absent: no token is sampled after these. */
   readonly sample?: SampleRequest | undefined;
+  /** The one token is what the step before samples: only the device knows its id when this is submitted. */
+  readonly follows?: boolean;
+}
+
+/** Where a submission leaves the ids that it samples, and from where it takes those of its tokens when it follows. */
+export interface StepIds {
+  readonly sampled?: DeviceBuffer | undefined;
+  /** What the step before left, of the same sequences in the same order; undefined: the host knows all ids. */
+  readonly from?: DeviceBuffer | undefined;
+}
+
+/** The part of the next step that computes what this one samples. */
+export function follower(part: StepPart): StepPart {
+  return { ...part, begin: part.begin + part.count, count: 1, follows: true };
 }
 
 export interface SampleRequest {
@@ -71,7 +85,7 @@ export class StepBatch {
   ) {}
 
   /** The bindings of one submission. They are overwritten by the next call. */
-  bind(program: Program, parts: readonly StepPart[]): Bindings {
+  bind(program: Program, parts: readonly StepPart[], { sampled: into, from }: StepIds = {}): Bindings {
     const { plan } = this;
     const sampled = parts.filter(({ sample }) => sample);
     const outputs = sampled.reduce((sum, { sample }) => sum + sample!.count, 0);
@@ -96,6 +110,8 @@ export class StepBatch {
       const input = inputs[name];
       if (input) buffers[name] = input;
     }
+    if (from) buffers[stepNames.ids] = from;
+    if (into) buffers[stepNames.sampled] = into;
     return { dims, buffers };
   }
 
@@ -124,16 +140,16 @@ export class StepBatch {
     const rowStarts = this.#int32('rowStarts', parts.length);
     let row = 0;
     let output = 0;
-    parts.forEach(({ kv, begin, count, draft, sample }, sequence) => {
+    parts.forEach(({ kv, begin, count, draft, sample, follows }, sequence) => {
       starts[sequence] = row;
       rowStarts[sequence] = output;
       for (let position = begin; position < begin + count; position++, row++) {
-        ids[row] = kv.tokens[position] ?? draft[position - kv.tokens.length]!;
+        ids[row] = follows ? 0 : (kv.tokens[position] ?? draft[position - kv.tokens.length]!);
         positions[row] = position;
       }
       for (let left = sample?.count ?? 0; left > 0; left--) rows[output++] = row - left;
     });
-    return { ids, positions, starts, rows, rowStarts };
+    return { [stepNames.ids]: ids, positions, starts, rows, rowStarts };
   }
 
   #tables(parts: readonly StepPart[], tokens: number, columns: number): Record<string, Int32Array> {

@@ -8,6 +8,11 @@
  * writes its own behind them, at positions that count as not computed. The step writes those positions again, so that a
  * sequence's cache is always what its own size computed.
  *
+ * Where the device runs ahead, a step in which every sequence samples is followed by the next one before its tokens are
+ * known: their ids go from step to step on the device. A sequence that turns out to have ended drops what was computed in
+ * excess; whatever else may change the next step (a request that waits, a mask, a guess) ends the run, and the loop plans
+ * again once what is in flight has landed.
+ *
  * Life of a job: queued, admitted (blocks reserved for its tokens, a row of the history), stepped until it ends,
  * released (its blocks freed or kept for prefix reuse).
  *
@@ -22,9 +27,9 @@ import type { Job } from './job.js';
 import { DraftPolicy } from './draft-policy.js';
 import type { Drafter } from './drafter.js';
 import { KvCache } from './kv-cache.js';
-import { draftRows, programKind, ProgramCache, programTokens, sizeName, stepNames } from './program.js';
+import { draftRows, programKind, ProgramCache, programTokens, sizeName } from './program.js';
 import type { Program, ProgramHost, ProgramKind } from './program.js';
-import { StepBatch, type StepPart, type StepStates } from './step-batch.js';
+import { follower, StepBatch, type StepPart, type StepStates } from './step-batch.js';
 
 /** One program's share of a step. */
 interface StepGroup {
@@ -41,11 +46,21 @@ interface StepEntry {
   readonly part: StepPart;
 }
 
-/** What a submission left. */
-interface Submitted {
+/** A submission on its way. */
+interface Flight {
   readonly program: Program;
-  readonly sampled: Int32Array;
+  readonly entries: readonly StepEntry[];
+  /** Index of its buffer among those that the program samples into. */
+  readonly buffer: number;
+  readonly done: Promise<void>;
 }
+
+/**
+ * Steps shorter than this have two behind them, not one: what is submitted then covers some milliseconds in which the
+ * host is elsewhere (a garbage collection, a long prompt that is tokenized), at the price of a step in excess when a
+ * sequence ends.
+ */
+const shortStepMs = 3;
 
 export class StepLoop {
   readonly cache: KvCache;
@@ -67,12 +82,17 @@ export class StepLoop {
   readonly #running = new Set<Job>();
   readonly #slots: number[];
   readonly #batch: StepBatch;
+  /** The head of the queue, when there was no memory for it. */
+  #refused: Job | undefined;
+  /** Of the last step without a prompt. */
+  #stepMs = Infinity;
   #loop: Promise<void> | undefined;
 
   constructor(
     private readonly host: ProgramHost,
     private readonly states: StepStates,
     private readonly clock: () => number,
+    private readonly stepsAhead: number,
   ) {
     this.#slots = Array.from({ length: host.plan.maxSequences }, (_, slot) => slot).reverse();
     this.cache = new KvCache(host.plan);
@@ -98,7 +118,7 @@ export class StepLoop {
   ended(job: Job): void {
     const waiting = this.#queue.indexOf(job);
     if (waiting >= 0) this.#queue.splice(waiting, 1);
-    else if (!job.inFlight) this.#release(job);
+    else if (job.inFlight === 0) this.#release(job);
   }
 
   /** Cancels every job, waits for the device, frees what was compiled. */
@@ -143,7 +163,7 @@ export class StepLoop {
       } catch (error) {
         // A bug of ours: nobody may wait for ever because of it.
         for (const job of [...this.#queue, ...this.#running]) {
-          job.inFlight = false;
+          job.inFlight = 0;
           job.fail(error);
           this.#release(job);
         }
@@ -155,10 +175,14 @@ export class StepLoop {
   /** Takes from the head of the queue while memory lasts. Nobody overtakes, so nobody waits for ever. */
   async #admit(): Promise<void> {
     const writes: Promise<void>[] = [];
+    this.#refused = undefined;
     for (let job = this.#queue[0]; job && this.#slots.length > 0; job = this.#queue[0]) {
       const { tokens, reuse, program } = job;
       const kv = this.cache.open(tokens, { reuse, size: sizeName(program.size) });
-      if (!kv) break;
+      if (!kv) {
+        this.#refused = job;
+        break;
+      }
       this.#queue.shift();
       job.holding = { kv, slot: this.#slots.pop()! };
       this.#running.add(job);
@@ -184,14 +208,13 @@ export class StepLoop {
   async #writeHistory(job: Job): Promise<void> {
     const ids = Int32Array.from(job.tokens);
     const offset = job.holding!.slot * this.host.plan.contextLength * ids.BYTES_PER_ELEMENT;
-    job.inFlight = true;
+    job.inFlight++;
     try {
       await this.host.device.write(this.states.history, offset, new Uint8Array(ids.buffer));
     } catch (error) {
       job.fail(error);
     }
-    job.inFlight = false;
-    if (job.ended) this.#release(job);
+    this.#landed(job);
   }
 
   /** Who computes what in the next step: every decoding sequence, then guesses and prompts within the chunk. */
@@ -272,12 +295,11 @@ export class StepLoop {
       const entries = drafting
         .filter(({ drafter }) => drafter!.program!.name === kind.name)
         .map((job) => ({ job, part: job.draftPart!() }));
-      const submitted = await this.#submit(kind, entries);
-      if (!submitted) continue;
+      const flight = await this.#launch(kind, entries);
+      const sampled = flight && (await this.#arrival(flight));
+      if (!sampled) continue;
       entries.forEach(({ job }, index) => {
-        job.inFlight = false;
-        if (job.ended) this.#release(job);
-        else job.drafter!.push(submitted.sampled[index]!);
+        if (!this.#landed(job)) job.drafter!.push(sampled[index]!);
       });
       this.policy.learnDraft(target.name, kind.name, entries.length, this.clock() - begin);
     }
@@ -305,9 +327,9 @@ export class StepLoop {
     this.#queue.unshift(job);
   }
 
-  /** One step of a program, after its drafts. */
+  /** One step of a program, after its drafts, and those that follow from it on the device. */
   async #step(group: StepGroup): Promise<void> {
-    const begin = this.clock();
+    let begin = this.clock();
     const entries: StepEntry[] = [];
     for (const { job, count } of group.jobs) {
       // An earlier submission of this step may have taken time enough for a job to be cancelled.
@@ -324,36 +346,112 @@ export class StepLoop {
     if (entries.length === 0) return;
     const drafts = entries.some(({ part }) => part.draft.length > 0);
     const kind = drafts ? checking(group.kind) : group.kind;
-    const submitted = await this.#submit(kind, entries);
-    if (!submitted) return;
     const chosen = drafts ? chosenPrograms(entries) : undefined;
-    const rows = entries.reduce((sum, { part }) => sum + part.count, 0);
-    const tokens = await this.#absorb(submitted, entries);
-    if (group.prompts || kind.result !== 'sample') return;
-    const stepMs = this.clock() - begin;
-    const target = group.kind.name;
-    this.policy.learnStep({ target, sequences: entries.length, rows, tokens, stepMs, chosen });
+    const first = await this.#launch(kind, entries);
+    if (!first) return;
+    const ahead = Math.min(
+      this.stepsAhead,
+      first.program.sampled.length - 1,
+      this.#stepMs < shortStepMs ? 2 : 1,
+    );
+    const flights = [first];
+    for (let flight = flights[0]; flight; flight = flights[0]) {
+      while (flights.length <= ahead && this.#goesOn(flights)) {
+        const next = this.#follow(flights.at(-1)!, ahead + 1);
+        if (!next) break;
+        flights.push(next);
+      }
+      const tokens = await this.#land(flight);
+      flights.shift();
+      const stepMs = this.clock() - begin;
+      begin += stepMs;
+      if (tokens !== undefined && kind.result === 'sample' && !(flight === first && group.prompts)) {
+        const rows = flight.entries.reduce((sum, { part }) => sum + part.count, 0);
+        const target = group.kind.name;
+        this.policy.learnStep({ target, sequences: flight.entries.length, rows, tokens, stepMs, chosen });
+        this.#stepMs = stepMs;
+      }
+      // As between steps that are planned.
+      if (flights.length > 0) await nextTurn();
+    }
   }
 
-  /** One submission. A failure is that of its jobs, and answered with undefined. */
-  async #submit(kind: ProgramKind, entries: readonly StepEntry[]): Promise<Submitted | undefined> {
-    for (const { job } of entries) job.inFlight = true;
+  /** Whether the next step is like the last of these, but for the ids. */
+  #goesOn(flights: readonly Flight[]): boolean {
+    const [head] = this.#queue;
+    if (head && head !== this.#refused && this.#slots.length > 0) return false;
+    const { entries } = flights.at(-1)!;
+    if (entries.length !== this.#running.size) return false;
+    return entries.every(({ job, part: { kv, begin, count, draft, sample } }) => {
+      if (job.ended || sample?.count !== 1 || draft.length > 0 || !job.goesOn(flights.length)) return false;
+      return this.cache.extend(kv, begin + count + 1);
+    });
+  }
+
+  /** Submits the step after one whose tokens the device alone will know. */
+  #follow({ program, entries, buffer }: Flight, buffers: number): Flight | undefined {
+    this.counts.steps++;
+    // Drafters that rest count their steps.
+    for (const { job } of entries) job.drafter?.awake();
+    const next = entries.map(({ job, part }) => ({ job, part: follower(part) }));
+    for (const { job } of next) job.inFlight++;
+    try {
+      return this.#send(program, next, (buffer + 1) % buffers, program.sampled[buffer]);
+    } catch (error) {
+      this.#failStep(next, error);
+      return undefined;
+    }
+  }
+
+  /** Submits; a failure is that of the jobs, and answered with undefined. */
+  async #launch(kind: ProgramKind, entries: readonly StepEntry[]): Promise<Flight | undefined> {
+    for (const { job } of entries) job.inFlight++;
     try {
       const program = await this.programs.get(kind);
       await this.#writeGuesses(entries);
-      const bindings = this.#batch.bind(
-        program,
-        entries.map(({ part }) => part),
-      );
-      this.counts.submissions++;
-      await program.executable.submit(bindings).done;
-      const count = entries.reduce((sum, { part }) => sum + (part.sample?.count ?? 0), 0);
-      const sampled = await this.#readSampled(program, count);
-      return { program, sampled };
+      return this.#send(program, entries, 0);
     } catch (error) {
       this.#failStep(entries, error);
       return undefined;
     }
+  }
+
+  /** One submission, of jobs that count as in flight. @param from where the device finds the ids */
+  #send(program: Program, entries: readonly StepEntry[], buffer: number, from?: DeviceBuffer): Flight {
+    const parts = entries.map(({ part }) => part);
+    const bindings = this.#batch.bind(program, parts, { sampled: program.sampled[buffer], from });
+    this.counts.submissions++;
+    const { done } = program.executable.submit(bindings);
+    // It is awaited later, and may fail before.
+    done.catch(() => {});
+    return { program, entries, buffer, done };
+  }
+
+  /** Waits for a submission and hands out what it computed. Returns the tokens that sequences got; undefined: it failed. */
+  async #land(flight: Flight): Promise<number | undefined> {
+    const sampled = await this.#arrival(flight);
+    return sampled && this.#absorb(flight, sampled);
+  }
+
+  /** The ids that a submission sampled. A failure is that of its jobs, and answered with undefined. */
+  async #arrival({ program, entries, buffer, done }: Flight): Promise<Int32Array | undefined> {
+    try {
+      await done;
+      const count = entries.reduce((sum, { part }) => sum + (part.sample?.count ?? 0), 0);
+      if (count === 0) return new Int32Array(0);
+      const bytes = await this.#readOutput(program.sampled[buffer]!, count * Int32Array.BYTES_PER_ELEMENT);
+      return new Int32Array(bytes.buffer, bytes.byteOffset, count);
+    } catch (error) {
+      this.#failStep(entries, error);
+      return undefined;
+    }
+  }
+
+  /** A submission no longer touches a job. Returns whether the job has ended. */
+  #landed(job: Job): boolean {
+    job.inFlight--;
+    if (job.ended && job.inFlight === 0) this.#release(job);
+    return job.ended;
   }
 
   /** Guesses that were looked up, where penalties see them; those that a slice drew it has written itself. */
@@ -368,17 +466,13 @@ export class StepLoop {
   }
 
   #failStep(entries: readonly StepEntry[], error: unknown): void {
-    for (const { job } of entries) {
-      job.inFlight = false;
-      if (job.ended) this.#release(job);
-      else job.fail(error);
-    }
+    for (const { job } of entries) if (!this.#landed(job)) job.fail(error);
     // A device that was lost took the caches along.
     if (isUnicornError(error) && error.family === 'device') this.cache.clear();
   }
 
-  /** Hands out what a step computed. Returns the number of tokens that its sequences got. */
-  async #absorb({ program, sampled }: Submitted, entries: readonly StepEntry[]): Promise<number> {
+  /** Hands out what a step computed. Returns the number of tokens that its sequences got; undefined: it failed. */
+  async #absorb({ program, entries }: Flight, sampled: Int32Array): Promise<number | undefined> {
     let rows = 0;
     for (const { part } of entries) rows += part.count;
     let outputs: ReadonlyMap<string, Float32Array> | undefined;
@@ -387,7 +481,7 @@ export class StepLoop {
         outputs = await this.#readRows(program, rows);
       } catch (error) {
         this.#failStep(entries, error);
-        return 0;
+        return undefined;
       }
     }
     let row = 0;
@@ -398,6 +492,11 @@ export class StepLoop {
       const first = row;
       row += count;
       const drawn = Array.from(sampled.subarray(output, (output += part.sample?.count ?? 0)));
+      // It was submitted before anybody knew that the sequence had ended.
+      if (job.ended && part.follows) {
+        this.#landed(job);
+        continue;
+      }
       // Of an answer that has ended, what it had is kept; what the draft would have added is not.
       const standing = job.ended || !job.drafter ? Math.min(1, drawn.length) : job.drafter.standing(drawn);
       const tokens = drawn.slice(0, standing);
@@ -407,11 +506,7 @@ export class StepLoop {
       }
       given += tokens.length;
       this.cache.advance(kv, begin + count - (drawn.length - tokens.length));
-      job.inFlight = false;
-      if (job.ended) {
-        this.#release(job);
-        continue;
-      }
+      if (this.#landed(job)) continue;
       const begun = job.drafter?.begun ?? false;
       if (job.drafter?.engaged) this.#settle(job.drafter, drawn, tokens);
       try {
@@ -430,15 +525,6 @@ export class StepLoop {
     this.counts.draftedTokens += drafted;
     this.counts.acceptedTokens += accepted;
     this.counts.speculationSteps++;
-  }
-
-  async #readSampled(program: Program, count: number): Promise<Int32Array> {
-    if (count === 0) return new Int32Array(0);
-    const bytes = await this.#readOutput(
-      program.outputs[stepNames.sampled]!,
-      count * Int32Array.BYTES_PER_ELEMENT,
-    );
-    return new Int32Array(bytes.buffer, bytes.byteOffset, count);
   }
 
   /** Every output of a scoring step, [tokens, features]. */

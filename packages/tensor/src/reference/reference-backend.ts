@@ -74,7 +74,8 @@ class ReferenceExecutable implements Executable {
 
   submit(bindings: Bindings, options: SubmitOptions = {}): Completion {
     if (this.#disposed) throw new UnicornError('usage/disposed', 'The executable was disposed of.');
-    const dims = submissionDims(this.signature, this.options, bindings);
+    // The caller may change what it gave as soon as this has returned.
+    const dims = { ...submissionDims(this.signature, this.options, bindings) };
     const resolved = resolveBindings(this.signature, dims, bindings).map((binding) =>
       binding.source.kind === 'host'
         ? { ...binding, source: { kind: 'host' as const, bytes: Uint8Array.from(binding.source.bytes) } }
@@ -82,7 +83,7 @@ class ReferenceExecutable implements Executable {
     );
     return this.device.enqueue(async () => {
       await options.after?.done;
-      await this.#run(resolved, { ...dims });
+      await this.#run(resolved, dims);
     });
   }
 
