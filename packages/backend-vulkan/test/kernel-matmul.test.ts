@@ -7,6 +7,7 @@ import { HostTensor, type DType } from '@unicorn-exec/tensor';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { embed } from '../src/kernel/embed.js';
 import { matmul, matmulScratchBytes } from '../src/kernel/matmul.js';
+import { defaultTuner } from '../src/kernel/matmul-tile.js';
 import type { MatmulCall, Operand, ProductCall, WeightOperand } from '../src/kernel/operand.js';
 import { diagnoseAddon } from '../src/load-addon.js';
 import { planeDTypes } from '../src/weight-layout.js';
@@ -61,11 +62,11 @@ describe.skipIf(!addon)('products on a device', () => {
   }
 
   /** @returns the number of dispatches */
-  async function run(call: Omit<MatmulCall, 'scratch' | 'counters'>): Promise<number> {
+  async function run(call: Omit<MatmulCall, 'scratch' | 'counters'>, tuner = defaultTuner): Promise<number> {
     const nowhere = runner.memory(0);
     const full = { ...call, scratch: nowhere, counters: nowhere };
-    const scratch = runner.memory(matmulScratchBytes(full, runner.traits));
-    const dispatches = matmul({ ...full, scratch }, runner.traits);
+    const scratch = runner.memory(matmulScratchBytes(full, runner.traits, tuner));
+    const dispatches = matmul({ ...full, scratch }, runner.traits, tuner);
     await runner.run(dispatches);
     return dispatches.length;
   }
@@ -300,6 +301,59 @@ describe.skipIf(!addon)('products on a device', () => {
         });
       });
     }
+  }
+
+  for (const dtype of ['q4_0', 'q6_k', 'q5_1'] as const) {
+    it(`shares rows of ${dtype} among subgroups, several rows and runs of rows an invocation`, async () => {
+      const columns = 1280;
+      const { subgroupSize } = runner.traits;
+      const tile = {
+        workgroup: 8 * subgroupSize,
+        lanes: 4 * subgroupSize,
+        rows: 2,
+        tokens: 3,
+        depth: 2,
+        workgroups: 1,
+      };
+      const tuner = { ...defaultTuner, int8: () => tile };
+      const weight = await weightOf(dtype, 13, columns);
+      const up = await weightOf(dtype, 13, columns, { rowStart: 0 });
+      const all = numbers(7 * columns, 2);
+      const whole: Float32Array[] = [];
+      for (const tokens of [7, 1, 3, 4]) {
+        const [plain, gated] = [await runner.floats([tokens, 13]), await runner.floats([tokens, 13])];
+        const x = await runner.floats([tokens, columns], all.subarray(0, tokens * columns));
+        await run(
+          {
+            x,
+            fast: true,
+            products: [
+              { weight: weight.operand, out: plain, posts: [] },
+              {
+                weight: weight.operand,
+                gated: { up: up.operand, activation: 'relu' },
+                out: gated,
+                posts: [],
+              },
+            ],
+          },
+          tuner,
+        );
+        const results = [await runner.readFloats(plain), await runner.readFloats(gated)];
+        if (whole.length === 0) whole.push(...results);
+        results.forEach((part, i) => expect(part).toEqual(whole[i]!.subarray(0, part.length)));
+      }
+      const { sums, sizes } = reference(quantized(all), 7, weight.values);
+      expectClose(whole[0]!, sums, sizes, 2e-4);
+      const squares = sums.map((sum) => Math.max(0, sum) * sum);
+      expectClose(
+        whole[1]!,
+        squares,
+        sizes.map((size) => size * size),
+        4e-4,
+      );
+      runner.clear();
+    });
   }
 
   /** Rows of 1,120 columns are more than this device's invocations keep in registers. */

@@ -322,14 +322,18 @@ function combinations(options: Readonly<Record<string, readonly unknown[]>>): Re
   );
 }
 
-function laneCandidates(): Partial<LaneTile>[] {
-  const units = Math.max(1, traits.computeUnits);
-  return combinations({
-    workgroup: [64, 128, 256].filter((size) => size >= traits.subgroupSize),
-    lanes: [8, 16, 32, 64].filter((lanes) => lanes <= traits.subgroupSize),
+function laneCandidates(columns: number, banks: number): Partial<LaneTile>[] {
+  const tiles = combinations({
+    workgroup: [64, 128, 256],
+    lanes: [4, 8, 16, 32, 64, 128, 256],
     rows: [1, 2, 4],
-    depth: [1, 2, 4],
-    workgroups: [4 * units, 16 * units, Infinity],
+    depth: [1, 2, 3, 4, 5, 6],
+    workgroups: [Infinity],
+  }) as unknown as LaneTile[];
+  return tiles.filter(({ workgroup, lanes, rows, depth }) => {
+    const perLane = Math.ceil(columns / 32 / lanes);
+    const even = Math.ceil(perLane / Math.ceil(perLane / depth)) === depth;
+    return lanes <= workgroup && even && 2 * perLane >= 3 && depth * rows * banks <= 12;
   });
 }
 
@@ -357,11 +361,12 @@ function matrixCandidates(banks: number): Partial<MatrixTile>[] {
 
 async function sweep(): Promise<void> {
   const form = (flags.form ?? 'int8') as Form;
-  const candidates = form === 'f16' ? matrixCandidates(flags.gated ? 2 : 1) : laneCandidates();
   for (const dtype of dtypes) {
     for (const [rows, columns] of shapes) {
       const weights = await weightSets(dtype, rows, columns);
       for (const tokens of (flags.tokens ?? '1').split(',').map(Number)) {
+        const banks = flags.gated ? 2 : 1;
+        const candidates = form === 'f16' ? matrixCandidates(banks) : laneCandidates(columns, banks);
         const results: { tile: object; timing: Timing }[] = [];
         for (const tile of candidates) {
           if (outOfTime()) break;

@@ -5,10 +5,11 @@
 import type { DeviceTraits } from '../dispatch.js';
 import type { ProductShape } from './matmul-tile.js';
 
-/** Of `matmul-float` and `matmul-int8`: neighbours in a subgroup that share a row of the weight. */
+/** Of `matmul-float` and `matmul-int8`: neighbours that share a row of the weight. */
 export interface LaneTile {
   /** Invocations of a workgroup: a multiple of the subgroup. */
   readonly workgroup: number;
+  /** Within a subgroup, a power of two; `matmul-int8` takes whole subgroups too, up to the workgroup. */
   readonly lanes: number;
   /** Rows of the weight, of each bank, and of activations for an invocation. */
   readonly rows: number;
@@ -24,6 +25,21 @@ function lanesFor(units: number, limit: number): number {
   let lanes = 1;
   for (let more = 2; more <= limit; more *= 2) {
     if (Math.ceil(units / more) * more <= 1.2 * units) lanes = more;
+  }
+  return lanes;
+}
+
+/** Lanes of a row of any length: more would add up more partial sums than they read blocks. */
+const mostLanes = 128;
+
+/** Resident invocations of a compute unit that hide the latency of memory, each with some 16-byte loads under way. */
+const invocationsToFill = 512;
+
+/** As many lanes as have three blocks each or more, of which less than a fifth is idle. */
+function blockLanes(blocks: number, limit: number): number {
+  let lanes = 1;
+  for (let more = 2; more <= limit && 3 * more <= blocks; more *= 2) {
+    if (Math.ceil(blocks / more) * more <= 1.2 * blocks) lanes = more;
   }
   return lanes;
 }
@@ -58,15 +74,26 @@ export function floatTile({ columns, tokens, dtype }: ProductShape, traits: Devi
   };
 }
 
-export function int8Tile({ columns, tokens, banks }: ProductShape, traits: DeviceTraits): LaneTile {
-  const most = traits.software ? 4 : 8;
+export function int8Tile({ columns, tokens, banks, rows }: ProductShape, traits: DeviceTraits): LaneTile {
+  const { software, subgroupSize, computeUnits, maxInvocations } = traits;
+  const blocks = columns / 32;
+  const limit = software ? subgroupSize : largestPower(Math.min(mostLanes, maxInvocations));
+  const lanes = blockLanes(blocks, limit);
+  const workgroup = software ? 4 * subgroupSize : Math.max(subgroupSize, 64, lanes);
+  const even = tokensPerTile(tokens, software ? 4 : 8, traits);
+  // Rows of activations are read from the cache for each run of weight rows: four share them where there are many. Of one,
+  // two rows are enough, or one where the device would be half empty.
+  const isFilled = (rows / 2) * lanes >= invocationsToFill * Math.max(1, computeUnits);
+  const lines = software ? banks : even >= 4 ? 4 : isFilled ? 2 : 1;
+  const tileRows = Math.max(1, lines / banks);
+  const most = software ? 1 : Math.max(1, Math.floor((even === 1 ? 8 : 4) / (tileRows * banks)));
+  const perLane = Math.ceil(blocks / lanes);
   return {
-    workgroup: workgroupOf(traits),
-    lanes: lanesFor(columns / 32, traits.subgroupSize),
-    // 8 to 16 sums and as many words of quants stay in registers.
-    rows: traits.software ? 1 : 2 / banks,
-    tokens: tokensPerTile(tokens, most, traits),
-    depth: traits.software ? 1 : 2,
-    workgroups: traits.software || traits.computeUnits === 0 ? Infinity : 8 * traits.computeUnits,
+    workgroup: Math.max(subgroupSize, Math.min(workgroup, largestPower(maxInvocations))),
+    lanes,
+    rows: tileRows,
+    tokens: even,
+    depth: Math.ceil(perLane / Math.ceil(perLane / most)),
+    workgroups: Infinity,
   };
 }

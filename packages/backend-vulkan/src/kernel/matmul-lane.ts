@@ -11,6 +11,13 @@ import {
   type SingleProduct,
 } from './matmul-product.js';
 
+/** The largest power of two that divides a number. */
+function powerIn(value: number): number {
+  let power = 1;
+  while (value % (2 * power) === 0) power *= 2;
+  return power;
+}
+
 /** Tiles of activations along x and z of the grid, rows of all products one after the other along y. */
 export function laneDispatch(
   context: Context,
@@ -25,10 +32,12 @@ export function laneDispatch(
   const x = preparedPlace(context, form);
   const wideX = isWide(x, rows.columns) ? 1 : 0;
   const wideWeight = weight.wideColumns > 0 && weight.columns % weight.wideColumns === 0 ? 1 : 0;
+  const width = Math.min(tile.lanes, traits.subgroupSize);
+  const folds = Math.min(Math.log2(width), Math.log2(powerIn(tile.rows * tile.tokens)));
   const own =
     form === 'float'
       ? [tile.lanes, tile.rows, tile.tokens, wideWeight, wideX, banks, products.length]
-      : [tile.lanes, tile.rows, tile.tokens, tile.depth, banks, products.length];
+      : [width, tile.lanes / width, tile.rows, tile.tokens, tile.depth, banks, products.length, folds];
   const [x0, z] = foldedGroups(Math.ceil(rows.tokens / tile.tokens));
   const rowsAtOnce = (tile.workgroup / tile.lanes) * tile.rows;
   const runs = products.reduce((sum, one) => sum + Math.ceil(one.weight.rows / rowsAtOnce), 0);
