@@ -116,6 +116,8 @@ export function preparedPlace(context: Context, kind: Prepared): Place {
   const offset = scratchPlan(context).at.get(kind);
   if (offset === undefined) return joinedX(context).place;
   const byteLength = preparedBytes(formOf[kind], rows);
+  // Shorter than the f32 that x would be.
+  if (call.prepared) return { ...call.x.place, byteLength };
   const { storage, byteOffset } = call.scratch;
   const place: Place = { storage, byteOffset: byteOffset + offset, byteLength };
   if (!preparing.has(kind)) preparing.set(kind, prepareDispatch(context, kind, place));

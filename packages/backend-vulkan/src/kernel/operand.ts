@@ -102,6 +102,18 @@ export type KernelOf<Call> = (call: Call, traits: DeviceTraits) => Dispatch[];
  */
 export type ScratchOf<Call> = (call: Call, traits: DeviceTraits) => number;
 
+/**
+ * Which kernels can hand activations on in the form that int8 products take them in, so that nothing prepares them between.
+ * Pure functions of calls without `prepared` and `quantizes`.
+ */
+export interface Handoff {
+  /** Whether the call does nothing with x but prepare it, for int8 products alone. */
+  accepts(call: MatmulCall, traits: DeviceTraits): boolean;
+  /** Whether a product of the call can leave its result so. */
+  fromProduct?(call: MatmulCall, product: ProductCall, traits: DeviceTraits): boolean;
+  fromAttention?(call: AttentionCall, traits: DeviceTraits): boolean;
+}
+
 export type Post =
   | { readonly kind: 'softcap'; readonly cap: number }
   | { readonly kind: 'scale'; readonly factor: number }
@@ -115,6 +127,11 @@ export interface ProductCall {
   readonly gated?: { readonly up: WeightOperand | Operand; readonly activation: ActivationKind };
   /** f32 [rows, weight rows]. May be the residual's place. */
   readonly out: Operand;
+  /**
+   * Leaves in place of `out` what `matmul` prepares of it for products in int8 form: its only reader has `prepared`. Asked
+   * for where {@link Handoff} says that the product can.
+   */
+  readonly quantizes?: true;
   /** f32 [weight rows]. */
   readonly bias?: Operand;
   /** f32, shape of `out`. */
@@ -132,6 +149,8 @@ export interface FusedNorm {
 export interface MatmulCall {
   /** f32 [rows, k]: leading axes are flattened. */
   readonly x: Operand;
+  /** What wrote x has left at its place what this call would prepare of it: see `quantizes` of the writers. */
+  readonly prepared?: true;
   /**
    * Before all else out = residual + norm(x), or residual + x, and what is said of x is said of `out`. Both are f32 of x's
    * shape; `out` may be the place of the residual or of x.
@@ -244,9 +263,13 @@ export interface AttentionCall {
   readonly blocks: Operand;
   readonly reach?: Operand;
   readonly out: Operand;
+  /** As {@link ProductCall.quantizes}, the heads of a row one behind the other. */
+  readonly quantizes?: true;
   readonly scale: number;
   readonly window?: number;
   readonly softcap?: number;
+  /** Queries, weights of keys and what a q8_0 state holds may be rounded to f16. */
+  readonly fast?: boolean;
   /** No query sees a key at or beyond this position: bounds the number of splits. At most columns * blockTokens. */
   readonly keys: number;
   readonly scratch: Place;

@@ -22,7 +22,16 @@ import type {
   WeightOperand,
 } from '../kernel/operand.js';
 import { weightLayout } from '../weight-layout.js';
-import type { HeadsStep, OpKernel, OpStep, Plan, PlannedHeads, Step, StepMemory } from './plan.js';
+import type {
+  HeadsStep,
+  OpKernel,
+  OpStep,
+  Plan,
+  PlannedHandoff,
+  PlannedHeads,
+  Step,
+  StepMemory,
+} from './plan.js';
 import type { KernelMemory, Target } from './kernel-table.js';
 import type { WeightTable } from './weight.js';
 
@@ -44,7 +53,7 @@ const faults: Faults = { storage: { kind: 'inputs' }, byteOffset: 0, byteLength:
 /** What the kernel of one step is called with. */
 export class Concrete {
   constructor(
-    private readonly plan: Pick<Plan, 'values' | 'constantOffsets'>,
+    private readonly plan: Pick<Plan, 'values' | 'constantOffsets' | 'precision'>,
     private readonly weights: WeightTable,
     private readonly target: Target,
     private readonly options: ConcreteOptions,
@@ -232,6 +241,7 @@ export class Concrete {
       scale: step.scale,
       ...(step.window === undefined ? {} : { window: step.window }),
       ...(step.softcap === undefined ? {} : { softcap: step.softcap }),
+      fast: this.plan.precision === 'fast',
       keys: Math.min(table, this.options.keysOf?.(step) ?? table),
       ...this.#memory(memory),
       faults,
@@ -270,20 +280,45 @@ export class Concrete {
     return opCalls[step.kernel](this, table.kernels, step, traits, index);
   }
 
-  dispatches(step: Step, memory: StepMemory, index: number): Dispatch[] {
+  /** @param handed what the kernels hand on in another form */
+  dispatches(step: Step, memory: StepMemory, index: number, handed: readonly PlannedHandoff[]): Dispatch[] {
     const { traits, table } = this.target;
+    const handing = handed.filter(({ from }) => from === index);
     switch (step.kind) {
-      case 'matmul':
-        return table.kernels.matmul(this.matmul(step, memory), traits);
+      case 'matmul': {
+        const call = this.matmul(step, memory);
+        const products = call.products.map((product, at): ProductCall =>
+          handing.some((one) => one.product === at) ? { ...product, quantizes: true } : product,
+        );
+        const isPrepared = handed.some(({ to }) => to === index);
+        return table.kernels.matmul({ ...call, products, ...(isPrepared ? { prepared: true } : {}) }, traits);
+      }
       case 'heads':
         return table.kernels.heads(this.heads(step), traits);
       case 'attention':
-        return table.kernels.attention(this.attention(step, memory), traits);
+        return table.kernels.attention(
+          { ...this.attention(step, memory), ...(handing.length > 0 ? { quantizes: true } : {}) },
+          traits,
+        );
       case 'sample':
         return table.kernels.sample(this.sample(step, memory), traits);
       case 'op':
         return this.op(step, index);
     }
+  }
+
+  /** Whether both kernels agree to a handoff at these dims. */
+  isHanded({ from, to, product }: PlannedHandoff, { steps, memory }: Plan): boolean {
+    const { traits, table } = this.target;
+    const [maker, reader] = [steps[from]!, steps[to]!];
+    if (!table.handoff || reader.kind !== 'matmul') return false;
+    if (!table.handoff.accepts(this.matmul(reader, memory[to]!), traits)) return false;
+    if (maker.kind === 'attention') {
+      return table.handoff.fromAttention?.(this.attention(maker, memory[from]!), traits) ?? false;
+    }
+    if (maker.kind !== 'matmul' || product === undefined) return false;
+    const call = this.matmul(maker, memory[from]!);
+    return table.handoff.fromProduct?.(call, call.products[product]!, traits) ?? false;
   }
 
   /** What a step needs beside its operands. Asked at the largest dims, before anything has a place in the arena. */
@@ -516,8 +551,9 @@ export function dispatchesOf(
   options: ConcreteOptions,
 ): StepDispatch[] {
   const concrete = new Concrete(plan, weights, target, options);
+  const handed = plan.handoffs.filter((handoff) => concrete.isHanded(handoff, plan));
   return plan.steps.flatMap((step, index) =>
-    concrete.dispatches(step, plan.memory[index]!, index).map((dispatch) => {
+    concrete.dispatches(step, plan.memory[index]!, index, handed).map((dispatch) => {
       const { groups, name } = dispatch;
       invariant(
         groups.every((count) => Number.isInteger(count) && count > 0 && count <= maximumGroups),

@@ -1,6 +1,13 @@
 /** The kernels as lowering knows them: a table that tests can replace. `kernel/kernels.ts` has the real one. */
 import type { DeviceTraits } from '../dispatch.js';
-import type { AttentionCall, Kernels, MatmulCall, SampleCall, ScratchOf } from '../kernel/operand.js';
+import type {
+  AttentionCall,
+  Handoff,
+  Kernels,
+  MatmulCall,
+  SampleCall,
+  ScratchOf,
+} from '../kernel/operand.js';
 
 /** What a kernel needs beside its operands, at the largest shapes; nothing where a function is absent. */
 export interface KernelMemory<Call> {
@@ -17,6 +24,8 @@ export interface KernelTable {
     readonly attention: KernelMemory<AttentionCall>;
     readonly sample: KernelMemory<SampleCall>;
   };
+  /** Absent: everything is prepared by itself. */
+  readonly handoff?: Handoff;
 }
 
 /** What a plan is made for. */

@@ -31,6 +31,7 @@ import { dtypeLayout, isBlockDType, resolveShape, UnicornError } from '@unicorn-
 import type { Dim, DType, Graph, Node, Signature } from '@unicorn-exec/tensor';
 import { weightLayout } from '../weight-layout.js';
 import { Concrete } from './concrete.js';
+import { findHandoffs } from './handoff.js';
 import { findHeads, headNodes, type HeadGroup, type HeadGroups, type HeadPart } from './heads.js';
 import type { Target } from './kernel-table.js';
 import type { HeadsStep, OpKernel, Plan, PlannedGather, PlannedHeads, Step, StepMemory } from './plan.js';
@@ -116,6 +117,8 @@ class Lowering {
       overwritable: (root: PlannedValue) => this.#overwritable(step, root),
       scratchBytes: memory[index]!.scratchBytes,
     }));
+    // Before values get the offsets of their slots.
+    const handoffs = findHandoffs(this.#steps, accesses, this.#values);
     const { slots, bytes, scratchOffsets } = placeInArena(this.#values, accesses, maximumDims);
     return {
       name: this.#graph.name,
@@ -126,6 +129,7 @@ class Lowering {
       steps: this.#steps,
       memory: memory.map((one, index) => ({ ...one, scratchOffset: scratchOffsets[index]! })),
       gathers: this.#gathers,
+      handoffs,
       slots,
       arenaBytes: bytes,
       counterBytes,
@@ -411,8 +415,8 @@ class Lowering {
     memory: StepMemory[];
     counterBytes: number;
   } {
-    const { weights, target, maximumDims } = this.#options;
-    const planned = { values: this.#values, constantOffsets };
+    const { weights, target, maximumDims, precision } = this.#options;
+    const planned = { values: this.#values, constantOffsets, precision };
     const concrete = new Concrete(planned, weights, target, { dims: maximumDims });
     let counterBytes = 0;
     const memory = this.#steps.map((step) => {

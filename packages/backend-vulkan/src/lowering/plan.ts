@@ -71,6 +71,15 @@ export interface PlannedGather {
   readonly byteLength: number;
 }
 
+/** A step whose result a products step alone reads, and prepares before it does. The kernels decide what becomes of that. */
+export interface PlannedHandoff {
+  /** Indices in {@link Plan.steps}. */
+  readonly from: number;
+  readonly to: number;
+  /** Index of the product that makes it; undefined of attention. */
+  readonly product?: number;
+}
+
 export interface Plan {
   readonly name: string;
   readonly precision: 'f32' | 'fast';
@@ -81,6 +90,7 @@ export interface Plan {
   /** One for each step. */
   readonly memory: readonly StepMemory[];
   readonly gathers: readonly PlannedGather[];
+  readonly handoffs: readonly PlannedHandoff[];
   readonly slots: readonly ArenaSlot[];
   readonly arenaBytes: number;
   readonly counterBytes: number;

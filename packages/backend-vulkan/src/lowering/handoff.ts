@@ -1,0 +1,37 @@
+/**
+ * Which results go from one step to the next products alone, so that the kernel that makes them may leave them in the form
+ * that those products take. Whether it does follows from the dims, which forms follow from (`concrete.ts`).
+ */
+import { countKey, type PlannedValue } from '@unicorn-exec/lowering';
+import type { PlannedHandoff, Step } from './plan.js';
+
+interface Access {
+  readonly reads: readonly number[];
+  readonly writes: readonly number[];
+}
+
+/** @param accesses values that each step reads and writes */
+export function findHandoffs(
+  steps: readonly Step[],
+  accesses: readonly Access[],
+  values: readonly PlannedValue[],
+): PlannedHandoff[] {
+  const rootsOf = (ids: readonly number[]): number[] => ids.map((id) => values[id]!.root);
+  const reads = accesses.flatMap((access) => rootsOf(access.reads));
+  const isWhole = ({ root, offset, shape }: PlannedValue): boolean =>
+    offset.length === 0 && countKey(shape) === countKey(values[root]!.shape);
+  return steps.flatMap((step, to): PlannedHandoff[] => {
+    if (step.kind !== 'matmul' || !step.quantized || step.norm || step.join) return [];
+    const x = values[step.x]!;
+    const { root } = x;
+    if (values[root]!.storage.kind !== 'arena' || !isWhole(x)) return [];
+    if (reads.filter((other) => other === root).length !== 1) return [];
+    const from = accesses.findIndex(({ writes }) => rootsOf(writes).includes(root));
+    const maker = steps[from];
+    if (maker?.kind === 'attention') return [{ from, to }];
+    if (maker?.kind !== 'matmul') return [];
+    const product = maker.products.findIndex(({ out }) => values[out]!.root === root);
+    // What lies in the place of a residual may not be written before all of that is read.
+    return maker.products[product]?.residual === undefined ? [{ from, to, product }] : [];
+  });
+}
