@@ -102,7 +102,7 @@ Napi::Object describe(Napi::Env env, const PhysicalDevice& device) {
   boolean("int8", device.missing.empty());
   boolean("integerDot", device.integerDot);
   boolean("memoryBudget", device.memoryBudget);
-  boolean("externalMemoryHost", device.externalMemoryHost);
+  boolean("externalMemoryHost", device.hostImportAlignment > 0);
   auto shapes = Napi::Array::New(env, device.matrixShapes.size());
   for (uint32_t i = 0; i < device.matrixShapes.size(); i++) {
     const MatrixShape& shape = device.matrixShapes[i];
@@ -459,6 +459,11 @@ Napi::Value weightBytes(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), static_cast<double>(weightsOf(info[0])->deviceBytes()));
 }
 
+// importedBytes(load) -> number
+Napi::Value importedBytes(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), static_cast<double>(weightsOf(info[0])->importedBytes()));
+}
+
 // gatheredBytes(load) -> number
 Napi::Value gatheredBytes(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), static_cast<double>(weightsOf(info[0])->gatheredBytes()));
@@ -631,6 +636,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   UNICORN_EXPORT(abortLoad)
   UNICORN_EXPORT(weightAddresses)
   UNICORN_EXPORT(weightBytes)
+  UNICORN_EXPORT(importedBytes)
   UNICORN_EXPORT(gatheredBytes)
   UNICORN_EXPORT(createPipelines)
   UNICORN_EXPORT(record)

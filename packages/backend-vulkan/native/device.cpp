@@ -95,7 +95,8 @@ std::shared_ptr<Device> Device::open(std::shared_ptr<const PhysicalDevice> physi
   enable(wanted, has);
 
   std::vector<const char*> extensions;
-  for (const char* name : {VK_EXT_MEMORY_BUDGET_EXTENSION_NAME, VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME,
+  for (const char* name : {VK_EXT_MEMORY_BUDGET_EXTENSION_NAME, VK_EXT_EXTERNAL_MEMORY_HOST_EXTENSION_NAME,
+                           VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME,
                            VK_NV_COOPERATIVE_MATRIX_2_EXTENSION_NAME}) {
     if (facts.has(name)) extensions.push_back(name);
   }
@@ -125,6 +126,9 @@ std::shared_ptr<Device> Device::open(std::shared_ptr<const PhysicalDevice> physi
   device->vk_.name = reinterpret_cast<PFN_vk##name>(resolve("vk" #name));                \
   if (device->vk_.name == nullptr) throw Failure("device/driver", "The driver lacks vk" #name ".");
   UNICORN_DEVICE_FUNCTIONS(UNICORN_RESOLVE)
+#undef UNICORN_RESOLVE
+#define UNICORN_RESOLVE(name) device->vk_.name = reinterpret_cast<PFN_vk##name>(resolve("vk" #name));
+  UNICORN_OPTIONAL_DEVICE_FUNCTIONS(UNICORN_RESOLVE)
 #undef UNICORN_RESOLVE
   const DeviceFunctions& vk = device->vk_;
   vk.GetDeviceQueue(device->handle_, facts.queueFamily, 0, &device->queues_[0]);

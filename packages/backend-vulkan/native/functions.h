@@ -68,6 +68,9 @@
   X(GetSemaphoreCounterValue)       \
   X(WaitSemaphores)
 
+// Of a device, null where its extension is absent.
+#define UNICORN_OPTIONAL_DEVICE_FUNCTIONS(X) X(GetMemoryHostPointerPropertiesEXT)
+
 namespace unicorn {
 
 #define UNICORN_POINTER(name) PFN_vk##name name = nullptr;
@@ -79,6 +82,7 @@ struct InstanceFunctions {
 
 struct DeviceFunctions {
   UNICORN_DEVICE_FUNCTIONS(UNICORN_POINTER)
+  UNICORN_OPTIONAL_DEVICE_FUNCTIONS(UNICORN_POINTER)
 };
 
 #undef UNICORN_POINTER

@@ -52,6 +52,19 @@ MappedFile::~MappedFile() {
   if (data_ != nullptr) munmap(data_, byteLength_);
 }
 
+MappedFile::Pages MappedFile::pagesAround(size_t offset, size_t byteLength, size_t alignment) const {
+  // Both are powers of two, so the larger is a multiple of the smaller. The mapping begins at a page, which need not be as
+  // aligned as the device wants it.
+  const size_t unit = alignment > pageBytes() ? alignment : pageBytes();
+  const auto address = reinterpret_cast<uintptr_t>(data_) + offset;
+  const uintptr_t begin = address / unit * unit;
+  const uintptr_t end = (address + byteLength + unit - 1) / unit * unit;
+  const size_t mapped = (byteLength_ + pageBytes() - 1) / pageBytes() * pageBytes();
+  const auto first = reinterpret_cast<uintptr_t>(data_);
+  if (begin < first || end > first + mapped) return {};
+  return {reinterpret_cast<const uint8_t*>(begin), static_cast<size_t>(begin - first), static_cast<size_t>(end - begin)};
+}
+
 void MappedFile::forget(size_t offset, size_t byteLength) const {
   const size_t page = pageBytes();
   const size_t begin = (offset + page - 1) / page * page;

@@ -21,6 +21,14 @@ class MappedFile {
   size_t byteLength() const { return byteLength_; }
   const std::string& path() const { return path_; }
 
+  // The range and what lies around it in pages of `alignment` bytes or the system's, whichever are larger: empty where those
+  // would reach beyond the mapping.
+  struct Pages {
+    const uint8_t* data = nullptr;
+    size_t offset = 0, byteLength = 0;
+  };
+  Pages pagesAround(size_t offset, size_t byteLength, size_t alignment) const;
+
   // Gives the resident pages that lie wholly inside the range back to the system; they are read again when touched.
   void forget(size_t offset, size_t byteLength) const;
   // Asks the system to read the range ahead.

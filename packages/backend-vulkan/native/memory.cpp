@@ -161,53 +161,101 @@ void Memory::release(const Range& range) {
 }
 
 Block* Memory::newBlock(uint64_t byteLength, uint32_t type, VkResult& result) {
-  const DeviceFunctions& vk = device_.vk();
-  const VkMemoryType& properties = device_.physical().memory.memoryTypes[type];
   Block block;
   block.type = type;
   block.byteLength = byteLength;
+  result = createBlock(block, byteLength, nullptr);
+  if (result != VK_SUCCESS) return nullptr;
+  heapBytes_[device_.physical().memory.memoryTypes[type].heapIndex] += byteLength;
+  blocks_.push_back(std::move(block));
+  return &blocks_.back();
+}
+
+// The buffer and the memory of a block whose type is chosen. `hostMemory`: import it instead of allocating.
+VkResult Memory::createBlock(Block& block, VkDeviceSize byteLength, const void* hostMemory) {
+  const DeviceFunctions& vk = device_.vk();
+  VkExternalMemoryBufferCreateInfo external{};
+  external.sType = VK_STRUCTURE_TYPE_EXTERNAL_MEMORY_BUFFER_CREATE_INFO;
+  external.handleTypes = VK_EXTERNAL_MEMORY_HANDLE_TYPE_HOST_ALLOCATION_BIT_EXT;
   VkBufferCreateInfo buffer{};
   buffer.sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO;
+  buffer.pNext = hostMemory == nullptr ? nullptr : &external;
   buffer.size = byteLength;
   buffer.usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_TRANSFER_SRC_BIT |
                  VK_BUFFER_USAGE_TRANSFER_DST_BIT | VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT;
   buffer.sharingMode = VK_SHARING_MODE_EXCLUSIVE;
-  result = vk.CreateBuffer(device_.handle(), &buffer, nullptr, &block.buffer);
-  if (result != VK_SUCCESS) return nullptr;
+  VkResult result = vk.CreateBuffer(device_.handle(), &buffer, nullptr, &block.buffer);
+  if (result != VK_SUCCESS) return result;
   VkMemoryRequirements requirements{};
   vk.GetBufferMemoryRequirements(device_.handle(), block.buffer, &requirements);
   VkMemoryAllocateFlagsInfo flags{};
   flags.sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_FLAGS_INFO;
   flags.flags = VK_MEMORY_ALLOCATE_DEVICE_ADDRESS_BIT;
+  VkImportMemoryHostPointerInfoEXT import{};
+  import.sType = VK_STRUCTURE_TYPE_IMPORT_MEMORY_HOST_POINTER_INFO_EXT;
+  import.handleType = VK_EXTERNAL_MEMORY_HANDLE_TYPE_HOST_ALLOCATION_BIT_EXT;
+  // The type is not for reading only, but nothing here ever writes what was imported.
+  import.pHostPointer = const_cast<void*>(hostMemory);
   VkMemoryAllocateInfo allocate{};
   allocate.sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO;
   allocate.pNext = &flags;
   allocate.allocationSize = requirements.size;
-  allocate.memoryTypeIndex = type;
+  allocate.memoryTypeIndex = block.type;
   result = VK_ERROR_OUT_OF_DEVICE_MEMORY;
-  if ((requirements.memoryTypeBits >> type & 1) != 0) {
+  bool fits = (requirements.memoryTypeBits >> block.type & 1) != 0;
+  if (hostMemory != nullptr) {
+    flags.pNext = &import;
+    // No more than there is may be imported.
+    fits = fits && requirements.size <= byteLength;
+    allocate.allocationSize = byteLength;
+  }
+  if (fits) {
     allocations_++;
     result = vk.AllocateMemory(device_.handle(), &allocate, nullptr, &block.memory);
   }
   if (result == VK_SUCCESS) result = vk.BindBufferMemory(device_.handle(), block.buffer, block.memory, 0);
-  if (result == VK_SUCCESS && hasAll(properties.propertyFlags, hostWritable)) {
+  const VkMemoryPropertyFlags properties = device_.physical().memory.memoryTypes[block.type].propertyFlags;
+  if (result == VK_SUCCESS && hostMemory == nullptr && hasAll(properties, hostWritable)) {
     void* mapped = nullptr;
     result = vk.MapMemory(device_.handle(), block.memory, 0, VK_WHOLE_SIZE, 0, &mapped);
     block.mapped = static_cast<uint8_t*>(mapped);
-    block.cached = hasAll(properties.propertyFlags, VK_MEMORY_PROPERTY_HOST_CACHED_BIT);
+    block.cached = hasAll(properties, VK_MEMORY_PROPERTY_HOST_CACHED_BIT);
   }
   if (result != VK_SUCCESS) {
     vk.DestroyBuffer(device_.handle(), block.buffer, nullptr);
     vk.FreeMemory(device_.handle(), block.memory, nullptr);
-    return nullptr;
+    return result;
   }
   VkBufferDeviceAddressInfo address{};
   address.sType = VK_STRUCTURE_TYPE_BUFFER_DEVICE_ADDRESS_INFO;
   address.buffer = block.buffer;
   block.address = vk.GetBufferDeviceAddress(device_.handle(), &address);
-  heapBytes_[properties.heapIndex] += byteLength;
-  blocks_.push_back(std::move(block));
-  return &blocks_.back();
+  return VK_SUCCESS;
+}
+
+Memory::Range Memory::import(const uint8_t* memory, uint64_t byteLength) {
+  const PhysicalDevice& physical = device_.physical();
+  const DeviceFunctions& vk = device_.vk();
+  if (physical.hostImportAlignment == 0 || vk.GetMemoryHostPointerPropertiesEXT == nullptr) return {};
+  VkMemoryHostPointerPropertiesEXT properties{};
+  properties.sType = VK_STRUCTURE_TYPE_MEMORY_HOST_POINTER_PROPERTIES_EXT;
+  const VkResult asked = vk.GetMemoryHostPointerPropertiesEXT(
+      device_.handle(), VK_EXTERNAL_MEMORY_HANDLE_TYPE_HOST_ALLOCATION_BIT_EXT, memory, &properties);
+  if (asked != VK_SUCCESS) return {};
+  std::lock_guard<std::mutex> lock(mutex_);
+  for (uint32_t type = 0; type < physical.memory.memoryTypeCount; type++) {
+    if ((properties.memoryTypeBits >> type & 1) == 0) continue;
+    if ((physical.memory.memoryTypes[type].propertyFlags & ~knownProperties) != 0) continue;
+    Block block;
+    block.type = type;
+    block.byteLength = byteLength;
+    block.whole = true;
+    block.imported = true;
+    if (createBlock(block, byteLength, memory) != VK_SUCCESS) continue;
+    blocks_.push_back(std::move(block));
+    return {&blocks_.back(), 0, byteLength};
+  }
+  return {};
 }
 
 void Memory::destroy(Block& block) {
@@ -215,7 +263,7 @@ void Memory::destroy(Block& block) {
   const DeviceFunctions& vk = device_.vk();
   vk.DestroyBuffer(device_.handle(), block.buffer, nullptr);
   vk.FreeMemory(device_.handle(), block.memory, nullptr);
-  heapBytes_[device_.physical().memory.memoryTypes[block.type].heapIndex] -= block.byteLength;
+  if (!block.imported) heapBytes_[device_.physical().memory.memoryTypes[block.type].heapIndex] -= block.byteLength;
 }
 
 std::vector<Budget> Memory::budgets() const {
@@ -250,6 +298,19 @@ std::shared_ptr<Buffer> Buffer::allocate(const std::shared_ptr<Device>& device, 
   return std::shared_ptr<Buffer>(new Buffer(device, range, byteLength));
 }
 
-Buffer::~Buffer() { device_->memory().release(range_); }
+std::shared_ptr<Buffer> Buffer::import(const std::shared_ptr<Device>& device, const uint8_t* memory, uint64_t byteLength,
+                                       std::shared_ptr<const void> owner) {
+  const Memory::Range range = device->memory().import(memory, byteLength);
+  if (range.block == nullptr) return nullptr;
+  auto buffer = std::shared_ptr<Buffer>(new Buffer(device, range, byteLength));
+  buffer->owner_ = std::move(owner);
+  return buffer;
+}
+
+Buffer::~Buffer() {
+  device_->memory().release(range_);
+  // A device that no longer answers may still read it.
+  if (owner_ && device_->isAbandoned()) new std::shared_ptr<const void>(std::move(owner_));
+}
 
 }  // namespace unicorn

@@ -30,6 +30,7 @@ struct Block {
   uint8_t* mapped = nullptr;  // null where the host cannot address it
   bool cached = false;
   bool whole = false;  // made for one buffer: given back with it
+  bool imported = false;  // memory of the host's, used where it lies
   uint32_t type = 0;
   uint64_t byteLength = 0;
   std::map<uint64_t, uint64_t> free;  // offset to length, neighbours merged
@@ -46,12 +47,15 @@ class Memory {
   ~Memory();
 
   struct Range {
-    Block* block;
-    uint64_t offset, byteLength;
+    Block* block = nullptr;
+    uint64_t offset = 0, byteLength = 0;
   };
 
   // Throws Failure resource/memory, device/lost. `alone`: an allocation of its own, exactly as long.
   Range allocate(uint64_t byteLength, MemoryUse use, bool alone);
+  // Memory of the host's as a range that the device only reads: whole pages, which must stay until it is released. Its block
+  // is null where the driver will not have it.
+  Range import(const uint8_t* memory, uint64_t byteLength);
   void release(const Range& range);
 
   // vkAllocateMemory calls so far.
@@ -63,6 +67,7 @@ class Memory {
   std::vector<uint32_t> candidates(MemoryUse use) const;
   uint64_t blockBytes(uint32_t type, MemoryUse use) const;
   Block* newBlock(uint64_t byteLength, uint32_t type, VkResult& result);
+  VkResult createBlock(Block& block, VkDeviceSize byteLength, const void* hostMemory);
   void destroy(Block& block);
   std::vector<Budget> budgetsLocked() const;
 
@@ -79,6 +84,9 @@ class Buffer {
   // Not zeroed.
   static std::shared_ptr<Buffer> allocate(const std::shared_ptr<Device>& device, uint64_t byteLength, MemoryUse use,
                                           bool alone = false);
+  // Memory of `owner`'s, used where it lies: null where the driver will not have it. Whole pages, read only.
+  static std::shared_ptr<Buffer> import(const std::shared_ptr<Device>& device, const uint8_t* memory,
+                                        uint64_t byteLength, std::shared_ptr<const void> owner);
   ~Buffer();
   Buffer(const Buffer&) = delete;
   Buffer& operator=(const Buffer&) = delete;
@@ -100,6 +108,7 @@ class Buffer {
   std::shared_ptr<Device> device_;
   Memory::Range range_;
   uint64_t byteLength_;
+  std::shared_ptr<const void> owner_;  // of imported memory
 };
 
 }  // namespace unicorn

@@ -103,6 +103,7 @@ void examineProperties(const InstanceFunctions& vk, PhysicalDevice& device) {
   VkPhysicalDeviceShaderSMBuiltinsPropertiesNV multiprocessors{};
   VkPhysicalDeviceShaderCorePropertiesAMD cores{};
   VkPhysicalDeviceShaderCoreBuiltinsPropertiesARM armCores{};
+  VkPhysicalDeviceExternalMemoryHostPropertiesEXT hostMemory{};
   chain(vulkan11, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_PROPERTIES);
   chain(vulkan12, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_PROPERTIES);
   chain(vulkan13, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_3_PROPERTIES);
@@ -115,7 +116,11 @@ void examineProperties(const InstanceFunctions& vk, PhysicalDevice& device) {
   if (device.has(VK_ARM_SHADER_CORE_BUILTINS_EXTENSION_NAME)) {
     chain(armCores, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_CORE_BUILTINS_PROPERTIES_ARM);
   }
+  if (device.has(VK_EXT_EXTERNAL_MEMORY_HOST_EXTENSION_NAME)) {
+    chain(hostMemory, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_EXTERNAL_MEMORY_HOST_PROPERTIES_EXT);
+  }
   vk.GetPhysicalDeviceProperties2(device.handle, &all);
+  device.hostImportAlignment = hostMemory.minImportedHostPointerAlignment;
   device.properties = all.properties;
   std::copy(std::begin(vulkan11.deviceUUID), std::end(vulkan11.deviceUUID), device.uuid.begin());
   device.driver = std::string(vulkan12.driverName) + (vulkan12.driverInfo[0] != '\0' ? " " : "") + vulkan12.driverInfo;
@@ -175,7 +180,6 @@ std::shared_ptr<const PhysicalDevice> PhysicalDevice::examine(std::shared_ptr<In
   vk.GetPhysicalDeviceProperties(handle, &device->properties);
   device->extensions = listExtensions(vk, handle);
   device->memoryBudget = device->has(VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
-  device->externalMemoryHost = device->has(VK_EXT_EXTERNAL_MEMORY_HOST_EXTENSION_NAME);
   if (device->properties.apiVersion >= VK_API_VERSION_1_1) examineMemory(vk, *device);
   if (device->properties.apiVersion < requiredVersion) {
     // Older drivers may not know the questions below.

@@ -54,8 +54,9 @@ struct PhysicalDevice {
   uint32_t subgroupSize = 0, minSubgroupSize = 0, maxSubgroupSize = 0;
   bool requiredSubgroupSize = false;  // compute shaders may ask for one
   uint64_t maxAllocationBytes = 0;
+  uint64_t hostImportAlignment = 0;  // of memory of the host's that the device may use where it lies; 0: none may be
   uint32_t computeUnits = 0;  // 0 where nothing tells
-  bool float16 = false, integerDot = false, memoryBudget = false, externalMemoryHost = false;
+  bool float16 = false, integerDot = false, memoryBudget = false;
   std::vector<MatrixShape> matrixShapes;
   VkPhysicalDeviceMemoryProperties memory{};
   uint32_t queueFamily = 0;  // of compute, where there is one without graphics

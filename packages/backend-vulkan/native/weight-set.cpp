@@ -26,6 +26,15 @@ constexpr uint64_t bufferBytes = uint64_t{1} << 30;
 
 constexpr uint64_t weightAlignment = 256;
 
+// What is imported from a file is one allocation for each run of weights: below this size copying costs less than one.
+constexpr uint64_t leastImport = uint64_t{1} << 20;
+
+// Weights belong to one run when no more than this lies between them: it is made resident with them.
+constexpr uint64_t importGap = uint64_t{64} << 10;
+
+// Kernels read vectors of 16 bytes.
+constexpr uint64_t importedAlignment = 16;
+
 uint64_t align(uint64_t bytes) { return (bytes + weightAlignment - 1) / weightAlignment * weightAlignment; }
 
 // Where a weight goes.
@@ -50,6 +59,7 @@ class WeightLoader {
     set_ = std::shared_ptr<WeightSet>(new WeightSet(device_));
     for (const std::string& path : requests_.paths) files_.push_back(MappedFile::open(path));
     findSources();
+    import();
     place();
     cut();
     run();
@@ -101,6 +111,66 @@ class WeightLoader {
     }
   }
 
+  // Whether a weight lies in its file as the device wants it.
+  bool isImportable(size_t i) const {
+    const WeightRequest& request = requests_.entries[i];
+    const WeightLayout& layout = request.layout;
+    return request.path >= 0 && !request.inHostMemory && request.byteLength > 0 && !layout.inPlanes &&
+           layout.planes[0].rowBytes == layout.sourceRowBytes && request.offset % importedAlignment == 0;
+  }
+
+  // On a device that computes in the host's memory, leaves weights in their file that need no other layout. Silent where the
+  // driver will not have a file's pages (amdgpu takes only anonymous memory): those are copied.
+  void import() {
+    const PhysicalDevice& physical = device_->physical();
+    if (!physical.unified() || physical.hostImportAlignment == 0) return;
+    std::vector<size_t> importable;
+    for (size_t i = 0; i < sources_.size(); i++) {
+      if (isImportable(i)) importable.push_back(i);
+    }
+    std::sort(importable.begin(), importable.end(), [&](size_t a, size_t b) {
+      const WeightRequest &one = requests_.entries[a], &other = requests_.entries[b];
+      return one.path != other.path ? one.path < other.path : one.offset < other.offset;
+    });
+    const uint64_t limit = std::min(bufferBytes, physical.maxAllocationBytes);
+    for (size_t first = 0; first < importable.size();) {
+      const WeightRequest& head = requests_.entries[importable[first]];
+      uint64_t end = head.offset + head.byteLength;
+      size_t last = first + 1;
+      for (; last < importable.size(); last++) {
+        const WeightRequest& next = requests_.entries[importable[last]];
+        const uint64_t nextEnd = std::max(end, next.offset + next.byteLength);
+        if (next.path != head.path || next.offset > end + importGap || nextEnd - head.offset > limit) break;
+        end = nextEnd;
+      }
+      importRun({importable.begin() + static_cast<std::ptrdiff_t>(first),
+                 importable.begin() + static_cast<std::ptrdiff_t>(last)},
+                head.offset, end - head.offset);
+      first = last;
+    }
+  }
+
+  void importRun(const std::vector<size_t>& run, uint64_t offset, uint64_t byteLength) {
+    if (byteLength < leastImport) return;
+    const std::shared_ptr<MappedFile>& file = files_[static_cast<size_t>(requests_.entries[run[0]].path)];
+    const MappedFile::Pages pages =
+        file->pagesAround(offset, byteLength, static_cast<size_t>(device_->physical().hostImportAlignment));
+    if (pages.byteLength == 0 || pages.byteLength > device_->physical().maxAllocationBytes) return;
+    auto buffer = Buffer::import(device_, pages.data, pages.byteLength, file);
+    if (!buffer) return;
+    file->prefetch(offset, byteLength);
+    for (const size_t i : run) {
+      const WeightRequest& request = requests_.entries[i];
+      set_->weights_[i].address = buffer->address() + (request.offset - pages.offset);
+      set_->importedBytes_ += request.byteLength;
+      done_ += request.byteLength;
+    }
+    set_->buffers_.push_back(std::move(buffer));
+  }
+
+  // In its place, whether it is there to stay or was imported: nothing is left to do.
+  bool isPlaced(size_t i) const { return set_->inHostMemory(i) || set_->weights_[i].address != 0; }
+
   // Gives each weight its place, in as few allocations as may be.
   void place() {
     destinations_.resize(sources_.size());
@@ -120,7 +190,7 @@ class WeightLoader {
       bytes = 0;
     };
     for (size_t i = 0; i < sources_.size(); i++) {
-      if (set_->inHostMemory(i)) continue;
+      if (isPlaced(i)) continue;
       // An empty weight has an address all the same.
       const uint64_t length =
           std::max(weightAlignment, align(static_cast<uint64_t>(set_->weights_[i].layout.byteLength)));
@@ -134,7 +204,7 @@ class WeightLoader {
 
   void cut() {
     for (size_t i = 0; i < sources_.size(); i++) {
-      if (set_->inHostMemory(i)) continue;
+      if (!destinations_[i].buffer) continue;
       const WeightLayout& layout = set_->weights_[i].layout;
       const int64_t rowBytes = std::max<int64_t>(1, stagedBytes(layout, 1));
       slotBytes_ = std::max(slotBytes_, rowBytes);

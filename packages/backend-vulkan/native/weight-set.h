@@ -1,4 +1,5 @@
-// Weights in device memory, laid out as `weight-layout.h` says, or left in their file for rows to be gathered from.
+// Weights in device memory, laid out as `weight-layout.h` says, or left in their file: for rows to be gathered from, or,
+// where memory is unified and the file has them as the device does, to be read there by the device itself.
 #pragma once
 
 #include <atomic>
@@ -46,6 +47,8 @@ class WeightSet {
   // 0 for those in host memory.
   VkDeviceAddress address(size_t index) const { return weights_[index].address; }
   uint64_t deviceBytes() const { return deviceBytes_; }
+  // Bytes that are read where the file is mapped; no part of deviceBytes.
+  uint64_t importedBytes() const { return importedBytes_; }
   uint64_t gatheredBytes() const { return gatheredBytes_.load(); }
   const Device& device() const { return *device_; }
   bool inHostMemory(size_t index) const { return weights_[index].source != nullptr; }
@@ -72,6 +75,7 @@ class WeightSet {
   std::vector<Weight> weights_;
   std::vector<std::shared_ptr<Buffer>> buffers_;
   uint64_t deviceBytes_ = 0;
+  uint64_t importedBytes_ = 0;
   std::atomic<uint64_t> gatheredBytes_{0};
 };
 

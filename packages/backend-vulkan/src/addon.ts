@@ -155,6 +155,8 @@ export interface NativeAddon {
   weightAddresses(load: WeightsHandle): BigUint64Array;
   /** Device memory that the weights occupy. */
   weightBytes(load: WeightsHandle): number;
+  /** Bytes that the device reads where the file is mapped; no part of `weightBytes`. */
+  importedBytes(load: WeightsHandle): number;
   /** Bytes of host memory that gathers of these weights have read so far. */
   gatheredBytes(load: WeightsHandle): number;
 

@@ -180,6 +180,11 @@ export class VulkanWeightSet implements WeightSet, WeightTable {
     return this.#weights.get(name)!;
   }
 
+  /** Bytes that the device reads where their file is mapped; no part of `byteLength`. */
+  get importedBytes(): number {
+    return guarded(() => this.#addon.importedBytes(this.handle));
+  }
+
   /** Bytes of host memory that lookups have read so far. */
   get gatheredBytes(): number {
     return guarded(() => this.#addon.gatheredBytes(this.handle));
