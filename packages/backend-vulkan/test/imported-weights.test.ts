@@ -2,7 +2,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { floatToBfloat, floatToHalf, GraphBuilder, type DType, type WeightEntry } from '@unicorn-exec/tensor';
+import { floatToBfloat, floatToHalf, GraphBuilder, type WeightEntry } from '@unicorn-exec/tensor';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { VulkanDevice } from '../src/device.js';
 import { vulkanBackend } from '../src/index.js';
@@ -56,7 +56,7 @@ describe.skipIf(!driver.present)(`weights in their file (${driver.need})`, () =>
       offset += gap;
       const source = { kind: 'file', path, offset, byteLength: bytes.byteLength } as const;
       offset += bytes.byteLength;
-      return { name: one.name, dtype: one.dtype as DType, shape: one.shape, source };
+      return { name: one.name, dtype: one.dtype, shape: one.shape, source };
     });
     writeFileSync(path, Buffer.concat(parts));
     return entries;
