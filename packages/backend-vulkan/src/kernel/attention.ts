@@ -1,6 +1,9 @@
 /**
- * Kernels of `attention-*.comp`: attention over the paged cache. Two forms give the same bits, one for few rows (splits of
- * the keys side by side, then merged) and one for many (tiles of rows, all keys one after the other).
+ * Kernels of `attention-*.comp`: attention over the paged cache. Two forms give the same bits, `row` for few rows (splits
+ * of the keys side by side, then merged) and `tile` for many (tiles of rows, all keys one after the other). The third,
+ * `matrix`, takes the place of tiles where the device has matrices of f16 and precision is `fast`: a row's bits are then
+ * one of two, depending on whether its step has more than 16 rows (and more than two for each sequence), as they are for
+ * products; within a form they depend neither on the batch nor on how a prompt was cut.
  */
 import { rowBytes, type DType } from '@unicorn-exec/tensor';
 import {
@@ -45,6 +48,52 @@ const largestScratchBytes = 64 * 2 ** 20;
 
 /** Keys that the tile form can take in one invocation on drivers that drop loop passes (llvmpipe, see DeviceTraits). */
 const softwareTileKeys = 4096;
+
+/** Heads of which the matrix form keeps queries and sums in registers, and tiles in 48 KiB of shared memory. */
+const matrixHeadDim = 256;
+
+/** Keys of a tile of the matrix form. */
+const matrixKeys = 64;
+
+/** Whether 8 subgroups of 32 can run it, with the device's own matrices. */
+function takesMatrices({ fast, state, query }: AttentionCall, traits: DeviceTraits): boolean {
+  return (
+    fast === true &&
+    (state.dtype === 'f16' || state.dtype === 'q8_0') &&
+    query.shape[2]! <= matrixHeadDim &&
+    traits.float16 &&
+    traits.minSubgroupSize <= 32 &&
+    traits.maxSubgroupSize >= 32 &&
+    traits.cooperativeMatrix.some(
+      ({ m, n, k, a, result, scope }) =>
+        m === 16 && n === 16 && k === 16 && a === 'f16' && result === 'f32' && scope === 'subgroup',
+    ) &&
+    matrixBytes(query.shape[2]!, 32) <= traits.sharedMemoryBytes
+  );
+}
+
+/** Elements of a head in the matrix form: 16 for each of the subgroups that share 16 of its lines. */
+function matrixDim(headDim: number, lines: number): number {
+  const step = (16 * 128) / lines;
+  return Math.ceil(headDim / step) * step;
+}
+
+/** Shared memory of the matrix form: rows of a tile, scores and weights, each padded; what it keeps of lines and keys. */
+function matrixBytes(headDim: number, lines: number): number {
+  const dim = matrixDim(headDim, lines);
+  return matrixKeys * (2 * dim + 16) + lines * (4 * 64 + 16 + 2 * 64 + 16 + 12) + 8 * matrixKeys + 64;
+}
+
+/** Lines of its workgroups: 64, or 32 where that would leave compute units without work. Bits do not depend on it. */
+function matrixLines(
+  call: AttentionCall,
+  { rows, queryHeads, headDim }: Shape,
+  traits: DeviceTraits,
+): 32 | 64 {
+  const workgroups = Math.ceil((rows * queryHeads) / call.state.shape[2]! / 64) * call.state.shape[2]!;
+  const fits = matrixBytes(headDim, 64) <= traits.sharedMemoryBytes && headDim <= matrixHeadDim / 2;
+  return fits && workgroups >= traits.computeUnits ? 64 : 32;
+}
 
 /** What the shader can hold: 64 lanes of 8 elements. */
 export const maximumHeadDim = 512;
@@ -129,32 +178,55 @@ function rowLanes(headDim: number): number {
 /** KV dtypes that the shader has variants for. */
 export const attentionDTypes: readonly DType[] = ['f32', 'f16', 'bf16', 'q8_0'];
 
+export type AttentionForm = 'row' | 'tile' | 'matrix';
+
+function formOf(call: AttentionCall, shape: Shape, traits: DeviceTraits): AttentionForm {
+  if (!takesTiles(call, shape, traits)) return 'row';
+  return takesMatrices(call, traits) ? 'matrix' : 'tile';
+}
+
+/** What is special of a form's pipeline and grid. */
+function formOptions(form: AttentionForm, call: AttentionCall, shape: Shape, traits: DeviceTraits) {
+  const { rows, queryHeads, headDim, splits } = shape;
+  const kvHeads = call.state.shape[2]!;
+  const lanes = rowLanes(headDim);
+  const keyLanes = keyLanesOf(traits);
+  if (form === 'row') {
+    const { heads, groups } = headGroups(call, shape, traits);
+    const counted = splits > 1 && splits <= mergedHere && rows <= countedRows;
+    const constants = [keyLanes, heads, Number(counted), keysAtOnce(lanes, keyLanes)];
+    return { constants, groups: [splits, groups, rows] as const, counted };
+  }
+  const lines = form === 'tile' ? tileLines : matrixLines(call, shape, traits);
+  const constants = form === 'tile' ? [keyLanes] : [lines, matrixDim(headDim, lines)];
+  const groups = [Math.ceil((rows * queryHeads) / kvHeads / lines), kvHeads, 1] as const;
+  return { constants, groups, counted: false };
+}
+
 /** @param form for tests; chosen by the shapes otherwise */
-export function attention(call: AttentionCall, traits: DeviceTraits, form?: 'row' | 'tile'): Dispatch[] {
+export function attention(call: AttentionCall, traits: DeviceTraits, form?: AttentionForm): Dispatch[] {
   const { query, state, positions, starts, blocks, reach, out, scale, window, softcap, keys, faults } = call;
   const shape = shapeOf(call);
   const { rows, queryHeads, headDim, splits } = shape;
   const [poolBlocks, , kvHeads, blockTokens] = state.shape as [number, number, number, number];
   if (product(query.shape) === 0) return [];
-  const { heads, groups } = headGroups(call, shape, traits);
-  const tiles = form === undefined ? takesTiles(call, shape, traits) : form === 'tile';
+  const chosen = form ?? formOf(call, shape, traits);
   const lanes = rowLanes(headDim);
-  const merges = !tiles && splits > 1;
-  const counted = merges && splits <= mergedHere && rows <= countedRows;
-  const common = [
-    256,
-    headDim,
-    lanes,
-    Number(readsVectors(state)),
-    Number(window !== undefined),
-    Number(softcap !== undefined),
-    keyLanesOf(traits),
-  ];
+  const { constants, groups, counted } = formOptions(chosen, call, shape, traits);
+  const merges = chosen === 'row' && splits > 1;
   const kernel: Kernel = {
-    shader: `attention-${tiles ? 'tile' : 'row'}-${state.dtype}`,
-    constants: tiles ? common : [...common, heads, Number(counted), keysAtOnce(lanes, keyLanesOf(traits))],
+    shader: `attention-${chosen}-${state.dtype}`,
+    constants: [
+      256,
+      headDim,
+      lanes,
+      Number(readsVectors(state)),
+      Number(window !== undefined),
+      Number(softcap !== undefined),
+      ...constants,
+    ],
     // What a subgroup adds up is part of the result.
-    ...pinnedSubgroup(traits),
+    ...pinnedSubgroup(chosen === 'matrix' ? { ...traits, subgroupSize: 32 } : traits),
   };
   const partials: Place | undefined = merges
     ? { ...call.scratch, byteLength: partialBytes(shape) }
@@ -183,12 +255,10 @@ export function attention(call: AttentionCall, traits: DeviceTraits, form?: 'row
       u32(window ?? 0),
       f32(scale),
       f32(softcap ?? 1),
-      u32(tiles ? 1 : splits),
+      u32(chosen === 'row' ? splits : 1),
     ],
-    groups: tiles
-      ? [Math.ceil((rows * queryHeads) / kvHeads / tileLines), kvHeads, 1]
-      : [splits, groups, rows],
-    name: `attention ${state.dtype}${tiles ? ' tiles' : ''}`,
+    groups,
+    name: `attention ${state.dtype}${chosen === 'row' ? '' : chosen === 'tile' ? ' tiles' : ' matrices'}`,
   };
   if (!partials || counted) return [dispatch];
   const lines = rows * queryHeads;
