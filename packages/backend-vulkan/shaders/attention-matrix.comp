@@ -279,9 +279,10 @@ void main() {
       int firstKey = tile * int(tileKeys) + int(lineLane * laneKeys);
       float newTop = m;
       [[unroll]] for (uint i = 0; i < laneKeys; ++i) {
-        own[i] = scoreTile[ownLine * scoreStride + (lineLane * laneKeys + i) / 4u][i & 3u] * back;
-        if (hasSoftcap) own[i] = softcapped(own[i], cap);
-        own[i] *= log2e;
+        precise float score = scoreTile[ownLine * scoreStride + (lineLane * laneKeys + i) / 4u][i & 3u] * back;
+        if (hasSoftcap) score = softcapped(score, cap);
+        score = score * log2e;
+        own[i] = score;
         int key = firstKey + int(i);
         if (key >= ownSpan.x && key <= ownSpan.y && own[i] > newTop) newTop = own[i];
       }
@@ -296,7 +297,7 @@ void main() {
         int key = firstKey + int(i);
         float weight = 0.0;
         if (key >= ownSpan.x && key <= ownSpan.y) {
-          float below = own[i] - newTop;
+          precise float below = own[i] - newTop;
           weight = isNaN(below) ? below : exp2(below);
         }
         own[i] = weight;
@@ -312,7 +313,8 @@ void main() {
         precise float sum = tileSum + subgroupShuffleXor(tileSum, distance);
         tileSum = sum;
       }
-      float factor = m == newTop ? 1.0 : exp2(m - newTop);
+      precise float fall = m - newTop;
+      float factor = m == newTop ? 1.0 : exp2(fall);
       precise float newSum = fma(l, factor, tileSum);
       m = newTop;
       l = newSum;
@@ -383,7 +385,8 @@ void main() {
       uint element = part * partDim + b * M + e % M;
       if (firstLine + lineOfTile >= allLines || element >= headDim) continue;
       float sum = scoreTile[gl_SubgroupID * 64u + e / 4u][e & 3u];
-      result.at[startOf(firstLine + lineOfTile, kvHead, group) + element] = sum * inverses[lineOfTile];
+      precise float value = sum * inverses[lineOfTile];
+      result.at[startOf(firstLine + lineOfTile, kvHead, group) + element] = value;
     }
   }
 }
