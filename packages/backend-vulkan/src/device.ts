@@ -25,7 +25,8 @@ import { checkRange, VulkanBuffer } from './buffer.js';
 import type { Kernel } from './dispatch.js';
 import { VulkanExecutable, type ExecutableHost } from './executable.js';
 import { FaultRecords } from './faults.js';
-import { kernelTable } from './kernel/kernels.js';
+import { defaultTuner, type MatmulTuner } from './kernel/matmul-tile.js';
+import { tunedKernels } from './kernel/tuned-kernels.js';
 import type { Target } from './lowering/kernel-table.js';
 import { lower } from './lowering/lower.js';
 import type { Plan } from './lowering/plan.js';
@@ -36,6 +37,9 @@ import { inputsBlocks, inputsBytes, type ExecutableMemory } from './recordings.j
 import { ShaderLibrary } from './shader-library.js';
 import { supportOf } from './support.js';
 import { deviceTraits } from './traits.js';
+import { tunedTuner } from './tuning.js';
+import { shippedTunings } from './tuning-defaults.js';
+import { tunedShadersHash, TuningFile } from './tuning-file.js';
 import { loadRequest, VulkanWeightSet } from './weight-set.js';
 
 /**
@@ -75,7 +79,7 @@ export class VulkanDevice implements Device, ExecutableHost {
     this.handle = guarded(() => addon.openDevice(physical.index, this.#cache.read(), this.queue.listener));
     this.pipelines = new Pipelines(addon, this.handle, this.queue, shaders);
     this.faults = new FaultRecords(addon, this.handle);
-    this.target = { traits: deviceTraits(physical), table: kernelTable };
+    this.target = { traits: deviceTraits(physical), table: tunedKernels(tunerOf(physical, shaders)) };
     if (!this.target.traits.software) this.availableBytes = () => this.#budgetLeft(physical);
   }
 
@@ -314,6 +318,12 @@ export class VulkanDevice implements Device, ExecutableHost {
   expectOpen(): void {
     if (this.#closed) throw new UnicornError('device/closed', 'The Vulkan device was closed.');
   }
+}
+
+/** How products are cut: as was measured on this machine, as is known of such devices, by rule. */
+function tunerOf(physical: PhysicalDevice, shaders: ShaderLibrary): MatmulTuner {
+  const own = new TuningFile(physical, tunedShadersHash(shaders)).read();
+  return tunedTuner([own, ...shippedTunings(physical)], defaultTuner);
 }
 
 function cancelled(signal: AbortSignal): UnicornError {

@@ -5,4 +5,8 @@ export { buildNativeAddon } from './build-native.js';
 export { addonVariable, diagnoseAddon, loadAddon } from './load-addon.js';
 export type { AddonAttempt, AddonDiagnosis } from './load-addon.js';
 export { cacheVariable } from './pipeline-cache.js';
+export { productUses } from './product-use.js';
+export type { ProductUse } from './product-use.js';
 export { ShaderLibrary } from './shader-library.js';
+export { tune, tuneGraph } from './tune.js';
+export type { TunedProduct, TuneOptions, TuneProgress, TuneReport } from './tune.js';

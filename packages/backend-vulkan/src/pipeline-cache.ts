@@ -2,10 +2,11 @@
  * What the driver compiled, kept between processes: one file for each driver and device in the user's cache folder. Losing
  * it costs time only, so nothing here fails: a file that cannot be read or written is as one that is not there.
  */
-import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import type { PhysicalDevice } from './addon.js';
+import { writeWholeFile } from './whole-file.js';
 
 /** Names a folder for the cache; empty: nothing is kept. Default: `unicorn/vulkan` in XDG_CACHE_HOME or `~/.cache`. */
 export const cacheVariable = 'UNICORN_VULKAN_CACHE';
@@ -35,16 +36,12 @@ export class PipelineCacheFile {
     }
   }
 
-  /** Whole or not at all: another process may read or write at the same time. */
   write(bytes: Uint8Array): void {
     if (this.path === undefined) return;
-    const part = `${this.path}.${process.pid}`;
     try {
-      mkdirSync(dirname(this.path), { recursive: true });
-      writeFileSync(part, bytes);
-      renameSync(part, this.path);
+      writeWholeFile(this.path, bytes);
     } catch {
-      rmSync(part, { force: true });
+      // Then the next process compiles again.
     }
   }
 }
