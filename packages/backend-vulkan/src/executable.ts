@@ -270,7 +270,7 @@ export class VulkanExecutable implements Executable {
     const { addon, handle, faults } = this.#host;
     for (const { buffer } of request.sources) buffer?.expectAlive();
     const recording = this.#recordings.find(request);
-    const block = this.#freeBlock();
+    const block = this.#freeBlock(recording);
     const recorded = this.#recordings.record(recording, block);
     const { constants, counters } = this.#memory;
     const inputs = this.#memory.inputs[block]!;
@@ -302,9 +302,11 @@ export class VulkanExecutable implements Executable {
     }
   }
 
-  /** An inputs block that no submission in flight reads, or that the fewest do. */
-  #freeBlock(): number {
-    return this.#inFlight.indexOf(Math.min(...this.#inFlight));
+  /** An inputs block that no submission in flight reads, or that the fewest do: one that it was recorded over, if any. */
+  #freeBlock({ handles }: Recording): number {
+    const least = Math.min(...this.#inFlight);
+    const recorded = handles.findIndex((handle, block) => handle && this.#inFlight[block] === least);
+    return recorded >= 0 ? recorded : this.#inFlight.indexOf(least);
   }
 
   /** @param indexOf binding to the index of its host data */

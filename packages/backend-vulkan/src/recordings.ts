@@ -121,8 +121,7 @@ export class Recordings implements Iterable<Recording> {
     const at = this.#kept.findIndex(
       (one) =>
         one.arena === arena &&
-        this.plan.signature.dims.every((dim) => one.dims[dim] === key.dims[dim]) &&
-        one.keys.every((bound, index) => bound === key.keys[index]) &&
+        this.#isAlike(one, key.dims, key.keys) &&
         one.sources.every((source, index) => sameSource(source, key.sources[index]!)),
     );
     if (at === 0) return this.#kept[0]!;
@@ -130,6 +129,13 @@ export class Recordings implements Iterable<Recording> {
     this.#kept.unshift(found);
     for (const old of this.#kept.splice(keptRecordings)) this.#drop(old);
     return found;
+  }
+
+  #isAlike(one: Recording, dims: DimValues, keys: readonly number[]): boolean {
+    return (
+      this.plan.signature.dims.every((dim) => one.dims[dim] === dims[dim]) &&
+      one.keys.every((bound, index) => bound === keys[index])
+    );
   }
 
   /** Kernels of all dispatches under some dims, with every input in a buffer: what pipelines will be wanted. */
@@ -178,11 +184,15 @@ export class Recordings implements Iterable<Recording> {
       const [rows] = resolveShape(plan.values[ids]!.shape, dims);
       return take(weightLayout(dtype, rows!, columns).byteLength);
     });
-    const dispatches = dispatchesOf(plan, this.weights, host.target, {
-      dims,
-      keysOf: (step) => keys[this.bounds.findIndex(({ steps }) => steps.includes(step))],
-      gatheredAt: (step) => gatherOffsets[plan.gathers.findIndex((one) => one.step === step)],
-    });
+    // Dispatches name places; which buffers those are in is asked when they are recorded.
+    const twin = plan.gathers.length > 0 ? undefined : this.#kept.find((one) => this.#isAlike(one, dims, keys));
+    const dispatches =
+      twin?.dispatches ??
+      dispatchesOf(plan, this.weights, host.target, {
+        dims,
+        keysOf: (step) => keys[this.bounds.findIndex(({ steps }) => steps.includes(step))],
+        gatheredAt: (step) => gatherOffsets[plan.gathers.findIndex((one) => one.step === step)],
+      });
     return {
       dims,
       sources,

@@ -68,6 +68,9 @@ const slotColumn = sampleControls.indexOf('historySlot');
 const lengthColumn = sampleControls.indexOf('historyLength');
 const promptColumn = sampleControls.indexOf('promptLength');
 
+/** Block tables are as wide as these many positions need, or twice, four times, ... as many. */
+const leastTablePositions = 256;
+
 interface ProgramBindings {
   readonly dims: Record<string, number>;
   readonly buffers: Record<string, Binding>;
@@ -90,10 +93,7 @@ export class StepBatch {
     const sampled = parts.filter(({ sample }) => sample);
     const outputs = sampled.reduce((sum, { sample }) => sum + sample!.count, 0);
     const tokens = parts.reduce((sum, { count }) => sum + count, 0);
-    const columns = parts.reduce(
-      (most, { begin, count }) => Math.max(most, Math.ceil((begin + count) / plan.blockTokens)),
-      0,
-    );
+    const columns = this.#columns(parts.reduce((most, { begin, count }) => Math.max(most, begin + count), 0));
     const biases = sampled.reduce((most, { sample }) => Math.max(most, sample!.row.biasIds.length), 1);
     const { dims, buffers } = this.#bindingsOf(program);
     dims.tokens = tokens;
@@ -113,6 +113,14 @@ export class StepBatch {
     if (from) buffers[stepNames.ids] = from;
     if (into) buffers[stepNames.sampled] = into;
     return { dims, buffers };
+  }
+
+  /** Columns of the block tables: few different numbers, since a device may prepare what it does for each of them. */
+  #columns(positions: number): number {
+    const { blockTokens, tableColumns } = this.plan;
+    let covered = leastTablePositions;
+    while (covered < positions) covered *= 2;
+    return Math.min(tableColumns, Math.ceil(covered / blockTokens));
   }
 
   /** What stays the same from step to step is written once: outputs, states, the sizes of the pools. */
