@@ -1,4 +1,4 @@
-// What needs sums over a row: rmsNorm, matchRms, gaussianTopK. One workgroup a row; the row is read again for the result,
+// What needs sums over a row: rmsNorm, with sums and a scale that follow it, matchRms, gaussianTopK. One workgroup a row; the row is read again for the result,
 // from the cache.
 #version 460
 #extension GL_GOOGLE_include_directive : require
@@ -12,16 +12,24 @@ layout(constant_id = 1) const uint operation = 0;
 #define MATCH_RMS 1u
 #define GAUSSIAN_TOP_K 2u
 
+// Of rmsNorm.
+layout(constant_id = 2) const uint addends = 0;
+layout(constant_id = 3) const bool scales = false;
+
 layout(push_constant, scalar) uniform Arguments {
   FloatsIn x;
   // rmsNorm: the weight or null. matchRms: the reference. Else null.
   FloatsIn other;
   Floats result;
+  // rmsNorm: what is added to the normed row, in this order, before it is multiplied by `scale`; or null.
+  FloatsIn firstAddend;
+  FloatsIn secondAddend;
   uint rows;
   uint features;
   // rmsNorm: epsilon, weight offset. matchRms: floor. gaussianTopK: deviations.
   float number;
   float offset;
+  float scale;
   uint hasWeight;
 };
 
@@ -72,6 +80,9 @@ void main() {
     } else {
       y = value * factor;
       if (operation == RMS_NORM && hasWeight != 0u) y *= offset + other.at[i];
+      if (addends > 0u) y += firstAddend.at[start + i];
+      if (addends > 1u) y += secondAddend.at[start + i];
+      if (scales) y *= scale;
     }
     result.at[start + i] = y;
   }

@@ -15,7 +15,7 @@ interface Entry extends Mutable<Omit<ProfileEntry, 'kernels'>> {
 function nodesOf(step: Step): readonly number[] {
   if (step.kind === 'heads') return step.nodes;
   if (step.kind !== 'op') return stepNodes(step);
-  return step.node === undefined ? [] : [step.node];
+  return step.node === undefined ? [] : [step.node, ...(step.also ?? [])];
 }
 
 export class StepProfile {

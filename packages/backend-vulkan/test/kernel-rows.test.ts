@@ -5,7 +5,7 @@
 import { findOp, HostTensor, type ActivationKind, type DType } from '@unicorn-exec/tensor';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { add, broadcastAxes } from '../src/kernel/broadcast.js';
-import { activation } from '../src/kernel/elementwise.js';
+import { activation, scale } from '../src/kernel/elementwise.js';
 import { concat, copy, slice, takeRows } from '../src/kernel/move.js';
 import { rmsNorm } from '../src/kernel/norm.js';
 import { rope, ropeTable } from '../src/kernel/rope.js';
@@ -121,6 +121,30 @@ describe.skipIf(problem !== undefined)(`row kernels${problem ? ` (${problem})` :
     ]);
     const result = (await run.read(own)).floats;
     result.forEach((value, i) => expect(value).toBeCloseTo(expected.floats[i]!, 5));
+  });
+
+  it('adds to a normed row, and scales the sum, as steps of their own would', async () => {
+    const shape = [5, 333];
+    const floats = (seed: number, size = 5 * 333) => normals(size, seed);
+    const given = (seed: number) => run.tensor(HostTensor.f32(shape, floats(seed)));
+    const [x, first, second] = [await given(1), await given(2), await given(3)];
+    const weight = await run.tensor(HostTensor.f32([333], floats(4, 333)));
+    const [expected, out] = [await run.operand('f32', shape), await run.operand('f32', shape)];
+    const call = { x, weight, epsilon: 1e-6, weightOffset: 1 };
+    await run.run([
+      ...rmsNorm({ ...call, out: expected }, run.traits),
+      ...add({ a: first, b: expected, out: expected }),
+      ...add({ a: expected, b: second, out: expected }),
+      ...scale({ x: expected, out: expected, factor: Math.SQRT1_2 }),
+    ]);
+    await run.run(rmsNorm({ ...call, addends: [first, second], scale: Math.SQRT1_2, out }, run.traits));
+    const wanted = (await run.read(expected)).bytes;
+    expect((await run.read(out)).bytes).toEqual(wanted);
+    // In place of an addend.
+    await run.run(
+      rmsNorm({ ...call, addends: [first, second], scale: Math.SQRT1_2, out: second }, run.traits),
+    );
+    expect((await run.read(second)).bytes).toEqual(wanted);
   });
 
   it('norms more rows than one axis of the grid has', async () => {

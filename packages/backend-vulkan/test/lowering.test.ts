@@ -1,8 +1,9 @@
 /** Plans as text, the memory of steps, weights that plain kernels cannot read, and dispatches of concrete dims. */
-import { graphSignature, GraphBuilder, type Graph } from '@unicorn-exec/tensor';
+import { graphSignature, GraphBuilder, type Graph, type Value } from '@unicorn-exec/tensor';
 import { describe, expect, it } from 'vitest';
 import { maximumGroups, pushConstantBytes } from '../src/dispatch.js';
 import { kernelTable } from '../src/kernel/kernels.js';
+import type { AttentionCall, MatmulCall } from '../src/kernel/operand.js';
 import { attentionBounds, keyBucket } from '../src/lowering/attention-bound.js';
 import { dispatchesOf } from '../src/lowering/concrete.js';
 import { lower, readValues, writtenValues } from '../src/lowering/lower.js';
@@ -46,6 +47,119 @@ describe('plans', () => {
         expect(apart || scratchBytes === 0).toBe(true);
       }
     });
+  });
+});
+
+describe('norms', () => {
+  const shape = ['tokens', 64] as const;
+  const epsilon = 1e-6;
+
+  it('take the sums and the scale that follow them', () => {
+    const b = new GraphBuilder('sums');
+    const [x, y, z] = ['x', 'y', 'z'].map((name) => b.input(name, 'f32', [...shape]));
+    const sum = b.add(b.add(z!, b.add(y!, b.rmsNorm(x!, undefined, { epsilon }))), x!);
+    b.output('sum', b.add(b.rmsNorm(y!, undefined, { epsilon }), sum));
+    b.output('scaled', b.scale(b.rmsNorm(z!, undefined, { epsilon }), 0.3));
+    expect(kinds(plan(b.build()))).toEqual(['rmsNorm', 'add', 'rmsNorm', 'rmsNorm']);
+  });
+
+  it('leave alone what others read, and rows that repeat', () => {
+    const b = new GraphBuilder('apart');
+    const x = b.input('x', 'f32', [...shape]);
+    const normed = b.rmsNorm(x, undefined, { epsilon });
+    const row = b.input('row', 'f32', [64]);
+    b.output('a', b.add(normed, x));
+    b.output('b', b.add(b.rmsNorm(normed, undefined, { epsilon }), row));
+    expect(kinds(plan(b.build()))).toEqual(['rmsNorm', 'add', 'rmsNorm', 'add']);
+  });
+
+  it('give a power of two between them and a product to the product', () => {
+    const made = (factor: number): Plan => {
+      const b = new GraphBuilder('router');
+      const normed = b.rmsNorm(b.input('x', 'f32', [...shape]), undefined, { epsilon });
+      const router = b.weight('router', { dtype: 'q8_0', shape: [4, 64] });
+      b.output('y', b.activation(b.matmul(b.scale(normed, factor), router), 'tanh'));
+      return plan(b.build());
+    };
+    expect(kinds(made(1 / 64))).toEqual(['matmul']);
+    expect(printPlan(made(1 / 64))).toContain('"router", scale 0.015625, tanh');
+    expect(kinds(made(0.3))).toEqual(['rmsNorm', 'matmul']);
+  });
+});
+
+describe('heads', () => {
+  const headsOf = (b: GraphBuilder, name: string, count: number): Value =>
+    b.input(name, 'f32', ['tokens', count, 32]);
+  const inputs = (b: GraphBuilder) => ({
+    positions: b.input('positions', 'i32', ['tokens']),
+    starts: b.input('starts', 'i32', ['sequences']),
+    blocks: b.input('blocks', 'i32', ['sequences', 'columns']),
+  });
+  const frequencies = Float32Array.from({ length: 16 }, (_, i) => 0.5 ** i);
+
+  it('are stored by themselves where something else than attention touches the state next', () => {
+    const b = new GraphBuilder('stored');
+    const write = (state: Value, name: string): Value =>
+      b.kvWrite(
+        state,
+        headsOf(b, `${name}.key`, 2),
+        headsOf(b, `${name}.value`, 2),
+        b.input(`${name}.slots`, 'i32', ['tokens']),
+      );
+    const { positions, starts, blocks } = inputs(b);
+    const state = write(write(b.state('kv', 'f16', ['pool', 2, 2, 16, 32]), 'first'), 'second');
+    const query = b.rope(headsOf(b, 'query', 4), positions, b.constant(frequencies), {});
+    b.output('a', b.attention({ query, state, positions, starts, blocks }, { scale: 1 }));
+    expect(kinds(plan(b.build()))).toEqual(['heads', 'ropeTable', 'heads', 'attention']);
+  });
+
+  it('turn apart where angles differ', () => {
+    const b = new GraphBuilder('apart');
+    const { positions, starts, blocks } = inputs(b);
+    const key = b.rope(headsOf(b, 'key', 2), positions, b.constant(frequencies), {});
+    const state = b.kvWrite(
+      b.state('kv', 'f16', ['pool', 2, 2, 16, 32]),
+      key,
+      headsOf(b, 'value', 2),
+      b.input('slots', 'i32', ['tokens']),
+    );
+    const query = b.rope(headsOf(b, 'query', 4), positions, b.constant(frequencies.map((x) => x / 3)), {});
+    b.output('a', b.attention({ query, state, positions, starts, blocks }, { scale: 1 }));
+    expect(kinds(plan(b.build()))).toEqual(['ropeTable', 'heads', 'ropeTable', 'heads', 'attention']);
+  });
+});
+
+describe('handoffs', () => {
+  it('go from attention and from gated units to the products that alone read them', () => {
+    const { handoffs, steps } = plan(decoderGraph('q8_0'));
+    const names = handoffs.map(({ from, to, product }) => [steps[from]!.kind, steps[to]!.kind, product]);
+    expect(names).toEqual([
+      ['attention', 'matmul', undefined],
+      ['matmul', 'matmul', 0],
+    ]);
+  });
+
+  it('are made where both kernels agree', () => {
+    const graph = decoderGraph('q8_0');
+    const made = plan(graph);
+    const calls: boolean[] = [];
+    const { kernels } = kernelTable;
+    const table = {
+      ...kernelTable,
+      kernels: {
+        ...kernels,
+        attention: (call: AttentionCall) => (calls.push(call.quantizes === true), []),
+        matmul: ({ prepared, products }: MatmulCall) => {
+          calls.push(prepared === true, ...products.map(({ quantizes }) => quantizes === true));
+          return [];
+        },
+      },
+      handoff: { accepts: () => true, fromProduct: () => false, fromAttention: () => true },
+    };
+    dispatchesOf(made, tableOf(graph), { traits, table }, { dims: maximumDims });
+    // query, key and value; attention; output; gate and up; down; head
+    const no = false;
+    expect(calls).toEqual([no, no, no, no, true, true, no, no, no, no, no, no, no]);
   });
 });
 

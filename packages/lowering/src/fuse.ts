@@ -119,6 +119,7 @@ const absorb: Readonly<Record<string, Absorb>> = {
       upNode.inputs.x === gateNode.inputs.x &&
       lookup.uses[up.id]!.length === 1 &&
       product.nodes.length === 1 &&
+      product.posts.length === 0 &&
       context.quantized(upNode) === context.quantized(gateNode) &&
       context.aligned(context.values[gateNode.inputs.weight!]!) &&
       context.aligned(context.values[upNode.inputs.weight!]!);
@@ -134,8 +135,14 @@ const absorb: Readonly<Record<string, Absorb>> = {
   },
 };
 
-function growProduct(node: Node, context: FusionContext, lookup: Lookup, covered: Set<number>): Growing {
-  const product: Growing = { out: node.outputs[0]!, posts: [], nodes: [node.id], needs: [] };
+function growProduct(
+  node: Node,
+  posts: readonly Post[],
+  context: FusionContext,
+  lookup: Lookup,
+  covered: Set<number>,
+): Growing {
+  const product: Growing = { out: node.outputs[0]!, posts: [...posts], nodes: [node.id], needs: [] };
   for (;;) {
     const uses = lookup.uses[product.out]!;
     const [use] = uses;
@@ -146,6 +153,18 @@ function growProduct(node: Node, context: FusionContext, lookup: Lookup, covered
   }
   for (const id of product.nodes) covered.add(id);
   return product;
+}
+
+/**
+ * The scale between a norm and a product, which may as well follow the product: a power of two rounds nothing, or what is
+ * too small to matter.
+ */
+function scaleBefore(x: number, { joins }: FusionContext, { uses, producers }: Lookup): Node | undefined {
+  const node = producers[x];
+  if (!joins || node?.op !== 'scale' || uses[x]!.length !== 1) return undefined;
+  const isPower = Number.isInteger(Math.log2(node.attributes.factor as number));
+  const normed = node.inputs.x!;
+  return isPower && producers[normed]?.op === 'rmsNorm' && uses[normed]!.length === 1 ? node : undefined;
 }
 
 /** The norm that produces x, when nothing but products of one form reads it. */
@@ -235,13 +254,17 @@ export function findFusions(context: FusionContext): Fusions {
   const products = new Map<number, ProductGroup>();
   for (const node of graph.nodes) {
     if (node.op !== 'matmul' || covered.has(node.id)) continue;
-    const { needs, ...product } = growProduct(node, context, lookup, covered);
-    const norm = findNorm(node.inputs.x!, context, lookup);
-    if (norm) covered.add(norm.node);
+    const before = scaleBefore(node.inputs.x!, context, lookup);
+    const posts: Post[] = before ? [{ kind: 'scale', factor: before.attributes.factor as number }] : [];
+    const { needs, ...product } = growProduct(node, posts, context, lookup, covered);
+    const norm = before ? fusedNorm(producers[before.inputs.x!]!) : findNorm(node.inputs.x!, context, lookup);
+    for (const id of [before?.id, norm?.node]) if (id !== undefined) covered.add(id);
     const x = norm ? graph.nodes[norm.node]!.inputs.x! : node.inputs.x!;
     // A norm's own weight may be computed; a weight operand may be an activation.
     const weights = [node.inputs.weight!, product.gated?.up, norm?.weight].filter((id) => id !== undefined);
-    products.set(Math.max(...product.nodes), {
+    const due = Math.max(...product.nodes);
+    if (before) product.nodes.unshift(before.id);
+    products.set(due, {
       x,
       quantized: context.quantized(node),
       ...(norm ? { norm } : {}),

@@ -32,35 +32,43 @@ interface Parts {
   readonly out: Operand;
   readonly number: number;
   readonly offset?: number;
+  readonly addends?: readonly Operand[];
+  readonly scale?: number;
 }
 
 function norm(name: keyof typeof operations, parts: Parts, traits: DeviceTraits): Dispatch[] {
-  const { x, other, out, number, offset = 0 } = parts;
+  const { x, other, out, number, offset = 0, addends = [], scale = 1 } = parts;
   const features = x.shape.at(-1) ?? 1;
   const rows = product(x.shape.slice(0, -1));
   if (rows === 0 || features === 0) return [];
   return [
     {
-      kernel: { shader: 'norm', constants: [workgroupFor(features, traits), operations[name]] },
+      kernel: {
+        shader: 'norm',
+        constants: [workgroupFor(features, traits), operations[name], addends.length, Number(scale !== 1)],
+      },
       arguments: [
         read(x.place),
         optional(other),
         write(out.place),
+        optional(addends[0]?.place),
+        optional(addends[1]?.place),
         u32(rows),
         u32(features),
         f32(number),
         f32(offset),
+        f32(scale),
         u32(Number(other !== undefined)),
       ],
       groups: foldedGroups(rows),
-      name,
+      name: [name, ...addends.map(() => 'add'), ...(scale === 1 ? [] : ['scale'])].join('+'),
     },
   ];
 }
 
 export function rmsNorm(call: RmsNormCall, traits: DeviceTraits): Dispatch[] {
-  const { x, weight, out, epsilon, weightOffset } = call;
-  const parts = { x, out, number: epsilon, offset: weightOffset };
+  const { x, weight, out, epsilon, weightOffset, addends = [], scale = 1 } = call;
+  const parts = { x, out, number: epsilon, offset: weightOffset, addends, scale };
   return norm('rmsNorm', weight ? { ...parts, other: weight.place } : parts, traits);
 }
 

@@ -179,11 +179,16 @@ export interface EmbedCall {
   readonly faults: Faults;
 }
 
+/** out = scale * (norm(x) + addends[0] + addends[1]), in this order. */
 export interface RmsNormCall {
   readonly x: Operand;
   /** f32 [features]. */
   readonly weight?: Operand;
-  /** May be x's place. */
+  /** At most two, of x's shape. */
+  readonly addends?: readonly Operand[];
+  /** 1 by default. */
+  readonly scale?: number;
+  /** May be the place of x or of an addend. */
   readonly out: Operand;
   readonly epsilon: number;
   readonly weightOffset: number;

@@ -384,6 +384,8 @@ const opCalls: Readonly<Record<OpKernel, OpCaller>> = {
       {
         x: c.operand(step.inputs.x!),
         ...(weight ? { weight } : {}),
+        addends: [step.inputs.first, step.inputs.second].flatMap((id) => c.optional(id) ?? []),
+        scale: (step.attributes.scale as number | undefined) ?? 1,
         out: c.operand(step.out),
         epsilon: number(step, 'epsilon'),
         weightOffset: number(step, 'weightOffset'),

@@ -34,6 +34,7 @@ import { Concrete } from './concrete.js';
 import { findHandoffs } from './handoff.js';
 import { findHeads, headNodes, type HeadGroup, type HeadGroups, type HeadPart } from './heads.js';
 import type { Target } from './kernel-table.js';
+import { findNormSums, type NormSum } from './norm-sum.js';
 import type { HeadsStep, OpKernel, Plan, PlannedGather, PlannedHeads, Step, StepMemory } from './plan.js';
 import type { WeightTable } from './weight.js';
 
@@ -55,7 +56,7 @@ const movers = new Set(['copy', 'slice', 'concat', 'takeRows']);
 
 /** Ops whose kernel may write over the named operands: it reads an element before it writes it, and no other later. */
 const inPlaceOperands: Readonly<Partial<Record<OpKernel, readonly string[]>>> = {
-  rmsNorm: ['x'],
+  rmsNorm: ['x', 'first', 'second'],
   matchRms: ['x'],
   gaussianTopK: ['x'],
   rope: ['x'],
@@ -81,6 +82,9 @@ class Lowering {
   readonly #gathers: PlannedGather[] = [];
   readonly #bindings: ReadonlyMap<string, number>;
   readonly #heads: HeadGroups;
+  #normSums: ReadonlyMap<number, NormSum> = new Map();
+  /** Nodes of norms and sums that a later node computes. */
+  #summed: ReadonlySet<number> = new Set();
   /** Tables of cosines and sines by positions, frequencies and magnitude. */
   readonly #ropeTables = new Map<string, number>();
   /** What weights became that plain kernels cannot read as they lie: by value and use. */
@@ -104,6 +108,13 @@ class Lowering {
       joins: true,
       aligned: () => true,
     });
+    const { covered } = this.#heads;
+    this.#normSums = findNormSums(
+      this.#graph,
+      this.#values,
+      ({ id }) => fusions.covered.has(id) || covered.has(id),
+    );
+    this.#summed = new Set([...this.#normSums.values()].flatMap(({ nodes }) => nodes.map(({ id }) => id)));
     orderSteps(this.#graph, fusions, {
       matmul: (group) => this.#emitMatmul(group),
       node: (node) => this.#emitNode(node),
@@ -177,6 +188,9 @@ class Lowering {
   #emitNode(node: Node): void {
     for (const group of this.#heads.groups.get(node.id) ?? []) this.#emitHeads(group);
     if (isView(node, this.#values) || this.#heads.covered.has(node.id)) return;
+    const sum = this.#normSums.get(node.id);
+    if (sum) this.#emitNormSum(sum);
+    if (this.#summed.has(node.id)) return;
     if (node.op === 'attention') {
       this.#steps.push(attentionStep(node));
     } else if (node.op === 'sample') {
@@ -235,6 +249,27 @@ class Lowering {
       weight: this.#optionalFloats(norm?.inputs.weight),
       turned: rope !== undefined,
     };
+  }
+
+  #emitNormSum({ norm, addends, scale, out, nodes }: NormSum): void {
+    const { x, weight } = norm.inputs as { x: number; weight?: number };
+    const [first, second] = addends;
+    const inputs = {
+      x: this.#floats(x),
+      ...(weight === undefined ? {} : { weight: this.#floats(weight) }),
+      ...(first === undefined ? {} : { first }),
+      ...(second === undefined ? {} : { second }),
+    };
+    const attributes = { ...norm.attributes, scale };
+    this.#steps.push({
+      kind: 'op',
+      kernel: 'rmsNorm',
+      node: norm.id,
+      also: nodes.slice(1).map(({ id }) => id),
+      inputs,
+      out,
+      attributes,
+    });
   }
 
   #emitOp(kernel: OpKernel, inputs: Readonly<Record<string, number>>, node: Node): void {

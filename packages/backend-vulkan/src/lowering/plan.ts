@@ -14,6 +14,8 @@ export interface OpStep {
   readonly kernel: OpKernel;
   /** Graph node; undefined for what lowering adds. */
   readonly node: number | undefined;
+  /** Nodes that it computes in passing. */
+  readonly also?: readonly number[];
   /** Operand name to value id. */
   readonly inputs: Readonly<Record<string, number>>;
   /** The state itself for `kvWrite`. */

@@ -5,7 +5,14 @@ import type { HeadsStep, OpStep, Plan, PlannedHeads, Step } from './plan.js';
 /** The step's name for a profile: the ops in it, `rmsNorm+matmul+glu`. */
 export function profileName(step: Step): string {
   if (step.kind === 'heads') return headsName(step);
-  return step.kind === 'op' ? step.kernel : stepName(step);
+  return step.kind === 'op' ? opName(step) : stepName(step);
+}
+
+function opName({ kernel, inputs, attributes }: OpStep): string {
+  const { first, second } = inputs;
+  const sums = kernel === 'rmsNorm' ? [first, second].filter((id) => id !== undefined) : [];
+  const scales = kernel === 'rmsNorm' && (attributes.scale ?? 1) !== 1;
+  return [kernel, ...sums.map(() => 'add'), ...(scales ? ['scale'] : [])].join('+');
 }
 
 function headsName({ query, stored }: HeadsStep): string {
