@@ -40,6 +40,8 @@ export { benchmark, describeMachine } from './benchmark.js';
 export { expectedShare, profileKernels } from './kernel-profile.js';
 export type { KernelProfile, KernelProfileOptions, KernelRow, PhaseProfile } from './kernel-profile.js';
 export type { DeviceSpeed } from './device-speed.js';
+export { tuneModel } from './model-tuning.js';
+export type { TunedProduct, TuneModelOptions, TuneProgress, TuneReport } from './model-tuning.js';
 export { buildNative } from './native-build.js';
 export type { NativeBuild } from './native-build.js';
 export type { BenchmarkOptions, BenchmarkReport, Machine, Samples } from './benchmark.js';

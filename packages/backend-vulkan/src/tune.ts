@@ -202,6 +202,12 @@ function fixed(tile: Tile): MatmulTuner {
   return { f16: () => undefined, int8: () => tile, float: () => tile };
 }
 
+interface Comparison {
+  /** Microseconds of the tile that was begun with. */
+  readonly baseUs: number;
+  readonly best: Found;
+}
+
 interface Found {
   readonly us: number;
   readonly fields: LaneFields | MatrixFields;
@@ -227,7 +233,7 @@ class Search {
   }
 
   /** The default, and the fastest fields over `base`. Undefined when there was no time even for the base. */
-  async best(use: ProductUse, base: Tile): Promise<{ base: number; best: Found } | undefined> {
+  async best(use: ProductUse, base: Tile): Promise<Comparison | undefined> {
     if (this.isOver) return undefined;
     const { runner } = this.timer;
     const { mark } = runner;
@@ -262,32 +268,45 @@ class Search {
         const us = await this.timer.time(dispatchesFor(fixed(tile)), 3);
         if (us < worthwhile * again && us < best.us) best = { us, fields };
       }
-      return { base: again, best };
+      return { baseUs: again, best };
     } finally {
       runner.release(mark);
     }
   }
 
-  /** Lanes for all products of a form, stored type and columns: those with which its single tokens take least in all. */
-  async lanes(form: LaneForm, uses: readonly ProductUse[]): Promise<number | undefined> {
+  /**
+   * Lanes for all products of a form, stored type and columns: those with which its single tokens take least in all. The
+   * rule's own are tried first, and stay when time is over before another choice was tried on all.
+   *
+   * @returns those lanes where they are not the rule's, and what was found for each of the products with them
+   */
+  async lanes(form: LaneForm, uses: readonly ProductUse[]): Promise<LanesChoice> {
     const base = uses.map((use) => this.baseOf(use) as LaneTile);
     const { dtype, columns } = uses[0]!.shape;
     const block = form === 'int8' || !['f32', 'f16', 'bf16'].includes(dtype) ? 32 : 8;
     const options = laneCounts(form, Math.ceil(columns / block), this.timer.runner.traits);
-    const totals = new Map<number, number>();
     const own = base[0]!.lanes;
+    let chosen: LanesChoice & { total: number } = { total: Infinity, found: new Map() };
     for (const lanes of [own, ...options.filter((each) => each !== own)]) {
+      const found = new Map<ProductUse, Comparison>();
       let total = 0;
       for (const [index, use] of uses.entries()) {
-        const found = await this.best(use, withLanes(base[index]!, lanes));
-        if (!found || this.isOver) return undefined;
-        total += use.count * found.best.us;
+        const result = await this.best(use, withLanes(base[index]!, lanes));
+        if (!result) break;
+        found.set(use, result);
+        total += use.count * result.best.us;
       }
-      totals.set(lanes, total);
+      if (lanes === own) chosen = { total: worthwhileLanes * total, found };
+      else if (found.size < uses.length || this.isOver) break;
+      else if (total < chosen.total) chosen = { total, lanes, found };
     }
-    const [lanes, total] = [...totals].sort((a, b) => a[1] - b[1])[0]!;
-    return lanes !== own && total < worthwhileLanes * totals.get(own)! ? lanes : undefined;
+    return chosen;
   }
+}
+
+interface LanesChoice {
+  readonly lanes?: number;
+  readonly found: ReadonlyMap<ProductUse, Comparison>;
 }
 
 /**
@@ -328,27 +347,29 @@ async function search(
   const tiles: TileRule[] = [];
   const products: TunedProduct[] = [];
   const ordered = inOrder(uses);
+  const known = new Map<ProductUse, Comparison>();
   for (const use of ordered) {
     const { form, shape } = use;
     onProgress?.({ done: products.length, total: ordered.length, improved: tiles.length });
-    if (found.isOver) break;
     const key = laneKey(use);
     if (form !== 'f16' && !decided.has(key)) {
       decided.add(key);
       const single = ordered.filter((other) => laneKey(other) === key && other.shape.tokens === 1);
-      const count = single.length > 0 ? await found.lanes(form, single) : undefined;
+      const choice: LanesChoice =
+        single.length > 0 ? await found.lanes(form, single) : { found: new Map<ProductUse, Comparison>() };
       const { dtype, columns } = shape;
-      if (count !== undefined) lanes.set(key, { form, dtype, columns, lanes: count });
+      if (choice.lanes !== undefined) lanes.set(key, { form, dtype, columns, lanes: choice.lanes });
+      for (const [one, result] of choice.found) known.set(one, result);
     }
     const plain = found.baseOf(use);
     const rule = lanes.get(key);
     const base = rule && !isMatrixTile(plain) ? withLanes(plain, rule.lanes) : plain;
-    const result = await found.best(use, base);
+    const result = known.get(use) ?? (await found.best(use, base));
     if (!result) break;
     const { fields, us } = result.best;
     products.push({
       ...use,
-      defaultUs: result.base,
+      defaultUs: result.baseUs,
       bestUs: us,
       ...(rule ? { lanes: rule.lanes } : {}),
       tile: fields,

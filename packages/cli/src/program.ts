@@ -67,12 +67,15 @@ export function createProgram(terminal: Terminal): Command {
     .option('-r, --repetitions <n>', 'measured runs after one warm-up', positiveInteger, 5)
     .option('--compare <file>', 'a JSON result of an earlier run to compare with')
     .option('--kernels', 'where the time goes, step by step, against the bandwidth of the device')
+    .option('--tune', 'try tiles for the model on the GPU, and keep the best for later')
+    .option('--tune-seconds <n>', 'how long to try at most; Ctrl-C keeps what was found', positiveInteger, 60)
     .option('--machine', 'measure the machine alone: read bandwidth')
     .addHelpText(
       'after',
       example(
         'unicorn bench -m model.gguf -p 512 -n 128 -r 5 -t 2',
         'unicorn bench -m model.gguf --kernels --backend vulkan',
+        'unicorn bench -m model.gguf --tune --backend vulkan',
         'unicorn bench --machine',
       ),
     )

@@ -14,6 +14,8 @@ export interface BenchFlags extends EngineFlags, DraftFlags {
   readonly compare?: string;
   readonly machine?: boolean;
   readonly kernels?: boolean;
+  readonly tune?: boolean;
+  readonly tuneSeconds: number;
 }
 
 export async function bench(terminal: Terminal, flags: BenchFlags): Promise<void> {
@@ -26,6 +28,7 @@ export async function bench(terminal: Terminal, flags: BenchFlags): Promise<void
       );
     return;
   }
+  if (flags.tune) return (await import('./bench-tune.js')).benchTune(terminal, flags);
   if (flags.kernels) return (await import('./bench-kernels.js')).benchKernels(terminal, flags);
   const earlier =
     flags.compare === undefined

@@ -1,0 +1,50 @@
+/** Finding the fastest tiles for a model's products on this machine's GPU: the work of `unicorn bench --tune`. */
+import { openModel } from '@unicorn-exec/models';
+import { defaultBlockTokens, GraphBuilder, UnicornError } from '@unicorn-exec/tensor';
+import type { TuneProgress, TuneReport } from '@unicorn-exec/backend-vulkan';
+import type { BackendName } from './backend-choice.js';
+import { locateModel } from './model-location.js';
+
+export type { TunedProduct, TuneProgress, TuneReport } from '@unicorn-exec/backend-vulkan';
+
+export interface TuneModelOptions {
+  /** As in `LoadOptions`. */
+  readonly model?: string | undefined;
+  /** `vulkan` or `auto`: no other backend has tiles to choose from. */
+  readonly backend?: BackendName | undefined;
+  readonly device?: string | undefined;
+  /** After so long no further candidate is tried. Default 60,000. */
+  readonly budgetMs?: number | undefined;
+  /** Ends the search; what was found until then is kept. */
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: ((progress: TuneProgress) => void) | undefined;
+  /** Rows of activations to tune for. Default: powers of two up to 512. */
+  readonly tokens?: readonly number[] | undefined;
+}
+
+/**
+ * Tries tiles for the products of a model and keeps the best on disk, for the next time that the device is opened. The
+ * weights themselves are not loaded. Nothing else should use the device meanwhile.
+ *
+ * @throws UnicornError `unsupported/tuning` for another backend, `usage/model`, `format/*`, `device/unavailable`,
+ * `resource/memory`, `usage/file` when the result cannot be written
+ */
+export async function tuneModel(options: TuneModelOptions = {}): Promise<TuneReport> {
+  const { backend = 'auto', device, budgetMs, signal, onProgress, tokens } = options;
+  if (backend !== 'auto' && backend !== 'vulkan') {
+    throw new UnicornError('unsupported/tuning', `The backend "${backend}" has nothing to tune.`, {
+      fields: { backend },
+      fix: 'Use --backend vulkan.',
+    });
+  }
+  const model = await openModel(await locateModel(options.model));
+  try {
+    const builder = new GraphBuilder(model.name);
+    model.buildStep(builder, { kvDType: 'f16', blockTokens: defaultBlockTokens, logits: 'selected' });
+    const { tuneGraph } = await import('@unicorn-exec/backend-vulkan');
+    const search = { device, budgetMs, signal, onProgress, tokens };
+    return await tuneGraph(builder.build(), model.weights(), search);
+  } finally {
+    await model.close();
+  }
+}
