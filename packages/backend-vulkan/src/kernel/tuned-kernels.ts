@@ -6,6 +6,7 @@ import type { MatmulTuner } from './matmul-tile.js';
 
 export function tunedKernels(tuner: MatmulTuner): KernelTable {
   return {
+    ...kernelTable,
     kernels: { ...kernelTable.kernels, matmul: (call, traits) => matmul(call, traits, tuner) },
     memory: {
       ...kernelTable.memory,
