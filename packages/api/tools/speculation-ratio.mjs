@@ -2,7 +2,7 @@
  * What guessing ahead is worth on this machine: answers with adaptive drafts against the same answers without.
  *
  *   node packages/api/tools/speculation-ratio.mjs [--model nano] [--backend cpu] [--threads 1] [--sequences 1]
- *     [--drafts half,ngram] [--fixed 4] [--tokens 128] [--seconds 15] [--log pairs.jsonl]
+ *     [--drafts half,ngram] [--texts greedy] [--fixed 4] [--tokens 128] [--seconds 15] [--log pairs.jsonl]
  *   node packages/api/tools/speculation-ratio.mjs --report pairs.jsonl
  *
  * A pair is some requests on one scheduler and the same with drafts on another, over one device and one set of weights.
@@ -32,6 +32,7 @@ const { values: flags } = parseArgs({
     threads: { type: 'string', default: '1' },
     sequences: { type: 'string', default: '1' },
     drafts: { type: 'string', default: 'half,ngram' },
+    texts: { type: 'string', default: '' },
     fixed: { type: 'string' },
     tokens: { type: 'string', default: '128' },
     seconds: { type: 'string', default: '15' },
@@ -226,6 +227,7 @@ async function measure() {
       return { tokens: tokensOf(prompt), sampling, maxTokens: Number(flags.tokens) };
     });
 
+  const texts = Object.keys(cases).filter((name) => name.includes(flags.texts));
   const measured = [];
   const end = performance.now() + 1000 * Number(flags.seconds);
   // The first round compiles, graphs and JavaScript, and is not counted. Seeds differ from run to run.
@@ -236,7 +238,7 @@ async function measure() {
         draft: draft === 'ngram' ? draft : resolveSize(model, draft),
         ...(flags.fixed ? { adaptive: false, maxTokens: Number(flags.fixed) } : {}),
       };
-      for (const name of Object.keys(cases)) {
+      for (const name of texts) {
         if (round > 1 && performance.now() >= end) break;
         const pair = await measurePair(sides, requestsOf(name, seed + round), speculation);
         const { backend } = flags;

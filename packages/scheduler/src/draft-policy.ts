@@ -8,14 +8,21 @@
  */
 import { AcceptanceRates } from './acceptance-rates.js';
 import { DraftLedger } from './draft-ledger.js';
-import { Pace, StepCosts } from './step-costs.js';
+import { Pace, paceWindow, StepCosts } from './step-costs.js';
 
 /** When nothing is to be drafted, nobody needs to ask again for so many steps at most: asking takes time, too. */
 const longestRest = 63;
 /** One step in so many is plain although drafting pays, so that the pace stays known. */
 const refreshEvery = 32;
+/** Plain steps of other numbers of rows than the pace was taken from, until it is taken from such: as many as it remembers. */
+const strangeSteps = paceWindow;
 /** Speed that drafts must promise, against a plain step's: less would be lost in what is not measured. */
 const worthwhile = 1.08;
+/**
+ * In a trial so much of what drafts seem to cost is believed, since the rest may have been a disturbance while it was
+ * measured. One guess alone would not do: where it does not pay and several would, their cost is never seen again.
+ */
+const believed = 0.5;
 /** A draft's time before it was measured, as a share of the same rows' in the target: the most that is worth a trial. */
 const assumedDraftShare = 0.5;
 
@@ -114,6 +121,10 @@ export class DraftPolicy {
 class Target {
   /** Of the plain steps that were seen first. */
   readonly #pace = new Pace();
+  /** The number of rows whose plain steps tell the pace. */
+  #paceRows = 0;
+  /** Plain steps of other numbers since one of those. */
+  #strangers = 0;
   #costs = new StepCosts();
   readonly #draftCosts = new Map<string, StepCosts>();
   /** By the program that drafts, undefined for what is looked up. */
@@ -158,8 +169,17 @@ class Target {
   #learnPlain(rows: number, stepMs: number): void {
     this.#sincePlain = 0;
     if (this.#costs.reach === 0) this.#costs = new StepCosts(rows);
-    if (this.#pace.ms !== undefined) this.#costs.add(rows, stepMs / this.#pace.ms);
-    if (this.#costs.knows(rows)) this.#pace.add(stepMs / this.#costs.at(rows)!);
+    const pace = this.#pace.ms;
+    // A time tells the pace or, if the pace is fresh from others, its share of that. Never both: each would follow the
+    // other, and both drift away.
+    if (rows === this.#costs.unit || rows === this.#paceRows || pace === undefined) {
+      this.#pace.add(stepMs / this.#costs.at(rows)!);
+    } else {
+      this.#costs.add(rows, stepMs / pace);
+      if (++this.#strangers < strangeSteps || !this.#costs.knows(rows)) return;
+    }
+    this.#paceRows = rows;
+    this.#strangers = 0;
   }
 
   /**
@@ -205,11 +225,20 @@ class Target {
       for (const one of free.slice(0, best.taken)) this.#ledgerOf(one).promising();
       return best;
     }
-    return this.#trial(plain, free, sequences);
+    return this.#trial(plain, free, sequences, enough);
   }
 
-  /** Against the estimates: one guess of one sequence. Or for how many steps there is none. */
-  #trial(plain: Prospect, free: DraftCandidate[], sequences: number): Choice | number {
+  /**
+   * Against the estimates: what they would advise if drafts cost less than they seem to, else one guess of one sequence;
+   * stakes are those of any step. Or for how many steps there is none.
+   */
+  #trial(plain: Prospect, free: DraftCandidate[], sequences: number, enough: number): Choice | number {
+    const due = free.filter((one) => this.#ledgerOf(one).untilTrial(this.#steps) === 0);
+    const hoped = due.length === free.length ? this.#best(plain, free, sequences, believed) : undefined;
+    if (hoped && hoped.speed > enough) {
+      for (const one of free.slice(0, hoped.taken)) this.#ledgerOf(one).tried(this.#steps);
+      return hoped;
+    }
     let rest = longestRest;
     for (const one of free) {
       const ledger = this.#ledgerOf(one);
@@ -230,9 +259,10 @@ class Target {
    * Those with the best prospects, first in `free`, draft all as many tokens as they can up to a common depth. Undefined
    * when every choice would go beyond twice the rows that were measured, or stake more than a ledger has.
    */
-  #best(plain: Prospect, free: readonly DraftCandidate[], sequences: number): Choice | undefined {
+  #best(plain: Prospect, free: readonly DraftCandidate[], sequences: number, belief = 1): Choice | undefined {
     const mostRows = 2 * Math.max(plain.rows, this.#costs.reach);
-    const unstaked = plain.drafts + this.#stepCost(plain.rows, sequences);
+    const unstakedStep = this.#stepCost(plain.rows, sequences);
+    const unstaked = plain.drafts + unstakedStep;
     const unit = this.#costs.at(sequences)!;
     const deepest = free.reduce((most, { limit }) => Math.max(most, limit), 0);
     let best: Choice | undefined;
@@ -246,7 +276,8 @@ class Target {
         const { rows, drafts, fearedDrafts, tokens } = prospect;
         const stake = fearedDrafts + this.#stepCost(rows, sequences, false) - unstaked;
         if (rows > mostRows || stake > funds * unit) break;
-        const speed = tokens / (drafts + this.#stepCost(rows, sequences));
+        const added = drafts - plain.drafts + this.#stepCost(rows, sequences) - unstakedStep;
+        const speed = tokens / (unstaked + belief * added);
         if (speed > (best?.speed ?? 0)) best = { taken, depth, speed };
       }
     }

@@ -10,7 +10,7 @@
  * Of so many times the lower quartile counts, since what disturbs a step (a collected heap, a busy neighbour) only adds to
  * it. While drafts pay, five plain steps are some 160 steps' time.
  */
-const paceWindow = 5;
+export const paceWindow = 5;
 const costWindow = 8;
 
 /**
@@ -44,7 +44,7 @@ export class StepCosts {
   readonly #cold = new Set<number>();
 
   /** @param unit rows whose steps are the unit, if there are such */
-  constructor(private readonly unit?: number) {
+  constructor(readonly unit?: number) {
     if (unit !== undefined) this.#know(unit, [], 1);
   }
 

@@ -72,6 +72,8 @@ interface Machine {
   /** Chance that a step takes five times as long. */
   readonly heldUp?: (step: number) => number;
   readonly sequences?: number;
+  /** How much slower than usual everything is, at a step. */
+  readonly slowed?: (step: number) => number;
 }
 
 interface Simulated {
@@ -83,7 +85,7 @@ interface Simulated {
 
 /** Runs some steps and compares the time with that of plain decoding. */
 function simulate(machine: Machine, steps: number, seed = 1): Simulated {
-  const { stepMs, right, noise = 0, heldUp = () => 0, sequences = 1 } = machine;
+  const { stepMs, right, noise = 0, heldUp = () => 0, slowed = () => 1, sequences = 1 } = machine;
   const policy = new DraftPolicy();
   const random = randomNumbers(seed);
   const noisy = (ms: number): number => ms * (1 + noise * (random() - 0.5) * 2);
@@ -107,7 +109,8 @@ function simulate(machine: Machine, steps: number, seed = 1): Simulated {
     for (let depth = 0; depth < Math.max(...counts); depth++) {
       const ms = noisy(machine.draftMs);
       totalMs += ms;
-      policy.learnDraft('target', 'draft', counts.filter((count) => count > depth).length, ms);
+      const drafting = counts.filter((count) => count > depth).length;
+      policy.learnDraft('target', 'draft', drafting, ms * slowed(step));
     }
     let tokens = sequences;
     counts.forEach((count, index) => {
@@ -120,7 +123,7 @@ function simulate(machine: Machine, steps: number, seed = 1): Simulated {
     const rows = counts.reduce((sum, count) => sum + count, sequences);
     const chosen = rows > sequences ? new Set(['draft']) : undefined;
     const usualMs = noisy(stepMs(rows));
-    const ms = usualMs * (random() < heldUp(step) ? 5 : 1);
+    const ms = usualMs * slowed(step) * (random() < heldUp(step) ? 5 : 1);
     totalMs += usualMs;
     policy.learnStep({ target: 'target', sequences, rows, tokens, stepMs: ms, chosen });
     spent += totalMs;
@@ -194,6 +197,34 @@ describe('DraftPolicy', () => {
     for (let seed = 1; seed <= 5; seed++) {
       const held = simulate({ ...machine, heldUp: (step) => (step < 200 ? 0.5 : 0.05) }, 2000, seed);
       expect(held.ratio).toBeGreaterThan(0.7 * calm);
+    }
+  });
+
+  it('knows what rows take however long fewer sequences are there', () => {
+    const stepMs = (rows: number): number => 0.7 + 0.075 * rows + 0.045 * Math.max(0, rows - 4);
+    for (let seed = 1; seed <= 5; seed++) {
+      const policy = new DraftPolicy();
+      const random = randomNumbers(seed);
+      const step = (sequences: number, rows: number): void => {
+        const ms = stepMs(rows) * (1 + 0.6 * (random() - 0.5));
+        policy.learnStep({ target: 'target', sequences, rows, tokens: rows, stepMs: ms });
+      };
+      for (let i = 0; i < 20; i++) for (const rows of [4, 4, 5, 8]) step(4, rows);
+      for (let i = 0; i < 2000; i++) step(3, 3);
+      const rates = policy.newRates('draft');
+      for (let i = 0; i < 20; i++) rates.learn(5, 5);
+      const candidate = { rates, limit: 5, program: undefined, adaptive: true };
+      expect(policy.plan('target', 3, [candidate]).counts, `seed ${seed}`).toEqual([5]);
+    }
+  });
+
+  it('gets over what it measured while the machine was slow, where one guess alone does not pay', () => {
+    // Rows are computed eight at a time: in calm, drafts make it 2.7 times as fast.
+    const stepMs = (rows: number): number => (rows <= 4 ? 1 : 0.85 + 0.4 * Math.ceil(rows / 8));
+    const slowed = (step: number): number => (step % 300 < 60 ? 2.5 : 1);
+    const machine = { draftMs: 0, stepMs, right: () => 0.95, noise: 0.1, sequences: 4, slowed };
+    for (let seed = 1; seed <= 5; seed++) {
+      expect(simulate(machine, 3000, seed).ratio, `seed ${seed}`).toBeGreaterThan(1.6);
     }
   });
 
