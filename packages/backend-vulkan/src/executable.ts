@@ -3,8 +3,10 @@ import { resolveBindings, submissionDims, UnicornError } from '@unicorn-exec/ten
 import type {
   Binding,
   Bindings,
+  BufferView,
   CompileOptions,
   Completion,
+  DeviceBuffer,
   DimValues,
   Executable,
   ProfileEntry,
@@ -207,18 +209,21 @@ export class VulkanExecutable implements Executable {
     if (given !== this.#names.length) return undefined;
     for (const recording of this.#recordings) {
       if (!this.signature.dims.every((dim) => dims[dim] === recording.dims[dim])) continue;
-      const data = this.#dataFor(recording, buffers);
-      if (data) {
-        const { dims: own, sources } = recording;
-        return { dims: own, sources, data, foreign: nothingForeign, keys: this.#keys(data, nothingForeign) };
-      }
+      const found = this.#dataFor(recording, buffers);
+      if (!found) continue;
+      const { dims: own, sources } = recording;
+      return { dims: own, sources, ...found, keys: this.#keys(found.data, found.foreign) };
     }
     return undefined;
   }
 
   /** Host data by index of the binding, when everything else is bound as in the recording. */
-  #dataFor({ sources }: Recording, buffers: Bindings['buffers']): (Uint8Array | undefined)[] | undefined {
-    const data: (Uint8Array | undefined)[] = [];
+  #dataFor(
+    { sources }: Recording,
+    buffers: Bindings['buffers'],
+  ): Pick<Request, 'data' | 'foreign'> | undefined {
+    const data: Request['data'] = [];
+    let foreign: Set<number> | undefined;
     for (const [index, source] of sources.entries()) {
       const name = this.#names[index]!;
       const now = buffers[name];
@@ -227,12 +232,16 @@ export class VulkanExecutable implements Executable {
         if (!isBoundTo(now, source)) return undefined;
         data.push(undefined);
       } else {
-        const view = hostView(now, this.signature.inputs[name]!.dtype, source.byteLength);
+        const isForeign = !ArrayBuffer.isView(now);
+        const view = isForeign
+          ? foreignView(now, source.byteLength)
+          : hostView(now, this.signature.inputs[name]!.dtype, source.byteLength);
         if (!view) return undefined;
+        if (isForeign) (foreign ??= new Set()).add(index);
         data.push(view);
       }
     }
-    return data;
+    return { data, foreign: foreign ?? nothingForeign };
   }
 
   // ---------------------------------------------------------------- running
@@ -364,9 +373,16 @@ function isBoundTo(binding: Binding, { buffer, byteOffset }: BoundSource): boole
 }
 
 /** The bytes of host data of the right type and length; undefined for anything else. */
-function hostView(binding: Binding, dtype: string, byteLength: number): Uint8Array | undefined {
-  if (!ArrayBuffer.isView(binding) || binding.byteLength < byteLength) return undefined;
+function hostView(binding: ArrayBufferView, dtype: string, byteLength: number): Uint8Array | undefined {
+  if (binding.byteLength < byteLength) return undefined;
   const isRight =
     dtype === 'f32' ? binding instanceof Float32Array : dtype === 'i32' && binding instanceof Int32Array;
   return isRight ? new Uint8Array(binding.buffer, binding.byteOffset, byteLength) : undefined;
+}
+
+/** The bytes of a whole buffer of another device that the host can address; undefined for anything else. */
+function foreignView(binding: DeviceBuffer | BufferView, byteLength: number): Uint8Array | undefined {
+  if ('buffer' in binding || binding instanceof VulkanBuffer) return undefined;
+  const { host } = binding;
+  return host && host.byteLength >= byteLength ? host.subarray(0, byteLength) : undefined;
 }
