@@ -150,7 +150,7 @@ describe.skipIf(!vulkan!.usable || !cpu!.usable)('a model over a GPU and the CPU
     return known;
   };
 
-  // Nano's last layers read keys and values of its fifth, or of the fourth.
+  // Nano's last layers read keys and values of the fifth, which so stays with them.
   it.each([1, 5])('cannot have only %i of nano on the GPU', async (gpuLayers) => {
     await expect(load({ gpuLayers })).rejects.toMatchObject({ code: 'usage/gpu-layers' });
   });
