@@ -3,10 +3,14 @@
  * over from the last. See run.mjs, which starts it.
  *
  *     node measure.mjs MODEL.gguf [--backend vulkan] [--prompt 512] [--short-prompt 128] [--generate 128]
- *                      [--repetitions 5] [--sequences 0] [--speculate half]
+ *                      [--repetitions 5] [--sequences 0] [--speculate half] [--tune SECONDS] [--kernels] [--load-only]
+ *
+ * --tune       tunes for the model first, and keeps what was found for later processes too
+ * --kernels    also where the time goes, step by step
+ * --load-only  the times of loading, and no more
  */
 import { parseArgs } from 'node:util';
-import { Engine } from '@unicorn-exec/api';
+import { Engine, profileKernels, tuneModel } from '@unicorn-exec/api';
 
 const { positionals, values: flags } = parseArgs({
   allowPositionals: true,
@@ -18,6 +22,9 @@ const { positionals, values: flags } = parseArgs({
     repetitions: { type: 'string', default: '5' },
     sequences: { type: 'string', default: '0' },
     speculate: { type: 'string' },
+    tune: { type: 'string', default: '0' },
+    kernels: { type: 'boolean', default: false },
+    'load-only': { type: 'boolean', default: false },
   },
 });
 const [model] = positionals;
@@ -36,15 +43,23 @@ function promptOf(length, vocabularySize) {
   return Array.from({ length }, (_, index) => ((index + 1) * 7919 + seed) % vocabularySize);
 }
 
-async function load(maxSequences) {
+/** An engine that could answer at once, and what that took: opening the device, weights, programs. */
+async function load(maxSequences, profile = false) {
   const started = performance.now();
   const engine = await Engine.load({
     model,
     backend: flags.backend,
     context: prompt + generate + 16,
     maxSequences,
+    profile,
   });
-  return { engine, loadMs: performance.now() - started };
+  const loaded = performance.now();
+  await engine.prepare();
+  const ready = performance.now();
+  return {
+    engine,
+    load: { ...engine.loadTimes, compileMs: ready - loaded, allMs: ready - started },
+  };
 }
 
 /** One request; when its tokens came, and what the engine says of it. */
@@ -105,19 +120,45 @@ async function speculated(engine, plain) {
   return { speculativeRatio: decode / plain };
 }
 
+/** What the device does in a step: times on it alone, launches, and the shares of its bandwidth. */
+async function kernels() {
+  const { engine } = await load(1, true);
+  const { speed, phases } = await profileKernels(engine, {
+    promptTokens: prompt,
+    generateTokens: 32,
+    repetitions: 2,
+  });
+  await engine.close();
+  return { speed, phases };
+}
+
+let tuning;
+if (Number(flags.tune) > 0) {
+  const report = await tuneModel({ model, backend: flags.backend, budgetMs: 1000 * Number(flags.tune) });
+  const improved = report.products.filter(({ defaultUs, bestUs }) => bestUs < defaultUs);
+  tuning = { products: report.products.length, complete: report.complete, improved };
+}
 const first = await load(1);
 const { model: loaded, backend } = first.engine;
 const result = {
   device: backend.device,
   bytesPerToken: loaded.bytesPerToken,
-  loadMs: first.loadMs,
-  ...(await one(first.engine)),
+  loadMs: first.load.allMs,
+  load: first.load,
+  ...(tuning === undefined ? {} : { tuning }),
 };
+if (flags['load-only']) {
+  await first.engine.close();
+  console.log(JSON.stringify(result));
+  process.exit(0);
+}
+Object.assign(result, await one(first.engine));
 if (flags.speculate !== undefined) Object.assign(result, await speculated(first.engine, result.decode));
 await first.engine.close();
 if (sequences > 0) {
   const second = await load(sequences);
-  Object.assign(result, { loadAgainMs: second.loadMs, ...(await together(second.engine)) });
+  Object.assign(result, { loadAgainMs: second.load.allMs, ...(await together(second.engine)) });
   await second.engine.close();
 }
+if (flags.kernels) result.kernels = await kernels();
 console.log(JSON.stringify(result));

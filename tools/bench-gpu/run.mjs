@@ -4,18 +4,22 @@
  *
  *     node run.mjs [--shapes gemma3-1b,qwen2.5-7b,gemma3-27b] [--weights Q4_0] [--backend vulkan] [--repetitions 5]
  *                  [--sequences 32] [--speculate SHAPE=SIZE] [--models /tmp/unicorn-models] [--peer FOLDER]
- *                  [--peer-gpu vulkan] [--limit SECONDS] [--json FILE]
+ *                  [--peer-gpu vulkan] [--limit SECONDS] [--json FILE] [--tune SECONDS] [--cache FOLDER] [--no-kernels]
  *
  * --sequences  also that many sequences together, on the second shape; 0 leaves it out
  * --speculate  for example gemma3n-e4b=half: what guessing costs there when no guess is right
  * --peer       a folder with node_modules/node-llama-cpp; by default the one that the kit brought, if it did
  * --limit      begins no measurement after that many seconds; what was measured until then is printed
  * --json       writes results after each measurement, so that none is lost
+ * --tune       tunes each model for so long before it is measured
+ * --cache      where compiled pipelines and tunings are kept; by default a new folder, so that the first load of each model
+ *              is a cold one, which is measured in a process of its own
+ * --no-kernels leaves out where the time goes, for which each model is loaded once more
  */
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, statSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { cpus } from 'node:os';
+import { cpus, tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -34,6 +38,9 @@ const { values: flags } = parseArgs({
     'peer-gpu': { type: 'string', default: 'vulkan' },
     limit: { type: 'string', default: '540' },
     json: { type: 'string' },
+    tune: { type: 'string', default: '0' },
+    cache: { type: 'string' },
+    'no-kernels': { type: 'boolean', default: false },
   },
 });
 const began = performance.now();
@@ -44,6 +51,7 @@ const [speculativeShape, speculativeSize] = flags.speculate?.split('=') ?? [];
 const withPeer = existsSync(join(flags.peer, 'node_modules', 'node-llama-cpp'));
 const results = { machine: await describeMachine(), weights: flags.weights, models: {} };
 
+process.env.UNICORN_VULKAN_CACHE = flags.cache ?? mkdtempSync(join(tmpdir(), 'unicorn-cache-'));
 mkdirSync(flags.models, { recursive: true });
 await makeModels([...shapes, ...(speculativeShape === undefined ? [] : [speculativeShape])]);
 for (const [position, shape] of shapes.entries()) {
@@ -52,7 +60,15 @@ for (const [position, shape] of shapes.entries()) {
   const sequences = position === Math.min(1, shapes.length - 1) ? flags.sequences : '0';
   const repeat = ['--repetitions', flags.repetitions];
   const own = ['--backend', flags.backend, '--sequences', sequences, ...repeat];
-  entry.ours = await measurement('measure.mjs', [modelPath(shape), ...own]);
+  const backend = ['--backend', flags.backend];
+  const cold = await measurement('measure.mjs', [modelPath(shape), ...backend, '--load-only']);
+  if (Number(flags.tune) > 0) {
+    const tuning = ['--load-only', '--tune', flags.tune];
+    entry.tuning = (await measurement('measure.mjs', [modelPath(shape), ...backend, ...tuning])).tuning;
+  }
+  const kernels = flags['no-kernels'] ? [] : ['--kernels'];
+  entry.ours = await measurement('measure.mjs', [modelPath(shape), ...own, ...kernels]);
+  entry.ours.coldLoad = cold.load;
   if (withPeer) {
     const peer = ['--modules', flags.peer, '--gpu', flags['peer-gpu'], ...repeat];
     entry.peer = await measurement('measure-peer.mjs', [modelPath(shape), ...peer]);
@@ -164,6 +180,35 @@ function print() {
     const against = [ratio(ours.prefill, peer.prefill), ratio(ours.decode, peer.decode)];
     const waits = [ratio(peer.ttftMs, ours.ttftMs), ratio(peer.shortTtftMs, ours.shortTtftMs)];
     row([shape, 'ratio', ...against, ...waits, ratio(peer.loadMs, ours.loadMs), '', '']);
+  }
+  console.log('');
+  row(['ms', 'device opened', 'weights', 'programs', 'ready', 'launches a token', 'device a token']);
+  row(Array.from({ length: 7 }, () => '---'));
+  for (const [shape, { ours = {} }] of Object.entries(models)) {
+    const decode = ours.kernels?.phases.find(({ phase }) => phase === 'decode');
+    for (const [name, load] of [
+      ['cold', ours.coldLoad],
+      ['warm', ours.load],
+    ]) {
+      if (load === undefined) continue;
+      const times = [load.openMs, load.weightsMs, load.compileMs, load.allMs].map((value) => number(value));
+      const device =
+        name === 'warm'
+          ? [number(decode?.launchesPerSubmission), number(decode?.millisecondsPerSubmission, 3)]
+          : ['', ''];
+      row([`${shape}, ${name}`, ...times, ...device]);
+    }
+  }
+  for (const [shape, { ours = {} }] of Object.entries(models)) {
+    const decode = ours.kernels?.phases.find(({ phase }) => phase === 'decode');
+    const slow =
+      decode?.rows.filter(({ reason, timeShare }) => reason !== undefined && timeShare >= 0.01) ?? [];
+    if (slow.length > 0)
+      console.log(`\n${shape}, steps of decode below 60 % of the copy bandwidth, above 1 % of the time:`);
+    for (const { step, detail, timeShare, bandwidthShare, reason } of slow) {
+      const shares = `${number(100 * timeShare)} % of the time, ${number(100 * bandwidthShare)} % of bandwidth`;
+      console.log(`- ${step} ${detail}: ${shares}: ${reason}`);
+    }
   }
   for (const [shape, { ours = {} }] of Object.entries(models)) {
     if (ours.batchDecode === undefined) continue;
