@@ -1,8 +1,8 @@
 /** What this machine can compute on: the data behind `unicorn doctor`. */
 import { availableParallelism, cpus, totalmem } from 'node:os';
-import { probeBackends } from './backend-choice.js';
+import { openDevice, probeBackends, type BackendName } from './backend-choice.js';
 import { availableMemoryBytes } from './context-length.js';
-import type { DeviceInfo } from '@unicorn-exec/tensor';
+import { isUnicornError, type DeviceInfo } from '@unicorn-exec/tensor';
 
 export interface Diagnosis {
   readonly backends: readonly {
@@ -11,6 +11,8 @@ export interface Diagnosis {
     readonly devices: readonly { readonly id: string; readonly name: string; readonly info?: DeviceInfo }[];
     readonly reason?: string;
     readonly fix?: string;
+    /** Opening the first usable device, which was tried; absent where there is none. */
+    readonly openMs?: number;
   }[];
   readonly cpu: { readonly name: string; readonly cores: number; readonly architecture: string };
   readonly memory: { readonly totalBytes: number; readonly availableBytes: number };
@@ -19,20 +21,26 @@ export interface Diagnosis {
 
 export async function diagnose(): Promise<Diagnosis> {
   const probed = await probeBackends();
+  const backends: Diagnosis['backends'][number][] = [];
+  // One after the other: each is timed.
+  for (const { name, devices } of probed) {
+    const lack = devices.find((device) => !device.usable);
+    const opened = devices.some((device) => device.usable) ? await tryToOpen(name as BackendName) : {};
+    const failure = opened.failure ?? (lack && !lack.usable ? lack : undefined);
+    backends.push({
+      name,
+      available: opened.openMs !== undefined,
+      devices: devices.map((device) => ({
+        id: device.id,
+        name: device.name,
+        ...(device.usable ? { info: device.info } : {}),
+      })),
+      ...(failure ? { reason: failure.reason, ...(failure.fix ? { fix: failure.fix } : {}) } : {}),
+      ...(opened.openMs === undefined ? {} : { openMs: opened.openMs }),
+    });
+  }
   return {
-    backends: probed.map(({ name, devices }) => {
-      const lack = devices.find((device) => !device.usable);
-      return {
-        name,
-        available: devices.some((device) => device.usable),
-        devices: devices.map((device) => ({
-          id: device.id,
-          name: device.name,
-          ...(device.usable ? { info: device.info } : {}),
-        })),
-        ...(lack && !lack.usable ? { reason: lack.reason, ...(lack.fix ? { fix: lack.fix } : {}) } : {}),
-      };
-    }),
+    backends,
     cpu: {
       name: cpus()[0]?.model.trim() ?? 'unknown',
       cores: availableParallelism(),
@@ -41,4 +49,20 @@ export async function diagnose(): Promise<Diagnosis> {
     memory: { totalBytes: totalmem(), availableBytes: availableMemoryBytes() },
     node: process.version,
   };
+}
+
+/** A device that is listed may still refuse to open: all of its memory in use, a driver half updated. */
+async function tryToOpen(
+  backend: BackendName,
+): Promise<{ openMs?: number; failure?: { reason: string; fix?: string | undefined } }> {
+  const began = performance.now();
+  try {
+    const { device } = await openDevice(backend, {});
+    const openMs = performance.now() - began;
+    await device.close();
+    return { openMs };
+  } catch (error) {
+    if (!isUnicornError(error)) throw error;
+    return { failure: { reason: error.message, fix: error.fix } };
+  }
 }

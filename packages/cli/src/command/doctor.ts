@@ -29,8 +29,9 @@ export async function doctor(terminal: Terminal, flags: DoctorFlags): Promise<vo
   terminal.write(`node    ${diagnosis.node}\n\n`);
   for (const backend of diagnosis.backends) {
     const mark = backend.available ? terminal.style('green', 'ok') : terminal.style('red', 'no');
+    const opened = backend.openMs === undefined ? '' : `, opened in ${backend.openMs.toFixed(0)} ms`;
     terminal.write(
-      `${mark}  ${backend.name.padEnd(10)} ${backend.devices.map(({ name }) => name).join(', ')}\n`,
+      `${mark}  ${backend.name.padEnd(10)} ${backend.devices.map(({ name }) => name).join(', ')}${opened}\n`,
     );
     if (backend.reason) terminal.write(`    ${' '.repeat(10)} ${backend.reason}\n`);
     if (backend.fix) terminal.write(`    ${' '.repeat(10)} fix: ${backend.fix}\n`);
