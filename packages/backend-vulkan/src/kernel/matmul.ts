@@ -56,6 +56,15 @@ export function matmulScratchBytes(
   return scratchPlan({ call, rows: rowsOf(call.x), traits, tuner }).byteLength;
 }
 
+/** Counters likewise: none yet. */
+export function matmulCounterBytes(
+  _call: MatmulCall,
+  _traits: DeviceTraits,
+  _tuner: MatmulTuner = defaultTuner,
+): number {
+  return 0;
+}
+
 /** Products in order; those that can share a dispatch go with the first of them. */
 function partsOf(context: Context): Part[] {
   const parts: Part[] = [];

@@ -69,3 +69,15 @@ export function f16Tile({ tokens, banks, rows }: ProductShape, traits: DeviceTra
   );
   return fits && { ...fits, matrix };
 }
+
+/** Whether a device can run a tile at all. */
+export function fitsDevice(tile: MatrixTile, banks: number, traits: DeviceTraits): boolean {
+  return (
+    tile.subgroupRows % tile.matrix.m === 0 &&
+    tile.subgroupTokens % tile.matrix.n === 0 &&
+    tile.rows % tile.subgroupRows === 0 &&
+    tile.tokens % tile.subgroupTokens === 0 &&
+    stepBytes(banks, tile) <= traits.sharedMemoryBytes &&
+    matrixWorkgroup(tile, traits) <= traits.maxInvocations
+  );
+}
