@@ -5,8 +5,11 @@ import {
   namedValues,
   printGraph,
   referenceBackend,
+  type Completion,
   type Device,
+  type DeviceBuffer,
   type Graph,
+  type SubmitOptions,
   type WeightSet,
 } from '@unicorn-exec/tensor';
 import { ChainDevice, cutGraph, Scheduler, type LayerCut } from '../src/index.js';
@@ -209,6 +212,46 @@ describe('ChainDevice', () => {
       expect.objectContaining({ code: 'usage/disposed' }),
     );
     await device.close();
+  });
+
+  it('keeps a failure in front to its own submission and to what comes after it by request', async () => {
+    const { device, weights } = await chained(1);
+    const graph = stepGraph('all');
+    const dims = Object.fromEntries(dimsOf(graph).map((dim) => [dim, dim.startsWith('pool') ? 2 : 1]));
+    const executable = await device.compile(graph, weights, { dims, precision: 'f32' });
+    const { inputs, state, outputs } = executable.signature;
+    const buffers: Record<string, DeviceBuffer | Int32Array> = {};
+    for (const name of Object.keys(inputs)) buffers[name] = new Int32Array(1);
+    for (const name of Object.keys(state)) buffers[name] = device.allocate(2 * 2 * 4 * 4 * 4, name);
+    const [logits, others] = [0, 1].map(() => device.allocate(4 * model.vocabularySize));
+    for (const name of Object.keys(outputs)) buffers[name] = logits!;
+    const submit = (id: number, options?: SubmitOptions): Completion =>
+      executable.submit({ dims, buffers: { ...buffers, ids: Int32Array.of(id) } }, options);
+    const read = async (from = logits!): Promise<string> =>
+      (await device.read(from, 0, from.byteLength)).join();
+
+    await submit(3).done;
+    const [three, none] = [await read(), new Array(logits!.byteLength).fill(0).join()];
+    expect(three).not.toBe(none);
+    const failing = submit(model.vocabularySize);
+    const after = submit(5, { after: failing });
+    const other = submit(3);
+    await expect(failing.done).rejects.toMatchObject({ code: 'usage/token-id' });
+    await expect(after.done).rejects.toMatchObject({ code: 'usage/token-id' });
+    await other.done;
+    expect(await read()).toBe(three);
+    // Host data is copied at once, and what crosses is not overwritten while it is read.
+    await submit(4).done;
+    const four = await read();
+    const ids = Int32Array.of(4);
+    executable.submit({ dims, buffers: { ...buffers, ids, logits: others! } });
+    ids[0] = 9;
+    submit(3);
+    expect([await read(), await read(others)]).toEqual([three, four]);
+    // Closing waits for what is in flight.
+    const last = submit(6);
+    await device.close();
+    await last.done;
   });
 });
 
