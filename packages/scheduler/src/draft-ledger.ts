@@ -15,11 +15,6 @@ export const mostSaved = 4;
 /** Steps between trials of what the estimates advise against: doubled after each, up to the last. */
 const firstPause = 64;
 const longestPause = 1024;
-/**
- * Steps before what has just paid, and is advised against now, is tried again: by then the pace is that of plain steps just
- * measured. A machine that became slower looks like costly drafts until it is.
- */
-const secondLook = 5;
 
 export class DraftLedger {
   #funds = headStart;
@@ -61,8 +56,8 @@ export class DraftLedger {
     this.#funds = Math.min(mostSaved, this.funds(step - 1) + gain);
     this.#settled = step;
     if (gain <= 0) return;
-    // Worth another look soon, whatever the estimates still remember.
+    // Worth another look at once, whatever the estimates still remember.
     this.#pause = firstPause;
-    this.#lastTrial = step - firstPause + secondLook;
+    this.#lastTrial = step - firstPause;
   }
 }

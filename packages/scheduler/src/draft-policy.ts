@@ -14,6 +14,10 @@ import { Pace, paceWindow, StepCosts } from './step-costs.js';
 const longestRest = 63;
 /** One step in so many is plain although drafting pays, so that the pace stays known. */
 const refreshEvery = 32;
+/** A time that is so many times another is not noise. */
+const surprise = 1.5;
+/** So many steps after a plain one the pace is the present one. */
+const freshSteps = 2;
 /** Plain steps of other numbers of rows than the pace was taken from, until it is taken from such: as many as it remembers. */
 const strangeSteps = paceWindow;
 /** Speed that drafts must promise, against a plain step's: less would be lost in what is not measured. */
@@ -120,11 +124,13 @@ export class DraftPolicy {
 /** What is known of the steps of one target program and of those that draft for it. */
 class Target {
   /** Of the plain steps that were seen first. */
-  readonly #pace = new Pace();
+  #pace = new Pace();
   /** The number of rows whose plain steps tell the pace. */
   #paceRows = 0;
   /** Plain steps of other numbers since one of those. */
   #strangers = 0;
+  /** Steps in a row that took otherwise than such steps do. */
+  #surprises = 0;
   #costs = new StepCosts();
   readonly #draftCosts = new Map<string, StepCosts>();
   /** By the program that drafts, undefined for what is looked up. */
@@ -155,15 +161,27 @@ class Target {
     }
     const pace = this.#pace.ms;
     if (pace === undefined) return;
-    this.#costs.add(rows, stepMs / pace);
+    if (chosen) this.#sincePlain++;
+    if (!this.#surprising(rows, stepMs / pace)) this.#costs.add(rows, stepMs / pace);
     if (!chosen) return;
-    this.#sincePlain++;
     const plain = this.#costs.at(sequences)!;
     const step = this.#costs.knows(rows)
       ? this.#stepCost(rows, sequences)
       : Math.min(stepMs / pace, (rows * plain) / sequences);
     const gain = tokens / sequences - (drafted + step) / plain;
     for (const program of chosen) this.#ledgerOf({ program }).settle(this.#steps, gain);
+  }
+
+  /**
+   * Whether a step took so much more or less than such steps do that it says nothing about them: unless the pace is fresh
+   * it may have changed. The second in a row makes it forgotten, and plain steps tell it anew.
+   */
+  #surprising(rows: number, share: number): boolean {
+    const ratio = this.#costs.knows(rows) ? share / this.#costs.at(rows)! : 1;
+    const surprises = this.#sincePlain > freshSteps && Math.max(ratio, 1 / ratio) > surprise;
+    this.#surprises = surprises ? this.#surprises + 1 : 0;
+    if (this.#surprises > 1) this.#pace = new Pace();
+    return surprises;
   }
 
   #learnPlain(rows: number, stepMs: number): void {
@@ -229,8 +247,8 @@ class Target {
   }
 
   /**
-   * Against the estimates: what they would advise if drafts cost less than they seem to, else one guess of one sequence;
-   * stakes are those of any step. Or for how many steps there is none.
+   * Against the estimates: what they would advise if drafts cost less than they seem to; else one guess of a slice, to
+   * see how often it is right. Stakes are those of any step. Or for how many steps there is none.
    */
   #trial(plain: Prospect, free: DraftCandidate[], sequences: number, enough: number): Choice | number {
     const due = free.filter((one) => this.#ledgerOf(one).untilTrial(this.#steps) === 0);
@@ -241,6 +259,8 @@ class Target {
     }
     let rest = longestRest;
     for (const one of free) {
+      // How often what was looked up is right is seen without a trial.
+      if (one.program === undefined) continue;
       const ledger = this.#ledgerOf(one);
       const wait = ledger.untilTrial(this.#steps);
       const choice = wait > 0 ? undefined : this.#best(plain, [{ ...one, limit: 1 }], sequences);
