@@ -91,7 +91,7 @@ Memory::Range Memory::allocate(uint64_t byteLength, MemoryUse use, bool alone) {
                       std::to_string(device_.physical().maxAllocationBytes) + ".",
                   {{"byteLength", static_cast<int64_t>(byteLength)},
                    {"maximum", static_cast<int64_t>(device_.physical().maxAllocationBytes)}})
-        .withFix("Ask for a smaller context or a smaller model.");
+        .withFix("Ask for a smaller context, a smaller model or fewer layers on the device.");
   }
   for (const uint32_t type : candidates(use)) {
     const uint64_t shared = blockBytes(type, use);
@@ -131,7 +131,8 @@ Memory::Range Memory::allocate(uint64_t byteLength, MemoryUse use, bool alone) {
                 device_.name() + " has no room for " + std::to_string(byteLength) + " bytes: " + std::to_string(left) +
                     " are left.",
                 {{"byteLength", static_cast<int64_t>(byteLength)}, {"leftBytes", static_cast<int64_t>(left)}})
-      .withFix("Ask for a smaller context or a smaller model, or end other programs that use the device.");
+      .withFix(
+          "Ask for a smaller context, a smaller model or fewer layers on the device, or end other programs that use it.");
 }
 
 void Memory::release(const Range& range) {
