@@ -1,9 +1,13 @@
 // The product of many rows of activations, rounded to f16, with weights of any type, by cooperative matrices with f32 sums.
 //
 // A workgroup makes a tile of tileRows weight rows (of each bank) by tileTokens activation rows: it walks the columns in
-// steps of `depth`, decodes the weights of a step to f16 into shared memory beside the activations, and multiplies. What
-// the next step needs is on its way in registers meanwhile. Each sum runs over the columns in order, in the units of the
-// hardware's matrix: a row's result depends neither on the tile nor on the other rows.
+// steps of `depth`. A step's weights, decoded to f16, and its activations lie in one half of shared memory, while those of
+// the next step come from registers into the other half and those of the step after it from memory into registers: one
+// barrier a step. Each sum runs over the columns in order, in the units of the hardware's matrix: a row's result depends
+// neither on the tile nor on the other rows.
+//
+// Where a weight has too few rows to occupy the device its columns are cut in `slices`, each a workgroup of its own. The
+// one that ends last adds their sums, in order. The cut follows from the weight and the device: the same for any tokens.
 //
 // Prepared activations (matmul-prepare) are scaled by a power of two for each row; results are scaled back.
 // Slow twin: matmul-float.comp.
@@ -11,58 +15,131 @@
 #pragma use_vulkan_memory_model
 #extension GL_KHR_memory_scope_semantics : require
 #extension GL_KHR_shader_subgroup_basic : require
+#if !EMULATED
 #extension GL_KHR_cooperative_matrix : require
+#endif
 #extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
 #include "include/matmul.glsl"
 
 layout(local_size_x_id = 0) in;
 layout(constant_id = 6) const uint tileRows = 64;
 layout(constant_id = 7) const uint tileTokens = 64;
-// Columns of a step: a multiple of 32 and of the matrix's own.
+// Columns of a step: 32 or 64.
 layout(constant_id = 8) const uint depth = 32;
 // What of the tile a subgroup makes.
 layout(constant_id = 9) const uint subgroupRows = 32;
 layout(constant_id = 10) const uint subgroupTokens = 32;
-// The hardware's matrix.
-layout(constant_id = 11) const uint M = 16;
-layout(constant_id = 12) const uint N = 16;
-layout(constant_id = 13) const uint K = 16;
 // Banks of rows: 2 for a gated pair.
-layout(constant_id = 14) const uint banks = 1;
+layout(constant_id = 11) const uint banks = 1;
+layout(constant_id = 12) const uint slices = 1;
 
-// Columns that are decoded together, and their 16-byte vectors once they are f16.
+// Sums of the slices of a tile: all matrices of a slice, one behind the other, then the next slice's.
+layout(buffer_reference, scalar, buffer_reference_align = 16) coherent buffer Partials {
+  float at[];
+};
+layout(buffer_reference, scalar, buffer_reference_align = 4) coherent buffer Counters {
+  uint at[];
+};
+// They take places that only several products in one dispatch have, which this form does not make.
+#define partials Partials(thirdResult)
+#define counters Counters(thirdBias)
+
+// Rows, columns and depth of the hardware's matrix.
+#define SIDE 16
+
+// Columns that are cut at multiples of, whatever the step.
+const uint sliceColumns = 64;
+
+// Of columns that are decoded together: 16-byte vectors of f16, and such units in a group of 32 columns.
 #if PLANES
-#define UNIT 32
+#define UNIT_VECTORS 2
+#define GROUP_UNITS 2
 #else
-#define UNIT 8
+#define UNIT_VECTORS 1
+#define GROUP_UNITS 4
 #endif
-#define UNIT_VECTORS (UNIT / 8)
 
-// Vectors from a row to the next in shared memory: one more than there are, so that rows begin in different banks.
-const uint rowStride = depth / 8 + 1;
-const uint weightVectors = banks * tileRows * rowStride;
-const uint tokenVectors = tileTokens * rowStride;
-const uint stepUnits = depth / UNIT;
-const uint weightUnits = banks * tileRows * stepUnits;
-const uint unitsEach = (weightUnits + gl_WorkGroupSize.x - 1) / gl_WorkGroupSize.x;
+// Vectors from a line to the next in shared memory: one more than there are, so that eight lines lie in all banks.
+const uint lineVectors = depth / 8 + 1;
+const uint stepUnits = depth / 32 * GROUP_UNITS;
 const uint stepVectors = depth / 8;
-const uint tokenLoads = tileTokens * stepVectors;
-const uint loadsEach = (tokenLoads + gl_WorkGroupSize.x - 1) / gl_WorkGroupSize.x;
+const uint weightLines = banks * tileRows;
+const uint halfVectors = (weightLines + tileTokens) * lineVectors;
+// Lines that the workgroup loads at once; lines, therefore, of an invocation: at most MOST_UNITS and MOST_VECTORS.
+const uint unitLines = gl_WorkGroupSize.x / stepUnits;
+const uint vectorLines = gl_WorkGroupSize.x / stepVectors;
+const uint unitsEach = (weightLines + unitLines - 1) / unitLines;
+const uint vectorsEach = (tileTokens + vectorLines - 1) / vectorLines;
 
-// Weights, then activations of a step; at the end each subgroup's results.
-shared uvec4 tile[weightVectors + tokenVectors];
-// Of a result matrix there: [N, M floats and 4 more].
-const uint resultStride = M / 4 + 1;
+const uint subgroups = tileRows / subgroupRows * (tileTokens / subgroupTokens);
+// At the end each subgroup passes a matrix of sums of each bank: lines of 16 floats and 4 more.
+const uint resultVectors = 5;
+const uint ownVectors = banks * SIDE * resultVectors;
+const uint tileVectors = 2 * halfVectors > subgroups * ownVectors ? 2 * halfVectors : subgroups * ownVectors;
 
-const uint blocksM = subgroupRows / M;
-const uint blocksN = subgroupTokens / N;
+// Two halves, each with weights, then activations of a step; at the end each subgroup's results.
+shared uvec4 tile[tileVectors];
+shared bool isLast;
+
+// Matrices of a subgroup: of weights in all banks, at most MOST_M; of tokens, at most MOST_N.
+const uint bankM = subgroupRows / SIDE;
+const uint blocksM = banks * bankM;
+const uint blocksN = subgroupTokens / SIDE;
+
+// Compilers keep an array in registers where every index is a literal: loops over arrays run to literal ends and are
+// unrolled, and ask specialization constants inside. The optimizer unrolls none that holds another. The twin of `limits`
+// in src/kernel/matrix-tile.ts.
+#if EMULATED
+#define MOST_M blocksM
+#define MOST_N blocksN
+#define MOST_UNITS unitsEach
+#define MOST_VECTORS vectorsEach
+#else
+#define MOST_M 4
+#define MOST_N 4
+#define MOST_UNITS 4
+#define MOST_VECTORS 8
+#endif
+
+#include "include/fragment.glsl"
 
 #if PLANES
 
+// Half a group: columns 8 side to 8 side + 7, and the same of the group's second 16. Words 0, 1, 4 and 5 of a group are
+// theirs after `sideOf`.
 #define RawUnit RawGroup
 
+RawUnit loadUnit(Vectors start, Matrix m, uint group, uint side) {
+  RawUnit raw;
+  WordPairsIn pairs = WordPairsIn(start);
+#if QUANT_VECTORS == 2
+  raw.quants[0] = uvec4(pairs.at[4 * group + side], 0, 0);
+  raw.quants[1] = uvec4(pairs.at[4 * group + 2 + side], 0, 0);
+#else
+  raw.quants[0] = uvec4(pairs.at[2 * group + side], 0, 0);
+#endif
+#if HIGH_WORDS == 2
+  raw.high = WordPairsIn(start).at[m.high / 2 + group];
+#elif HIGH_WORDS == 1
+  raw.high = WordsIn(start).at[m.high + group];
+#endif
+#if SUPERS
+  raw.scales = uint(HalvesIn(start).at[8 * m.scales + group]);
+#if MINIMUMS
+  raw.supers = WordsIn(start).at[m.supers + group / 8];
+#else
+  raw.supers = uint(HalvesIn(start).at[m.supers + group / 8]);
+#endif
+#elif MINIMUMS
+  raw.scales = WordsIn(start).at[m.scales + group];
+#else
+  raw.scales = uint(HalvesIn(start).at[m.scales + group]);
+#endif
+  return raw;
+}
+
 // Columns 4 word, 4 word + 2, 4 word + 1, 4 word + 3 as f16: a number below 1,024 in the mantissa of 1,024 is a sum.
-uvec2 decodeWord(RawGroup raw, uint word, f16vec2 scale, f16vec2 minimum) {
+uvec2 decodeWord(RawUnit raw, uint word, f16vec2 scale, f16vec2 minimum) {
   uint quants = unpack(raw, word);
 #if DTYPE == Q8_0 || DTYPE == IQ4_NL
   quants ^= 0x80808080u;
@@ -79,163 +156,249 @@ uvec2 decodeWord(RawGroup raw, uint word, f16vec2 scale, f16vec2 minimum) {
 #endif
 }
 
-void decodeUnit(RawGroup raw, out uvec4 vectors[UNIT_VECTORS]) {
-  vec2 scales = groupScales(raw);
-  f16vec2 minimum = f16vec2(float16_t(groupMinimum(raw)));
-  [[unroll]] for (uint i = 0; i < UNIT_VECTORS; i++) {
-    f16vec2 scale = f16vec2(float16_t(scales[i / 2]));
-    vectors[i] = uvec4(decodeWord(raw, 2 * i, scale, minimum), decodeWord(raw, 2 * i + 1, scale, minimum));
-  }
+// `line` is where the group's line begins in shared memory. Columns past the end are 0.
+void decodeUnit(RawUnit raw, uint line, uint side, bool beyond) {
+#if HIGH_WORDS == 2
+  raw.high >>= 4 * side;
+#elif HIGH_WORDS == 1
+  raw.high >>= 2 * side;
+#endif
+  vec2 scales = beyond ? vec2(0) : groupScales(raw);
+  f16vec2 minimum = f16vec2(beyond ? 0.0hf : float16_t(groupMinimum(raw)));
+  f16vec2 first = f16vec2(float16_t(scales.x));
+  f16vec2 second = f16vec2(float16_t(scales.y));
+  tile[line + side] = uvec4(decodeWord(raw, 0, first, minimum), decodeWord(raw, 1, first, minimum));
+  tile[line + 2 + side] = uvec4(decodeWord(raw, 4, second, minimum), decodeWord(raw, 5, second, minimum));
 }
 
 #else
 
+// Eight columns.
 struct RawUnit {
   uvec4 vectors[ELEMENT_BYTES / 2];
 };
 
-RawUnit loadUnit(Vectors start, uint row, uint unit) {
-  RawUnit raw;
-  uint vector = (row * storedColumns + columnStart + unit * UNIT) / VECTOR_ELEMENTS;
-  [[unroll]] for (uint i = 0; i < ELEMENT_BYTES / 2; i++) raw.vectors[i] = start.at[vector + i];
-  return raw;
-}
-
-void decodeUnit(RawUnit raw, out uvec4 vectors[UNIT_VECTORS]) {
+void decodeUnit(RawUnit raw, uint line, uint side, bool beyond) {
 #if DTYPE == F16
-  vectors[0] = raw.vectors[0];
+  uvec4 values = raw.vectors[0];
 #elif DTYPE == BF16
-  [[unroll]] for (uint i = 0; i < 4; i++) vectors[0][i] = packHalf2x16(twoOf(raw.vectors[0], 2 * i));
+  uvec4 values;
+  UNROLL for (uint i = 0; i < 4; i++) values[i] = packHalf2x16(twoOf(raw.vectors[0], 2 * i));
 #else
   vec4 first = uintBitsToFloat(raw.vectors[0]);
   vec4 second = uintBitsToFloat(raw.vectors[1]);
-  vectors[0] = uvec4(packHalf2x16(first.xy), packHalf2x16(first.zw), packHalf2x16(second.xy), packHalf2x16(second.zw));
+  uvec4 values = uvec4(packHalf2x16(first.xy), packHalf2x16(first.zw), packHalf2x16(second.xy), packHalf2x16(second.zw));
 #endif
+  tile[line + side] = beyond ? uvec4(0) : values;
 }
 
 #endif
 
-void main() {
+// What an invocation has of the next step.
+RawUnit raw[MOST_UNITS];
+uvec4 loaded[MOST_VECTORS];
+// Where it takes that from: the bank, and there the group (without planes: the vector) with which the row begins; the vector
+// with which the token begins.
+Vectors unitStart[MOST_UNITS];
+uint unitRow[MOST_UNITS];
+uint vectorToken[MOST_VECTORS];
+
+// An invocation's lines, and its place in them: unit and vector.
+uint ownUnitLine, ownUnit, ownVectorLine, ownVector;
+// Units of a row.
+uint units;
+#if PLANES
+Matrix matrix;
+#endif
+
+void findLines(uint firstRow, uint firstToken, uint paddedVectors) {
   uint place = placeInGroup();
-  uint firstToken = gl_WorkGroupID.x * tileTokens;
-  uint firstRow = (gl_WorkGroupID.z * gl_NumWorkGroups.y + gl_WorkGroupID.y) * tileRows;
+  ownUnitLine = place / stepUnits;
+  ownUnit = place % stepUnits;
+  ownVectorLine = place / stepVectors;
+  ownVector = place % stepVectors;
+#if PLANES
+  matrix = matrixAt(weight, storedRows, storedColumns);
+#endif
+  UNROLL for (uint i = 0; i < MOST_UNITS; i++) if (i < unitsEach) {
+    // Rows and tokens past the end repeat the last one; they are not stored.
+    uint line = min(ownUnitLine + i * unitLines, weightLines - 1);
+    bool second = banks > 1 && line >= tileRows;
+    uint row = min(firstRow + (second ? line - tileRows : line), rows - 1) + (second ? upRowStart : rowStart);
+    if (second) {
+      unitStart[i] = up;
+    } else {
+      unitStart[i] = weight;
+    }
+#if PLANES
+    unitRow[i] = row * matrix.rowGroups + columnStart / 32;
+#else
+    unitRow[i] = (row * storedColumns + columnStart) / VECTOR_ELEMENTS;
+#endif
+  }
+  UNROLL for (uint i = 0; i < MOST_VECTORS; i++) if (i < vectorsEach) {
+    uint line = min(ownVectorLine + i * vectorLines, tileTokens - 1);
+    vectorToken[i] = min(firstToken + line, tokens - 1) * paddedVectors + ownVector;
+  }
+}
+
+void fetch(uint step) {
+  uint unit = min(step * stepUnits + ownUnit, units - 1);
+  UNROLL for (uint i = 0; i < MOST_UNITS; i++) if (i < unitsEach) {
+#if PLANES
+    raw[i] = loadUnit(unitStart[i], matrix, unitRow[i] + unit / GROUP_UNITS, unit % GROUP_UNITS);
+#else
+    UNROLL for (uint j = 0; j < ELEMENT_BYTES / 2; j++) {
+      raw[i].vectors[j] = unitStart[i].at[unitRow[i] + unit * (ELEMENT_BYTES / 2) + j];
+    }
+#endif
+  }
+  UNROLL for (uint i = 0; i < MOST_VECTORS; i++) {
+    if (i < vectorsEach) loaded[i] = x.at[vectorToken[i] + step * stepVectors];
+  }
+}
+
+// What was fetched for the step goes into a half of shared memory, which begins at `base`.
+void put(uint step, uint base) {
+  bool beyond = step * stepUnits + ownUnit >= units;
+  UNROLL for (uint i = 0; i < MOST_UNITS; i++) if (i < unitsEach) {
+    uint line = ownUnitLine + i * unitLines;
+    if (weightLines % unitLines == 0 || line < weightLines) {
+      decodeUnit(raw[i], base + line * lineVectors + ownUnit / GROUP_UNITS * 4, ownUnit % GROUP_UNITS, beyond);
+    }
+  }
+  UNROLL for (uint i = 0; i < MOST_VECTORS; i++) if (i < vectorsEach) {
+    uint line = ownVectorLine + i * vectorLines;
+    if (tileTokens % vectorLines == 0 || line < tileTokens) {
+      tile[base + (weightLines + line) * lineVectors + ownVector] = loaded[i];
+    }
+  }
+}
+
+// Whether the matrix is one of the subgroup's.
+bool isOwn(uint index) {
+  return index / MOST_N < blocksM && index % MOST_N < blocksN;
+}
+
+void clearAll() {
+  UNROLL for (uint i = 0; i < MOST_M * MOST_N; i++) clearSums(i);
+}
+
+// Adds the half at `base` to the sums of the subgroup, whose part begins at these lines.
+void multiplyStep(uint base, uint ownRow, uint ownToken) {
+  UNROLL for (uint k = 0; k < depth / SIDE; k++) {
+    WeightFactor a[MOST_M];
+    TokenFactor b[MOST_N];
+    UNROLL for (uint m = 0; m < MOST_M; m++) {
+      uint line = m / bankM * tileRows + ownRow + m % bankM * SIDE;
+      if (m < blocksM) loadWeights(a[m], base + line * lineVectors + 2 * k);
+    }
+    UNROLL for (uint n = 0; n < MOST_N; n++) {
+      uint line = weightLines + ownToken + n * SIDE;
+      if (n < blocksN) loadTokens(b[n], base + line * lineVectors + 2 * k);
+    }
+    UNROLL for (uint i = 0; i < MOST_M * MOST_N; i++) {
+      if (isOwn(i)) addProduct(a[i / MOST_N], b[i % MOST_N], i);
+    }
+  }
+}
+
+// Leaves this slice's sums for the workgroup that ends last. True for that one, which then has the sums of all slices.
+bool mergeSlices(uint tileIndex, uint slice) {
+  const uint matrixFloats = SIDE * SIDE;
+  const uint sliceFloats = subgroups * blocksM * blocksN * matrixFloats;
+  uint first = tileIndex * slices * sliceFloats + gl_SubgroupID * blocksM * blocksN * matrixFloats;
+  UNROLL for (uint i = 0; i < MOST_M * MOST_N; i++) {
+    uint place = first + (i / MOST_N * blocksN + i % MOST_N) * matrixFloats;
+    if (isOwn(i)) storePartial(i, place + slice * sliceFloats);
+  }
+  memoryBarrier(gl_ScopeQueueFamily, gl_StorageSemanticsBuffer, gl_SemanticsRelease | gl_SemanticsMakeAvailable);
+  barrier();
+  if (placeInGroup() == 0) {
+    isLast = atomicAdd(counters.at[tileIndex], 1u) == slices - 1;
+    // As the next dispatch expects it.
+    if (isLast) counters.at[tileIndex] = 0;
+  }
+  barrier();
+  if (!isLast) return false;
+  memoryBarrier(gl_ScopeQueueFamily, gl_StorageSemanticsBuffer, gl_SemanticsAcquire | gl_SemanticsMakeVisible);
+  clearAll();
+  for (uint other = 0; other < slices; other++) {
+    UNROLL for (uint i = 0; i < MOST_M * MOST_N; i++) {
+      uint place = first + (i / MOST_N * blocksN + i % MOST_N) * matrixFloats;
+      if (isOwn(i)) addPartial(i, place + other * sliceFloats);
+    }
+  }
+  return true;
+}
+
+void main() {
+  uint tokenTiles = gl_NumWorkGroups.x / slices;
+  uint slice = gl_WorkGroupID.x / tokenTiles;
+  uint rowTile = gl_WorkGroupID.z * gl_NumWorkGroups.y + gl_WorkGroupID.y;
+  uint tokenTile = gl_WorkGroupID.x % tokenTiles;
+  uint firstToken = tokenTile * tileTokens;
+  uint firstRow = rowTile * tileRows;
   if (firstRow >= rows) return;
   // As matmul-prepare pads them, whatever the step.
-  uint padded = (columns + 63) / 64 * 64;
-  uint units = columns / UNIT;
+  uint padded = (columns + sliceColumns - 1) / sliceColumns * sliceColumns;
 #if PLANES
-  Matrix matrices[2] = Matrix[](matrixAt(weight, storedRows, storedColumns), matrixAt(up, storedRows, storedColumns));
-  uint firstUnit = columnStart / 32;
+  units = columns / 32 * GROUP_UNITS;
 #else
-  Vectors matrices[2] = Vectors[](weight, up);
-  uint firstUnit = 0;
+  units = columns / 8;
 #endif
   uint subgroupsAlongRows = tileRows / subgroupRows;
   uint ownRow = gl_SubgroupID % subgroupsAlongRows * subgroupRows;
   uint ownToken = gl_SubgroupID / subgroupsAlongRows * subgroupTokens;
+  clearAll();
 
-  coopmat<float, gl_ScopeSubgroup, M, N, gl_MatrixUseAccumulator> sums[banks * blocksM * blocksN];
-  [[unroll]] for (uint i = 0; i < banks * blocksM * blocksN; i++) {
-    sums[i] = coopmat<float, gl_ScopeSubgroup, M, N, gl_MatrixUseAccumulator>(0.0);
+  uint cuts = padded / sliceColumns;
+  uint sliceCuts = (cuts + slices - 1) / slices;
+  uint first = min(slice * sliceCuts, cuts) * (sliceColumns / depth);
+  uint end = min((slice + 1) * sliceCuts, cuts) * (sliceColumns / depth);
+  if (first < end) {
+    findLines(firstRow, firstToken, padded / 8);
+    fetch(first);
+    put(first, 0);
+    fetch(min(first + 1, end - 1));
+    barrier();
+    uint base = 0;
+    for (uint step = first; step < end; step++) {
+      multiplyStep(base, ownRow, ownToken);
+      base = halfVectors - base;
+      // Past the end, what was there last once more: nobody reads it.
+      put(min(step + 1, end - 1), base);
+      fetch(min(step + 2, end - 1));
+      barrier();
+    }
   }
-
-  RawUnit raw[unitsEach];
-  uvec4 loaded[loadsEach];
-  uint steps = padded / depth;
-  for (uint step = 0; step <= steps; step++) {
-    // What the step before has fetched goes into shared memory, once nobody reads it any more.
-    if (step > 0) {
-      barrier();
-      [[unroll]] for (uint i = 0; i < unitsEach; i++) {
-        uint index = place + i * gl_WorkGroupSize.x;
-        if (index >= weightUnits) continue;
-        uint unit = index % stepUnits;
-        uvec4 vectors[UNIT_VECTORS];
-        decodeUnit(raw[i], vectors);
-        bool beyond = (step - 1) * stepUnits + unit >= units;
-        [[unroll]] for (uint j = 0; j < UNIT_VECTORS; j++) {
-          tile[index / stepUnits * rowStride + unit * UNIT_VECTORS + j] = beyond ? uvec4(0) : vectors[j];
-        }
-      }
-      [[unroll]] for (uint i = 0; i < loadsEach; i++) {
-        uint index = place + i * gl_WorkGroupSize.x;
-        if (index >= tokenLoads) continue;
-        tile[weightVectors + index / stepVectors * rowStride + index % stepVectors] = loaded[i];
-      }
-      barrier();
-    }
-    if (step < steps) {
-      [[unroll]] for (uint i = 0; i < unitsEach; i++) {
-        uint index = min(place + i * gl_WorkGroupSize.x, weightUnits - 1);
-        uint line = index / stepUnits;
-        bool second = banks > 1 && line >= tileRows;
-        // Rows, columns and tokens past the end repeat the last one; they are not stored, or taken as 0.
-        uint row = min(firstRow + (second ? line - tileRows : line), rows - 1) + (second ? upRowStart : rowStart);
-        uint unit = min(step * stepUnits + index % stepUnits, units - 1);
-#if PLANES
-        if (second) {
-          raw[i] = loadGroup(matrices[1], row, firstUnit + unit);
-        } else {
-          raw[i] = loadGroup(matrices[0], row, firstUnit + unit);
-        }
-#else
-        if (second) {
-          raw[i] = loadUnit(up, row, unit);
-        } else {
-          raw[i] = loadUnit(weight, row, unit);
-        }
-#endif
-      }
-      [[unroll]] for (uint i = 0; i < loadsEach; i++) {
-        uint index = min(place + i * gl_WorkGroupSize.x, tokenLoads - 1);
-        uint token = min(firstToken + index / stepVectors, tokens - 1);
-        loaded[i] = x.at[token * (padded / 8) + step * stepVectors + index % stepVectors];
-      }
-    }
-    if (step > 0) {
-      [[unroll]] for (uint k = 0; k < depth / K; k++) {
-        coopmat<float16_t, gl_ScopeSubgroup, M, K, gl_MatrixUseA> a[banks * blocksM];
-        [[unroll]] for (uint bank = 0; bank < banks; bank++) {
-          [[unroll]] for (uint m = 0; m < blocksM; m++) {
-            coopMatLoad(a[bank * blocksM + m], tile, (bank * tileRows + ownRow + m * M) * rowStride + k * (K / 8),
-                        rowStride, gl_CooperativeMatrixLayoutRowMajor);
-          }
-        }
-        [[unroll]] for (uint n = 0; n < blocksN; n++) {
-          coopmat<float16_t, gl_ScopeSubgroup, K, N, gl_MatrixUseB> b;
-          coopMatLoad(b, tile, weightVectors + (ownToken + n * N) * rowStride + k * (K / 8), rowStride,
-                      gl_CooperativeMatrixLayoutColumnMajor);
-          [[unroll]] for (uint m = 0; m < banks * blocksM; m++) {
-            sums[m * blocksN + n] = coopMatMulAdd(a[m], b, sums[m * blocksN + n]);
-          }
-        }
-      }
-    }
+  if (slices > 1) {
+    if (!mergeSlices(rowTile * tokenTiles + tokenTile, slice)) return;
   }
 
   // Through shared memory, since which element an invocation holds is the hardware's secret.
-  barrier();
-  const uint resultVectors = N * resultStride;
-  uint own = gl_SubgroupID * banks * resultVectors;
-  [[unroll]] for (uint m = 0; m < blocksM; m++) {
-    [[unroll]] for (uint n = 0; n < blocksN; n++) {
-      [[unroll]] for (uint bank = 0; bank < banks; bank++) {
-        coopMatStore(sums[(bank * blocksM + m) * blocksN + n], tile, own + bank * resultVectors, resultStride,
-                     gl_CooperativeMatrixLayoutColumnMajor);
-      }
-      subgroupMemoryBarrierShared();
-      subgroupBarrier();
-      for (uint element = gl_SubgroupInvocationID; element < M * N; element += gl_SubgroupSize) {
-        uint row = firstRow + ownRow + m * M + element % M;
-        uint token = firstToken + ownToken + n * N + element / M;
-        if (row >= rows || token >= tokens) continue;
+  uint own = gl_SubgroupID * ownVectors;
+  for (uint block = 0; block < bankM * blocksN; block++) {
+    uint m = block / blocksN;
+    uint n = block % blocksN;
+    UNROLL for (uint i = 0; i < MOST_M * MOST_N; i++) {
+      uint bank = i / MOST_N / bankM;
+      if (isOwn(i) && i / MOST_N % bankM == m && i % MOST_N == n) storeSums(i, own + bank * SIDE * resultVectors);
+    }
+    subgroupMemoryBarrierShared();
+    subgroupBarrier();
+    for (uint element = gl_SubgroupInvocationID; element < SIDE * SIDE; element += gl_SubgroupSize) {
+      uint row = firstRow + ownRow + m * SIDE + element % SIDE;
+      uint token = firstToken + ownToken + n * SIDE + element / SIDE;
+      if (row < rows && token < tokens) {
         float back = FloatsIn(x).at[tokens * padded / 2 + token];
-        uint at = own + element / M * resultStride + element % M / 4;
+        uint at = own + element / SIDE * resultVectors + element % SIDE / 4;
         float value = uintBitsToFloat(tile[at][element & 3]) * back;
-        float upValue = banks > 1 ? uintBitsToFloat(tile[at + resultVectors][element & 3]) * back : 0.0;
+        float upValue = banks > 1 ? uintBitsToFloat(tile[at + SIDE * resultVectors][element & 3]) * back : 0.0;
         finish(token, row, value, upValue);
       }
-      subgroupBarrier();
     }
+    subgroupMemoryBarrierShared();
+    subgroupBarrier();
   }
 }

@@ -6,7 +6,7 @@ import { activation, altUpInject, glu, scale, softcap } from './elementwise.js';
 import { embed } from './embed.js';
 import { heads } from './heads.js';
 import { kvWrite } from './kv-write.js';
-import { matmul, matmulScratchBytes } from './matmul.js';
+import { matmul, matmulCounterBytes, matmulScratchBytes } from './matmul.js';
 import { concat, copy, slice, takeRows } from './move.js';
 import { gaussianTopK, matchRms, rmsNorm } from './norm.js';
 import { rope, ropeTable } from './rope.js';
@@ -42,7 +42,7 @@ export const kernelTable: KernelTable = {
     sample,
   },
   memory: {
-    matmul: { scratchBytes: matmulScratchBytes },
+    matmul: { scratchBytes: matmulScratchBytes, counterBytes: matmulCounterBytes },
     attention: { scratchBytes: attentionScratchBytes, counterBytes: attentionCounterBytes },
     sample: { scratchBytes: sampleScratchBytes },
   },

@@ -14,7 +14,7 @@ import { activation, glu, scale, softcap } from './elementwise.js';
 import { product as elementCount } from './grid.js';
 import { matrixOf, type Matrix } from './matrix.js';
 import { laneDispatch } from './matmul-lane.js';
-import { matrixDispatch } from './matmul-matrix.js';
+import { matrixDispatch, slicesMemory } from './matmul-matrix.js';
 import { isWhole, joinAlone, rowsOf, scratchPlan, type Context, type Prepared } from './matmul-prepare.js';
 import { canShare, fusedPosts, mostProducts, type SingleProduct } from './matmul-product.js';
 import { defaultTuner, type MatmulTuner } from './matmul-tile.js';
@@ -40,7 +40,7 @@ export function matmul(
   const context = { call, rows, traits, tuner, preparing };
   const products = partsOf(context).flatMap(({ form, products: some, after }) => [
     typeof form === 'object'
-      ? matrixDispatch(context, some[0], form.tile)
+      ? matrixDispatch(context, some[0], form.tile, scratchPlan(context).byteLength)
       : laneDispatch(context, some, form),
     ...after,
   ]);
@@ -53,7 +53,17 @@ export function matmulScratchBytes(
   traits: DeviceTraits,
   tuner: MatmulTuner = defaultTuner,
 ): number {
-  return scratchPlan({ call, rows: rowsOf(call.x), traits, tuner }).byteLength;
+  const planning = { call, rows: rowsOf(call.x), traits, tuner };
+  return scratchPlan(planning).byteLength + slicesMemory(planning).scratchBytes;
+}
+
+/** Counters for as many rows as `call` has, or fewer. */
+export function matmulCounterBytes(
+  call: MatmulCall,
+  traits: DeviceTraits,
+  tuner: MatmulTuner = defaultTuner,
+): number {
+  return slicesMemory({ call, rows: rowsOf(call.x), traits, tuner }).counterBytes;
 }
 
 /** Counters likewise: none yet. */

@@ -1,26 +1,22 @@
 /** How products by cooperative matrices are cut over a device, and when they are. */
-import type { CooperativeMatrixShape, DeviceTraits } from '../dispatch.js';
+import type { DeviceTraits } from '../dispatch.js';
 import type { ProductShape } from './matmul-tile.js';
 
 /** Of `matmul-f16`: what a workgroup and each of its subgroups make. */
 export interface MatrixTile {
+  /** Of the weight, of each bank. */
   readonly rows: number;
   readonly tokens: number;
-  /** Columns of a step: a multiple of 32 and of the matrix's own. */
+  /** Columns of a step: 32 or 64. */
   readonly depth: number;
   readonly subgroupRows: number;
   readonly subgroupTokens: number;
-  /** The hardware's matrix. */
-  readonly matrix: CooperativeMatrixShape;
+  /** Workgroups that share a tile's columns. Decides bits of results: must not depend on the tokens. */
+  readonly slices: number;
 }
 
-/** Invocations of a workgroup: one subgroup for each part of the tile. */
-export function matrixWorkgroup(
-  { rows, tokens, subgroupRows, subgroupTokens }: Omit<MatrixTile, 'matrix' | 'depth'>,
-  { subgroupSize }: DeviceTraits,
-): number {
-  return (rows / subgroupRows) * (tokens / subgroupTokens) * subgroupSize;
-}
+/** Rows, columns and depth of the hardware's matrix. */
+const side = 16;
 
 /**
  * Rows of activations up to which weights are read once or twice by lanes: cooperative matrices would be half empty, and
@@ -28,56 +24,118 @@ export function matrixWorkgroup(
  */
 export const laneTokens = 16;
 
-function matrixShape({ cooperativeMatrix }: DeviceTraits): CooperativeMatrixShape | undefined {
-  return cooperativeMatrix.find(
+/** More slices cost more in sums that pass through memory than they bring. */
+const mostSlices = 4;
+
+/** Columns that a slice has at least: below, a workgroup mostly begins and ends. */
+const leastSliceColumns = 512;
+
+export function hasMatrices({ cooperativeMatrix }: DeviceTraits): boolean {
+  return cooperativeMatrix.some(
     ({ m, n, k, a, result, scope }) =>
-      a === 'f16' && result === 'f32' && scope === 'subgroup' && m === 16 && n === 16 && 32 % k === 0,
+      a === 'f16' && result === 'f32' && scope === 'subgroup' && m === side && n === side && k === side,
   );
 }
 
-/** Bytes of shared memory of a step: f16 weights and activations, each line 16 bytes longer than it is. */
-export function stepBytes(
-  banks: number,
-  { rows, tokens, depth }: Pick<MatrixTile, 'rows' | 'tokens' | 'depth'>,
+/** Invocations of a workgroup: one subgroup for each part of the tile. */
+export function matrixWorkgroup(
+  { rows, tokens, subgroupRows, subgroupTokens }: MatrixTile,
+  { subgroupSize }: DeviceTraits,
 ): number {
-  return (banks * rows + tokens) * (2 * depth + 16);
+  return (rows / subgroupRows) * (tokens / subgroupTokens) * subgroupSize;
 }
 
-export function f16Tile({ tokens, banks, rows }: ProductShape, traits: DeviceTraits): MatrixTile | undefined {
-  const matrix = matrixShape(traits);
-  if (!matrix || tokens <= laneTokens) return undefined;
-  // Tiles in order of taste: each weight is decoded once for as many rows of activations as there are.
-  const wide = tokens > 64 ? 128 : tokens > 32 ? 64 : 32;
-  const candidates = [
-    {
-      tokens: wide,
-      rows: wide / banks,
-      subgroupTokens: wide / 4,
-      subgroupRows: wide / 2 / banks,
-      depth: 64,
-    },
-    { tokens: 64, rows: 64 / banks, subgroupTokens: 32, subgroupRows: 32 / banks, depth: 32 },
-    { tokens: 32, rows: 32 / banks, subgroupTokens: 16, subgroupRows: 16, depth: 32 },
-  ];
-  const fits = candidates.find(
-    (tile) =>
-      tile.subgroupRows >= matrix.m &&
-      tile.subgroupTokens >= matrix.n &&
-      stepBytes(banks, tile) <= traits.sharedMemoryBytes &&
-      matrixWorkgroup(tile, traits) <= traits.maxInvocations &&
-      rows > 0,
-  );
-  return fits && { ...fits, matrix };
+/** Bytes of shared memory: two steps of f16 weights and activations, each line 16 bytes longer than it is; or results. */
+export function matrixSharedBytes(tile: MatrixTile, banks: number): number {
+  const { rows, tokens, depth, subgroupRows, subgroupTokens } = tile;
+  const steps = 2 * (banks * rows + tokens) * (2 * depth + 16);
+  const subgroups = (rows / subgroupRows) * (tokens / subgroupTokens);
+  const results = subgroups * banks * side * (4 * side + 16);
+  // And whether the workgroup is the last.
+  return Math.max(steps, results) + 16;
 }
+
+/**
+ * What the shader has literal loops for: matrices of weights (of all banks) and of tokens of a subgroup, and vectors of 16
+ * bytes of f16 weights and of activations that an invocation moves in a step.
+ */
+const limits = { weightMatrices: 4, tokenMatrices: 4, weightVectors: 4, tokenVectors: 8 } as const;
 
 /** Whether a device can run a tile at all. */
 export function fitsDevice(tile: MatrixTile, banks: number, traits: DeviceTraits): boolean {
+  const { rows, tokens, depth, subgroupRows, subgroupTokens } = tile;
+  const vectorsEach = (lines: number): number => (lines * depth) / 8 / matrixWorkgroup(tile, traits);
   return (
-    tile.subgroupRows % tile.matrix.m === 0 &&
-    tile.subgroupTokens % tile.matrix.n === 0 &&
-    tile.rows % tile.subgroupRows === 0 &&
-    tile.tokens % tile.subgroupTokens === 0 &&
-    stepBytes(banks, tile) <= traits.sharedMemoryBytes &&
-    matrixWorkgroup(tile, traits) <= traits.maxInvocations
+    (banks * subgroupRows) / side <= limits.weightMatrices &&
+    subgroupTokens / side <= limits.tokenMatrices &&
+    vectorsEach(banks * rows) <= limits.weightVectors &&
+    vectorsEach(tokens) <= limits.tokenVectors &&
+    [subgroupRows, subgroupTokens].every((part) => part >= side && part % side === 0) &&
+    rows % subgroupRows === 0 &&
+    tokens % subgroupTokens === 0 &&
+    matrixSharedBytes(tile, banks) <= traits.sharedMemoryBytes &&
+    matrixWorkgroup(tile, traits) <= traits.maxInvocations &&
+    // A line is loaded by neighbours.
+    matrixWorkgroup(tile, traits) % (depth / 8) === 0
   );
+}
+
+/** In how many slices the columns are cut, such that few rows of activations occupy the device too. */
+function slicesFor({ rows, columns, banks }: ProductShape, { computeUnits }: DeviceTraits): number {
+  const tiles = Math.ceil((banks * rows) / 64);
+  let slices = 1;
+  while (
+    2 * slices <= mostSlices &&
+    tiles * slices < 1.5 * computeUnits &&
+    columns / (2 * slices) >= leastSliceColumns
+  ) {
+    slices *= 2;
+  }
+  return slices;
+}
+
+/** [lines of weights, tokens, depth, lines of weights and tokens of a subgroup]: lines are rows of all banks. */
+type Cut = readonly [number, number, number, number, number];
+
+/** In order of taste, for up to so many tokens: each weight is decoded once for as many tokens as there are. */
+const cuts: readonly { readonly tokens: number; readonly cuts: readonly Cut[] }[] = [
+  {
+    tokens: 32,
+    cuts: [
+      [64, 32, 64, 32, 16],
+      [32, 32, 32, 32, 16],
+    ],
+  },
+  {
+    tokens: 64,
+    cuts: [
+      [64, 64, 64, 32, 32],
+      [64, 64, 32, 32, 32],
+    ],
+  },
+  {
+    tokens: Infinity,
+    cuts: [
+      [128, 128, 32, 64, 32],
+      [64, 64, 32, 32, 32],
+    ],
+  },
+];
+
+/** The tile for a product, or undefined for few rows and where nothing fits. */
+export function f16Tile(shape: ProductShape, traits: DeviceTraits): MatrixTile | undefined {
+  const { tokens, banks } = shape;
+  if (!hasMatrices(traits) || tokens <= laneTokens) return undefined;
+  const slices = slicesFor(shape, traits);
+  return cuts
+    .find((range) => tokens <= range.tokens)!
+    .cuts.map(([lines, tileTokens, depth, subgroupLines, subgroupTokens]) => ({
+      rows: lines / banks,
+      tokens: tileTokens,
+      depth,
+      subgroupRows: subgroupLines / banks,
+      subgroupTokens,
+      slices,
+    }))
+    .find((tile) => fitsDevice(tile, banks, traits));
 }
