@@ -11,6 +11,11 @@
 #extension GL_KHR_shader_subgroup_shuffle : require
 #extension GL_EXT_integer_dot_product : require
 #include "include/matmul.glsl"
+#include "include/quantize.glsl"
+
+// What an invocation has in registers lies in arrays whose indices are all literals: macros write out what would be loops,
+// up to literal bounds, under conditions of specialization constants. Drivers do not unroll long loops, and some keep an
+// array in memory as soon as one index is a variable.
 
 layout(local_size_x_id = 0) in;
 // Neighbours that share a row within a subgroup, and subgroups that share it: lanes is their product.
@@ -19,187 +24,295 @@ layout(constant_id = 7) const uint parts = 1;
 // Weight rows (of each bank) and activation rows of one invocation.
 layout(constant_id = 8) const uint tileRows = 1;
 layout(constant_id = 9) const uint tileTokens = 1;
-// Blocks of a row that a lane loads before it uses the first.
+// Blocks of a row that a lane loads before it uses the first; 1 of more than two activation rows, 2 of two, or more lines
+// than two.
 layout(constant_id = 10) const uint depth = 1;
 // Banks of rows: 2 for a gated pair.
 layout(constant_id = 11) const uint banks = 1;
 // Products of the dispatch.
 layout(constant_id = 12) const uint products = 1;
-// Steps of the tree in which neighbours halve the sums that they have: 2^folds divides both `width` and `outputs`.
-layout(constant_id = 13) const uint folds = 0;
+// Whether the result is put out as what prepares activations would leave of it.
+layout(constant_id = 13) const bool quantizes = false;
+
+// The most of each that a tile has: `runnableTile` of src/kernel/lane-tile.ts. Line r * banks + bank is row r of a bank.
+#define MOST_LINES 4
+#define MOST_TOKENS 8
+#define MOST_DEPTH 6
+#define EARLY_TOKENS 2
 
 const uint lanes = width * parts;
-const uint outputs = tileRows * tileTokens;
-// Rows of an invocation, over both banks.
 const uint lines = banks * tileRows;
-// Sums that an invocation has after the tree.
-const uint ended = outputs >> folds;
 
-// Sums of subgroups that share rows.
-shared float partials[parts > 1 ? gl_WorkGroupSize.x / width * banks * outputs : 1];
+// Whether lanes meet in shared memory: those of several subgroups, or too few for as many activation rows.
+const bool meets = parts > 1 || width < tileTokens;
+// Sums of lines and activation rows, of each subgroup, or width of one.
+shared float partials[meets ? gl_WorkGroupSize.x / width * lines * tileTokens : 1];
+
+// Results of a run of a block's rows, by activation row, until they are quantized.
+shared float results[quantizes ? 32 * tileTokens : 1];
 
 struct Activations {
-  uvec4 low;
-  uvec4 high;
+  ivec4 low;
+  ivec4 high;
   uvec2 factors;  // scale, and the sums of quants
 };
 
 // As matmul-prepare lays out int8.
-Activations activationsAt(uint token, uint block, uint blocks, uint stride) {
-  uint at = token * stride + block;
-  return Activations(x.at[at], x.at[at + blocks], WordPairsIn(x).at[2 * (token * stride + 2 * blocks) + block]);
+Activations activationsAt(uint token, uint block) {
+  uint blocks = columns / 32;
+  uint start = token * (2 * blocks + (blocks + 1) / 2);
+  uint at = start + block;
+  return Activations(ivec4(x.at[at]), ivec4(x.at[at + blocks]), WordPairsIn(x).at[2 * (start + 2 * blocks) + block]);
 }
 
-int dotHalf(int sum, uint a0, uint a1, uint a2, uint a3, uvec4 b) {
-  sum += dotPacked4x8EXT(int(a0), int(b.x));
-  sum += dotPacked4x8EXT(int(a1), int(b.y));
-  sum += dotPacked4x8EXT(int(a2), int(b.z));
-  sum += dotPacked4x8EXT(int(a3), int(b.w));
+// A block of a row of weights.
+struct Line {
+  int words[8];
+  vec2 scales;
+  float minimum;
+};
+
+Line lineOf(RawGroup raw) {
+  Line line;
+  line.scales = groupScales(raw);
+  line.minimum = groupMinimum(raw);
+  [[unroll]] for (uint i = 0; i < 8; i++) line.words[i] = int(unpack(raw, i));
+  return line;
+}
+
+int dotHalf(int sum, int a0, int a1, int a2, int a3, ivec4 b) {
+  sum += dotPacked4x8EXT(a0, b.x);
+  sum += dotPacked4x8EXT(a1, b.y);
+  sum += dotPacked4x8EXT(a2, b.z);
+  sum += dotPacked4x8EXT(a3, b.w);
   return sum;
 }
 
-// Step `i` of the tree over the width. While sums can be halved, the one neighbour goes on with the first half, the other
-// with the second; every sum is added up in the same order as if all had all.
-#define FOLD(i)                                                                                                     \
-  if ((width >> (i + 1)) > 0) {                                                                                     \
-    bool upper = (lane & (width >> (i + 1))) != 0;                                                                  \
-    [[unroll]] for (uint bank = 0; bank < banks; bank++) {                                                          \
-      [[unroll]] for (uint v = 0; v < (i < folds ? outputs >> (i + 1) : ended); v++) {                              \
-        uint first = bank * outputs + v;                                                                            \
-        float mine = sums[first];                                                                                   \
-        float theirs = mine;                                                                                        \
-        if (i < folds) {                                                                                            \
-          float second = sums[first + (outputs >> (i + 1))];                                                        \
-          theirs = upper ? mine : second;                                                                           \
-          mine = upper ? second : mine;                                                                             \
-        }                                                                                                           \
-        sums[first] = mine + subgroupShuffleXor(theirs, width >> (i + 1));                                          \
-      }                                                                                                             \
-    }                                                                                                               \
-  }
-
-void main() {
-  uint place = placeInGroup();
-  uint lane = place % lanes;
-  uint rowsAtOnce = gl_WorkGroupSize.x / lanes * tileRows;
-  uint firstToken = (gl_WorkGroupID.z * gl_NumWorkGroups.x + gl_WorkGroupID.x) * tileTokens;
-  if (firstToken >= tokens) return;
-  uint blocks = columns / 32;
-  uint stride = 2 * blocks + (blocks + 1) / 2;
-  uint firstBlock = products > 1 ? 0 : columnStart / 32;
-  uint rowColumns = products > 1 ? columns : storedColumns;
-
-  uint runs = runsOf(products, rowsAtOnce);
-  for (uint at = gl_WorkGroupID.y; at < runs; at += gl_NumWorkGroups.y) {
-    uint run = at;
-    Product product = productOf(products, rowsAtOnce, run);
-    Matrix matrices[2] =
-        Matrix[](matrixAt(product.weight, product.storedRows, rowColumns), matrixAt(up, storedRows, rowColumns));
-    uint row = run * rowsAtOnce + place / lanes * tileRows;
-    precise float sums[banks * outputs];
-    [[unroll]] for (uint i = 0; i < banks * outputs; i++) sums[i] = 0.0;
-
-    for (uint base = lane; base < blocks; base += lanes * depth) {
-      RawGroup raw[depth * lines];
-      // Of one row of activations as early as the weights; of several when they are wanted, from the cache.
-      Activations ahead[depth];
-      [[unroll]] for (uint d = 0; d < depth; d++) {
-        // Blocks, rows and tokens past the end repeat the last one, and are not used.
-        uint block = min(base + d * lanes, blocks - 1);
-        [[unroll]] for (uint line = 0; line < lines; line++) {
-          uint bank = line / tileRows;
-          uint weightRow = (bank == 0 ? product.rowStart : upRowStart) + min(row + line % tileRows, product.rows - 1);
-          raw[d * lines + line] = loadGroup(matrices[bank], weightRow, firstBlock + block);
-        }
-        if (tileTokens == 1) ahead[d] = activationsAt(firstToken, block, blocks, stride);
-      }
-      [[unroll]] for (uint d = 0; d < depth; d++) {
-        uint block = min(base + d * lanes, blocks - 1);
-        bool isInside = d == 0 || base + d * lanes < blocks;
-        vec2 scales[lines];
-        float minimums[lines];
-        uint w[lines * 8];
-        [[unroll]] for (uint line = 0; line < lines; line++) {
-          RawGroup group = raw[d * lines + line];
-          scales[line] = groupScales(group);
-          minimums[line] = groupMinimum(group);
-          [[unroll]] for (uint i = 0; i < 8; i++) w[8 * line + i] = unpack(group, i);
-        }
-        [[unroll]] for (uint t = 0; t < tileTokens; t++) {
-          Activations a;
-          if (tileTokens == 1) a = ahead[d];
-          else a = activationsAt(min(firstToken + t, tokens - 1), block, blocks, stride);
-          float scale = uintBitsToFloat(a.factors.x);
-          int total = int(a.factors.y) >> 16;
+float added(float given, Line line, Activations a) {
+  precise float sum = given;
+  float scale = uintBitsToFloat(a.factors.x);
+  int total = int(a.factors.y) >> 16;
 #if PAIRS
-          int lowStart = -QUANT_OFFSET * bitfieldExtract(int(a.factors.y), 0, 16);
-          int highStart = -QUANT_OFFSET * total - lowStart;
-#endif
-          [[unroll]] for (uint line = 0; line < lines; line++) {
-            uint b = 8 * line;
-            uint i = line * tileTokens + t;
-            precise float sum = sums[i];
-#if PAIRS
-            int low = dotHalf(lowStart, w[b], w[b + 1], w[b + 2], w[b + 3], a.low);
-            int high = dotHalf(highStart, w[b + 4], w[b + 5], w[b + 6], w[b + 7], a.high);
-            sum = fma(float(low), scales[line].x * scale, sum);
-            sum = fma(float(high), scales[line].y * scale, sum);
+  int lowTotal = bitfieldExtract(int(a.factors.y), 0, 16);
+  int low = dotHalf(-QUANT_OFFSET * lowTotal, line.words[0], line.words[1], line.words[2], line.words[3], a.low);
+  int high = dotHalf(-QUANT_OFFSET * (total - lowTotal), line.words[4], line.words[5], line.words[6], line.words[7], a.high);
+  sum = fma(float(low), line.scales.x * scale, sum);
+  sum = fma(float(high), line.scales.y * scale, sum);
 #else
-            int low = dotHalf(-QUANT_OFFSET * total, w[b], w[b + 1], w[b + 2], w[b + 3], a.low);
-            int both = dotHalf(low, w[b + 4], w[b + 5], w[b + 6], w[b + 7], a.high);
-            sum = fma(float(both), scales[line].x * scale, sum);
+  int low = dotHalf(-QUANT_OFFSET * total, line.words[0], line.words[1], line.words[2], line.words[3], a.low);
+  int both = dotHalf(low, line.words[4], line.words[5], line.words[6], line.words[7], a.high);
+  sum = fma(float(both), line.scales.x * scale, sum);
 #endif
 #if MINIMUMS
-            sum = fma(minimums[line], scale * float(total), sum);
+  sum = fma(line.minimum, scale * float(total), sum);
 #endif
-            sums[i] = isInside ? sum : sums[i];
-          }
-        }
-      }
-    }
+  return sum;
+}
 
-    FOLD(0)
-    FOLD(1)
-    FOLD(2)
-    FOLD(3)
-    FOLD(4)
-    FOLD(5)
-    FOLD(6)
-    // The first of the neighbours that have the same sums puts them out.
-    uint tail = width >> folds;
-    bool isFirst = lane % tail == 0;
-    uint firstOutput = lane % width / tail * ended;
-    if (parts == 1) {
-      [[unroll]] for (uint v = 0; v < ended; v++) {
-        uint r = (firstOutput + v) / tileTokens;
-        uint t = (firstOutput + v) % tileTokens;
-        if (!isFirst || row + r >= product.rows || firstToken + t >= tokens) continue;
-        finish(product, firstToken + t, row + r, sums[v], sums[v + (banks - 1) * outputs]);
-      }
+// `t`: the activation row's number in the tile.
+void put(Product product, uint firstToken, uint t, uint row, float value, float upValue) {
+  if (row < product.rows && firstToken + t < tokens) {
+    float sum = finished(product, firstToken + t, row, value, upValue);
+    if (quantizes) {
+      results[32 * t + row % 32] = sum;
     } else {
-      // Whoever read the last run's sums has done so.
-      barrier();
-      uint subgroup = place / width;
-      [[unroll]] for (uint i = 0; i < banks * ended; i++) {
-        uint bank = i / ended;
-        uint v = i % ended;
-        if (isFirst) partials[(subgroup * banks + bank) * outputs + firstOutput + v] = sums[bank * outputs + v];
-      }
-      barrier();
-      for (uint v = lane; v < outputs; v += lanes) {
-        uint r = v / tileTokens;
-        uint t = v % tileTokens;
-        if (row + r >= product.rows || firstToken + t >= tokens) continue;
-        precise float ends[2] = float[](0.0, 0.0);
-        [[unroll]] for (uint bank = 0; bank < banks; bank++) {
-          precise float sum = partials[(place / lanes * parts * banks + bank) * outputs + v];
-          [[unroll]] for (uint part = 1; part < parts; part++) {
-            sum = sum + partials[((place / lanes * parts + part) * banks + bank) * outputs + v];
-          }
-          ends[bank] = sum;
-        }
-        finish(product, firstToken + t, row + r, ends[0], ends[banks - 1]);
+      product.result.at[(firstToken + t) * product.rows + row] = sum;
+    }
+  }
+}
+
+#define EACH_LINE(DO, a, b) DO(a, b, 0) DO(a, b, 1) DO(a, b, 2) DO(a, b, 3)
+#define EACH_FEW_LINES(DO, a, b) DO(a, b, 0) DO(a, b, 1)
+#define EACH_EARLY_TOKEN(DO, a) DO(a, 0) DO(a, 1)
+#define EACH_TOKEN(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7)
+// Of the first two blocks all lines of up to two activation rows, of the others two lines of one.
+#define EACH_DEPTH(DO) \
+  DO(0, EACH_LINE, EACH_EARLY_TOKEN) \
+  DO(1, EACH_LINE, EACH_EARLY_TOKEN) \
+  DO(2, EACH_FEW_LINES, ONE_TOKEN) \
+  DO(3, EACH_FEW_LINES, ONE_TOKEN) \
+  DO(4, EACH_FEW_LINES, ONE_TOKEN) \
+  DO(5, EACH_FEW_LINES, ONE_TOKEN)
+#define ONE_TOKEN(DO, a) DO(a, 0)
+
+precise float sums[MOST_LINES * MOST_TOKENS];
+RawGroup raw[MOST_DEPTH * MOST_LINES];
+Line unpacked[MOST_LINES];
+// Few rows of activations are read as early as the weights; more of them when they are wanted, from the cache.
+Activations early[MOST_DEPTH * EARLY_TOKENS];
+
+// Blocks, rows and tokens past the end repeat the last one, and are not used.
+#define LOAD_LINE(d, block, l)                                                                          \
+  if (l < lines) {                                                                                      \
+    uint weightRow = min(row + l / banks, product.rows - 1);                                            \
+    if (l % banks == 0) {                                                                               \
+      raw[d * MOST_LINES + l] = loadGroup(one, product.rowStart + weightRow, firstBlock + block);       \
+    } else {                                                                                            \
+      raw[d * MOST_LINES + l] = loadGroup(two, upRowStart + weightRow, firstBlock + block);             \
+    }                                                                                                   \
+  }
+#define LOAD_TOKEN(d, t) \
+  if (t < tileTokens) early[d * EARLY_TOKENS + t] = activationsAt(min(firstToken + t, tokens - 1), block);
+#define LOAD(d, SOME_LINES, SOME_TOKENS)                                      \
+  if (d < depth) {                                                            \
+    uint block = min(base + d * lanes, blocks - 1);                           \
+    SOME_LINES(LOAD_LINE, d, block)                                           \
+    if (tileTokens <= EARLY_TOKENS) {                                         \
+      SOME_TOKENS(LOAD_TOKEN, d)                                              \
+    }                                                                         \
+  }
+
+#define UNPACK_LINE(d, t, l) \
+  if (l < lines) unpacked[l] = lineOf(raw[d * MOST_LINES + l]);
+#define ADD_EARLY_LINE(d, t, l)                                                                            \
+  if (l < lines) {                                                                                         \
+    float more = added(sums[l * MOST_TOKENS + t], unpacked[l], early[d * EARLY_TOKENS + t]);               \
+    sums[l * MOST_TOKENS + t] = isInside ? more : sums[l * MOST_TOKENS + t];                               \
+  }
+#define ADD(d, SOME_LINES, SOME_TOKENS)                             \
+  if (d < depth && tileTokens <= EARLY_TOKENS) {                    \
+    bool isInside = base + d * lanes < blocks;                      \
+    SOME_LINES(UNPACK_LINE, d, 0)                                   \
+    SOME_LINES(ADD_EARLY_LINE, d, 0)                                \
+    if (d < 2 && 1 < tileTokens) {                                  \
+      SOME_LINES(ADD_EARLY_LINE, d, 1)                              \
+    }                                                               \
+  }
+#define ADD_LATE_LINE(d, t, l) \
+  if (l < lines) sums[l * MOST_TOKENS + t] = added(sums[l * MOST_TOKENS + t], unpacked[l], a);
+#define ADD_LATE(t)                                                             \
+  if (t < tileTokens) {                                                         \
+    Activations a = activationsAt(min(firstToken + t, tokens - 1), base);       \
+    EACH_LINE(ADD_LATE_LINE, 0, t)                                              \
+  }
+
+// Neighbours that differ in bit `step` halve the activation rows: the one goes on with the sums of the first half, the other
+// with those of the second. Every sum is added up in the same order as if all had all.
+#define FOLD_LINE(t, half, l)                                                                 \
+  if (l < lines) {                                                                            \
+    float first = sums[l * MOST_TOKENS + t];                                                  \
+    float second = sums[l * MOST_TOKENS + t + half];                                          \
+    float theirs = subgroupShuffleXor(upper ? first : second, step);                          \
+    sums[l * MOST_TOKENS + t] = (upper ? second : first) + theirs;                            \
+  }
+#define FOLD_4(half) EACH_LINE(FOLD_LINE, 0, half) EACH_LINE(FOLD_LINE, 1, half) FOLD_LATER(half)
+#define FOLD_LATER(half) EACH_LINE(FOLD_LINE, 2, half) EACH_LINE(FOLD_LINE, 3, half)
+#define FOLD_2(half) EACH_LINE(FOLD_LINE, 0, half) EACH_LINE(FOLD_LINE, 1, half)
+#define FOLD_1(half) EACH_LINE(FOLD_LINE, 0, half)
+#define FOLD(half)                              \
+  {                                             \
+    bool upper = (lane & step) != 0;            \
+    FOLD_##half(half)                           \
+    kept = half;                                \
+    firstToHave += upper ? half : 0;            \
+    step /= 2;                                  \
+  }
+
+#define SUM_LINE(t, b, l) \
+  if (l < lines) sums[l * MOST_TOKENS + t] = sums[l * MOST_TOKENS + t] + subgroupShuffleXor(sums[l * MOST_TOKENS + t], step);
+#define SUM(t)                          \
+  if (t < tileTokens && t < kept) {     \
+    EACH_LINE(SUM_LINE, t, 0)           \
+  }
+
+#define FIND_LINE(found, wanted, l) \
+  if (l == (wanted)) found = sums[l * MOST_TOKENS];
+
+#define SHARE_LINE(t, b, l) \
+  if (l < lines) partials[(place / width * lines + l) * tileTokens + firstToHave + t] = sums[l * MOST_TOKENS + t];
+#define SHARE(t)                                                        \
+  if (t < kept && firstToHave + t < tileTokens && isFirst) {            \
+    EACH_LINE(SHARE_LINE, t, 0)                                         \
+  }
+
+// Rows `row` and on, as many as an invocation has; the workgroup's others have others.
+void multiply(Product product, uint firstToken, uint row) {
+  uint place = placeInGroup();
+  uint lane = place % lanes;
+  uint blocks = columns / 32;
+  uint firstBlock = products > 1 ? 0 : columnStart / 32;
+  uint rowColumns = products > 1 ? columns : storedColumns;
+  Matrix one = matrixAt(product.weight, product.storedRows, rowColumns);
+  Matrix two = matrixAt(up, storedRows, rowColumns);
+  [[unroll]] for (uint i = 0; i < MOST_LINES * MOST_TOKENS; i++) sums[i] = 0.0;
+
+  for (uint base = lane; base < blocks; base += lanes * depth) {
+    EACH_DEPTH(LOAD)
+    EACH_DEPTH(ADD)
+    if (tileTokens > EARLY_TOKENS) {
+      EACH_LINE(UNPACK_LINE, 0, 0)
+      EACH_TOKEN(ADD_LATE)
+    }
+  }
+
+  // Over the width as a tree: first by halving, then all that is kept, whose first activation row is `firstToHave`.
+  uint step = width / 2;
+  uint kept = MOST_TOKENS;
+  uint firstToHave = 0;
+  if (tileTokens > 4 && step > 0) FOLD(4)
+  if (tileTokens > 2 && step > 0) FOLD(2)
+  if (tileTokens > 1 && step > 0) FOLD(1)
+  bool isFirst = step == 0 || (lane & (2 * step - 1)) == 0;
+  for (; step > 0; step /= 2) {
+    EACH_TOKEN(SUM)
+  }
+
+  if (!meets) {
+    // The first of the neighbours that have the same sums puts them out: of one activation row, since all was halved.
+    if (isFirst && firstToHave < tileTokens) {
+      for (uint line = 0; line < lines; line += banks) {
+        float value = 0.0;
+        float upValue = 0.0;
+        EACH_LINE(FIND_LINE, value, line)
+        EACH_LINE(FIND_LINE, upValue, line + banks - 1)
+        put(product, firstToken, firstToHave, row + line / banks, value, upValue);
       }
     }
+  } else {
+    // Whoever read the last run's sums has done so.
+    barrier();
+    EACH_TOKEN(SHARE)
+    barrier();
+    for (uint i = lane; i < tileRows * tileTokens; i += lanes) {
+      uint r = i / tileTokens;
+      uint t = i % tileTokens;
+      uint at = (place / lanes * parts * lines + r * banks) * tileTokens + t;
+      precise float value = partials[at];
+      precise float upValue = banks > 1 ? partials[at + tileTokens] : 0.0;
+      for (uint part = 1; part < parts; part++) {
+        at += lines * tileTokens;
+        value = value + partials[at];
+        if (banks > 1) upValue = upValue + partials[at + tileTokens];
+      }
+      put(product, firstToken, t, row + r, value, upValue);
+    }
+  }
+}
+
+// A run's results, which are whole blocks of 32 columns for what reads them.
+void quantizeRun(Product product, uint firstToken, uint run) {
+  barrier();
+  for (uint q = placeInGroup(); q < 4 * tileTokens; q += gl_WorkGroupSize.x) {
+    vec4 halves[2];
+    [[unroll]] for (uint i = 0; i < 8; i++) halves[i / 4][i % 4] = results[8 * q + i];
+    QuantizedQuarter quarter = quantizeQuarter(halves[0], halves[1]);
+    uint token = firstToken + q / 4;
+    if (token < tokens) putQuarter(WordPairsOut(product.result), product.rows, token, 4 * run + q % 4, quarter);
+  }
+  barrier();
+}
+
+void main() {
+  uint firstToken = (gl_WorkGroupID.z * gl_NumWorkGroups.x + gl_WorkGroupID.x) * tileTokens;
+  if (firstToken >= tokens) return;
+  const uint rowsAtOnce = gl_WorkGroupSize.x / lanes * tileRows;
+  const uint runLength = quantizes ? 32 : rowsAtOnce;
+  uint runs = runsOf(products, runLength);
+  for (uint at = gl_WorkGroupID.y; at < runs; at += gl_NumWorkGroups.y) {
+    uint run = at;
+    Product product = productOf(products, runLength, run);
+    uint row = run * runLength + placeInGroup() / lanes * tileRows;
+    for (uint start = 0; start < runLength; start += rowsAtOnce) multiply(product, firstToken, row + start);
+    if (quantizes) quantizeRun(product, firstToken, run);
   }
 }

@@ -2,8 +2,7 @@
 // f16. A workgroup makes a row, which it reads once: 8 neighbouring columns at a time lie in the registers of an invocation.
 // The order of additions follows from the columns and the device. Layouts, in vectors of 16 bytes:
 //   f32    [tokens, columns] floats
-//   int8   for each token: quants of columns 0 to 15 of each block, then of columns 16 to 31 of each, then for each block
-//          the scale (f32) and the sums of quants, two words
+//   int8   see putQuarter
 //   f16    [tokens, padded columns], times a power of two for each token that keeps the row in range; then the inverse of
 //          that power for each token (f32)
 #version 460
@@ -32,14 +31,14 @@ layout(constant_id = 7) const bool hasJoinWeight = false;
 // Whether rows, and the norms' weights, can be read by vectors of 16 bytes: columns are whole octets then.
 layout(constant_id = 8) const bool wide = false;
 layout(constant_id = 9) const bool wideWeights = false;
-// Octets of columns that an invocation keeps. More are read again from memory.
+// Octets of columns that an invocation keeps, at most 4. More are read again from memory.
 layout(constant_id = 10) const uint held = 1;
+
+// What is kept lies in registers: indices are literals, so loops are written out under conditions of `held`.
+#define EACH_KEPT(DO) DO(0) DO(1) DO(2) DO(3)
 
 layout(buffer_reference, scalar, buffer_reference_align = 16) buffer VectorsOut {
   uvec4 at[];
-};
-layout(buffer_reference, scalar, buffer_reference_align = 8) writeonly buffer WordPairsOut {
-  uvec2 at[];
 };
 
 layout(push_constant, scalar) uniform Arguments {
@@ -62,6 +61,7 @@ layout(push_constant, scalar) uniform Arguments {
 
 // Column i of an octet is `v[i / 4][i % 4]`.
 #define Octet mat2x4
+#define EACH_ELEMENT(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7)
 
 shared float subgroupSums[gl_WorkGroupSize.x / 4];
 shared uint largest;
@@ -90,9 +90,8 @@ Octet octetAt(Floats from, bool byVectors, uint start, uint column) {
       v[1] = uintBitsToFloat(vectors.at[at + 1]);
     }
   } else {
-    [[unroll]] for (uint i = 0; i < 8; i++) {
-      if (column + i < columns) v[i / 4][i % 4] = from.at[start + column + i];
-    }
+#define ELEMENT(i) if (column + i < columns) v[i / 4][i % 4] = from.at[start + column + i];
+    EACH_ELEMENT(ELEMENT)
   }
   return v;
 }
@@ -105,17 +104,15 @@ void store(Floats to, uint start, uint column, Octet v) {
     vectors.at[at] = floatBitsToUint(v[0]);
     vectors.at[at + 1] = floatBitsToUint(v[1]);
   } else {
-    [[unroll]] for (uint i = 0; i < 8; i++) {
-      if (column + i < columns) to.at[start + column + i] = v[i / 4][i % 4];
-    }
+#define PUT_ELEMENT(i) if (column + i < columns) to.at[start + column + i] = v[i / 4][i % 4];
+    EACH_ELEMENT(PUT_ELEMENT)
   }
 }
 
-float squaresOf(Octet v, float sum) {
-  [[unroll]] for (uint i = 0; i < 8; i++) {
-    precise float next = fma(v[i / 4][i % 4], v[i / 4][i % 4], sum);
-    sum = next;
-  }
+float squaresOf(Octet v, float given) {
+  precise float sum = given;
+#define SQUARE(i) sum = fma(v[i / 4][i % 4], v[i / 4][i % 4], sum);
+  EACH_ELEMENT(SQUARE)
   return sum;
 }
 
@@ -150,26 +147,21 @@ uint largestOf(Octet v, uint top) {
   return max(top, max(max(bits.x, bits.y), max(bits.z, bits.w)));
 }
 
-// Four neighbours have a block, all of them or none.
-void putInt8(Octet v, uint token, uint octet) {
-  uint blocks = columns / 32;
-  uint stride = 2 * blocks + (blocks + 1) / 2;
-  QuantizedQuarter q = quantizeQuarter(v[0], v[1]);
-  uint block = octet / 4;
-  uint side = (octet / 2) & 1u;
-  WordPairsOut pairs = WordPairsOut(result);
-  pairs.at[2 * (token * stride + side * blocks + block) + (octet & 1u)] = q.quants;
-  if ((octet & 3u) == 0u) pairs.at[2 * (token * stride + 2 * blocks) + block] = uvec2(floatBitsToUint(q.scale), q.sums);
-}
-
 void putF16(Octet v, float power, uint token, uint octet) {
   v = v * power;
   uvec4 packed;
-  [[unroll]] for (uint i = 0; i < 2; i++) {
-    packed[2 * i] = packHalf2x16(swapped ? v[i].xz : v[i].xy);
-    packed[2 * i + 1] = packHalf2x16(swapped ? v[i].yw : v[i].zw);
-  }
+  packed.x = packHalf2x16(swapped ? v[0].xz : v[0].xy);
+  packed.y = packHalf2x16(swapped ? v[0].yw : v[0].zw);
+  packed.z = packHalf2x16(swapped ? v[1].xz : v[1].xy);
+  packed.w = packHalf2x16(swapped ? v[1].yw : v[1].zw);
   VectorsOut(result).at[token * padded / 8 + octet] = packed;
+}
+
+// Of int8 four neighbours have a block, all of them or none.
+void put(Octet v, float power, uint token, uint start, uint octet) {
+  if (form == FORM_F32) store(result, start, 8 * octet, v);
+  if (form == FORM_INT8) putQuarter(WordPairsOut(result), columns, token, octet, quantizeQuarter(v[0], v[1]));
+  if (form == FORM_F16) putF16(v, power, token, octet);
 }
 
 void main() {
@@ -182,40 +174,44 @@ void main() {
   uint size = gl_WorkGroupSize.x;
   uint rest = place + held * size;
 
-  Octet kept[held];
-  [[unroll]] for (uint i = 0; i < held; i++) kept[i] = octetAt(x, wide, start, 8 * (place + i * size));
+  Octet kept[4];
+#define LOAD(i) if (i < held) kept[i] = octetAt(x, wide, start, 8 * (place + i * size));
+  EACH_KEPT(LOAD)
   Floats source = x;
 
   if (joins) {
     float inverse = 1.0;
     if (normsJoined) {
       float squares = 0.0;
-      [[unroll]] for (uint i = 0; i < held; i++) squares = squaresOf(kept[i], squares);
+#define ADD_SQUARES(i) if (i < held) squares = squaresOf(kept[i], squares);
+      EACH_KEPT(ADD_SQUARES)
       for (uint o = rest; o < octets; o += size) squares = squaresOf(octetAt(x, wide, start, 8 * o), squares);
       inverse = inverseRms(squares, joinEpsilon);
     }
-    [[unroll]] for (uint i = 0; i < held; i++) kept[i] = joinedAt(kept[i], inverse, start, 8 * (place + i * size));
+#define JOIN(i) if (i < held) kept[i] = joinedAt(kept[i], inverse, start, 8 * (place + i * size));
+    EACH_KEPT(JOIN)
     for (uint o = rest; o < octets; o += size) joinedAt(octetAt(x, wide, start, 8 * o), inverse, start, 8 * o);
     source = joined;
-    if (form == FORM_NONE) return;
   }
 
+  if (form == FORM_NONE) return;
   float inverse = 1.0;
   if (hasNorm) {
     float squares = 0.0;
-    [[unroll]] for (uint i = 0; i < held; i++) squares = squaresOf(kept[i], squares);
+    EACH_KEPT(ADD_SQUARES)
     for (uint o = rest; o < octets; o += size) squares = squaresOf(octetAt(source, wide, start, 8 * o), squares);
     inverse = inverseRms(squares, epsilon);
-    [[unroll]] for (uint i = 0; i < held; i++) {
-      kept[i] = normed(kept[i], inverse, normWeight, hasWeight, normOffset, 8 * (place + i * size));
-    }
+#define NORM(i) \
+  if (i < held) kept[i] = normed(kept[i], inverse, normWeight, hasWeight, normOffset, 8 * (place + i * size));
+    EACH_KEPT(NORM)
   }
 
   float power = 1.0;
   if (form == FORM_F16) {
     if (place == 0) largest = 0;
     uint top = 0;
-    [[unroll]] for (uint i = 0; i < held; i++) top = largestOf(kept[i], top);
+#define FIND_LARGEST(i) if (i < held) top = largestOf(kept[i], top);
+    EACH_KEPT(FIND_LARGEST)
     for (uint o = rest; o < octets; o += size) {
       Octet v = octetAt(source, wide, start, 8 * o);
       if (hasNorm) v = normed(v, inverse, normWeight, hasWeight, normOffset, 8 * o);
@@ -235,20 +231,11 @@ void main() {
     if (place == 0) result.at[tokens * padded / 2 + token] = uintBitsToFloat(uint(127 - shift) << 23);
   }
 
-  // What is kept, then the rest: a loop of one body, unrolled where registers are indexed.
-  [[unroll]] for (uint i = 0; i < held; i++) {
-    uint octet = place + i * size;
-    if (octet < octets) {
-      if (form == FORM_F32) store(result, start, 8 * octet, kept[i]);
-      if (form == FORM_INT8) putInt8(kept[i], token, octet);
-      if (form == FORM_F16) putF16(kept[i], power, token, octet);
-    }
-  }
+#define PUT(i) if (i < held && place + i * size < octets) put(kept[i], power, token, start, place + i * size);
+  EACH_KEPT(PUT)
   for (uint octet = rest; octet < octets; octet += size) {
     Octet v = octetAt(source, wide, start, 8 * octet);
     if (hasNorm) v = normed(v, inverse, normWeight, hasWeight, normOffset, 8 * octet);
-    if (form == FORM_F32) store(result, start, 8 * octet, v);
-    if (form == FORM_INT8) putInt8(v, token, octet);
-    if (form == FORM_F16) putF16(v, power, token, octet);
+    put(v, power, token, start, octet);
   }
 }

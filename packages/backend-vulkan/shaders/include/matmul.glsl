@@ -94,8 +94,8 @@ Product productOf(uint products, uint length, inout uint run) {
   return product;
 }
 
-// `upValue` is the second product of a gated pair.
-void finish(Product product, uint token, uint row, float value, float upValue) {
+// A result of a sum of products; `upValue` is the second sum of a gated pair.
+float finished(Product product, uint token, uint row, float value, float upValue) {
   uint index = token * product.rows + row;
   precise float sum = value;
   // A loop, so that the functions are there once; its kinds are constants, and nothing of it is left.
@@ -111,7 +111,11 @@ void finish(Product product, uint token, uint row, float value, float upValue) {
     if (stage == 0 && hasBias) sum = sum + product.bias.at[row];
     if (stage == 0 && hasResidual) sum = sum + residual.at[index];
   }
-  product.result.at[index] = sum;
+  return sum;
+}
+
+void finish(Product product, uint token, uint row, float value, float upValue) {
+  product.result.at[token * product.rows + row] = finished(product, token, row, value, upValue);
 }
 
 void finish(uint token, uint row, float value, float upValue) {

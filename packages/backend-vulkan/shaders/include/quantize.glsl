@@ -42,3 +42,18 @@ QuantizedQuarter quantizeQuarter(vec4 first, vec4 second) {
   quarter.sums = (uint(sum + other) << 16) | (uint(low) & 0xffffu);
   return quarter;
 }
+
+layout(buffer_reference, scalar, buffer_reference_align = 8) writeonly buffer WordPairsOut {
+  uvec2 at[];
+};
+
+// Puts a quarter of a row of `columns` where products look for it: first quants of columns 0 to 15 of each block, then of
+// columns 16 to 31 of each, then for each block the scale and the sums.
+void putQuarter(WordPairsOut to, uint columns, uint row, uint quarter, QuantizedQuarter q) {
+  uint blocks = columns / 32;
+  uint stride = 2 * blocks + (blocks + 1) / 2;
+  uint block = quarter / 4;
+  uint side = (quarter / 2) & 1u;
+  to.at[2 * (row * stride + side * blocks + block) + (quarter & 1u)] = q.quants;
+  if ((quarter & 3u) == 0u) to.at[2 * (row * stride + 2 * blocks) + block] = uvec2(floatBitsToUint(q.scale), q.sums);
+}

@@ -74,6 +74,14 @@ export function floatTile({ columns, tokens, dtype }: ProductShape, traits: Devi
   };
 }
 
+/** The nearest tile that `matmul-int8` can run: what an invocation has is written out there. */
+export function runnableTile(tile: LaneTile, banks: number): LaneTile {
+  const rows = Math.min(tile.rows, 4 / banks);
+  const tokens = Math.min(tile.tokens, 8);
+  const depth = Math.min(tile.depth, tokens > 2 ? 1 : tokens > 1 || rows * banks > 2 ? 2 : 6);
+  return { ...tile, rows, tokens, depth };
+}
+
 export function int8Tile({ columns, tokens, banks, rows }: ProductShape, traits: DeviceTraits): LaneTile {
   const { software, subgroupSize, computeUnits, maxInvocations } = traits;
   const blocks = columns / 32;
@@ -86,9 +94,9 @@ export function int8Tile({ columns, tokens, banks, rows }: ProductShape, traits:
   const isFilled = (rows / 2) * lanes >= invocationsToFill * Math.max(1, computeUnits);
   const lines = software ? banks : even >= 4 ? 4 : isFilled ? 2 : 1;
   const tileRows = Math.max(1, lines / banks);
-  const most = software ? 1 : Math.max(1, Math.floor((even === 1 ? 8 : 4) / (tileRows * banks)));
+  const most = software ? 1 : even === 1 ? Math.min(6, 8 / (tileRows * banks)) : 2;
   const perLane = Math.ceil(blocks / lanes);
-  return {
+  const tile = {
     workgroup: Math.max(subgroupSize, Math.min(workgroup, largestPower(maxInvocations))),
     lanes,
     rows: tileRows,
@@ -96,4 +104,5 @@ export function int8Tile({ columns, tokens, banks, rows }: ProductShape, traits:
     depth: Math.ceil(perLane / Math.ceil(perLane / most)),
     workgroups: Infinity,
   };
+  return runnableTile(tile, banks);
 }

@@ -15,14 +15,14 @@ import { product as elementCount } from './grid.js';
 import { matrixOf, type Matrix } from './matrix.js';
 import { laneDispatch } from './matmul-lane.js';
 import { matrixDispatch, slicesMemory } from './matmul-matrix.js';
-import { isWhole, joinAlone, rowsOf, scratchPlan, type Context, type Prepared } from './matmul-prepare.js';
+import { isWhole, joinAlone, rowsOf, scratchPlan, type Planning, type Prepared } from './matmul-prepare.js';
 import { canShare, fusedPosts, mostProducts, type SingleProduct } from './matmul-product.js';
 import { defaultTuner, type MatmulTuner } from './matmul-tile.js';
 import type { MatrixTile } from './matrix-tile.js';
 import type { MatmulCall, Operand, Post, ProductCall } from './operand.js';
 
 /** A dispatch of one product or several, and what follows it. */
-interface Part {
+export interface Part {
   readonly form: 'float' | 'int8' | { readonly tile: MatrixTile };
   readonly products: [SingleProduct, ...SingleProduct[]];
   readonly after: readonly Dispatch[];
@@ -34,10 +34,10 @@ export function matmul(
   traits: DeviceTraits,
   tuner: MatmulTuner = defaultTuner,
 ): Dispatch[] {
-  const rows = rowsOf(call.x);
-  if (rows.tokens === 0) return [];
+  const planning = planningOf(call, traits, tuner);
+  if (planning.rows.tokens === 0) return [];
   const preparing = new Map<Prepared, Dispatch>();
-  const context = { call, rows, traits, tuner, preparing };
+  const context = { ...planning, preparing };
   const products = partsOf(context).flatMap(({ form, products: some, after }) => [
     typeof form === 'object'
       ? matrixDispatch(context, some[0], form.tile, scratchPlan(context).byteLength)
@@ -53,7 +53,7 @@ export function matmulScratchBytes(
   traits: DeviceTraits,
   tuner: MatmulTuner = defaultTuner,
 ): number {
-  const planning = { call, rows: rowsOf(call.x), traits, tuner };
+  const planning = planningOf(call, traits, tuner);
   return scratchPlan(planning).byteLength + slicesMemory(planning).scratchBytes;
 }
 
@@ -63,22 +63,21 @@ export function matmulCounterBytes(
   traits: DeviceTraits,
   tuner: MatmulTuner = defaultTuner,
 ): number {
-  return slicesMemory({ call, rows: rowsOf(call.x), traits, tuner }).counterBytes;
+  return slicesMemory(planningOf(call, traits, tuner)).counterBytes;
 }
 
-/** Counters likewise: none yet. */
-export function matmulCounterBytes(
-  _call: MatmulCall,
-  _traits: DeviceTraits,
-  _tuner: MatmulTuner = defaultTuner,
-): number {
-  return 0;
+export function planningOf(
+  call: MatmulCall,
+  traits: DeviceTraits,
+  tuner: MatmulTuner = defaultTuner,
+): Planning {
+  return { call, rows: rowsOf(call.x), traits, tuner };
 }
 
 /** Products in order; those that can share a dispatch go with the first of them. */
-function partsOf(context: Context): Part[] {
+export function partsOf(planning: Planning): Part[] {
   const parts: Part[] = [];
-  for (const part of context.call.products.flatMap((product) => productParts(context, product))) {
+  for (const part of planning.call.products.flatMap((product) => productParts(planning, product))) {
     const host = parts.find(
       ({ form, products }) =>
         form === part.form && products.length < mostProducts && canShare(products[0], part.products[0]),
@@ -89,7 +88,7 @@ function partsOf(context: Context): Part[] {
   return parts;
 }
 
-function productParts(context: Context, call: ProductCall): Part[] {
+function productParts(planning: Planning, call: ProductCall): Part[] {
   const { gated, out } = call;
   if (elementCount(out.shape) === 0) return [];
   const weight = matrixOf(call.weight);
@@ -99,22 +98,22 @@ function productParts(context: Context, call: ProductCall): Part[] {
     const { gated: _, ...gate } = call;
     const post: Post = { kind: 'glu', activation: gated.activation, other: out };
     return [
-      ...productParts(context, { weight: gated.up, out, posts: [] }),
-      ...productParts(context, { ...gate, posts: [post, ...call.posts] }),
+      ...productParts(planning, { weight: gated.up, out, posts: [] }),
+      ...productParts(planning, { ...gate, posts: [post, ...call.posts] }),
     ];
   }
   const fused = fusablePosts(call.posts);
   const own = { ...call, posts: call.posts.slice(0, fused) };
   return [
     {
-      form: formOf(context, weight, up ? 2 : 1),
+      form: formOf(planning, weight, up ? 2 : 1),
       products: [{ call: own, weight, ...(up ? { up } : {}) }],
       after: call.posts.slice(fused).flatMap((post) => postDispatches(out, post)),
     },
   ];
 }
 
-function formOf({ call, rows, traits, tuner }: Context, weight: Matrix, banks: 1 | 2): Part['form'] {
+function formOf({ call, rows, traits, tuner }: Planning, weight: Matrix, banks: 1 | 2): Part['form'] {
   const shape = { dtype: weight.dtype, rows: weight.rows, ...rows, banks };
   const tile = call.fast && isWhole(weight) ? tuner.f16(shape, traits) : undefined;
   if (tile) return { tile };

@@ -2,6 +2,7 @@
 import type { KernelTable } from '../lowering/kernel-table.js';
 import { kernelTable } from './kernels.js';
 import { matmul, matmulCounterBytes, matmulScratchBytes } from './matmul.js';
+import { acceptsPrepared, canQuantize } from './matmul-handoff.js';
 import type { MatmulTuner } from './matmul-tile.js';
 
 export function tunedKernels(tuner: MatmulTuner): KernelTable {
@@ -14,6 +15,11 @@ export function tunedKernels(tuner: MatmulTuner): KernelTable {
         scratchBytes: (call, traits) => matmulScratchBytes(call, traits, tuner),
         counterBytes: (call, traits) => matmulCounterBytes(call, traits, tuner),
       },
+    },
+    handoff: {
+      ...kernelTable.handoff,
+      accepts: (call, traits) => acceptsPrepared(call, traits, tuner),
+      fromProduct: (call, product, traits) => canQuantize(call, product, traits, tuner),
     },
   };
 }
