@@ -2,7 +2,7 @@
  * What decoding would do on a Radeon 780M, projected from a run on another GPU: prints the Markdown table of the Vulkan
  * backend's README. Nothing in it is measured on that device.
  *
- *     node tools/bench-gpu/project-780m.mjs results.json [--bandwidth 73] [--launch-us 5]
+ *     node tools/bench-gpu/project-780m.mjs results.json [--bandwidth 73] [--launch-us 5] [--write README.md]
  *
  * A token takes the time of its bytes and that of its launches:
  *
@@ -13,10 +13,14 @@
  *             launches are not counted twice. At most 1.
  * launches    of the run, by its profile: the same programs run on any device
  *
+ * The last column has an efficiency of 1 in its place. Kernels that are too small for the measured device, and so cost it
+ * efficiency, fill one with a tenth of its compute units: large models are projected better than small ones.
+ *
  * --bandwidth  GB/s: what a 780M with DDR5-5600 reads (of 89.6 nominal)
  * --launch-us  microseconds from one dispatch to the next behind a barrier: an assumption
+ * --write      puts the table into a file, between the lines `<!-- 780m -->` and `<!-- /780m -->`
  */
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 
 const { positionals, values: flags } = parseArgs({
@@ -24,36 +28,58 @@ const { positionals, values: flags } = parseArgs({
   options: {
     bandwidth: { type: 'string', default: '73' },
     'launch-us': { type: 'string', default: '5' },
+    write: { type: 'string' },
   },
 });
 if (positionals.length !== 1) {
-  console.error('usage: node project-780m.mjs results.json [--bandwidth 73] [--launch-us 5]');
+  console.error(
+    'usage: node project-780m.mjs results.json [--bandwidth 73] [--launch-us 5] [--write README.md]',
+  );
   process.exit(2);
 }
 const { models, weights } = JSON.parse(readFileSync(positionals[0], 'utf8'));
 const bytesPerSecond = Number(flags.bandwidth) * 1e9;
 const launchSeconds = Number(flags['launch-us']) * 1e-6;
 
-const row = (cells) => console.log(`| ${cells.join(' | ')} |`);
-row([weights, 'GB a token', 'launches', 'efficiency', 'tok/s, projected', 'tok/s at full bandwidth']);
-row(['---', '---:', '---:', '---:', '---:', '---:']);
+const rows = [
+  [weights, 'GB a token', 'launches', 'efficiency', 'tok/s, projected', 'tok/s at full bandwidth'],
+];
 for (const [name, { ours }] of Object.entries(models)) {
   const decode = ours?.kernels?.phases.find(({ phase }) => phase === 'decode');
-  if (!decode || !(ours.decode > 0)) {
-    console.error(`${name}: no decode rate, or no kernels, in ${positionals[0]}`);
+  if (decode?.launchesPerSubmission === undefined || !(ours.decode > 0)) {
+    console.error(
+      `${name}: ${positionals[0]} has no decode rate of it, or no launches: measure with --kernels on a GPU`,
+    );
     continue;
   }
   const { speed } = ours.kernels;
   const launches = decode.launchesPerSubmission;
   const seconds = 1 / ours.decode - launches * (speed.launchSeconds ?? 0);
   const efficiency = Math.min(1, ours.bytesPerToken / speed.bytesPerSecond / seconds);
-  const time = ours.bytesPerToken / (bytesPerSecond * efficiency) + launches * launchSeconds;
-  row([
+  const perToken = (share) => ours.bytesPerToken / (bytesPerSecond * share) + launches * launchSeconds;
+  rows.push([
     name,
     (ours.bytesPerToken / 1e9).toFixed(2),
     launches.toFixed(0),
     `${(100 * efficiency).toFixed(0)} %`,
-    (1 / time).toFixed(1),
-    (bytesPerSecond / ours.bytesPerToken).toFixed(1),
+    (1 / perToken(efficiency)).toFixed(1),
+    (1 / perToken(1)).toFixed(1),
   ]);
+}
+// As Prettier lays tables out: names to the left, numbers to the right.
+const widths = rows[0].map((_, column) => Math.max(...rows.map((cells) => cells[column].length)));
+const pad = (cell, column) => (column === 0 ? cell.padEnd(widths[0]) : cell.padStart(widths[column]));
+const line = (cells) => `| ${cells.join(' | ')} |`;
+const rule = widths.map((width, column) => (column === 0 ? '-'.repeat(width) : `${'-'.repeat(width - 1)}:`));
+const lines = [rows[0].map(pad), rule, ...rows.slice(1).map((cells) => cells.map(pad))].map(line);
+console.log(lines.join('\n'));
+if (flags.write !== undefined) {
+  const text = readFileSync(flags.write, 'utf8');
+  const [begin, end] = ['<!-- 780m -->', '<!-- /780m -->'];
+  const [from, to] = [text.indexOf(begin), text.indexOf(end)];
+  if (from < 0 || to < from) throw new Error(`${flags.write} has no lines ${begin} and ${end}.`);
+  writeFileSync(
+    flags.write,
+    `${text.slice(0, from + begin.length)}\n\n${lines.join('\n')}\n\n${text.slice(to)}`,
+  );
 }

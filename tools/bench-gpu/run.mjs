@@ -204,7 +204,7 @@ function print() {
     const slow =
       decode?.rows.filter(({ reason, timeShare }) => reason !== undefined && timeShare >= 0.01) ?? [];
     if (slow.length > 0)
-      console.log(`\n${shape}, steps of decode below 60 % of the copy bandwidth, above 1 % of the time:`);
+      console.log(`\n${shape}, steps of decode below 60 % of the measured bandwidth, above 1 % of the time:`);
     for (const { step, detail, timeShare, bandwidthShare, reason } of slow) {
       const shares = `${number(100 * timeShare)} % of the time, ${number(100 * bandwidthShare)} % of bandwidth`;
       console.log(`- ${step} ${detail}: ${shares}: ${reason}`);

@@ -187,6 +187,9 @@ function phaseOf(
   };
 }
 
+/** What a few cores read in the 5 us that sharing work among threads takes, at 20 GB/s. */
+const smallBytes = 100_000;
+
 /** 0 where the device's clock saw no time. */
 function rate(amount: number, seconds: number): number {
   return seconds > 0 ? amount / seconds : 0;
@@ -198,6 +201,7 @@ function rate(amount: number, seconds: number): number {
  * - bytes at full bandwidth and its launches make up half of its time: it waits for launches
  * - it computes at half the best rate of the phase or more, and does so much for each byte that no memory would help
  * - it has fewer workgroups than the device has compute units, so that some have nothing to do
+ * - on a device without launches: it moves less than threads can be woken for
  * - else what it waits for is neither: the latency of loads that depend on each other, or instructions around them
  */
 export function slownessReason(
@@ -225,6 +229,8 @@ export function slownessReason(
   if (flops >= ridge * bytes) {
     return `computes at ${flopText(flopsPerSecond)}, the best step of the phase at ${flopText(bestFlops)}`;
   }
+  if (kernels.length === 0 && bytes / calls < smallBytes)
+    return `small: moves only ${byteText(bytes / calls)}`;
   const each =
     widest > 0 ? `, ${byteText(bytes / calls / widest)} for each of ${amount(widest)} workgroups` : '';
   return `waits for loads that depend on each other, or computes between them: ${byteText(bytes / calls)}${each}`;

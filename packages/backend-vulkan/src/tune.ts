@@ -188,6 +188,14 @@ class ProductTimer {
   }
 }
 
+/** What tells launches of one product apart. */
+function launchOf(dispatches: readonly Dispatch[]): string {
+  return dispatches
+    .filter((one) => !isPreparing(one))
+    .map(({ kernel, groups }) => `${kernel.shader} ${kernel.constants.join(' ')} ${groups.join(' ')}`)
+    .join();
+}
+
 const isPreparing = ({ name }: Dispatch): boolean => name.includes('prepare');
 
 type Tile = LaneTile | MatrixTile;
@@ -246,11 +254,16 @@ class Search {
       const baseUs = await this.timer.time(baseDispatches, 3);
       let best: Found = { us: baseUs, fields: {} };
       const good: Found[] = [];
+      // Kernels make of a tile the nearest that they can run, so that several candidates may be one.
+      const tried = new Set([launchOf(baseDispatches)]);
       for (let at = 0; at < candidates.length && !this.isOver; at += pipelinesAhead) {
-        const some = candidates.slice(at, at + pipelinesAhead).map((fields) => ({
-          fields,
-          dispatches: dispatchesFor(fixed({ ...base, ...fields })),
-        }));
+        const some = candidates.slice(at, at + pipelinesAhead).flatMap((fields) => {
+          const dispatches = dispatchesFor(fixed({ ...base, ...fields }));
+          const launch = launchOf(dispatches);
+          if (tried.has(launch)) return [];
+          tried.add(launch);
+          return [{ fields, dispatches }];
+        });
         await runner.prepare(some.flatMap(({ dispatches }) => dispatches.map(({ kernel }) => kernel)));
         for (const { fields, dispatches } of some) {
           if (this.isOver) break;
