@@ -3,7 +3,7 @@
  * (when tokens are computed) and a backend (where); it adds stop strings and the choice of context, nothing else.
  */
 import { EventEmitter } from 'eventemitter3';
-import { isUnicornError, UnicornError, type Device, type WeightSet } from '@unicorn-exec/tensor';
+import { isUnicornError, UnicornError } from '@unicorn-exec/tensor';
 import {
   openModel,
   resolveSize,
@@ -13,20 +13,17 @@ import {
   type Model,
   type Tokenizer,
 } from '@unicorn-exec/models';
-import {
-  Scheduler,
-  type ForwardOptions,
-  type ForwardResult,
-  type SamplingParameters,
-  type SpeculationOptions,
-  type Timings as ScheduledTimings,
+import type {
+  ForwardOptions,
+  ForwardResult,
+  SamplingParameters,
+  SpeculationOptions,
+  Timings as ScheduledTimings,
 } from '@unicorn-exec/scheduler';
 import type { ContextChoice } from './context-length.js';
 import { generateShifting } from './context-shift.js';
 import { locateModel } from './model-location.js';
-import { placeModel, type Placement } from './placement.js';
 import { noText, ReasoningText, type TextPiece } from './reasoning-text.js';
-import { StopText } from './stop-text.js';
 import type {
   BackendSummary,
   EngineStats,
@@ -39,6 +36,8 @@ import type {
   Timings,
   Usage,
 } from './request.js';
+import { LastingRuntime, throwIfCancelled } from './runtime.js';
+import { StopText } from './stop-text.js';
 
 /** Requests that a desktop user has in flight at once; each costs a row of history, not KV, until it is used. */
 const defaultMaxSequences = 4;
@@ -62,20 +61,15 @@ export class Engine extends EventEmitter<EngineEvents> {
 
   private constructor(
     readonly model: Model,
-    private readonly device: Device,
-    private readonly weights: WeightSet,
-    private readonly scheduler: Scheduler,
-    opened: {
-      placement: Placement;
-      kvType: KvType;
-      loadTimes: LoadTimes;
-    },
+    private readonly runtime: LastingRuntime,
+    kvType: KvType,
   ) {
     super();
-    this.loadTimes = opened.loadTimes;
-    const { context, fallback, split } = opened.placement;
+    const { placement, loadTimes } = runtime.latest;
+    const { context, device, fallback, split } = placement;
+    this.loadTimes = loadTimes;
     this.context = context;
-    this.kvType = opened.kvType;
+    this.kvType = kvType;
     const { backend, id, name, threads } = device.info;
     this.backend = {
       name: backend,
@@ -94,46 +88,16 @@ export class Engine extends EventEmitter<EngineEvents> {
    * architecture or backend), `resource/memory` (does not fit), `usage/cancelled` (the signal)
    */
   static async load(options: LoadOptions = {}): Promise<Engine> {
-    const { signal, onProgress } = options;
     const path = await locateModel(options.model);
     const model = await openModel(path);
-    const release: (() => void | Promise<void>)[] = [() => model.close()];
     try {
-      throwIfCancelled(signal);
+      throwIfCancelled(options.signal);
       const kvType = options.kvType ?? 'f16';
       const maxSequences = options.maxSequences ?? defaultMaxSequences;
-      const began = performance.now();
-      const placement = await placeModel(model, { ...options, kvType, maxSequences });
-      const { device, context } = placement;
-      const openMs = performance.now() - began;
-      release.unshift(() => device.close());
-      const report = (stage: 'weights' | 'ready', loadedBytes: number, totalBytes: number): void =>
-        onProgress?.({ stage, loadedBytes, totalBytes });
-      const weights = await device.load(model.weights(), {
-        ...(signal ? { signal } : {}),
-        onProgress: ({ loadedBytes, totalBytes }) => report('weights', loadedBytes, totalBytes),
-      });
-      const weightsMs = performance.now() - began - openMs;
-      release.unshift(() => weights.dispose());
-      throwIfCancelled(signal);
-      const scheduler = await Scheduler.create({
-        device,
-        weights,
-        model,
-        contextLength: context.contextLength,
-        kvDType: kvType,
-        maxSequences,
-        precision: options.precision ?? 'fast',
-        profile: options.profile,
-      });
-      report('ready', model.weightBytes, model.weightBytes);
-      return new Engine(model, device, weights, scheduler, {
-        placement,
-        kvType,
-        loadTimes: { openMs, weightsMs },
-      });
+      const runtime = await LastingRuntime.open(model, { ...options, kvType, maxSequences });
+      return new Engine(model, runtime, kvType);
     } catch (error) {
-      for (const step of release) await step();
+      await model.close();
       throw error;
     }
   }
@@ -143,7 +107,8 @@ export class Engine extends EventEmitter<EngineEvents> {
    * loop early cancels the request.
    *
    * @throws UnicornError `usage/context` when the prompt does not fit, `usage/*` for impossible parameters,
-   * `unsupported/chat-template` for messages to a model without a template
+   * `unsupported/chat-template` for messages to a model without a template, `device/lost` when the device stops under it;
+   * a later request finds the device opened anew
    */
   async *generate(request: GenerateRequest): AsyncGenerator<GenerateChunk, void, undefined> {
     this.#expectOpen();
@@ -155,6 +120,8 @@ export class Engine extends EventEmitter<EngineEvents> {
     const signal = request.signal ? AbortSignal.any([request.signal, cancel.signal]) : cancel.signal;
     const size = request.elastic === undefined ? undefined : resolveSize(this.model, request.elastic);
     this.#requests++;
+    const runtime = await this.runtime.working();
+    const { scheduler } = runtime;
     let finished = false;
     let completionTokens = 0;
     try {
@@ -170,8 +137,8 @@ export class Engine extends EventEmitter<EngineEvents> {
       };
       const events =
         request.overflow === 'shift'
-          ? generateShifting(this.scheduler, scheduled, this.context.contextLength)
-          : this.scheduler.generate(scheduled);
+          ? generateShifting(scheduler, scheduled, this.context.contextLength)
+          : scheduler.generate(scheduled);
       for await (const event of events) {
         if (event.kind === 'token') {
           // Tokens that were computed before the cancellation reached the scheduler are not part of the answer.
@@ -194,6 +161,9 @@ export class Engine extends EventEmitter<EngineEvents> {
         const speculation = event.speculation ? { speculation: event.speculation } : {};
         yield { text: tail, ...given(rest), tokens: [], finishReason, usage, timings, ...speculation };
       }
+    } catch (error) {
+      this.runtime.noteFailure(runtime, error);
+      throw error;
     } finally {
       if (!finished) cancel.abort();
     }
@@ -256,12 +226,13 @@ export class Engine extends EventEmitter<EngineEvents> {
   /** Logits and hidden states of whole sequences, run as one ragged batch; no sampling, and no cache unless `reuse`. */
   forward(sequences: readonly (readonly number[])[], options: ForwardOptions): Promise<ForwardResult[]> {
     this.#expectOpen();
-    return this.scheduler.forward(sequences, options);
+    return this.runtime.use(({ scheduler }) => scheduler.forward(sequences, options));
   }
 
   stats(): EngineStats {
-    const { weightBytes, scratchBytes } = this.device.memory();
-    const { kvBytes, draftedTokens, acceptedTokens, speculationSteps } = this.scheduler.stats();
+    const { placement, scheduler } = this.runtime.latest;
+    const { weightBytes, scratchBytes } = placement.device.memory();
+    const { kvBytes, draftedTokens, acceptedTokens, speculationSteps } = scheduler.stats();
     return {
       requests: this.#requests,
       ...this.#totals,
@@ -273,21 +244,19 @@ export class Engine extends EventEmitter<EngineEvents> {
   /** Compiles what `generate` needs, which the first request would wait for otherwise. */
   async prepare(): Promise<void> {
     this.#expectOpen();
-    await this.scheduler.prepare();
+    await this.runtime.use(({ scheduler }) => scheduler.prepare());
   }
 
   /** What the device's steps took since loading, by program; without any entry unless loaded with `profile`. */
   async profile(): Promise<readonly ProgramProfile[]> {
     this.#expectOpen();
-    return this.scheduler.profile();
+    return this.runtime.latest.scheduler.profile();
   }
 
   /** Cancels what is in flight and frees everything. Idempotent. */
   close(): Promise<void> {
     this.#closing ??= (async () => {
-      await this.scheduler.close();
-      this.weights.dispose();
-      await this.device.close();
+      await this.runtime.close();
       await this.model.close();
     })();
     return this.#closing;
@@ -337,10 +306,4 @@ function summarizeTimings(scheduled: ScheduledTimings, usage: Usage): Timings {
 
 function perSecond(count: number, ms: number): number {
   return ms > 0 && count > 0 ? (count / ms) * 1000 : 0;
-}
-
-function throwIfCancelled(signal: AbortSignal | undefined): void {
-  if (!signal?.aborted) return;
-  if (isUnicornError(signal.reason)) throw signal.reason;
-  throw new UnicornError('usage/cancelled', 'Loading was cancelled.', { cause: signal.reason });
 }

@@ -278,13 +278,13 @@ export class Scheduler {
     this.#loop.checkIntegrity();
   }
 
-  /** Ends what is queued or running as `cancelled`, waits for the device, frees everything. Idempotent. */
-  close(): Promise<void> {
-    return (this.#closing ??= this.#close());
+  /** Ends what is queued or running as `cancelled`, or with `error`, waits for the device, frees everything. Idempotent. */
+  close(error?: UnicornError): Promise<void> {
+    return (this.#closing ??= this.#close(error));
   }
 
-  async #close(): Promise<void> {
-    await this.#loop.close();
+  async #close(error: UnicornError | undefined): Promise<void> {
+    await this.#loop.close(error);
     for (const buffer of [...this.states.kv.values(), this.states.history]) buffer.dispose();
   }
 

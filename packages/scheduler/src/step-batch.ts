@@ -89,7 +89,6 @@ export class StepBatch {
 
   /** The bindings of one submission. They are overwritten by the next call. */
   bind(program: Program, parts: readonly StepPart[], { sampled: into, from }: StepIds = {}): Bindings {
-    const { plan } = this;
     const sampled = parts.filter(({ sample }) => sample);
     const outputs = sampled.reduce((sum, { sample }) => sum + sample!.count, 0);
     const tokens = parts.reduce((sum, { count }) => sum + count, 0);

@@ -22,7 +22,7 @@
  * on, since a job that could not run alone is refused at once.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { invariant, isUnicornError, type DeviceBuffer } from '@unicorn-exec/tensor';
+import { invariant, isUnicornError, type DeviceBuffer, type UnicornError } from '@unicorn-exec/tensor';
 import type { Job } from './job.js';
 import { DraftPolicy } from './draft-policy.js';
 import type { Drafter } from './drafter.js';
@@ -121,9 +121,12 @@ export class StepLoop {
     else if (job.inFlight === 0) this.#release(job);
   }
 
-  /** Cancels every job, waits for the device, frees what was compiled. */
-  async close(): Promise<void> {
-    for (const job of [...this.#queue, ...this.#running]) job.cancel();
+  /** Cancels every job, or fails it with `error`; waits for the device, frees what was compiled. */
+  async close(error?: UnicornError): Promise<void> {
+    for (const job of [...this.#queue, ...this.#running]) {
+      if (error) job.fail(error);
+      else job.cancel();
+    }
     await this.#loop;
     await this.programs.dispose();
     this.cache.clear();
