@@ -10,6 +10,9 @@
 // Tiles follow each other in order, sums within one have an order of their own, and keys that a line does not see add +0:
 // a line's bits depend neither on the other lines nor on how many a workgroup takes, so neither on the batch nor on how a
 // prompt was cut. They are not the bits of the row form. Slow twin: attention-row.comp.
+//
+// Loops over arrays have literal bounds, and specialization constants leave out what is too much: so the compiler unrolls
+// them, and arrays of matrices are registers.
 #version 460
 #pragma use_vulkan_memory_model
 #extension GL_GOOGLE_include_directive : require
@@ -18,6 +21,7 @@
 #extension GL_KHR_shader_subgroup_shuffle : require
 #extension GL_KHR_cooperative_matrix : require
 #extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
+#define ONLY_VECTORS
 #include "include/memory.glsl"
 #include "include/function.glsl"
 #include "include/fault.glsl"
@@ -66,6 +70,13 @@ shared uint poisoned;
 // Vectors of 8 elements of a tile of rows, and how many an invocation moves.
 const uint rowVectors = paddedDim / 8u;
 const uint tileLoads = tileKeys * rowVectors / 256u;
+// At most, of heads of 256: of tileLoads, depthBlocks, dimBlocks, keyBlocks, laneVectors and laneKeys.
+#define LOADS 8u
+#define DEPTH_BLOCKS 16u
+#define DIM_BLOCKS 8u
+#define KEY_BLOCKS 2u
+#define LANE_VECTORS 4u
+#define LANE_KEYS 16u
 
 // Invocations of a line, and the keys of each.
 const uint lineLanes = 256u / lines;
@@ -155,8 +166,8 @@ void main() {
   ivec2 span = ivec2(1, 0);
   int ownSequence = -1;
   uint top = 0u;
-  float asked[laneVectors * 8u];
-  [[unroll]] for (uint i = 0; i < laneVectors * 8u; ++i) asked[i] = 0.0;
+  float asked[LANE_VECTORS * 8u];
+  [[unroll]] for (uint i = 0; i < LANE_VECTORS * 8u; ++i) asked[i] = 0.0;
   if (line < allLines) {
     uint row = line / group;
     span = spanOf(positions.at[row], reachOf(row));
@@ -166,14 +177,14 @@ void main() {
       if (begin >= 0 && begin <= int(row)) ownSequence = s;
     }
     uint start = startOf(line, kvHead, group);
-    [[unroll]] for (uint v = 0; v < laneVectors; ++v) {
+    [[unroll]] for (uint v = 0; v < LANE_VECTORS; ++v) {
       [[unroll]] for (uint k = 0; k < 8u; ++k) {
         uint element = 8u * (v * lineLanes + lineLane) + k;
-        if (element < headDim) asked[8u * v + k] = query.at[start + element];
+        if (v < laneVectors && element < headDim) asked[8u * v + k] = query.at[start + element];
       }
     }
   }
-  [[unroll]] for (uint i = 0; i < laneVectors * 8u; ++i) top = max(top, floatBitsToUint(asked[i]) & 0x7fffffffu);
+  [[unroll]] for (uint i = 0; i < LANE_VECTORS * 8u; ++i) top = max(top, floatBitsToUint(asked[i]) & 0x7fffffffu);
   for (uint distance = 1u; distance < lineLanes; distance *= 2u) top = max(top, subgroupShuffleXor(top, distance));
   // The largest element's exponent; 1 where it is too small or too large to have an inverse, or not finite.
   uint exponent = top >> 23;
@@ -182,21 +193,23 @@ void main() {
   // 2^x is what there is: scores are in units of ln 2.
   const float log2e = 1.44269504;
   float back = uintBitsToFloat(exponent << 23) * scale;
-  [[unroll]] for (uint v = 0; v < laneVectors; ++v) {
+  [[unroll]] for (uint v = 0; v < LANE_VECTORS; ++v) {
     uint at = ownLine * rowStride + 2u * (v * lineLanes + lineLane);
     [[unroll]] for (uint k = 0; k < 2u; ++k) {
       vec4 four = vec4(asked[8u * v + 4u * k], asked[8u * v + 4u * k + 1u], asked[8u * v + 4u * k + 2u],
                        asked[8u * v + 4u * k + 3u]);
-      rowTile[at + k] = f16vec4(four * toOne);
+      if (v < laneVectors) rowTile[at + k] = f16vec4(four * toOne);
     }
   }
   barrier();
-  coopmat<float16_t, gl_ScopeSubgroup, M, M, gl_MatrixUseA> queries[depthBlocks];
-  [[unroll]] for (uint d = 0; d < depthBlocks; ++d) {
-    coopMatLoad(queries[d], rowTile, ownBlock * rowStride + d * (M / 4), rowStride, gl_CooperativeMatrixLayoutRowMajor);
+  coopmat<float16_t, gl_ScopeSubgroup, M, M, gl_MatrixUseA> queries[DEPTH_BLOCKS];
+  [[unroll]] for (uint d = 0; d < DEPTH_BLOCKS; ++d) {
+    if (d < depthBlocks) {
+      coopMatLoad(queries[d], rowTile, ownBlock * rowStride + d * (M / 4), rowStride, gl_CooperativeMatrixLayoutRowMajor);
+    }
   }
-  SUMS sums[dimBlocks];
-  [[unroll]] for (uint b = 0; b < dimBlocks; ++b) sums[b] = SUMS(0.0);
+  SUMS sums[DIM_BLOCKS];
+  [[unroll]] for (uint b = 0; b < DIM_BLOCKS; ++b) sums[b] = SUMS(0.0);
   float m = -infinity;
   float l = 0.0;
 
@@ -223,104 +236,128 @@ void main() {
     uint nextRow = rowOfKey(lane, sequence, kvHead, from / int(tileKeys), from, to);
     if (lane < tileKeys) keyRows[lane] = nextRow;
     barrier();
-    Raw keyRaws[tileLoads];
-    [[unroll]] for (uint i = 0; i < tileLoads; ++i) keyRaws[i] = tileRaw(i * 256u + lane, turn, 0u);
+    Raw keyRaws[LOADS];
+    [[unroll]] for (uint i = 0; i < LOADS; ++i) {
+      if (i < tileLoads) keyRaws[i] = tileRaw(i * 256u + lane, turn, 0u);
+    }
     for (int tile = from / int(tileKeys); tile <= lastTile; ++tile) {
       // Nobody reads values, weights or factors of the tile before any more.
       barrier();
       if (lane == 0u) poisoned = 0u;
-      [[unroll]] for (uint i = 0; i < tileLoads; ++i) {
-        uint index = i * 256u + lane;
-        f16vec4 low, high;
-        halves(keyRaws[i], low, high);
-        uint at = index / rowVectors * rowStride + index % rowVectors * 2u;
-        rowTile[at] = low;
-        rowTile[at + 1u] = high;
+      [[unroll]] for (uint i = 0; i < LOADS; ++i) {
+        if (i < tileLoads) {
+          uint index = i * 256u + lane;
+          f16vec4 low, high;
+          halves(keyRaws[i], low, high);
+          uint at = index / rowVectors * rowStride + index % rowVectors * 2u;
+          rowTile[at] = low;
+          rowTile[at + 1u] = high;
+        }
       }
-      Raw valueRaws[tileLoads];
-      [[unroll]] for (uint i = 0; i < tileLoads; ++i) valueRaws[i] = tileRaw(i * 256u + lane, turn, valueOffset);
+      Raw valueRaws[LOADS];
+      [[unroll]] for (uint i = 0; i < LOADS; ++i) {
+        if (i < tileLoads) valueRaws[i] = tileRaw(i * 256u + lane, turn, valueOffset);
+      }
       nextRow = rowOfKey(lane, sequence, kvHead, tile + 1, from, to);
       barrier();
 
-      SUMS scores[keyBlocks];
-      [[unroll]] for (uint k = 0; k < keyBlocks; ++k) scores[k] = SUMS(0.0);
-      [[unroll]] for (uint d = 0; d < depthBlocks; ++d) {
-        [[unroll]] for (uint k = 0; k < keyBlocks; ++k) {
-          coopmat<float16_t, gl_ScopeSubgroup, M, M, gl_MatrixUseB> key;
-          coopMatLoad(key, rowTile, (part * partKeys + k * M) * rowStride + d * (M / 4), rowStride,
-                      gl_CooperativeMatrixLayoutColumnMajor);
-          scores[k] = coopMatMulAdd(queries[d], key, scores[k]);
+      SUMS scores[KEY_BLOCKS];
+      [[unroll]] for (uint k = 0; k < KEY_BLOCKS; ++k) scores[k] = SUMS(0.0);
+      [[unroll]] for (uint d = 0; d < DEPTH_BLOCKS; ++d) {
+        [[unroll]] for (uint k = 0; k < KEY_BLOCKS; ++k) {
+          if (d < depthBlocks && k < keyBlocks) {
+            coopmat<float16_t, gl_ScopeSubgroup, M, M, gl_MatrixUseB> key;
+            coopMatLoad(key, rowTile, (part * partKeys + k * M) * rowStride + d * (M / 4), rowStride,
+                        gl_CooperativeMatrixLayoutColumnMajor);
+            scores[k] = coopMatMulAdd(queries[d], key, scores[k]);
+          }
         }
       }
-      [[unroll]] for (uint k = 0; k < keyBlocks; ++k) {
-        coopMatStore(scores[k], scoreTile, ownBlock * scoreStride + (part * partKeys + k * M) / 4u, scoreStride,
-                     gl_CooperativeMatrixLayoutRowMajor);
+      [[unroll]] for (uint k = 0; k < KEY_BLOCKS; ++k) {
+        if (k < keyBlocks) {
+          coopMatStore(scores[k], scoreTile, ownBlock * scoreStride + (part * partKeys + k * M) / 4u, scoreStride,
+                       gl_CooperativeMatrixLayoutRowMajor);
+        }
       }
       barrier();
 
       // Values take the keys' place.
       if (lane < tileKeys) keyRows[(turn ^ 1u) * tileKeys + lane] = nextRow;
-      [[unroll]] for (uint i = 0; i < tileLoads; ++i) {
-        uint index = i * 256u + lane;
-        f16vec4 low, high;
-        halves(valueRaws[i], low, high);
-        if (!isFinite(bitsOf(low)) || !isFinite(bitsOf(high))) {
-          poisoned = 1u;
-          low = finiteOf(low);
-          high = finiteOf(high);
+      bool finite = true;
+      [[unroll]] for (uint i = 0; i < LOADS; ++i) {
+        if (i < tileLoads) {
+          uint index = i * 256u + lane;
+          f16vec4 low, high;
+          halves(valueRaws[i], low, high);
+          finite = finite && isFinite(bitsOf(low)) && isFinite(bitsOf(high));
+          uint at = index / rowVectors * rowStride + index % rowVectors * 2u;
+          rowTile[at] = low;
+          rowTile[at + 1u] = high;
         }
-        uint at = index / rowVectors * rowStride + index % rowVectors * 2u;
-        rowTile[at] = low;
-        rowTile[at + 1u] = high;
+      }
+      if (!finite) {
+        poisoned = 1u;
+        for (uint index = lane; index < tileKeys * rowVectors; index += 256u) {
+          uint at = index / rowVectors * rowStride + index % rowVectors * 2u;
+          rowTile[at] = finiteOf(rowTile[at]);
+          rowTile[at + 1u] = finiteOf(rowTile[at + 1u]);
+        }
       }
 
       // Weights: invocation t of a line takes the keys t * laneKeys and on.
-      float own[laneKeys];
+      // What is beyond laneKeys has no key.
+      float own[LANE_KEYS];
       int firstKey = tile * int(tileKeys) + int(lineLane * laneKeys);
       float newTop = m;
-      [[unroll]] for (uint i = 0; i < laneKeys; ++i) {
-        precise float score = scoreTile[ownLine * scoreStride + (lineLane * laneKeys + i) / 4u][i & 3u] * back;
-        if (hasSoftcap) score = softcapped(score, cap);
-        score = score * log2e;
-        own[i] = score;
-        int key = firstKey + int(i);
-        if (key >= ownSpan.x && key <= ownSpan.y && own[i] > newTop) newTop = own[i];
+      if (hasSoftcap) {
+        [[dont_unroll]] for (uint i = 0; i < laneKeys; ++i) {
+          uint at = ownLine * scoreStride + (lineLane * laneKeys + i) / 4u;
+          precise float score = scoreTile[at][i & 3u] * back;
+          scoreTile[at][i & 3u] = softcapped(score, cap);
+        }
+      }
+      [[unroll]] for (uint i = 0; i < LANE_KEYS; i += 4u) {
+        vec4 four = vec4(0.0);
+        if (i < laneKeys) four = scoreTile[ownLine * scoreStride + (lineLane * laneKeys + i) / 4u];
+        [[unroll]] for (uint c = 0; c < 4u; ++c) {
+          precise float score = four[c] * (hasSoftcap ? 1.0 : back);
+          score = score * log2e;
+          own[i + c] = score;
+          int key = firstKey + int(i + c);
+          if (i < laneKeys && key >= ownSpan.x && key <= ownSpan.y && score > newTop) newTop = score;
+        }
       }
       for (uint distance = 1u; distance < lineLanes; distance *= 2u) {
         float other = subgroupShuffleXor(newTop, distance);
         if (other > newTop) newTop = other;
       }
       // Sums of 8 keys, then of 16, and so on: the same whether an invocation has 8 or 16.
-      float tileSum = 0.0;
-      float eight = 0.0;
-      [[unroll]] for (uint i = 0; i < laneKeys; ++i) {
+      float eights[2] = float[](0.0, 0.0);
+      [[unroll]] for (uint i = 0; i < LANE_KEYS; ++i) {
         int key = firstKey + int(i);
         float weight = 0.0;
-        if (key >= ownSpan.x && key <= ownSpan.y) {
+        if (i < laneKeys && key >= ownSpan.x && key <= ownSpan.y) {
           precise float below = own[i] - newTop;
           weight = isNaN(below) ? below : exp2(below);
         }
         own[i] = weight;
-        precise float sum = eight + weight;
-        eight = sum;
-        if ((i & 7u) == 7u) {
-          precise float both = tileSum + eight;
-          tileSum = both;
-          eight = 0.0;
-        }
+        precise float sum = eights[i / 8u] + weight;
+        eights[i / 8u] = sum;
       }
+      precise float tileSum = eights[0] + eights[1];
       for (uint distance = 1u; distance < lineLanes; distance *= 2u) {
-        precise float sum = tileSum + subgroupShuffleXor(tileSum, distance);
-        tileSum = sum;
+        tileSum = tileSum + subgroupShuffleXor(tileSum, distance);
       }
       precise float fall = m - newTop;
       float factor = m == newTop ? 1.0 : exp2(fall);
       precise float newSum = fma(l, factor, tileSum);
       m = newTop;
       l = newSum;
-      [[unroll]] for (uint i = 0; i < laneKeys; i += 4u) {
-        weightTile[ownLine * weightStride + (lineLane * laneKeys + i) / 4u] =
-            f16vec4(vec4(own[i], own[i + 1u], own[i + 2u], own[i + 3u]) * weightScale);
+      [[unroll]] for (uint i = 0; i < LANE_KEYS; i += 4u) {
+        if (i < laneKeys) {
+          weightTile[ownLine * weightStride + (lineLane * laneKeys + i) / 4u] =
+              f16vec4(vec4(own[i], own[i + 1u], own[i + 2u], own[i + 3u]) * weightScale);
+        }
       }
       // The line's scores have been read.
       subgroupMemoryBarrierShared();
@@ -329,29 +366,35 @@ void main() {
       barrier();
 
       // Beyond the last tile there are no rows, and nothing is read.
-      [[unroll]] for (uint i = 0; i < tileLoads; ++i) keyRaws[i] = tileRaw(i * 256u + lane, turn ^ 1u, 0u);
+      [[unroll]] for (uint i = 0; i < LOADS; ++i) {
+        if (i < tileLoads) keyRaws[i] = tileRaw(i * 256u + lane, turn ^ 1u, 0u);
+      }
       SUMS factors;
       coopMatLoad(factors, scoreTile, ownBlock * scoreStride, scoreStride, gl_CooperativeMatrixLayoutRowMajor);
-      [[unroll]] for (uint b = 0; b < dimBlocks; ++b) sums[b] = sums[b] * factors;
+      [[unroll]] for (uint b = 0; b < DIM_BLOCKS; ++b) {
+        if (b < dimBlocks) sums[b] = sums[b] * factors;
+      }
       [[unroll]] for (uint k = 0; k < tileKeys / M; ++k) {
         coopmat<float16_t, gl_ScopeSubgroup, M, M, gl_MatrixUseA> weights;
         coopMatLoad(weights, weightTile, ownBlock * weightStride + k * (M / 4), weightStride,
                     gl_CooperativeMatrixLayoutRowMajor);
-        [[unroll]] for (uint b = 0; b < dimBlocks; ++b) {
-          coopmat<float16_t, gl_ScopeSubgroup, M, M, gl_MatrixUseB> values;
-          coopMatLoad(values, rowTile, k * M * rowStride + (part * partDim + b * M) / 4u, rowStride,
-                      gl_CooperativeMatrixLayoutRowMajor);
-          sums[b] = coopMatMulAdd(weights, values, sums[b]);
+        [[unroll]] for (uint b = 0; b < DIM_BLOCKS; ++b) {
+          if (b < dimBlocks) {
+            coopmat<float16_t, gl_ScopeSubgroup, M, M, gl_MatrixUseB> values;
+            coopMatLoad(values, rowTile, k * M * rowStride + (part * partDim + b * M) / 4u, rowStride,
+                        gl_CooperativeMatrixLayoutRowMajor);
+            sums[b] = coopMatMulAdd(weights, values, sums[b]);
+          }
         }
       }
       // A key that one line sees and another does not has weight 0 for the latter, and 0 times what is not finite is NaN:
       // such values were left out, and are added to the lines that see them.
       if (poisoned != 0u) {
-        [[unroll]] for (uint b = 0; b < dimBlocks; ++b) {
+        [[dont_unroll]] for (uint block = 0; block < dimBlocks; ++block) {
           barrier();
           for (uint e = gl_SubgroupInvocationID; e < M * M; e += 32u) {
             uint lineOfTile = ownBlock + e / M;
-            uint element = part * partDim + b * M + e % M;
+            uint element = part * partDim + block * M + e % M;
             float extra = 0.0;
             for (uint k = 0; k < tileKeys; ++k) {
               int key = tile * int(tileKeys) + int(k);
@@ -366,7 +409,9 @@ void main() {
           barrier();
           SUMS extras;
           coopMatLoad(extras, scoreTile, gl_SubgroupID * 64u, 4u, gl_CooperativeMatrixLayoutRowMajor);
-          sums[b] = sums[b] + extras;
+          [[unroll]] for (uint b = 0; b < DIM_BLOCKS; ++b) {
+            if (b == block) sums[b] = sums[b] + extras;
+          }
         }
       }
       turn ^= 1u;
@@ -376,16 +421,17 @@ void main() {
 
   // Nothing seen: the sum is 0, which the first key's weight 1 (or a NaN) makes impossible else.
   if (lineLane == 0u) inverses[ownLine] = l == 0.0 ? 0.0 : 1.0 / (weightScale * l);
-  [[unroll]] for (uint b = 0; b < dimBlocks; ++b) {
+  [[dont_unroll]] for (uint block = 0; block < dimBlocks; ++block) {
     barrier();
-    coopMatStore(sums[b], scoreTile, gl_SubgroupID * 64u, 4u, gl_CooperativeMatrixLayoutRowMajor);
+    [[unroll]] for (uint b = 0; b < DIM_BLOCKS; ++b) {
+      if (b == block) coopMatStore(sums[b], scoreTile, gl_SubgroupID * 64u, 4u, gl_CooperativeMatrixLayoutRowMajor);
+    }
     barrier();
     for (uint e = gl_SubgroupInvocationID; e < M * M; e += 32u) {
       uint lineOfTile = ownBlock + e / M;
-      uint element = part * partDim + b * M + e % M;
+      uint element = part * partDim + block * M + e % M;
       if (firstLine + lineOfTile >= allLines || element >= headDim) continue;
-      float sum = scoreTile[gl_SubgroupID * 64u + e / 4u][e & 3u];
-      precise float value = sum * inverses[lineOfTile];
+      precise float value = scoreTile[gl_SubgroupID * 64u + e / 4u][e & 3u] * inverses[lineOfTile];
       result.at[startOf(firstLine + lineOfTile, kvHead, group) + element] = value;
     }
   }

@@ -45,14 +45,14 @@ void main() {
       for (uint i = lane; i < count; i += gl_WorkGroupSize.x) {
         float before = merged;
         for (uint k = 0; k < i; ++k) {
-          if (sums[k] != nothingSeen && tops[k] > before) before = tops[k];
+          if (!isNothing(sums[k]) && tops[k] > before) before = tops[k];
         }
         float ignored = 0.0;
-        factors[i] = sums[i] == nothingSeen ? vec2(1.0, 0.0) : mergeSplit(before, ignored, tops[i], sums[i]);
+        factors[i] = isNothing(sums[i]) ? vec2(1.0, 0.0) : mergeSplit(before, ignored, tops[i], sums[i]);
       }
       barrier();
       for (uint i = 0; i < count; ++i) {
-        if (sums[i] == nothingSeen) continue;
+        if (isNothing(sums[i])) continue;
         precise float sum = fma(mergedSum, factors[i].x, sums[i] * factors[i].y);
         mergedSum = sum;
         if (tops[i] > merged) merged = tops[i];
@@ -65,7 +65,7 @@ void main() {
         }
       }
     }
-    bool any = mergedSum != 0.0;
+    bool any = isAny(mergedSum);
     precise float inverse = 1.0 / mergedSum;
     for (uint j = 0; j < elementsAtOnce; ++j) {
       uint element = firstElement + j * gl_WorkGroupSize.x + lane;

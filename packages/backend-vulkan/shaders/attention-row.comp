@@ -2,26 +2,33 @@
 // to `heads` query heads of one KV head, and one split of the keys (include/attention.glsl tells the arithmetic).
 //
 // `keyLanes` neighbouring invocations share a key and score it for all heads; then `rowLanes` share a row of values, and
-// each group of them makes one chain. Loads come in batches, before the first of a batch is used, and the first values are
-// on their way before the scores are made. What a split gave goes to `partials`, unless there is only one; the workgroup
+// each group of them makes one chain. Eight vectors an invocation are on their way while the eight before are used, the first
+// values too while the last scores are made. What a split gave goes to `partials`, unless there is only one; the workgroup
 // that ends last merges the splits (`mergesHere`), or, where they are many, attention-merge.comp does.
 //
 // It is not a dense attention: encoders without a cache need another kernel.
+//
+// Loops over arrays have literal bounds, and specialization constants leave out what is too much: so the compiler unrolls
+// them, and arrays are registers; a loop within a loop that cannot be unrolled, or a return, would prevent it. KEY_VECTORS is how many vectors of 8 elements of a key an invocation has.
 #version 460
 #extension GL_GOOGLE_include_directive : require
+#extension GL_KHR_shader_subgroup_basic : require
+#extension GL_KHR_shader_subgroup_shuffle : require
+#define ONLY_VECTORS
 #include "include/memory.glsl"
 #include "include/function.glsl"
 #include "include/fault.glsl"
 #include "include/attention.glsl"
 #include "include/attention-state.glsl"
+#include "include/quantize.glsl"
 
 layout(local_size_x = 256) in;
 // Query heads that a workgroup takes, at most 8 and at most `keyLanes`.
 layout(constant_id = 7) const uint heads = 8;
 // At most `mergedHere` splits, merged by the last workgroup of a row and its heads.
 layout(constant_id = 8) const bool mergesHere = false;
-// Keys that a group of lanes loads at once: at most keyLanes, a power of two.
-layout(constant_id = 9) const uint keysAtOnce = 4;
+// The result is left as int8 products take it: heads are whole blocks, and no dispatch merges them after this.
+layout(constant_id = 10) const bool quantizes = false;
 
 const uint lines = heads;
 // Heads whose chains pass through shared memory at once.
@@ -36,11 +43,18 @@ shared vec4 pool[poolVectors];
 
 shared uint keyRows[splitKeys];
 
-// A key's vectors of 8 elements in each of its lanes; keys of a group of lanes.
-const uint keyVectors = (rowLanes + keyLanes - 1u) / keyLanes;
+// Vectors that an invocation loads at once, the keys that they are of, and how many keys are scored side by side.
+#define LOADS 8
+#define BATCH_KEYS (LOADS / KEY_VECTORS)
+#if BATCH_KEYS > 4
+#define KEYS 4
+#else
+#define KEYS BATCH_KEYS
+#endif
+// Keys of a group of lanes, and their batches.
 const uint keyGroups = 256u / keyLanes;
 const uint groupKeys = keyLanes;
-const uint valuesAtOnce = chainKeys * uint(chainKeys < 8u) + 8u * uint(chainKeys >= 8u);
+const uint batches = (groupKeys + BATCH_KEYS - 1) / BATCH_KEYS;
 const uint queryLoads = (heads * paddedDim + 255u) / 256u;
 // heads, rounded up to a power of two.
 const uint headSlots = heads + uint(heads == 3u) + uint(heads > 4u) * (8u - heads);
@@ -52,6 +66,36 @@ shared vec2 mergeFactors[mergeSlots];
 shared float mergeSums[mergeSlots];
 shared float mergeTops[mergeSlots];
 
+// Heads on their way to be quantized; where splits are merged here they have the pool, which is free by then.
+shared float endedHeads[quantizes && !mergesHere ? heads * headDim : 1];
+
+void finish(uint firstLine, uint i, float value) {
+  if (!quantizes) {
+    result.at[firstLine * headDim + i] = value;
+  } else if (mergesHere) {
+    pool[i >> 2][i & 3u] = value;
+  } else {
+    endedHeads[i] = value;
+  }
+}
+
+float finishedAt(uint i) {
+  return mergesHere ? pool[i >> 2][i & 3u] : endedHeads[i];
+}
+
+// Of all lines of the workgroup, when each is finished: a row's heads are the columns that a product takes.
+void quantizeLines(uint lane, uint firstLine, uint ownHeads) {
+  barrier();
+  uint row = firstLine / queryHeads;
+  uint before = (firstLine - row * queryHeads) * headDim / 8u;
+  for (uint i = lane; i < ownHeads * headDim / 8u; i += 256u) {
+    vec4 low = vec4(finishedAt(8u * i), finishedAt(8u * i + 1u), finishedAt(8u * i + 2u), finishedAt(8u * i + 3u));
+    vec4 high =
+        vec4(finishedAt(8u * i + 4u), finishedAt(8u * i + 5u), finishedAt(8u * i + 6u), finishedAt(8u * i + 7u));
+    putQuarter(WordPairsOut(result), queryHeads * headDim, row, before + i, quantizeQuarter(low, high));
+  }
+}
+
 // Where (m, l) begin in `partials`.
 uint numbersStart() {
   return rows * queryHeads * splits * headDim;
@@ -59,98 +103,111 @@ uint numbersStart() {
 
 // One level of the tree that adds the chains of a score, for several heads: while there are as many heads as lanes, each
 // half of the lanes goes on with half of the heads. Lane r ends with head r modulo headSlots.
-void addChains(inout float dots[8], uint distance) {
-  bool upper = (gl_SubgroupInvocationID & distance) != 0u;
-  if (headSlots >= 2u * distance) {
-    [[unroll]] for (uint h = 0; h < distance; ++h) {
-      float mine = upper ? dots[h + distance] : dots[h];
-      float theirs = upper ? dots[h] : dots[h + distance];
-      precise float sum = mine + subgroupShuffleXor(theirs, distance);
-      dots[h] = sum;
-    }
-  } else {
-    [[unroll]] for (uint h = 0; h < headSlots; ++h) {
-      precise float sum = dots[h] + subgroupShuffleXor(dots[h], distance);
-      dots[h] = sum;
-    }
+#define ADD_CHAINS(dots, DISTANCE)                                                     \
+  {                                                                                    \
+    bool upper = (gl_SubgroupInvocationID & DISTANCE) != 0u;                           \
+    if (headSlots >= 2u * DISTANCE) {                                                  \
+      [[unroll]] for (uint h = 0; h < DISTANCE; ++h) {                                 \
+        float mine = upper ? dots[h + DISTANCE] : dots[h];                             \
+        float theirs = upper ? dots[h] : dots[h + DISTANCE];                           \
+        precise float sum = mine + subgroupShuffleXor(theirs, DISTANCE);               \
+        dots[h] = sum;                                                                 \
+      }                                                                                \
+    } else {                                                                           \
+      [[unroll]] for (uint h = 0; h < 4u; ++h) {                                       \
+        if (h < headSlots) {                                                           \
+          precise float sum = dots[h] + subgroupShuffleXor(dots[h], DISTANCE);         \
+          dots[h] = sum;                                                               \
+        }                                                                              \
+      }                                                                                \
+    }                                                                                  \
   }
-}
-
-// Scores of the keys batch * keysAtOnce and on of this group of lanes.
-void scoreKeys(uint lane, uint batch) {
-  uint keyLane = lane % keyLanes;
-  uint keyGroup = lane / keyLanes;
-  Raw raws[keysAtOnce * keyVectors];
-  [[unroll]] for (uint k = 0; k < keysAtOnce; ++k) {
-    uint row = keyRows[(batch * keysAtOnce + k) * keyGroups + keyGroup];
-    [[unroll]] for (uint v = 0; v < keyVectors; ++v) {
-      raws[k * keyVectors + v] = loadRaw(row, v * keyLanes + keyLane);
-    }
-  }
-  precise float dots[keysAtOnce][8];
-  [[unroll]] for (uint k = 0; k < keysAtOnce; ++k) {
-    [[unroll]] for (uint h = 0; h < 8u; ++h) dots[k][h] = 0.0;
-  }
-  [[unroll]] for (uint v = 0; v < keyVectors; ++v) {
-    uint eighth = v * keyLanes + keyLane;
-    if (eighth >= rowLanes) continue;
-    vec4 low[keysAtOnce];
-    vec4 high[keysAtOnce];
-    [[unroll]] for (uint k = 0; k < keysAtOnce; ++k) decodeRaw(raws[k * keyVectors + v], low[k], high[k]);
-    [[unroll]] for (uint h = 0; h < heads; ++h) {
-      vec4 q = pool[scoreVectors + h * rowLanes * 2u + 2u * eighth];
-      vec4 r = pool[scoreVectors + h * rowLanes * 2u + 2u * eighth + 1u];
-      [[unroll]] for (uint k = 0; k < keysAtOnce; ++k) {
-        precise float dot = dots[k][h];
-        dot = fma(q.x, low[k].x, dot);
-        dot = fma(q.y, low[k].y, dot);
-        dot = fma(q.z, low[k].z, dot);
-        dot = fma(q.w, low[k].w, dot);
-        dot = fma(r.x, high[k].x, dot);
-        dot = fma(r.y, high[k].y, dot);
-        dot = fma(r.z, high[k].z, dot);
-        dot = fma(r.w, high[k].w, dot);
-        dots[k][h] = dot;
-      }
-    }
-  }
-  [[unroll]] for (uint k = 0; k < keysAtOnce; ++k) {
-    if (keyLanes >= 8u) addChains(dots[k], 4u);
-    if (keyLanes >= 4u) addChains(dots[k], 2u);
-    if (keyLanes >= 2u) addChains(dots[k], 1u);
-    if (keyLane < heads) setScore(keyLane, (batch * keysAtOnce + k) * keyGroups + keyGroup, finished(dots[k][0]));
-  }
-}
 
 // One split of `ownHeads` lines from `firstLine` on; `inSplit` is not empty, and keyRows are not yet visible to all.
 void attendSplit(uint lane, uint firstLine, uint ownHeads, ivec2 inSplit) {
   uint partialLine = firstLine * splits + gl_WorkGroupID.x;
-  float asked[queryLoads];
-  [[unroll]] for (uint i = 0; i < queryLoads; ++i) {
-    uint index = i * 256u + lane;
-    uint head = index / paddedDim;
-    uint element = index % paddedDim;
-    bool there = head < ownHeads && element < headDim;
-    asked[i] = there ? query.at[(firstLine + head) * headDim + element] : 0.0;
+  float asked[LOADS];
+  [[unroll]] for (uint i = 0; i < LOADS; ++i) {
+    if (i < queryLoads) {
+      uint index = i * 256u + lane;
+      uint head = index / paddedDim;
+      uint element = index % paddedDim;
+      bool there = head < ownHeads && element < headDim;
+      asked[i] = there ? query.at[(firstLine + head) * headDim + element] : 0.0;
+    }
   }
-  [[unroll]] for (uint i = 0; i < queryLoads; ++i) {
+  [[unroll]] for (uint i = 0; i < LOADS; ++i) {
     uint index = i * 256u + lane;
-    if (index < heads * paddedDim) pool[scoreVectors + (index >> 2)][index & 3u] = asked[i];
+    if (i < queryLoads && index < heads * paddedDim) pool[scoreVectors + (index >> 2)][index & 3u] = asked[i];
   }
   barrier();
 
+  uint keyLane = lane % keyLanes;
+  uint keyGroup = lane / keyLanes;
   uint rowLane = lane % rowLanes;
   uint chain = lane / rowLanes;
   uint valueOffset = kvHeads * blockTokens;
-  Raw raws[valuesAtOnce];
-  [[unroll]] for (uint k = 0; k < valuesAtOnce; ++k) {
-    uint at = keyRows[k * chains + chain];
-    raws[k] = loadRaw(at == noRow ? noRow : at + valueOffset, rowLane);
+  // Of keys, and of values, as many as the last key that is seen asks for.
+  uint keyBatches = min(batches, uint(inSplit.y) / (BATCH_KEYS * keyGroups) + 1u);
+  uint valueKeys = min(chainKeys, uint(inSplit.y) / chains + 1u);
+  Raw raws[LOADS];
+  Raw upcoming[LOADS];
+  [[unroll]] for (uint i = 0; i < LOADS; ++i) {
+    uint key = i / KEY_VECTORS * keyGroups + keyGroup;
+    raws[i] = loadRaw(key < splitKeys ? keyRows[key] : noRow, i % KEY_VECTORS * keyLanes + keyLane);
   }
-
-  for (uint batch = 0; batch < groupKeys / keysAtOnce; ++batch) {
-    if (int(batch * keysAtOnce * keyGroups) > inSplit.y) break;
-    scoreKeys(lane, batch);
+  for (uint batch = 0; batch < keyBatches; ++batch) {
+    bool valuesNext = batch + 1u == keyBatches;
+    [[unroll]] for (uint i = 0; i < LOADS; ++i) {
+      uint key = ((batch + 1u) * BATCH_KEYS + i / KEY_VECTORS) * keyGroups + keyGroup;
+      uint eighth = i % KEY_VECTORS * keyLanes + keyLane;
+      if (valuesNext) {
+        key = i < chainKeys ? i * chains + chain : splitKeys;
+        eighth = rowLane;
+      }
+      uint row = key < splitKeys ? keyRows[key] : noRow;
+      upcoming[i] = loadRaw(valuesNext && row != noRow ? row + valueOffset : row, eighth);
+    }
+    [[unroll]] for (uint first = 0; first < BATCH_KEYS; first += KEYS) {
+      precise float dots[KEYS][8];
+      [[unroll]] for (uint k = 0; k < KEYS; ++k) {
+        [[unroll]] for (uint h = 0; h < 8u; ++h) dots[k][h] = 0.0;
+      }
+      [[unroll]] for (uint v = 0; v < KEY_VECTORS; ++v) {
+        uint eighth = v * keyLanes + keyLane;
+        // Beyond the head both are 0.
+        uint at = scoreVectors + 2u * (eighth % rowLanes);
+        vec4 low[KEYS];
+        vec4 high[KEYS];
+        [[unroll]] for (uint k = 0; k < KEYS; ++k) decodeRaw(raws[(first + k) * KEY_VECTORS + v], low[k], high[k]);
+        [[unroll]] for (uint h = 0; h < 8u; ++h) {
+          if (h < heads) {
+            vec4 q = pool[at + h * rowLanes * 2u];
+            vec4 r = pool[at + h * rowLanes * 2u + 1u];
+            [[unroll]] for (uint k = 0; k < KEYS; ++k) {
+              precise float dot = dots[k][h];
+              dot = fma(q.x, low[k].x, dot);
+              dot = fma(q.y, low[k].y, dot);
+              dot = fma(q.z, low[k].z, dot);
+              dot = fma(q.w, low[k].w, dot);
+              dot = fma(r.x, high[k].x, dot);
+              dot = fma(r.y, high[k].y, dot);
+              dot = fma(r.z, high[k].z, dot);
+              dot = fma(r.w, high[k].w, dot);
+              dots[k][h] = dot;
+            }
+          }
+        }
+      }
+      [[unroll]] for (uint k = 0; k < KEYS; ++k) {
+        if (keyLanes >= 8u) ADD_CHAINS(dots[k], 4u)
+        if (keyLanes >= 4u) ADD_CHAINS(dots[k], 2u)
+        if (keyLanes >= 2u) ADD_CHAINS(dots[k], 1u)
+        uint key = (batch * BATCH_KEYS + first + k) * keyGroups + keyGroup;
+        if (keyLane < heads && key < splitKeys) setScore(keyLane, key, dots[k][0]);
+      }
+    }
+    [[unroll]] for (uint i = 0; i < LOADS; ++i) raws[i] = upcoming[i];
   }
   barrier();
   for (uint h = gl_SubgroupID; h < heads; h += gl_NumSubgroups) weighLine(h, inSplit);
@@ -158,53 +215,58 @@ void attendSplit(uint lane, uint firstLine, uint ownHeads, ivec2 inSplit) {
 
   precise vec4 lowSums[8];
   precise vec4 highSums[8];
-  [[unroll]] for (uint h = 0; h < heads; ++h) {
+  [[unroll]] for (uint h = 0; h < 8u; ++h) {
     lowSums[h] = vec4(0.0);
     highSums[h] = vec4(0.0);
   }
-  for (uint first = 0; first < chainKeys; first += valuesAtOnce) {
-    if (int(first * chains) > inSplit.y) break;
-    if (first > 0u) {
-      [[unroll]] for (uint k = 0; k < valuesAtOnce; ++k) {
-        uint at = keyRows[(first + k) * chains + chain];
-        raws[k] = loadRaw(at == noRow ? noRow : at + valueOffset, rowLane);
+  for (uint first = 0; first < valueKeys; first += LOADS) {
+    if (first + LOADS < valueKeys) {
+      [[unroll]] for (uint i = 0; i < LOADS; ++i) {
+        uint row = keyRows[(first + LOADS + i) * chains + chain];
+        upcoming[i] = loadRaw(row == noRow ? noRow : row + valueOffset, rowLane);
       }
     }
-    [[unroll]] for (uint k = 0; k < valuesAtOnce; ++k) {
-      vec4 low, high;
-      decodeRaw(raws[k], low, high);
-      uint place = chain * chainKeys + first + k;
-      [[unroll]] for (uint h = 0; h < heads; ++h) {
-        vec4 weight = vec4(pool[h * lineVectors + (place >> 2)][place & 3u]);
-        lowSums[h] = fma(weight, low, lowSums[h]);
-        highSums[h] = fma(weight, high, highSums[h]);
+    [[unroll]] for (uint i = 0; i < LOADS; ++i) {
+      if (i < chainKeys) {
+        vec4 low, high;
+        decodeRaw(raws[i], low, high);
+        uint place = chain * chainKeys + first + i;
+        [[unroll]] for (uint h = 0; h < 8u; ++h) {
+          if (h < heads) {
+            vec4 weight = vec4(pool[h * lineVectors + (place >> 2)][place & 3u]);
+            lowSums[h] = fma(weight, low, lowSums[h]);
+            highSums[h] = fma(weight, high, highSums[h]);
+          }
+        }
       }
     }
+    [[unroll]] for (uint i = 0; i < LOADS; ++i) raws[i] = upcoming[i];
   }
 
-  // The chains of some heads, added in order.
-  [[unroll]] for (uint h = 0; h < heads; h += headsAtOnce) {
+  // The chains of two heads, added in order.
+  for (uint pair = 0; pair < (heads + 1u) / 2u; ++pair) {
     barrier();
-    [[unroll]] for (uint i = 0; i < headsAtOnce; ++i) {
-      if (h + i >= heads) continue;
-      pool[i * 512u + lane] = lowSums[h + i];
-      pool[i * 512u + 256u + lane] = highSums[h + i];
+    [[unroll]] for (uint h = 0; h < 8u; ++h) {
+      if (h < heads && h / 2u == pair) {
+        pool[h % 2u * 512u + lane] = lowSums[h];
+        pool[h % 2u * 512u + 256u + lane] = highSums[h];
+      }
     }
     barrier();
-    for (uint index = lane; index < headsAtOnce * headDim; index += 256u) {
-      uint i = index / headDim;
+    uint ownElements = min(2u, max(ownHeads, 2u * pair) - 2u * pair) * headDim;
+    for (uint index = lane; index < ownElements; index += 256u) {
+      uint head = 2u * pair + index / headDim;
       uint d = index % headDim;
-      if (h + i >= ownHeads) break;
-      uint at = i * 512u + (d >> 2 & 1u) * 256u + (d >> 3);
+      uint at = index / headDim * 512u + (d >> 2 & 1u) * 256u + (d >> 3);
       precise float sum = 0.0;
       for (uint c = 0; c < chains; c += 4u) {
         [[unroll]] for (uint k = 0; k < 4u; ++k) sum = sum + pool[at + (c + k) * rowLanes][d & 3u];
       }
       if (splits == 1u) {
-        precise float value = sum * (1.0 / splitSum[h + i]);
-        result.at[(firstLine + h + i) * headDim + d] = value;
+        precise float value = sum * (1.0 / splitSum[head]);
+        finish(firstLine, head * headDim + d, value);
       } else {
-        partials.at[(partialLine + (h + i) * splits) * headDim + d] = sum;
+        partials.at[(partialLine + head * splits) * headDim + d] = sum;
       }
     }
   }
@@ -229,11 +291,11 @@ void mergeLines(uint lane, uint firstLine, uint ownHeads) {
     uint index = start + i % splits;
     float before = -infinity;
     for (uint k = start; k < index; ++k) {
-      if (mergeSums[k] != nothingSeen && mergeTops[k] > before) before = mergeTops[k];
+      if (!isNothing(mergeSums[k]) && mergeTops[k] > before) before = mergeTops[k];
     }
     float ignored = 0.0;
     float sum = mergeSums[index];
-    mergeFactors[index] = sum == nothingSeen ? vec2(1.0, 0.0) : mergeSplit(before, ignored, mergeTops[index], sum);
+    mergeFactors[index] = isNothing(sum) ? vec2(1.0, 0.0) : mergeSplit(before, ignored, mergeTops[index], sum);
   }
   barrier();
   for (uint i = lane; i < ownHeads * headDim; i += 256u) {
@@ -247,18 +309,18 @@ void mergeLines(uint lane, uint firstLine, uint ownHeads) {
         parts[k] = first + k < splits ? partials.at[start + (first + k) * headDim] : 0.0;
       }
       [[unroll]] for (uint k = 0; k < 8u; ++k) {
-        if (first + k >= splits) continue;
-        uint index = own * mergedHere + first + k;
-        if (mergeSums[index] == nothingSeen) continue;
-        precise float sum = fma(mergedSum, mergeFactors[index].x, mergeSums[index] * mergeFactors[index].y);
-        precise float value = fma(merged, mergeFactors[index].x, parts[k] * mergeFactors[index].y);
-        mergedSum = sum;
-        merged = value;
+        uint index = own * mergedHere + min(first + k, splits - 1u);
+        if (first + k < splits && !isNothing(mergeSums[index])) {
+          precise float sum = fma(mergedSum, mergeFactors[index].x, mergeSums[index] * mergeFactors[index].y);
+          precise float value = fma(merged, mergeFactors[index].x, parts[k] * mergeFactors[index].y);
+          mergedSum = sum;
+          merged = value;
+        }
       }
     }
     precise float inverse = 1.0 / mergedSum;
     precise float value = merged * inverse;
-    result.at[firstLine * headDim + i] = mergedSum != 0.0 ? value : 0.0;
+    finish(firstLine, i, isAny(mergedSum) ? value : 0.0);
   }
 }
 
@@ -303,14 +365,17 @@ void main() {
     keyRows[lane] = sees ? keyRow(tableEntry, kvHead, uint(firstKey) + lane) : noRow;
     attendSplit(lane, firstLine, ownHeads, inSplit);
   } else if (splits == 1u) {
-    for (uint i = lane; i < ownHeads * headDim; i += 256u) result.at[firstLine * headDim + i] = 0.0;
+    for (uint i = lane; i < ownHeads * headDim; i += 256u) finish(firstLine, i, 0.0);
   } else if (lane < ownHeads) {
     uint line = (firstLine + lane) * splits + gl_WorkGroupID.x;
     partials.at[numbersStart() + 2u * line] = -infinity;
     partials.at[numbersStart() + 2u * line + 1u] = nothingSeen;
   }
   if (row == 0u && gl_WorkGroupID.x == 0u && gl_WorkGroupID.y == 0u) checkStarts();
-  if (!mergesHere) return;
+  if (!mergesHere) {
+    if (quantizes) quantizeLines(lane, firstLine, ownHeads);
+    return;
+  }
 
   // What this workgroup has written is there before it counts itself; who counts last reads what the others wrote.
   memoryBarrierBuffer();
@@ -325,4 +390,5 @@ void main() {
   if (isLast == 0u) return;
   memoryBarrierBuffer();
   mergeLines(lane, firstLine, ownHeads);
+  if (quantizes) quantizeLines(lane, firstLine, ownHeads);
 }

@@ -168,7 +168,7 @@ void main() {
       }
       barrier();
       for (uint l = 0; l < 4u; ++l) {
-        for (uint k = 0; k < 4u; ++k) setScore(4u * lineGroup + l, column + 64u * k, finished(dots[l][k]));
+        for (uint k = 0; k < 4u; ++k) setScore(4u * lineGroup + l, column + 64u * k, dots[l][k]);
       }
       if (lane == 0u) hasNonFinite = 0u;
       barrier();
@@ -177,7 +177,7 @@ void main() {
       if (lane < lines) {
         float l = splitSum[lane];
         vec2 both = vec2(1.0, 0.0);
-        if (l != nothingSeen) {
+        if (!isNothing(l)) {
           float top = merged[lane];
           float sum = mergedSum[lane];
           both = mergeSplit(top, sum, splitTop[lane], l);
@@ -243,7 +243,7 @@ void main() {
       }
       for (uint l = 0; l < 4u; ++l) {
         vec2 both = factors[4u * lineGroup + l];
-        if (splitSum[4u * lineGroup + l] == nothingSeen) continue;
+        if (isNothing(splitSum[4u * lineGroup + l])) continue;
         for (uint j = 0; j < ownElements; ++j) {
           precise float sum = fma(sums[l][j], both.x, splitSums[l][j] * both.y);
           sums[l][j] = sum;
@@ -261,8 +261,7 @@ void main() {
     if (line >= allLines) continue;
     uint row = line / group;
     uint start = (row * queryHeads + kvHead * group + (line - row * group)) * headDim;
-    // No key seen: the sum is 0 since nothing was added, which the first key's weight 1 (or a NaN) makes impossible else.
-    bool any = mergedSum[lineInTile] != 0.0;
+    bool any = isAny(mergedSum[lineInTile]);
     precise float inverse = 1.0 / mergedSum[lineInTile];
     for (uint j = 0; j < ownElements; ++j) {
       uint element = column + 64u * j;

@@ -4,9 +4,12 @@
  */
 import { findOp, HostTensor } from '@unicorn-exec/tensor';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { attention, attentionScratchBytes } from '../src/kernel/attention.js';
+import { attention, attentionQuantizes, attentionScratchBytes } from '../src/kernel/attention.js';
 import { kvWrite } from '../src/kernel/kv-write.js';
+import { preparedBytes } from '../src/kernel/matmul-prepare.js';
+import { matmul } from '../src/kernel/matmul.js';
 import type { AttentionCall, Operand } from '../src/kernel/operand.js';
+import { weightLayout } from '../src/weight-layout.js';
 import { attentionOperands, type AttentionShape } from './attention-operands.js';
 import { kernelProblem, KernelRun } from './kernel-run.js';
 import { normals } from './random.js';
@@ -132,7 +135,9 @@ describe.skipIf(problem !== undefined)(`attention kernels${problem ? ` (${proble
         faults: run.faults,
       };
       const results: Float32Array[] = [];
-      for (const form of ['row', 'tile'] as const) {
+      // The row form reads whole vectors of the state.
+      const forms = shape.headDim % 8 === 0 ? (['row', 'tile'] as const) : (['tile', 'tile'] as const);
+      for (const form of forms) {
         const out = await run.operand('f32', tensors.query.shape);
         const call = { ...base, out, scratch: run.faults };
         const traits = { ...run.traits, software: false };
@@ -151,6 +156,79 @@ describe.skipIf(problem !== undefined)(`attention kernels${problem ? ` (${proble
       expect(new Uint8Array(results[1]!.buffer)).toEqual(new Uint8Array(results[0]!.buffer));
     });
   }
+
+  const handed: Record<string, AttentionShape> = {
+    'one split, eight heads of 256': {
+      dtype: 'f16',
+      heads: 8,
+      kvHeads: 1,
+      headDim: 256,
+      blockTokens: 16,
+      sequences: [{ keys: 200, rows: 3 }],
+    },
+    'splits merged by the last, an odd number of blocks': {
+      dtype: 'q8_0',
+      heads: 3,
+      kvHeads: 1,
+      headDim: 32,
+      blockTokens: 16,
+      sequences: [
+        { keys: 700, rows: 2 },
+        { keys: 20, rows: 1 },
+      ],
+    },
+  };
+
+  it.each(Object.entries(handed))('leaves what products prepare of it: %s', async (_, shape) => {
+    const tensors = attentionOperands(shape);
+    const given: Record<string, Operand> = {};
+    for (const [key, tensor] of Object.entries(tensors)) given[key] = await run.tensor(tensor);
+    const [tokens, heads, headDim] = tensors.query.shape as [number, number, number];
+    const columns = heads * headDim;
+    // A row that sees nothing: zeros.
+    const positions = await run.tensor(
+      HostTensor.i32([tokens], [...tensors.positions.integers.subarray(0, tokens - 1), -1]),
+    );
+    const traits = { ...run.traits, software: false };
+    const base = {
+      ...(given as unknown as Pick<AttentionCall, 'query' | 'state' | 'starts' | 'blocks'>),
+      positions,
+      scale: 1 / Math.sqrt(shape.headDim),
+      keys: tensors.blocks.columns * shape.blockTokens,
+      counters: await run.zeros(4096),
+      faults: run.faults,
+    };
+    const out = await run.operand('f32', [tokens, heads, headDim]);
+    const scratch = await run.memory(attentionScratchBytes({ ...base, out, scratch: run.faults }, traits));
+    const call = { ...base, out, scratch };
+    expect(attentionQuantizes(call, traits)).toBe(true);
+    await run.run(attention(call, traits));
+    const layout = weightLayout('q8_0', 32, columns);
+    const view = { rowStart: 0, rows: 32, columnStart: 0, columns };
+    const prepared = await run.operand('u8', [preparedBytes('int8', { tokens, columns })]);
+    const [prepare] = matmul(
+      {
+        x: { ...out, shape: [tokens, columns] },
+        fast: true,
+        products: [
+          {
+            weight: { place: run.faults, layout, dtype: 'q8_0', rows: 32, columns, view },
+            out: { place: run.faults, dtype: 'f32', shape: [tokens, 32] },
+            posts: [],
+          },
+        ],
+        scratch: prepared.place,
+        counters: run.faults,
+      },
+      traits,
+    );
+    expect(prepare!.name).toBe('prepare int8');
+    await run.run([prepare!]);
+    const left = await run.operand('f32', [tokens, heads, headDim]);
+    await run.run(attention({ ...call, out: left, quantizes: true }, traits));
+    const wanted = (await run.read(prepared)).bytes;
+    expect((await run.read(left)).bytes.subarray(0, wanted.length)).toEqual(wanted);
+  });
 
   it('encodes q8_0 as the reference does, at every size of numbers', async () => {
     const [tokens, heads, headDim] = [61, 3, 64];

@@ -116,7 +116,8 @@ async function compile(shader) {
   ]);
   if (built.code !== 0) return failed(shader, built.output);
   // Names and lines are a third of a blob, and no driver needs them.
-  const stripped = await runTool('spirv-opt', ['--strip-debug', output, '-o', output]);
+  const again = Array(Math.max(0, variant.optimize - 1)).fill('-O');
+  const stripped = await runTool('spirv-opt', ['--strip-debug', ...again, output, '-o', output]);
   if (stripped.code !== 0) return failed(shader, stripped.output);
   const valid = await runTool('spirv-val', ['--target-env', 'vulkan1.3', output]);
   if (valid.code !== 0) return failed(shader, valid.output);

@@ -7,7 +7,8 @@
  *     { name: 'copy-f32',             unique among all families: lower case letters, digits, dots, dashes, underscores
  *       source: 'copy.comp',          below shaders/
  *       defines: { TYPE: 'float' },   optional: -DTYPE=float; values are strings, numbers or booleans (true is 1, false 0)
- *       optimize: false }             optional: leaves out the optimizer (-O); true by default
+ *       optimize: 2 }                 optional: how often the optimizer (-O) runs, 1 by default; each time it unrolls loops
+ *                                     of literal bounds that contain no others
  *
  * A source includes others by `#include "path"`, relative to itself or to shaders/. Every include that the text names
  * counts, whether or not a condition leaves it out: a hash may change when the code does not, never the other way round.
@@ -31,7 +32,7 @@ export const compilerFlags = ['--target-env=vulkan1.3', '-fshader-stage=compute'
 const suffix = '.variants.mjs';
 
 /**
- * @typedef {{name: string, source: string, defines: Record<string, string>, optimize: boolean}} Variant
+ * @typedef {{name: string, source: string, defines: Record<string, string>, optimize: number}} Variant
  */
 
 /** Names of all families, sorted. */
@@ -61,7 +62,7 @@ export async function readFamilies(names = familyNames()) {
 }
 
 function checkedVariant(file, entry, owners) {
-  const { name, source, defines = {}, optimize = true, ...others } = entry;
+  const { name, source, defines = {}, optimize = 1, ...others } = entry;
   if (typeof name !== 'string' || !/^[a-z0-9][a-z0-9._-]*$/.test(name)) {
     throw new Error(`${file}: ${JSON.stringify(name)} is no name of a variant.`);
   }
@@ -103,7 +104,7 @@ export function sourceFiles(source, texts = new Map()) {
 export function compilerArguments({ defines, optimize }) {
   return [
     ...compilerFlags,
-    ...(optimize ? ['-O'] : []),
+    ...(optimize > 0 ? ['-O'] : []),
     ...Object.entries(defines).map(([key, value]) => `-D${key}=${value}`),
   ];
 }
@@ -121,6 +122,7 @@ export function inputHasher() {
     const hash = createHash('sha256');
     // Each part's length goes before it, so that no two lists of parts read the same.
     const parts = [compilerId, ...compilerArguments(variant), variant.source];
+    if (variant.optimize > 1) parts.push(`optimized ${variant.optimize} times`);
     for (const path of files.get(variant.source)) parts.push(path, texts.get(path));
     for (const part of parts) hash.update(`${Buffer.byteLength(part)}:${part}`);
     return hash.digest('hex');

@@ -7,7 +7,7 @@
 layout(constant_id = 1) const uint headDim = 128;
 // Elements of a padded head over 8, a power of two: lanes that share a row of values.
 layout(constant_id = 2) const uint rowLanes = 16;
-// Rows of the state can be read 16 bytes at a time.
+// Rows of the state can be read 16 bytes at a time. Where ONLY_VECTORS is defined they can.
 layout(constant_id = 3) const bool vectors = true;
 layout(constant_id = 4) const bool hasWindow = false;
 layout(constant_id = 5) const bool hasSoftcap = false;
@@ -91,41 +91,57 @@ Raw rawZero() {
 #endif
 }
 
-// Elements 8 * eighth to 8 * eighth + 7 of a row of the state; 0 beyond the head and where there is no row.
+// Elements 8 * eighth to 8 * eighth + 7 of a row of the state; 0 beyond the head and where there is no row. It returns at its
+// end only: loops that contain it could not be unrolled else.
 Raw loadRaw(uint row, uint eighth) {
   Raw raw = rawZero();
-  if (row == noRow || 8u * eighth >= headDim) return raw;
+  if (row != noRow && 8u * eighth < headDim) {
 #if STATE == STATE_Q8_0
-  uint block = 17u * (row * (headDim / 32u) + (eighth >> 2));
-  uint first = block + 1u + 4u * (eighth & 3u);
-  raw.scale = uint(state.at[block]);
-  raw.quants.x = uint(state.at[first]) | (uint(state.at[first + 1u]) << 16);
-  raw.quants.y = uint(state.at[first + 2u]) | (uint(state.at[first + 3u]) << 16);
+    // By words, of which halves of 2 bytes are taken: a block of 34 bytes begins in the middle of a word if its number is odd,
+    // its quants if it is even.
+    uint block = row * (headDim / 32u) + (eighth >> 2);
+    uint first = (17u * block + 1u + 4u * (eighth & 3u)) >> 1;
+    WordsIn words = WordsIn(state);
+    uvec2 q = uvec2(words.at[first], words.at[first + 1u]);
+    uint blockScale = words.at[17u * block >> 1];
+    raw.scale = blockScale >> 16;
+    raw.quants = q;
+    if ((block & 1u) == 0u) {
+      raw.scale = blockScale & 0xffffu;
+      raw.quants = uvec2((q.x >> 16) | (q.y << 16), (q.y >> 16) | (words.at[first + 2u] << 16));
+    }
 #elif STATE == STATE_F32
-  if (vectors) {
-    uint first = row * (headDim / 4u) + 2u * eighth;
-    raw.low = VectorsIn(state).at[first];
-    // A row of f32 is whole vectors of 4, not of 8.
-    if (8u * eighth + 4u < headDim) raw.high = VectorsIn(state).at[first + 1u];
-    return raw;
-  }
-  uint start = row * headDim + 8u * eighth;
-  [[unroll]] for (uint i = 0; i < 4u; ++i) {
-    if (8u * eighth + i < headDim) raw.low[i] = floatBitsToUint(state.at[start + i]);
-    if (8u * eighth + 4u + i < headDim) raw.high[i] = floatBitsToUint(state.at[start + 4u + i]);
-  }
-#else
-  if (vectors) {
-    raw.bits = VectorsIn(state).at[row * (headDim / 8u) + eighth];
-    return raw;
-  }
-  uint start = row * headDim + 8u * eighth;
-  [[unroll]] for (uint i = 0; i < 4u; ++i) {
-    uint element = 8u * eighth + 2u * i;
-    if (element < headDim) raw.bits[i] = uint(state.at[start + 2u * i]);
-    if (element + 1u < headDim) raw.bits[i] |= uint(state.at[start + 2u * i + 1u]) << 16;
-  }
+#ifndef ONLY_VECTORS
+    if (!vectors) {
+      uint start = row * headDim + 8u * eighth;
+      [[dont_unroll]] for (uint i = 0; i < 4u; ++i) {
+        if (8u * eighth + i < headDim) raw.low[i] = floatBitsToUint(state.at[start + i]);
+        if (8u * eighth + 4u + i < headDim) raw.high[i] = floatBitsToUint(state.at[start + 4u + i]);
+      }
+    } else
 #endif
+    {
+      uint first = row * (headDim / 4u) + 2u * eighth;
+      raw.low = VectorsIn(state).at[first];
+      // A row of f32 is whole vectors of 4, not of 8.
+      if (8u * eighth + 4u < headDim) raw.high = VectorsIn(state).at[first + 1u];
+    }
+#else
+#ifndef ONLY_VECTORS
+    if (!vectors) {
+      uint start = row * headDim + 8u * eighth;
+      [[dont_unroll]] for (uint i = 0; i < 4u; ++i) {
+        uint element = 8u * eighth + 2u * i;
+        if (element < headDim) raw.bits[i] = uint(state.at[start + 2u * i]);
+        if (element + 1u < headDim) raw.bits[i] |= uint(state.at[start + 2u * i + 1u]) << 16;
+      }
+    } else
+#endif
+    {
+      raw.bits = VectorsIn(state).at[row * (headDim / 8u) + eighth];
+    }
+#endif
+  }
   return raw;
 }
 
@@ -194,10 +210,4 @@ int sequenceOf(uint row) {
   int sequence = sharedSequence;
   barrier();
   return sequence;
-}
-
-float finished(float dot) {
-  precise float score = dot * scale;
-  if (hasSoftcap) score = softcapped(score, cap);
-  return score;
 }

@@ -32,13 +32,18 @@ void setScore(uint line, uint key, float score) {
 shared float splitTop[lines];
 shared float splitSum[lines];
 
-// Turns the scores of a line into weights, and finds m and l. One subgroup calls it; `span` are the first and last key of
+// Turns the sums of products of a line into scores, those into weights, and finds m and l. One subgroup calls it; `span` are the first and last key of
 // the split that the line sees, first > last where none.
 void weighLine(uint line, ivec2 span) {
   uint start = line * lineVectors;
   float top = -infinity;
   for (uint i = gl_SubgroupInvocationID; i < splitKeys / 4u; i += gl_SubgroupSize) {
-    vec4 four = pool[start + i];
+    precise vec4 four = pool[start + i] * scale;
+    pool[start + i] = four;
+    if (hasSoftcap) {
+      [[dont_unroll]] for (uint c = 0; c < 4u; ++c) pool[start + i][c] = softcapped(pool[start + i][c], cap);
+      four = pool[start + i];
+    }
     [[unroll]] for (uint c = 0; c < 4u; ++c) {
       int key = int(keyAt(4u * i + c));
       if (key >= span.x && key <= span.y && four[c] > top) top = four[c];

@@ -19,6 +19,16 @@ const uint splitKeys = 256u;
 // Marks a split of which a line sees nothing, in place of l.
 const float nothingSeen = -1.0;
 
+// By bits: l may be NaN.
+bool isNothing(float l) {
+  return floatBitsToUint(l) == floatBitsToUint(nothingSeen);
+}
+
+// Whether anything was seen: the first key's weight 1 (or a NaN) makes a sum of 0 impossible else.
+bool isAny(float sum) {
+  return (floatBitsToUint(sum) & 0x7fffffffu) != 0u;
+}
+
 // Appends a split (m, l) to what has been merged (M, L). Returns the factors of the values' sums: (old, new).
 vec2 mergeSplit(inout float merged, inout float mergedSum, float m, float l) {
   precise float larger = m > merged ? m : merged;

@@ -59,7 +59,7 @@ const matrixKeys = 64;
 function takesMatrices({ fast, state, query }: AttentionCall, traits: DeviceTraits): boolean {
   return (
     fast === true &&
-    (state.dtype === 'f16' || state.dtype === 'q8_0') &&
+    (state.dtype === 'q8_0' || (state.dtype === 'f16' && readsVectors(state))) &&
     query.shape[2]! <= matrixHeadDim &&
     traits.float16 &&
     traits.minSubgroupSize <= 32 &&
@@ -128,10 +128,13 @@ export function attentionScratchBytes(call: AttentionCall, traits: DeviceTraits)
 const keyLanesOf = ({ subgroupSize }: DeviceTraits): number =>
   subgroupSize >= 8 ? 8 : subgroupSize >= 4 ? 4 : 1;
 
-/** Keys that a group of lanes loads at once: 8 vectors of 8 elements a lane, or 16 where a key has many. */
-function keysAtOnce(lanes: number, keyLanes: number): number {
-  const vectors = Math.ceil(lanes / keyLanes);
-  return Math.min(keyLanes, vectors <= 2 ? 8 / vectors : Math.max(1, 16 / vectors));
+/** Vectors of 8 elements of a key that each of its lanes has. */
+const keyVectors = (headDim: number, traits: DeviceTraits): number =>
+  Math.ceil(rowLanes(headDim) / keyLanesOf(traits));
+
+/** Whether the row form has a shader: for 1, 2, 4 and 8 such vectors, and rows of the state that are whole vectors. */
+function takesRows(call: AttentionCall, { headDim }: Shape, traits: DeviceTraits): boolean {
+  return keyVectors(headDim, traits) <= 8 && (call.state.dtype === 'q8_0' || readsVectors(call.state));
 }
 
 /**
@@ -143,7 +146,8 @@ function headGroups({ query, state }: AttentionCall, { rows, headDim, splits }: 
   const group = query.shape[1]! / kvHeads;
   const sharing = Math.ceil(group / maximumHeads(headDim, keyLanesOf(traits)));
   const filling = Math.ceil(traits.computeUnits / (rows * splits * kvHeads));
-  const chunks = traits.software ? sharing : Math.max(sharing, Math.min(group, filling));
+  // A driver that compiles for the CPU has compiled one head long before it has eight.
+  const chunks = traits.software ? group : Math.max(sharing, Math.min(group, filling));
   const heads = Math.ceil(group / chunks);
   return { heads, groups: kvHeads * Math.ceil(group / heads) };
 }
@@ -155,6 +159,7 @@ export function attentionCounterBytes({ query }: AttentionCall): number {
 
 function takesTiles(call: AttentionCall, shape: Shape, traits: DeviceTraits): boolean {
   const sequences = product(call.starts.shape);
+  if (!takesRows(call, shape, traits)) return true;
   if (traits.software && call.keys > softwareTileKeys) return false;
   return (
     (shape.rows > fewRows && shape.rows > 2 * sequences) ||
@@ -185,6 +190,17 @@ function formOf(call: AttentionCall, shape: Shape, traits: DeviceTraits): Attent
   return takesMatrices(call, traits) ? 'matrix' : 'tile';
 }
 
+/** Whether the row form needs no dispatch after it. */
+function mergesItself({ splits, rows }: Shape): boolean {
+  return splits === 1 || (splits <= mergedHere && rows <= countedRows);
+}
+
+/** Whether the result can be left as int8 products take it: by whole blocks of 32 columns, where it is finished. */
+export function attentionQuantizes(call: AttentionCall, traits: DeviceTraits): boolean {
+  const shape = shapeOf(call);
+  return shape.headDim % 32 === 0 && mergesItself(shape) && formOf(call, shape, traits) === 'row';
+}
+
 /** What is special of a form's pipeline and grid. */
 function formOptions(form: AttentionForm, call: AttentionCall, shape: Shape, traits: DeviceTraits) {
   const { rows, queryHeads, headDim, splits } = shape;
@@ -193,8 +209,9 @@ function formOptions(form: AttentionForm, call: AttentionCall, shape: Shape, tra
   const keyLanes = keyLanesOf(traits);
   if (form === 'row') {
     const { heads, groups } = headGroups(call, shape, traits);
-    const counted = splits > 1 && splits <= mergedHere && rows <= countedRows;
-    const constants = [keyLanes, heads, Number(counted), keysAtOnce(lanes, keyLanes)];
+    const counted = mergesItself(shape) && splits > 1;
+    const quantizes = Number(call.quantizes === true);
+    const constants = [keyLanes, heads, Number(counted), 0, quantizes];
     return { constants, groups: [splits, groups, rows] as const, counted };
   }
   const lines = form === 'tile' ? tileLines : matrixLines(call, shape, traits);
@@ -215,7 +232,7 @@ export function attention(call: AttentionCall, traits: DeviceTraits, form?: Atte
   const { constants, groups, counted } = formOptions(chosen, call, shape, traits);
   const merges = chosen === 'row' && splits > 1;
   const kernel: Kernel = {
-    shader: `attention-${chosen}-${state.dtype}`,
+    shader: `attention-${chosen}-${state.dtype}${chosen === 'row' ? `-${keyVectors(headDim, traits)}` : ''}`,
     constants: [
       256,
       headDim,
@@ -258,7 +275,7 @@ export function attention(call: AttentionCall, traits: DeviceTraits, form?: Atte
       u32(chosen === 'row' ? splits : 1),
     ],
     groups,
-    name: `attention ${state.dtype}${chosen === 'row' ? '' : chosen === 'tile' ? ' tiles' : ' matrices'}`,
+    name: `attention${call.quantizes ? '+prepare int8' : ''} ${state.dtype}${chosen === 'row' ? '' : chosen === 'tile' ? ' tiles' : ' matrices'}`,
   };
   if (!partials || counted) return [dispatch];
   const lines = rows * queryHeads;
