@@ -1,6 +1,6 @@
 /** All kernels by noun, and the memory that some need beside their operands. */
 import type { KernelTable } from '../lowering/kernel-table.js';
-import { attention, attentionCounterBytes, attentionScratchBytes } from './attention.js';
+import { attention, attentionCounterBytes, attentionQuantizes, attentionScratchBytes } from './attention.js';
 import { add, multiply } from './broadcast.js';
 import { activation, altUpInject, glu, scale, softcap } from './elementwise.js';
 import { embed } from './embed.js';
@@ -47,5 +47,5 @@ export const kernelTable: KernelTable = {
     attention: { scratchBytes: attentionScratchBytes, counterBytes: attentionCounterBytes },
     sample: { scratchBytes: sampleScratchBytes },
   },
-  handoff: { accepts: acceptsPrepared, fromProduct: canQuantize },
+  handoff: { accepts: acceptsPrepared, fromProduct: canQuantize, fromAttention: attentionQuantizes },
 };
