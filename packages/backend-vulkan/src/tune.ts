@@ -76,7 +76,7 @@ const hopeless = 1.3;
 const pipelinesAhead = 64;
 
 const largestBytes = (uses: readonly ProductUse[]): number =>
-  Math.max(...uses.map(({ shape }) => shape.banks * bytesOf(shape)));
+  Math.max(0, ...uses.map(({ shape }) => shape.banks * bytesOf(shape)));
 
 const bytesOf = ({ dtype, rows, columns }: ProductShape): number =>
   weightLayout(dtype, rows, columns).byteLength;
@@ -338,9 +338,11 @@ export async function tune(uses: readonly ProductUse[], options: TuneOptions = {
   const runner = new KernelRunner(addon, physical, shaders);
   const file = new TuningFile(physical, tunedShadersHash(shaders));
   try {
-    const bytes = Math.max(options.coldBytes ?? 256 * 2 ** 20, 2 * largestBytes(uses));
+    // What no buffer holds would be read beyond its end.
+    const fitting = uses.filter(({ shape }) => bytesOf(shape) <= info.maxBufferBytes);
+    const bytes = Math.max(options.coldBytes ?? 256 * 2 ** 20, 2 * largestBytes(fitting));
     const timer = await ProductTimer.open(runner, Math.min(bytes, info.maxBufferBytes));
-    const { tuning, products, complete } = await search(new Search(timer, options), uses, options);
+    const { tuning, products, complete } = await search(new Search(timer, options), fitting, options);
     const isEmpty = tuning.lanes.length + tuning.tiles.length === 0;
     const path = isEmpty ? file.path : file.write(tuning);
     return { device: info.name, path, complete, products };
