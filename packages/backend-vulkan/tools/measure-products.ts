@@ -21,10 +21,10 @@ import { parseArgs } from 'node:util';
 import { dtypeLayout, type DType } from '@unicorn-exec/tensor';
 import { randomWeight } from '@unicorn-exec/conformance';
 import type { NativeAddon } from '../src/addon.js';
-import { matmul, matmulScratchBytes } from '../src/kernel/matmul.js';
+import { matmul, matmulCounterBytes, matmulScratchBytes } from '../src/kernel/matmul.js';
 import type { LaneTile } from '../src/kernel/lane-tile.js';
 import { defaultTuner, type MatmulTuner } from '../src/kernel/matmul-tile.js';
-import type { MatrixTile } from '../src/kernel/matrix-tile.js';
+import { fitsDevice, type MatrixTile } from '../src/kernel/matrix-tile.js';
 import type { MatmulCall, Operand, WeightOperand } from '../src/kernel/operand.js';
 import { ShaderLibrary } from '../src/shader-library.js';
 import { planeDTypes, weightLayout } from '../src/weight-layout.js';
@@ -145,6 +145,14 @@ function callOf(
   };
 }
 
+/** What a call wants beside its operands. */
+function memoryOf(call: MatmulCall, tuner: MatmulTuner): Pick<MatmulCall, 'scratch' | 'counters'> {
+  return {
+    scratch: runner.memory(matmulScratchBytes(call, traits, tuner)),
+    counters: runner.memory(matmulCounterBytes(call, traits, tuner)),
+  };
+}
+
 // ---------------------------------------------------------------- check
 
 async function check(): Promise<void> {
@@ -178,8 +186,7 @@ async function check(): Promise<void> {
             const out = await runner.floats([tokens, rows]);
             const call = callOf(x, [{ weights, out }], fast, { norm });
             const tuner = tunerOf(form, given);
-            const scratch = runner.memory(matmulScratchBytes(call, traits, tuner));
-            await runner.run(matmul({ ...call, scratch }, traits, tuner));
+            await runner.run(matmul({ ...call, ...memoryOf(call, tuner) }, traits, tuner));
             results.push(await runner.readFloats(out));
           }
           const [expected, actual] = results as [Float32Array, Float32Array];
@@ -268,8 +275,8 @@ async function timeOf(
       around,
     ),
   );
-  const scratch = runner.memory(matmulScratchBytes(calls[0]!, traits, tuner));
-  const dispatches = calls.flatMap((call) => matmul({ ...call, scratch }, traits, tuner));
+  const memory = memoryOf(calls[0]!, tuner);
+  const dispatches = calls.flatMap((call) => matmul({ ...call, ...memory }, traits, tuner));
   const isPreparing = dispatches.map(({ name }) => name.includes('prepare'));
   const runs = (await runner.runOften(dispatches, 6)).slice(1);
   const samples = (wanted: boolean): number[] =>
@@ -337,26 +344,38 @@ function laneCandidates(columns: number, banks: number): Partial<LaneTile>[] {
   });
 }
 
-function matrixCandidates(banks: number): Partial<MatrixTile>[] {
-  const tiles = combinations({
-    rows: [32, 64, 128, 256],
-    tokens: [16, 32, 64, 128, 256],
+/** Rows of both banks count as lines here. Slices are the default's: they decide bits. */
+function matrixCandidates(banks: number, tokens: number): Partial<MatrixTile>[] {
+  const wide = tokens > 64 ? [64, 128] : tokens > 32 ? [64] : [32];
+  const cuts = combinations({
+    lines: [32, 64, 128],
+    tokens: wide,
     depth: [32, 64],
-    subgroupRows: [16, 32, 64],
+    subgroupLines: [16, 32, 64],
     subgroupTokens: [16, 32, 64],
-  }) as unknown as MatrixTile[];
-  return tiles.filter(({ rows, tokens, depth, subgroupRows, subgroupTokens }) => {
-    const subgroups = (rows / subgroupRows) * (tokens / subgroupTokens);
-    const shared = (banks * rows + tokens) * (2 * depth + 16);
-    const sums = (banks * subgroupRows * subgroupTokens) / traits.subgroupSize;
-    return (
-      Number.isInteger(subgroups) &&
-      subgroups >= 2 &&
-      subgroups <= 16 &&
-      sums <= 128 &&
-      shared <= traits.sharedMemoryBytes
-    );
-  });
+  }) as unknown as {
+    lines: number;
+    tokens: number;
+    depth: number;
+    subgroupLines: number;
+    subgroupTokens: number;
+  }[];
+  return cuts
+    .filter(({ lines, tokens, subgroupLines, subgroupTokens }) => {
+      const subgroups = (lines / subgroupLines) * (tokens / subgroupTokens);
+      // Long and narrow parts read more than they multiply.
+      return (
+        subgroups >= 2 &&
+        subgroups <= 16 &&
+        Math.max(subgroupLines, subgroupTokens) <= 2 * Math.min(subgroupLines, subgroupTokens)
+      );
+    })
+    .map(({ lines, subgroupLines, ...others }) => ({
+      ...others,
+      rows: lines / banks,
+      subgroupRows: subgroupLines / banks,
+    }))
+    .filter((tile) => fitsDevice({ ...tile, slices: 1 }, banks, traits));
 }
 
 async function sweep(): Promise<void> {
@@ -366,7 +385,7 @@ async function sweep(): Promise<void> {
       const weights = await weightSets(dtype, rows, columns);
       for (const tokens of (flags.tokens ?? '1').split(',').map(Number)) {
         const banks = flags.gated ? 2 : 1;
-        const candidates = form === 'f16' ? matrixCandidates(banks) : laneCandidates(columns, banks);
+        const candidates = form === 'f16' ? matrixCandidates(banks, tokens) : laneCandidates(columns, banks);
         const results: { tile: object; timing: Timing }[] = [];
         for (const tile of candidates) {
           if (outOfTime()) break;
@@ -415,8 +434,7 @@ async function prepare(): Promise<void> {
           if (outOfTime()) return;
           const tuner = tunerOf(form, given);
           const call = callOf(x, [{ weights: [weight], out }], true, around);
-          const scratch = runner.memory(matmulScratchBytes(call, traits, tuner));
-          const dispatches = matmul({ ...call, scratch }, traits, tuner);
+          const dispatches = matmul({ ...call, ...memoryOf(call, tuner) }, traits, tuner);
           const again = Array.from({ length: 16 }, () => dispatches[0]!);
           const times = (await runner.runOften(again, 4)).slice(1).flatMap((run) => [...run]);
           cells.push(`${name} ${(median(times) / 1e3).toFixed(1)} us`);

@@ -28,7 +28,7 @@ export const laneTokens = 16;
 const mostSlices = 4;
 
 /** Columns that a slice has at least: below, a workgroup mostly begins and ends. */
-const leastSliceColumns = 512;
+const leastSliceColumns = 768;
 
 export function hasMatrices({ cooperativeMatrix }: DeviceTraits): boolean {
   return cooperativeMatrix.some(
@@ -97,7 +97,10 @@ function slicesFor({ rows, columns, banks }: ProductShape, { computeUnits }: Dev
 /** [lines of weights, tokens, depth, lines of weights and tokens of a subgroup]: lines are rows of all banks. */
 type Cut = readonly [number, number, number, number, number];
 
-/** In order of taste, for up to so many tokens: each weight is decoded once for as many tokens as there are. */
+/**
+ * In order of taste, for up to so many tokens: each weight is decoded once for as many tokens as there are, and a subgroup
+ * multiplies as much as its registers hold of what it reads from shared memory.
+ */
 const cuts: readonly { readonly tokens: number; readonly cuts: readonly Cut[] }[] = [
   {
     tokens: 32,
@@ -116,18 +119,22 @@ const cuts: readonly { readonly tokens: number; readonly cuts: readonly Cut[] }[
   {
     tokens: Infinity,
     cuts: [
-      [128, 128, 32, 64, 32],
+      [128, 128, 32, 64, 64],
+      [64, 64, 64, 32, 32],
       [64, 64, 32, 32, 32],
     ],
   },
 ];
 
+/** Workgroups for each compute unit below which smaller tiles are better: one alone waits for memory at every step. */
+const fewWorkgroups = 2;
+
 /** The tile for a product, or undefined for few rows and where nothing fits. */
 export function f16Tile(shape: ProductShape, traits: DeviceTraits): MatrixTile | undefined {
-  const { tokens, banks } = shape;
+  const { rows, tokens, banks } = shape;
   if (!hasMatrices(traits) || tokens <= laneTokens) return undefined;
   const slices = slicesFor(shape, traits);
-  return cuts
+  const fitting = cuts
     .find((range) => tokens <= range.tokens)!
     .cuts.map(([lines, tileTokens, depth, subgroupLines, subgroupTokens]) => ({
       rows: lines / banks,
@@ -137,5 +144,12 @@ export function f16Tile(shape: ProductShape, traits: DeviceTraits): MatrixTile |
       subgroupTokens,
       slices,
     }))
-    .find((tile) => fitsDevice(tile, banks, traits));
+    .filter((tile) => fitsDevice(tile, banks, traits));
+  const workgroups = (tile: MatrixTile): number =>
+    Math.ceil(rows / tile.rows) * Math.ceil(tokens / tile.tokens) * slices;
+  return (
+    fitting.find((tile) => workgroups(tile) >= fewWorkgroups * traits.computeUnits) ??
+    fitting[1] ??
+    fitting[0]
+  );
 }
