@@ -48,14 +48,7 @@ export async function productUses(
 ): Promise<ProductUse[]> {
   const { weights } = await loadRequest(entries);
   const table = { loaded: (name: string) => weights.get(name)! };
-  const uses = new Map<string, { form: ProductForm; shape: ProductShape; count: number }>();
-  const listen = listening(defaultTuner, (form, shape) => {
-    const { dtype, rows, columns, banks } = shape;
-    const key = `${form} ${dtype} ${rows} ${columns} ${shape.tokens} ${banks}`;
-    const use = uses.get(key) ?? { form, shape, count: 0 };
-    use.count++;
-    uses.set(key, use);
-  });
+  const uses = new Map<string, ProductUse>();
   const dims = (rows: number): Record<string, number> =>
     Object.fromEntries(
       symbolicDims(graph).map((dim) => {
@@ -75,6 +68,13 @@ export async function productUses(
   });
   const isGathered = (step: number): boolean => plan.gathers.some((one) => one.step === step);
   for (const rows of tokens) {
+    const heard: Record<string, number> = {};
+    const listen = listening(defaultTuner, (form, shape) => {
+      const key = [form, shape.dtype, shape.rows, shape.columns, shape.tokens, shape.banks].join(' ');
+      const count = (heard[key] = (heard[key] ?? 0) + 1);
+      // A product of sampled rows is there in every step, whatever its tokens.
+      if (count > (uses.get(key)?.count ?? 0)) uses.set(key, { form, shape, count });
+    });
     dispatchesOf(
       plan,
       table,

@@ -54,5 +54,8 @@ function productText({ form, shape }: TunedProduct): string {
 
 function tileText({ tile, lanes }: TunedProduct): string {
   const fields = Object.entries({ ...(lanes === undefined ? {} : { lanes }), ...tile });
-  return fields.map(([field, value]) => `${field} ${value}`).join(', ');
+  return fields
+    .filter(([, value]) => value !== Infinity)
+    .map(([field, value]) => `${field} ${value}`)
+    .join(', ');
 }
