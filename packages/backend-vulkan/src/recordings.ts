@@ -81,8 +81,11 @@ const inputAlignment = 64;
 
 const alignUp = (bytes: number): number => Math.ceil(bytes / inputAlignment) * inputAlignment;
 
-/** Recordings that are kept: every batch size of a decode step in a few buckets of context. */
-const keptRecordings = 64;
+/**
+ * Recordings that are kept: of every batch size up to 32 of a decode step the one that begins with ids of the host and
+ * three that go round on ids of the device, in two buckets of context. Those of equal dims share what is large.
+ */
+const keptRecordings = 256;
 
 /** Bytes of an inputs block when every input is bound to host data, at the largest dims. */
 export function inputsBytes({ signature, gathers, maximumDims }: Plan): number {
@@ -185,7 +188,8 @@ export class Recordings implements Iterable<Recording> {
       return take(weightLayout(dtype, rows!, columns).byteLength);
     });
     // Dispatches name places; which buffers those are in is asked when they are recorded.
-    const twin = plan.gathers.length > 0 ? undefined : this.#kept.find((one) => this.#isAlike(one, dims, keys));
+    const twin =
+      plan.gathers.length > 0 ? undefined : this.#kept.find((one) => this.#isAlike(one, dims, keys));
     const dispatches =
       twin?.dispatches ??
       dispatchesOf(plan, this.weights, host.target, {
