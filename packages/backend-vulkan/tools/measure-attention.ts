@@ -299,6 +299,9 @@ function shapesToTime(): Timed[] {
 /** What caches of dispatches that follow each other hold at least, so that none finds its own in a cache of the device. */
 const coldBytes = 150e6;
 
+/** A device that has been idle while its memory was filled is slow at first: so long it works before it is timed. */
+const warmNanoseconds = 150e6;
+
 function randomState(dtype: DType, byteLength: number): Uint8Array {
   const bytes = Buffer.alloc(byteLength);
   randomFillSync(bytes, 0, Math.min(byteLength, 2 ** 20));
@@ -363,7 +366,9 @@ async function timeOne(one: Timed): Promise<void> {
   const steps = calls.map((call) =>
     attention({ ...call, scratch, counters }, traits, flags.form as AttentionForm | undefined),
   );
-  const runs = (await runner.runOften(steps.flat(), 4)).slice(1);
+  const [first] = await runner.runOften(steps.flat(), 1);
+  const often = Math.ceil(warmNanoseconds / first!.reduce((sum, time) => sum + time, 1));
+  const runs = (await runner.runOften(steps.flat(), Math.min(500, often) + 4)).slice(-4);
   const each = steps[0]!.length;
   const samples = runs.flatMap((run) =>
     steps.map((_, i) => run.slice(i * each, (i + 1) * each).reduce((sum, time) => sum + time, 0)),
