@@ -178,9 +178,16 @@ void main() {
     }
     uint start = startOf(line, kvHead, group);
     [[unroll]] for (uint v = 0; v < LANE_VECTORS; ++v) {
-      [[unroll]] for (uint k = 0; k < 8u; ++k) {
+      [[unroll]] for (uint k = 0; k < 8u; k += 4u) {
         uint element = 8u * (v * lineLanes + lineLane) + k;
-        if (v < laneVectors && element < headDim) asked[8u * v + k] = query.at[start + element];
+        if (v < laneVectors && element < headDim) {
+          // Heads of whole vectors begin at one, as queries do.
+          vec4 four = uintBitsToFloat(VectorsIn(query).at[(start + element) / 4u]);
+          asked[8u * v + k] = four.x;
+          asked[8u * v + k + 1u] = four.y;
+          asked[8u * v + k + 2u] = four.z;
+          asked[8u * v + k + 3u] = four.w;
+        }
       }
     }
   }

@@ -28,7 +28,7 @@ layout(constant_id = 7) const uint heads = 8;
 // At most `mergedHere` splits, merged by the last workgroup of a row and its heads.
 layout(constant_id = 8) const bool mergesHere = false;
 // The result is left as int8 products take it: heads are whole blocks, and no dispatch merges them after this.
-layout(constant_id = 10) const bool quantizes = false;
+layout(constant_id = 9) const bool quantizes = false;
 
 const uint lines = heads;
 // Heads whose chains pass through shared memory at once.

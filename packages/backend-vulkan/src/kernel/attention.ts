@@ -59,6 +59,7 @@ const matrixKeys = 64;
 function takesMatrices({ fast, state, query }: AttentionCall, traits: DeviceTraits): boolean {
   return (
     fast === true &&
+    query.place.byteOffset % 16 === 0 &&
     (state.dtype === 'q8_0' || (state.dtype === 'f16' && readsVectors(state))) &&
     query.shape[2]! <= matrixHeadDim &&
     traits.float16 &&
@@ -205,13 +206,12 @@ export function attentionQuantizes(call: AttentionCall, traits: DeviceTraits): b
 function formOptions(form: AttentionForm, call: AttentionCall, shape: Shape, traits: DeviceTraits) {
   const { rows, queryHeads, headDim, splits } = shape;
   const kvHeads = call.state.shape[2]!;
-  const lanes = rowLanes(headDim);
   const keyLanes = keyLanesOf(traits);
   if (form === 'row') {
     const { heads, groups } = headGroups(call, shape, traits);
     const counted = mergesItself(shape) && splits > 1;
     const quantizes = Number(call.quantizes === true);
-    const constants = [keyLanes, heads, Number(counted), 0, quantizes];
+    const constants = [keyLanes, heads, Number(counted), quantizes];
     return { constants, groups: [splits, groups, rows] as const, counted };
   }
   const lines = form === 'tile' ? tileLines : matrixLines(call, shape, traits);
