@@ -2,12 +2,13 @@
 //
 // A workgroup makes a tile of tileRows weight rows (of each bank) by tileTokens activation rows: it walks the columns in
 // steps of `depth`. A step's weights, decoded to f16, and its activations lie in one half of shared memory, while those of
-// the next step come from registers into the other half and those of the step after it from memory into registers: one
-// barrier a step. Each sum runs over the columns in order, in the units of the hardware's matrix: a row's result depends
-// neither on the tile nor on the other rows.
+// the next step come from registers into the other half and those of the two steps after it are on their way from memory
+// into two sets of registers: one barrier a step. Each sum runs over the columns in order, in the units of the hardware's
+// matrix: a row's result depends neither on the tile nor on the other rows.
 //
 // Where a weight has too few rows to occupy the device its columns are cut in `slices`, each a workgroup of its own. The
-// one that ends last adds their sums, in order. The cut follows from the weight and the device: the same for any tokens.
+// one that ends last adds their sums, in order. The cut follows from the weight and the device, up to the
+// tokens above which there is none.
 //
 // Prepared activations (matmul-prepare) are scaled by a power of two for each row; results are scaled back.
 // Slow twin: matmul-float.comp.
@@ -68,6 +69,8 @@ const uint halfVectors = (weightLines + tileTokens) * lineVectors;
 // Lines that the workgroup loads at once; lines, therefore, of an invocation: at most MOST_UNITS and MOST_VECTORS.
 const uint unitLines = gl_WorkGroupSize.x / stepUnits;
 const uint vectorLines = gl_WorkGroupSize.x / stepVectors;
+const uint unitRun = unitLines < 8 ? unitLines : 8;
+const uint vectorRun = vectorLines < 8 ? vectorLines : 8;
 const uint unitsEach = (weightLines + unitLines - 1) / unitLines;
 const uint vectorsEach = (tileTokens + vectorLines - 1) / vectorLines;
 
@@ -97,7 +100,7 @@ const uint blocksN = subgroupTokens / SIDE;
 #else
 #define MOST_M 4
 #define MOST_N 4
-#define MOST_UNITS 4
+#define MOST_UNITS (8 / UNIT_VECTORS)
 #define MOST_VECTORS 8
 #endif
 
@@ -163,10 +166,17 @@ void decodeUnit(RawUnit raw, uint line, uint side, bool beyond) {
 #elif HIGH_WORDS == 1
   raw.high >>= 2 * side;
 #endif
-  vec2 scales = beyond ? vec2(0) : groupScales(raw);
-  f16vec2 minimum = f16vec2(beyond ? 0.0hf : float16_t(groupMinimum(raw)));
-  f16vec2 first = f16vec2(float16_t(scales.x));
-  f16vec2 second = f16vec2(float16_t(scales.y));
+#if SUPERS
+  f16vec2 scales = f16vec2(groupScales(raw));
+  float16_t least = float16_t(groupMinimum(raw));
+#else
+  f16vec2 both = unpackFloat2x16(raw.scales);
+  f16vec2 scales = both.xx;
+  float16_t least = MINIMUMS ? both.y : 0.0hf;
+#endif
+  f16vec2 first = beyond ? f16vec2(0) : scales.xx;
+  f16vec2 second = beyond ? f16vec2(0) : scales.yy;
+  f16vec2 minimum = f16vec2(beyond ? 0.0hf : least);
   tile[line + side] = uvec4(decodeWord(raw, 0, first, minimum), decodeWord(raw, 1, first, minimum));
   tile[line + 2 + side] = uvec4(decodeWord(raw, 4, second, minimum), decodeWord(raw, 5, second, minimum));
 }
@@ -194,9 +204,9 @@ void decodeUnit(RawUnit raw, uint line, uint side, bool beyond) {
 
 #endif
 
-// What an invocation has of the next step.
-RawUnit raw[MOST_UNITS];
-uvec4 loaded[MOST_VECTORS];
+// What an invocation has of steps to come, in two sets.
+RawUnit raw[2 * MOST_UNITS];
+uvec4 loaded[2 * MOST_VECTORS];
 // Where it takes that from: the bank, and there the group (without planes: the vector) with which the row begins; the vector
 // with which the token begins.
 Vectors unitStart[MOST_UNITS];
@@ -213,10 +223,12 @@ Matrix matrix;
 
 void findLines(uint firstRow, uint firstToken, uint paddedVectors) {
   uint place = placeInGroup();
-  ownUnitLine = place / stepUnits;
-  ownUnit = place % stepUnits;
-  ownVectorLine = place / stepVectors;
-  ownVector = place % stepVectors;
+  // Neighbours take neighbouring lines, which begin in different banks of shared memory; a subgroup takes the same of
+  // global memory as if they took neighbours of a line.
+  ownUnitLine = place / (unitRun * stepUnits) * unitRun + place % unitRun;
+  ownUnit = place / unitRun % stepUnits;
+  ownVectorLine = place / (vectorRun * stepVectors) * vectorRun + place % vectorRun;
+  ownVector = place / vectorRun % stepVectors;
 #if PLANES
   matrix = matrixAt(weight, storedRows, storedColumns);
 #endif
@@ -242,35 +254,37 @@ void findLines(uint firstRow, uint firstToken, uint paddedVectors) {
   }
 }
 
-void fetch(uint step) {
+// `set` is a literal.
+void fetch(uint step, uint set) {
   uint unit = min(step * stepUnits + ownUnit, units - 1);
   UNROLL for (uint i = 0; i < MOST_UNITS; i++) if (i < unitsEach) {
 #if PLANES
-    raw[i] = loadUnit(unitStart[i], matrix, unitRow[i] + unit / GROUP_UNITS, unit % GROUP_UNITS);
+    raw[set * MOST_UNITS + i] = loadUnit(unitStart[i], matrix, unitRow[i] + unit / GROUP_UNITS, unit % GROUP_UNITS);
 #else
     UNROLL for (uint j = 0; j < ELEMENT_BYTES / 2; j++) {
-      raw[i].vectors[j] = unitStart[i].at[unitRow[i] + unit * (ELEMENT_BYTES / 2) + j];
+      raw[set * MOST_UNITS + i].vectors[j] = unitStart[i].at[unitRow[i] + unit * (ELEMENT_BYTES / 2) + j];
     }
 #endif
   }
   UNROLL for (uint i = 0; i < MOST_VECTORS; i++) {
-    if (i < vectorsEach) loaded[i] = x.at[vectorToken[i] + step * stepVectors];
+    if (i < vectorsEach) loaded[set * MOST_VECTORS + i] = x.at[vectorToken[i] + step * stepVectors];
   }
 }
 
-// What was fetched for the step goes into a half of shared memory, which begins at `base`.
-void put(uint step, uint base) {
+// What was fetched for the step goes into the half of shared memory of the same number.
+void put(uint step, uint set) {
+  uint base = set * halfVectors;
   bool beyond = step * stepUnits + ownUnit >= units;
   UNROLL for (uint i = 0; i < MOST_UNITS; i++) if (i < unitsEach) {
     uint line = ownUnitLine + i * unitLines;
     if (weightLines % unitLines == 0 || line < weightLines) {
-      decodeUnit(raw[i], base + line * lineVectors + ownUnit / GROUP_UNITS * 4, ownUnit % GROUP_UNITS, beyond);
+      decodeUnit(raw[set * MOST_UNITS + i], base + line * lineVectors + ownUnit / GROUP_UNITS * 4, ownUnit % GROUP_UNITS, beyond);
     }
   }
   UNROLL for (uint i = 0; i < MOST_VECTORS; i++) if (i < vectorsEach) {
     uint line = ownVectorLine + i * vectorLines;
     if (tileTokens % vectorLines == 0 || line < tileTokens) {
-      tile[base + (weightLines + line) * lineVectors + ownVector] = loaded[i];
+      tile[base + (weightLines + line) * lineVectors + ownVector] = loaded[set * MOST_VECTORS + i];
     }
   }
 }
@@ -284,22 +298,30 @@ void clearAll() {
   UNROLL for (uint i = 0; i < MOST_M * MOST_N; i++) clearSums(i);
 }
 
-// Adds the half at `base` to the sums of the subgroup, whose part begins at these lines.
-void multiplyStep(uint base, uint ownRow, uint ownToken) {
-  UNROLL for (uint k = 0; k < depth / SIDE; k++) {
-    WeightFactor a[MOST_M];
-    TokenFactor b[MOST_N];
-    UNROLL for (uint m = 0; m < MOST_M; m++) {
-      uint line = m / bankM * tileRows + ownRow + m % bankM * SIDE;
-      if (m < blocksM) loadWeights(a[m], base + line * lineVectors + 2 * k);
-    }
-    UNROLL for (uint n = 0; n < MOST_N; n++) {
-      uint line = weightLines + ownToken + n * SIDE;
-      if (n < blocksN) loadTokens(b[n], base + line * lineVectors + 2 * k);
-    }
-    UNROLL for (uint i = 0; i < MOST_M * MOST_N; i++) {
-      if (isOwn(i)) addProduct(a[i / MOST_N], b[i % MOST_N], i);
-    }
+// Adds 16 columns of a half of shared memory to the sums of the subgroup, whose part begins at these lines.
+void multiplyColumns(uint base, uint k, uint ownRow, uint ownToken) {
+  WeightFactor a[MOST_M];
+  TokenFactor b[MOST_N];
+  UNROLL for (uint m = 0; m < MOST_M; m++) {
+    uint line = m / bankM * tileRows + ownRow + m % bankM * SIDE;
+    if (m < blocksM) loadWeights(a[m], base + line * lineVectors + 2 * k);
+  }
+  UNROLL for (uint n = 0; n < MOST_N; n++) {
+    uint line = weightLines + ownToken + n * SIDE;
+    if (n < blocksN) loadTokens(b[n], base + line * lineVectors + 2 * k);
+  }
+  UNROLL for (uint i = 0; i < MOST_M * MOST_N; i++) {
+    if (isOwn(i)) addProduct(a[i / MOST_N], b[i % MOST_N], i);
+  }
+}
+
+void multiplyStep(uint half_, uint ownRow, uint ownToken) {
+  uint base = half_ * halfVectors;
+  multiplyColumns(base, 0, ownRow, ownToken);
+  multiplyColumns(base, 1, ownRow, ownToken);
+  if (depth > 2 * SIDE) {
+    multiplyColumns(base, 2, ownRow, ownToken);
+    multiplyColumns(base, 3, ownRow, ownToken);
   }
 }
 
@@ -357,18 +379,23 @@ void main() {
   uint first = min(slice * sliceCuts, cuts) * (sliceColumns / depth);
   uint end = min((slice + 1) * sliceCuts, cuts) * (sliceColumns / depth);
   if (first < end) {
+    // Past the end, what was there last once more: nobody reads it.
+    uint last = end - 1;
     findLines(firstRow, firstToken, padded / 8);
-    fetch(first);
+    fetch(first, 0);
+    fetch(min(first + 1, last), 1);
     put(first, 0);
-    fetch(min(first + 1, end - 1));
+    fetch(min(first + 2, last), 0);
     barrier();
-    uint base = 0;
-    for (uint step = first; step < end; step++) {
-      multiplyStep(base, ownRow, ownToken);
-      base = halfVectors - base;
-      // Past the end, what was there last once more: nobody reads it.
-      put(min(step + 1, end - 1), base);
-      fetch(min(step + 2, end - 1));
+    for (uint step = first; step < end; step += 2) {
+      multiplyStep(0, ownRow, ownToken);
+      put(min(step + 1, last), 1);
+      fetch(min(step + 3, last), 1);
+      barrier();
+      // Slices are whole pairs of steps of 32 columns.
+      if (2 * depth == sliceColumns || step < last) multiplyStep(1, ownRow, ownToken);
+      put(min(step + 2, last), 0);
+      fetch(min(step + 4, last), 0);
       barrier();
     }
   }

@@ -9,7 +9,13 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { DeviceTraits } from '../src/dispatch.js';
 import { matmul, matmulCounterBytes, matmulScratchBytes } from '../src/kernel/matmul.js';
 import { defaultTuner, type MatmulTuner } from '../src/kernel/matmul-tile.js';
-import { f16Tile, fitsDevice, hasMatrices, type MatrixTile } from '../src/kernel/matrix-tile.js';
+import {
+  f16Tile,
+  fitsDevice,
+  hasMatrices,
+  mostSliceTokens,
+  type MatrixTile,
+} from '../src/kernel/matrix-tile.js';
 import type { MatmulCall, Operand, WeightOperand } from '../src/kernel/operand.js';
 import { diagnoseAddon } from '../src/load-addon.js';
 import { planeDTypes } from '../src/weight-layout.js';
@@ -230,16 +236,19 @@ describe('tiles of products by matrices', () => {
     }
   });
 
-  it('cut columns the same for any rows of activations', () => {
-    for (const [rows, columns, banks] of [
-      [3584, 18_944, 1],
-      [18_944, 3584, 2],
-      [1152, 1152, 1],
+  it('cut columns the same for any rows of activations, up to many', () => {
+    const slicesOf = (rows: number, columns: number, banks: 1 | 2, tokens: number): number =>
+      f16Tile({ dtype: 'q4_0', rows, columns, tokens, banks }, card)!.slices;
+    for (const [rows, columns, banks, expected] of [
+      [3584, 18_944, 1, 4],
+      [18_944, 3584, 2, 1],
+      [1152, 6912, 1, 4],
     ] as const) {
-      const slices = [17, 64, 65, 2048].map(
-        (tokens) => f16Tile({ dtype: 'q4_0', rows, columns, tokens, banks }, card)!.slices,
-      );
-      expect(new Set(slices).size).toBe(1);
+      const most = Math.max(17, mostSliceTokens({ rows, banks }));
+      for (const tokens of [17, 33, 65, most]) {
+        expect(slicesOf(rows, columns, banks, Math.min(tokens, most))).toBe(expected);
+      }
+      expect(slicesOf(rows, columns, banks, most + 1)).toBe(1);
     }
   });
 });

@@ -10,7 +10,7 @@ import {
   sharedConstants,
   type SingleProduct,
 } from './matmul-product.js';
-import { laneTokens, matrixWorkgroup, type MatrixTile } from './matrix-tile.js';
+import { laneTokens, matrixWorkgroup, mostSliceTokens, type MatrixTile } from './matrix-tile.js';
 import type { ProductCall } from './operand.js';
 
 /** Tiles have no more rows of a bank, and no more rows of activations above the second number. */
@@ -30,10 +30,11 @@ function sliceMemory({ call, rows, traits, tuner }: Planning, product: ProductCa
   const weight = matrixOf(product.weight);
   const memory = { scratchBytes: 0, counterBytes: 0 };
   if (!call.fast || !isWhole(weight)) return memory;
-  const tokens = Math.max(rows.tokens, laneTokens + 1);
   // Halves of a gated pair that cannot go side by side are products of one bank each.
   for (const banks of product.gated ? ([1, 2] as const) : ([1] as const)) {
     const { dtype, rows: weightRows, columns } = weight;
+    const most = Math.max(rows.tokens, laneTokens + 1);
+    const tokens = Math.min(most, Math.max(mostSliceTokens({ rows: weightRows, banks }), laneTokens + 1));
     const tile = tuner.f16({ dtype, rows: weightRows, columns, tokens, banks }, traits);
     if (!tile || tile.slices === 1) continue;
     // No tile for fewer tokens reaches further than the next power of two, or than its own size beyond the last.

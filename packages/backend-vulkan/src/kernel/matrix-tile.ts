@@ -11,7 +11,7 @@ export interface MatrixTile {
   readonly depth: number;
   readonly subgroupRows: number;
   readonly subgroupTokens: number;
-  /** Workgroups that share a tile's columns. Decides bits of results: must not depend on the tokens. */
+  /** Workgroups that share a tile's columns. It decides bits of results: see {@link mostSliceTokens}. */
   readonly slices: number;
 }
 
@@ -26,6 +26,12 @@ export const laneTokens = 16;
 
 /** More slices cost more in sums that pass through memory than they bring. */
 const mostSlices = 4;
+
+/**
+ * Sums of a slice: where there are more, rows of activations occupy the device, and sums on their way through memory take
+ * as long as they save. It makes results of few rows and of many differ in their last bits, as the limit of lanes does.
+ */
+const mostSliceSums = 2 ** 20;
 
 /** Columns that a slice has at least: below, a workgroup mostly begins and ends. */
 const leastSliceColumns = 768;
@@ -59,7 +65,7 @@ export function matrixSharedBytes(tile: MatrixTile, banks: number): number {
  * What the shader has literal loops for: matrices of weights (of all banks) and of tokens of a subgroup, and vectors of 16
  * bytes of f16 weights and of activations that an invocation moves in a step.
  */
-const limits = { weightMatrices: 4, tokenMatrices: 4, weightVectors: 4, tokenVectors: 8 } as const;
+const limits = { weightMatrices: 4, tokenMatrices: 4, weightVectors: 8, tokenVectors: 8 } as const;
 
 /** Whether a device can run a tile at all. */
 export function fitsDevice(tile: MatrixTile, banks: number, traits: DeviceTraits): boolean {
@@ -75,13 +81,20 @@ export function fitsDevice(tile: MatrixTile, banks: number, traits: DeviceTraits
     tokens % subgroupTokens === 0 &&
     matrixSharedBytes(tile, banks) <= traits.sharedMemoryBytes &&
     matrixWorkgroup(tile, traits) <= traits.maxInvocations &&
-    // A line is loaded by neighbours.
-    matrixWorkgroup(tile, traits) % (depth / 8) === 0
+    // Lines are loaded by runs of eight.
+    Number.isInteger(Math.log2(matrixWorkgroup(tile, traits)))
   );
 }
 
+/** Rows of activations up to which columns are cut in slices. */
+export function mostSliceTokens({ rows, banks }: Pick<ProductShape, 'rows' | 'banks'>): number {
+  return Math.floor(mostSliceSums / (banks * rows));
+}
+
 /** In how many slices the columns are cut, such that few rows of activations occupy the device too. */
-function slicesFor({ rows, columns, banks }: ProductShape, { computeUnits }: DeviceTraits): number {
+function slicesFor(shape: ProductShape, { computeUnits }: DeviceTraits): number {
+  const { rows, columns, banks, tokens } = shape;
+  if (tokens > mostSliceTokens(shape)) return 1;
   const tiles = Math.ceil((banks * rows) / 64);
   let slices = 1;
   while (
@@ -120,14 +133,18 @@ const cuts: readonly { readonly tokens: number; readonly cuts: readonly Cut[] }[
     tokens: Infinity,
     cuts: [
       [128, 128, 32, 64, 64],
+      [128, 128, 32, 64, 32],
       [64, 64, 64, 32, 32],
       [64, 64, 32, 32, 32],
     ],
   },
 ];
 
-/** Workgroups for each compute unit below which smaller tiles are better: one alone waits for memory at every step. */
-const fewWorkgroups = 2;
+/**
+ * Workgroups for each compute unit below which a tile gives way to the next one: those of the largest subgroups have but
+ * four, which leave a unit waiting unless two workgroups are there.
+ */
+const fewWorkgroups = [2, 0.75] as const;
 
 /** The tile for a product, or undefined for few rows and where nothing fits. */
 export function f16Tile(shape: ProductShape, traits: DeviceTraits): MatrixTile | undefined {
@@ -145,11 +162,11 @@ export function f16Tile(shape: ProductShape, traits: DeviceTraits): MatrixTile |
       slices,
     }))
     .filter((tile) => fitsDevice(tile, banks, traits));
-  const workgroups = (tile: MatrixTile): number =>
-    Math.ceil(rows / tile.rows) * Math.ceil(tokens / tile.tokens) * slices;
-  return (
-    fitting.find((tile) => workgroups(tile) >= fewWorkgroups * traits.computeUnits) ??
-    fitting[1] ??
-    fitting[0]
-  );
+  const { computeUnits } = traits;
+  const suits = (tile: MatrixTile, index: number): boolean => {
+    const workgroups = Math.ceil(rows / tile.rows) * Math.ceil(tokens / tile.tokens);
+    return slices === 1 && workgroups >= (fewWorkgroups[index] ?? 0) * computeUnits;
+  };
+  // Slices are for small tiles too.
+  return fitting.find(suits) ?? fitting.find(({ tokens }) => tokens <= 64) ?? fitting[0];
 }
