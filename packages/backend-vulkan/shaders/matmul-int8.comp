@@ -11,7 +11,6 @@
 #extension GL_KHR_shader_subgroup_shuffle : require
 #extension GL_EXT_integer_dot_product : require
 #include "include/matmul.glsl"
-#include "include/quantize.glsl"
 
 // What an invocation has in registers lies in arrays whose indices are all literals: macros write out what would be loops,
 // up to literal bounds, under conditions of specialization constants. Drivers do not unroll long loops, and some keep an
@@ -31,8 +30,6 @@ layout(constant_id = 10) const uint depth = 1;
 layout(constant_id = 11) const uint banks = 1;
 // Products of the dispatch.
 layout(constant_id = 12) const uint products = 1;
-// Whether the result is put out as what prepares activations would leave of it.
-layout(constant_id = 13) const bool quantizes = false;
 
 // The most of each that a tile has: `runnableTile` of src/kernel/lane-tile.ts. Line r * banks + bank is row r of a bank.
 #define MOST_LINES 4
@@ -47,9 +44,6 @@ const uint lines = banks * tileRows;
 const bool meets = parts > 1 || width < tileTokens;
 // Sums of lines and activation rows, of each subgroup, or width of one.
 shared float partials[meets ? gl_WorkGroupSize.x / width * lines * tileTokens : 1];
-
-// Results of a run of a block's rows, by activation row, until they are quantized.
-shared float results[quantizes ? 32 * tileTokens : 1];
 
 struct Activations {
   ivec4 low;
@@ -112,12 +106,7 @@ float added(float given, Line line, Activations a) {
 // `t`: the activation row's number in the tile.
 void put(Product product, uint firstToken, uint t, uint row, float value, float upValue) {
   if (row < product.rows && firstToken + t < tokens) {
-    float sum = finished(product, firstToken + t, row, value, upValue);
-    if (quantizes) {
-      results[32 * t + row % 32] = sum;
-    } else {
-      product.result.at[(firstToken + t) * product.rows + row] = sum;
-    }
+    finish(product, firstToken + t, row, value, upValue);
   }
 }
 
@@ -289,30 +278,14 @@ void multiply(Product product, uint firstToken, uint row) {
   }
 }
 
-// A run's results, which are whole blocks of 32 columns for what reads them.
-void quantizeRun(Product product, uint firstToken, uint run) {
-  barrier();
-  for (uint q = placeInGroup(); q < 4 * tileTokens; q += gl_WorkGroupSize.x) {
-    vec4 halves[2];
-    [[unroll]] for (uint i = 0; i < 8; i++) halves[i / 4][i % 4] = results[8 * q + i];
-    QuantizedQuarter quarter = quantizeQuarter(halves[0], halves[1]);
-    uint token = firstToken + q / 4;
-    if (token < tokens) putQuarter(WordPairsOut(product.result), product.rows, token, 4 * run + q % 4, quarter);
-  }
-  barrier();
-}
-
 void main() {
   uint firstToken = (gl_WorkGroupID.z * gl_NumWorkGroups.x + gl_WorkGroupID.x) * tileTokens;
   if (firstToken >= tokens) return;
   const uint rowsAtOnce = gl_WorkGroupSize.x / lanes * tileRows;
-  const uint runLength = quantizes ? 32 : rowsAtOnce;
-  uint runs = runsOf(products, runLength);
+  uint runs = runsOf(products, rowsAtOnce);
   for (uint at = gl_WorkGroupID.y; at < runs; at += gl_NumWorkGroups.y) {
     uint run = at;
-    Product product = productOf(products, runLength, run);
-    uint row = run * runLength + placeInGroup() / lanes * tileRows;
-    for (uint start = 0; start < runLength; start += rowsAtOnce) multiply(product, firstToken, row + start);
-    if (quantizes) quantizeRun(product, firstToken, run);
+    Product product = productOf(products, rowsAtOnce, run);
+    multiply(product, firstToken, run * rowsAtOnce + placeInGroup() / lanes * tileRows);
   }
 }

@@ -7,7 +7,7 @@ import { HostTensor, type DType } from '@unicorn-exec/tensor';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { embed } from '../src/kernel/embed.js';
 import { matmul, matmulScratchBytes } from '../src/kernel/matmul.js';
-import { acceptsPrepared, canQuantize } from '../src/kernel/matmul-handoff.js';
+import { acceptsPrepared } from '../src/kernel/matmul-handoff.js';
 import { defaultTuner } from '../src/kernel/matmul-tile.js';
 import type { MatmulCall, Operand, ProductCall, WeightOperand } from '../src/kernel/operand.js';
 import { diagnoseAddon } from '../src/load-addon.js';
@@ -357,59 +357,12 @@ describe.skipIf(!addon)('products on a device', () => {
     });
   }
 
-  for (const dtype of ['q4_0', 'q6_k'] as const) {
-    it(`leaves what a gated pair of ${dtype} makes as the next products take it`, async () => {
-      const [columns, hidden] = [512, dtype === 'q4_0' ? 160 : 256];
-      const gate = await weightOf(dtype, hidden + 3, columns, { rowStart: 1, rows: hidden });
-      const up = await weightOf(dtype, hidden + 3, columns, { rowStart: 3, rows: hidden });
-      const down = await weightOf(dtype, 37, hidden);
-      for (const tokens of [1, 3, 9]) {
-        const x = await runner.floats([tokens, columns], numbers(tokens * columns, 21));
-        const results: Float32Array[] = [];
-        for (const isHanded of [false, true]) {
-          const middle = await runner.floats([tokens, hidden]);
-          const out = await runner.floats([tokens, 37]);
-          const product: ProductCall = {
-            weight: gate.operand,
-            gated: { up: up.operand, activation: 'silu' },
-            out: middle,
-            posts: [],
-          };
-          const nowhere = { scratch: runner.memory(0), counters: runner.memory(0) };
-          const second = { x: middle, fast: true, products: [{ weight: down.operand, out, posts: [] }] };
-          const first = { x, fast: true, products: [product] };
-          expect(canQuantize({ ...first, ...nowhere }, product, runner.traits)).toBe(true);
-          expect(acceptsPrepared({ ...second, ...nowhere }, runner.traits)).toBe(true);
-          await run({ ...first, products: [isHanded ? { ...product, quantizes: true } : product] });
-          const dispatches = await run({ ...second, ...(isHanded ? { prepared: true } : {}) });
-          expect(dispatches).toBe(isHanded ? 1 : 2);
-          results.push(await runner.readFloats(out));
-        }
-        expect(results[1]).toEqual(results[0]);
-      }
-      runner.clear();
-    });
-  }
-
-  it('hands on nothing that is not int8 throughout', async () => {
-    const [weight, odd] = [await weightOf('q4_0', 64, 64), await weightOf('q4_0', 33, 64)];
+  it('takes what is prepared where all is int8', async () => {
+    const { operand } = await weightOf('q4_0', 64, 64);
     const nowhere = { scratch: runner.memory(0), counters: runner.memory(0) };
-    const x = await runner.floats([2, 64]);
-    const productOf = async ({ operand, values }: TestWeight): Promise<ProductCall> => ({
-      weight: operand,
-      out: await runner.floats([2, values.length]),
-      posts: [],
-    });
-    const [plain, cut] = [await productOf(weight), await productOf(odd)];
-    const call = { x, fast: true, products: [plain], ...nowhere };
+    const [x, out] = [await runner.floats([2, 64]), await runner.floats([2, 64])];
+    const call = { x, fast: true, products: [{ weight: operand, out, posts: [] }], ...nowhere };
     const norm = { epsilon: 1e-6, weightOffset: 0 };
-    const asks = (product: ProductCall, changed: Partial<MatmulCall> = {}): boolean =>
-      canQuantize({ ...call, ...changed, products: [product] }, product, runner.traits);
-    expect(asks(plain)).toBe(true);
-    expect(asks(plain, { norm })).toBe(true);
-    expect(asks(plain, { fast: false })).toBe(false);
-    expect(asks(cut)).toBe(false);
-    expect(asks({ ...plain, residual: plain.out })).toBe(false);
     expect(acceptsPrepared(call, runner.traits)).toBe(true);
     expect(acceptsPrepared({ ...call, norm }, runner.traits)).toBe(false);
     expect(acceptsPrepared({ ...call, fast: false }, runner.traits)).toBe(false);

@@ -130,13 +130,10 @@ describe('heads', () => {
 });
 
 describe('handoffs', () => {
-  it('go from attention and from gated units to the products that alone read them', () => {
+  it('go from attention to the products that alone read it', () => {
     const { handoffs, steps } = plan(decoderGraph('q8_0'));
-    const names = handoffs.map(({ from, to, product }) => [steps[from]!.kind, steps[to]!.kind, product]);
-    expect(names).toEqual([
-      ['attention', 'matmul', undefined],
-      ['matmul', 'matmul', 0],
-    ]);
+    const names = handoffs.map(({ from, to }) => [steps[from]!.kind, steps[to]!.kind]);
+    expect(names).toEqual([['attention', 'matmul']]);
   });
 
   it('are made where both kernels agree', () => {
@@ -149,17 +146,13 @@ describe('handoffs', () => {
       kernels: {
         ...kernels,
         attention: (call: AttentionCall) => (calls.push(call.quantizes === true), []),
-        matmul: ({ prepared, products }: MatmulCall) => {
-          calls.push(prepared === true, ...products.map(({ quantizes }) => quantizes === true));
-          return [];
-        },
+        matmul: ({ prepared }: MatmulCall) => (calls.push(prepared === true), []),
       },
-      handoff: { accepts: () => true, fromProduct: () => false, fromAttention: () => true },
+      handoff: { accepts: () => true, fromAttention: () => true },
     };
     dispatchesOf(made, tableOf(graph), { traits, table }, { dims: maximumDims });
     // query, key and value; attention; output; gate and up; down; head
-    const no = false;
-    expect(calls).toEqual([no, no, no, no, true, true, no, no, no, no, no, no, no]);
+    expect(calls).toEqual([false, true, true, false, false, false]);
   });
 });
 

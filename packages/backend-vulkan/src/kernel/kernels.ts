@@ -7,7 +7,7 @@ import { embed } from './embed.js';
 import { heads } from './heads.js';
 import { kvWrite } from './kv-write.js';
 import { matmul, matmulCounterBytes, matmulScratchBytes } from './matmul.js';
-import { acceptsPrepared, canQuantize } from './matmul-handoff.js';
+import { acceptsPrepared } from './matmul-handoff.js';
 import { concat, copy, slice, takeRows } from './move.js';
 import { gaussianTopK, matchRms, rmsNorm } from './norm.js';
 import { rope, ropeTable } from './rope.js';
@@ -47,5 +47,5 @@ export const kernelTable: KernelTable = {
     attention: { scratchBytes: attentionScratchBytes, counterBytes: attentionCounterBytes },
     sample: { scratchBytes: sampleScratchBytes },
   },
-  handoff: { accepts: acceptsPrepared, fromProduct: canQuantize, fromAttention: attentionQuantizes },
+  handoff: { accepts: acceptsPrepared, fromAttention: attentionQuantizes },
 };

@@ -1,7 +1,7 @@
 /** Products by lanes that share a row of the weight: `shaders/matmul-float.comp` and `matmul-int8.comp`. */
 import { maximumGroups, type Dispatch } from '../dispatch.js';
 import { foldedGroups } from './grid.js';
-import { runnableTile, type LaneTile } from './lane-tile.js';
+import { runnableTile } from './lane-tile.js';
 import { isWide } from './matrix.js';
 import { preparedPlace, type Context } from './matmul-prepare.js';
 import {
@@ -11,13 +11,6 @@ import {
   sharedConstants,
   type SingleProduct,
 } from './matmul-product.js';
-
-/** Workgroups that make 32 rows, in one step or several of a power of two: what is quantized together. */
-function tileOfBlocks(tile: LaneTile): LaneTile {
-  const rows = 2 ** Math.floor(Math.log2(tile.rows));
-  const workgroup = Math.min(Math.max(128, tile.workgroup), (32 / rows) * tile.lanes);
-  return { ...tile, rows, workgroup };
-}
 
 /** Tiles of activations along x and z of the grid, rows of all products one after the other along y. */
 export function laneDispatch(
@@ -30,9 +23,7 @@ export function laneDispatch(
   const banks = up ? 2 : 1;
   const total = products.reduce((sum, one) => sum + one.weight.rows, 0);
   const asked = tuner[form]({ dtype: weight.dtype, rows: total, ...rows, banks }, traits);
-  const quantizes = form === 'int8' && products[0].call.quantizes === true;
-  const own = form === 'int8' ? runnableTile(asked, banks) : asked;
-  const tile = quantizes ? tileOfBlocks(own) : own;
+  const tile = form === 'int8' ? runnableTile(asked, banks) : asked;
   const x = preparedPlace(context, form);
   const wideX = isWide(x, rows.columns) ? 1 : 0;
   const wideWeight = weight.wideColumns > 0 && weight.columns % weight.wideColumns === 0 ? 1 : 0;
@@ -48,12 +39,10 @@ export function laneDispatch(
           tile.depth,
           banks,
           products.length,
-          quantizes ? 1 : 0,
         ];
   const [x0, z] = foldedGroups(Math.ceil(rows.tokens / tile.tokens));
   const rowsAtOnce = (tile.workgroup / tile.lanes) * tile.rows;
-  const runLength = quantizes ? 32 : rowsAtOnce;
-  const runs = products.reduce((sum, one) => sum + Math.ceil(one.weight.rows / runLength), 0);
+  const runs = products.reduce((sum, one) => sum + Math.ceil(one.weight.rows / rowsAtOnce), 0);
   const mostRuns = Math.max(1, Math.floor(tile.workgroups / (x0 * z)));
   return {
     kernel: {

@@ -26,7 +26,6 @@ export function canShare(a: SingleProduct, b: SingleProduct): boolean {
   const isPlain = ({ call, weight }: SingleProduct): boolean =>
     !call.gated &&
     !call.residual &&
-    !call.quantizes &&
     call.posts.length === 0 &&
     weight.columnStart === 0 &&
     weight.columns === weight.storedColumns;
@@ -105,6 +104,5 @@ export function pinnedSubgroup(traits: DeviceTraits): { subgroupSize?: number } 
 export function profileName(products: readonly SingleProduct[], form: Form): string {
   const { call, weight } = products[0]!;
   const count = products.length > 1 ? `${products.length} x ` : '';
-  const after = `${call.gated ? '+glu' : ''}${call.quantizes ? '+quantize' : ''}`;
-  return `${count}matmul${after} ${weight.dtype} ${form}`;
+  return `${count}matmul${call.gated ? '+glu' : ''} ${weight.dtype} ${form}`;
 }

@@ -109,9 +109,8 @@ export type ScratchOf<Call> = (call: Call, traits: DeviceTraits) => number;
 export interface Handoff {
   /** Whether the call does nothing with x but prepare it, for int8 products alone. */
   accepts(call: MatmulCall, traits: DeviceTraits): boolean;
-  /** Whether a product of the call can leave its result so. */
-  fromProduct?(call: MatmulCall, product: ProductCall, traits: DeviceTraits): boolean;
-  fromAttention?(call: AttentionCall, traits: DeviceTraits): boolean;
+  /** Whether attention can leave its result so. */
+  fromAttention(call: AttentionCall, traits: DeviceTraits): boolean;
 }
 
 export type Post =
@@ -127,11 +126,6 @@ export interface ProductCall {
   readonly gated?: { readonly up: WeightOperand | Operand; readonly activation: ActivationKind };
   /** f32 [rows, weight rows]. May be the residual's place. */
   readonly out: Operand;
-  /**
-   * Leaves in place of `out` what `matmul` prepares of it for products in int8 form: its only reader has `prepared`. Asked
-   * for where {@link Handoff} says that the product can.
-   */
-  readonly quantizes?: true;
   /** f32 [weight rows]. */
   readonly bias?: Operand;
   /** f32, shape of `out`. */
@@ -149,7 +143,7 @@ export interface FusedNorm {
 export interface MatmulCall {
   /** f32 [rows, k]: leading axes are flattened. */
   readonly x: Operand;
-  /** What wrote x has left at its place what this call would prepare of it: see `quantizes` of the writers. */
+  /** What wrote x has left at its place what this call would prepare of it: see {@link AttentionCall.quantizes}. */
   readonly prepared?: true;
   /**
    * Before all else out = residual + norm(x), or residual + x, and what is said of x is said of `out`. Both are f32 of x's
@@ -268,7 +262,10 @@ export interface AttentionCall {
   readonly blocks: Operand;
   readonly reach?: Operand;
   readonly out: Operand;
-  /** As {@link ProductCall.quantizes}, the heads of a row one behind the other. */
+  /**
+   * Leaves in place of `out` what `matmul` prepares of it for products in int8 form, the heads of a row one behind the
+   * other: its only reader has `prepared`. Asked for where {@link Handoff} says that attention can.
+   */
   readonly quantizes?: true;
   readonly scale: number;
   readonly window?: number;

@@ -2,7 +2,7 @@
 import type { KernelTable } from '../lowering/kernel-table.js';
 import { kernelTable } from './kernels.js';
 import { matmul, matmulCounterBytes, matmulScratchBytes } from './matmul.js';
-import { acceptsPrepared, canQuantize } from './matmul-handoff.js';
+import { acceptsPrepared } from './matmul-handoff.js';
 import type { MatmulTuner } from './matmul-tile.js';
 
 export function tunedKernels(tuner: MatmulTuner): KernelTable {
@@ -17,9 +17,8 @@ export function tunedKernels(tuner: MatmulTuner): KernelTable {
       },
     },
     handoff: {
-      ...kernelTable.handoff,
+      ...kernelTable.handoff!,
       accepts: (call, traits) => acceptsPrepared(call, traits, tuner),
-      fromProduct: (call, product, traits) => canQuantize(call, product, traits, tuner),
     },
   };
 }

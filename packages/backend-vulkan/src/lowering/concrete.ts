@@ -283,23 +283,19 @@ export class Concrete {
   /** @param handed what the kernels hand on in another form */
   dispatches(step: Step, memory: StepMemory, index: number, handed: readonly PlannedHandoff[]): Dispatch[] {
     const { traits, table } = this.target;
-    const handing = handed.filter(({ from }) => from === index);
     switch (step.kind) {
       case 'matmul': {
         const call = this.matmul(step, memory);
-        const products = call.products.map((product, at): ProductCall =>
-          handing.some((one) => one.product === at) ? { ...product, quantizes: true } : product,
-        );
         const isPrepared = handed.some(({ to }) => to === index);
-        return table.kernels.matmul({ ...call, products, ...(isPrepared ? { prepared: true } : {}) }, traits);
+        return table.kernels.matmul({ ...call, ...(isPrepared ? { prepared: true } : {}) }, traits);
       }
       case 'heads':
         return table.kernels.heads(this.heads(step), traits);
-      case 'attention':
-        return table.kernels.attention(
-          { ...this.attention(step, memory), ...(handing.length > 0 ? { quantizes: true } : {}) },
-          traits,
-        );
+      case 'attention': {
+        const call = this.attention(step, memory);
+        const isHanded = handed.some(({ from }) => from === index);
+        return table.kernels.attention({ ...call, ...(isHanded ? { quantizes: true } : {}) }, traits);
+      }
       case 'sample':
         return table.kernels.sample(this.sample(step, memory), traits);
       case 'op':
@@ -308,17 +304,12 @@ export class Concrete {
   }
 
   /** Whether both kernels agree to a handoff at these dims. */
-  isHanded({ from, to, product }: PlannedHandoff, { steps, memory }: Plan): boolean {
+  isHanded({ from, to }: PlannedHandoff, { steps, memory }: Plan): boolean {
     const { traits, table } = this.target;
     const [maker, reader] = [steps[from]!, steps[to]!];
-    if (!table.handoff || reader.kind !== 'matmul') return false;
+    if (!table.handoff || maker.kind !== 'attention' || reader.kind !== 'matmul') return false;
     if (!table.handoff.accepts(this.matmul(reader, memory[to]!), traits)) return false;
-    if (maker.kind === 'attention') {
-      return table.handoff.fromAttention?.(this.attention(maker, memory[from]!), traits) ?? false;
-    }
-    if (maker.kind !== 'matmul' || product === undefined) return false;
-    const call = this.matmul(maker, memory[from]!);
-    return table.handoff.fromProduct?.(call, call.products[product]!, traits) ?? false;
+    return table.handoff.fromAttention(this.attention(maker, memory[from]!), traits);
   }
 
   /** What a step needs beside its operands. Asked at the largest dims, before anything has a place in the arena. */

@@ -1,6 +1,6 @@
 /**
- * Which results go from one step to the next products alone, so that the kernel that makes them may leave them in the form
- * that those products take. Whether it does follows from the dims, which forms follow from (`concrete.ts`).
+ * Which results of attention go to the next products alone, so that it may leave them in the form that those products take.
+ * Whether it does follows from the dims, which forms follow from (`concrete.ts`).
  */
 import { countKey, type PlannedValue } from '@unicorn-exec/lowering';
 import type { PlannedHandoff, Step } from './plan.js';
@@ -27,11 +27,6 @@ export function findHandoffs(
     if (values[root]!.storage.kind !== 'arena' || !isWhole(x)) return [];
     if (reads.filter((other) => other === root).length !== 1) return [];
     const from = accesses.findIndex(({ writes }) => rootsOf(writes).includes(root));
-    const maker = steps[from];
-    if (maker?.kind === 'attention') return [{ from, to }];
-    if (maker?.kind !== 'matmul') return [];
-    const product = maker.products.findIndex(({ out }) => values[out]!.root === root);
-    // What lies in the place of a residual may not be written before all of that is read.
-    return maker.products[product]?.residual === undefined ? [{ from, to, product }] : [];
+    return steps[from]?.kind === 'attention' ? [{ from, to }] : [];
   });
 }

@@ -73,13 +73,11 @@ export interface PlannedGather {
   readonly byteLength: number;
 }
 
-/** A step whose result a products step alone reads, and prepares before it does. The kernels decide what becomes of that. */
+/** Attention whose result a products step alone reads, and prepares before it does. The kernels decide what becomes of it. */
 export interface PlannedHandoff {
   /** Indices in {@link Plan.steps}. */
   readonly from: number;
   readonly to: number;
-  /** Index of the product that makes it; undefined of attention. */
-  readonly product?: number;
 }
 
 export interface Plan {
