@@ -25,7 +25,10 @@ const side = 16;
 export const laneTokens = 16;
 
 /** More slices cost more in sums that pass through memory than they bring. */
-const mostSlices = 4;
+const mostSlices = 8;
+
+/** Workgroups for each compute unit that keep it busy: those of the largest tiles have but four subgroups. */
+const occupied = 2;
 
 /**
  * Sums of a slice: where there are more, rows of activations occupy the device, and sums on their way through memory take
@@ -95,20 +98,16 @@ export function mostSliceTokens({ rows, banks }: Pick<ProductShape, 'rows' | 'ba
 function slicesFor(shape: ProductShape, { computeUnits }: DeviceTraits): number {
   const { rows, columns, banks, tokens } = shape;
   if (tokens > mostSliceTokens(shape)) return 1;
-  const tiles = Math.ceil((banks * rows) / 64);
-  let slices = 1;
-  while (
-    2 * slices <= mostSlices &&
-    tiles * slices < 1.5 * computeUnits &&
-    columns / (2 * slices) >= leastSliceColumns
-  ) {
-    slices *= 2;
-  }
-  return slices;
+  const tiles = Math.ceil((banks * rows) / 128);
+  const wanted = Math.floor((occupied * computeUnits) / tiles);
+  return Math.max(1, Math.min(wanted, mostSlices, Math.floor(columns / leastSliceColumns)));
 }
 
-/** [lines of weights, tokens, depth, lines of weights and tokens of a subgroup]: lines are rows of all banks. */
-type Cut = readonly [number, number, number, number, number];
+/**
+ * [lines of weights, tokens, depth, lines of weights and tokens of a subgroup, workgroups for each compute unit below which
+ * the next one is better]: lines are rows of all banks.
+ */
+type Cut = readonly [number, number, number, number, number, number];
 
 /**
  * In order of taste, for up to so many tokens: each weight is decoded once for as many tokens as there are, and a subgroup
@@ -118,55 +117,45 @@ const cuts: readonly { readonly tokens: number; readonly cuts: readonly Cut[] }[
   {
     tokens: 32,
     cuts: [
-      [64, 32, 64, 32, 16],
-      [32, 32, 32, 32, 16],
+      [64, 32, 64, 32, 16, 0],
+      [32, 32, 32, 32, 16, 0],
     ],
   },
   {
     tokens: 64,
     cuts: [
-      [64, 64, 64, 32, 32],
-      [64, 64, 32, 32, 32],
+      [64, 64, 64, 32, 32, 0],
+      [64, 64, 32, 32, 32, 0],
     ],
   },
   {
     tokens: Infinity,
     cuts: [
-      [128, 128, 32, 64, 64],
-      [128, 128, 32, 64, 32],
-      [64, 64, 64, 32, 32],
-      [64, 64, 32, 32, 32],
+      [128, 128, 32, 64, 64, 0.8 * occupied],
+      [128, 128, 32, 64, 32, 0.4 * occupied],
+      [64, 64, 64, 32, 32, 0],
+      [64, 64, 32, 32, 32, 0],
     ],
   },
 ];
-
-/**
- * Workgroups for each compute unit below which a tile gives way to the next one: those of the largest subgroups have but
- * four, which leave a unit waiting unless two workgroups are there.
- */
-const fewWorkgroups = [2, 0.75] as const;
 
 /** The tile for a product, or undefined for few rows and where nothing fits. */
 export function f16Tile(shape: ProductShape, traits: DeviceTraits): MatrixTile | undefined {
   const { rows, tokens, banks } = shape;
   if (!hasMatrices(traits) || tokens <= laneTokens) return undefined;
   const slices = slicesFor(shape, traits);
-  const fitting = cuts
-    .find((range) => tokens <= range.tokens)!
-    .cuts.map(([lines, tileTokens, depth, subgroupLines, subgroupTokens]) => ({
+  for (const cut of cuts.find((range) => tokens <= range.tokens)!.cuts) {
+    const [lines, tileTokens, depth, subgroupLines, subgroupTokens, workgroups] = cut;
+    const tile = {
       rows: lines / banks,
       tokens: tileTokens,
       depth,
       subgroupRows: subgroupLines / banks,
       subgroupTokens,
       slices,
-    }))
-    .filter((tile) => fitsDevice(tile, banks, traits));
-  const { computeUnits } = traits;
-  const suits = (tile: MatrixTile, index: number): boolean => {
-    const workgroups = Math.ceil(rows / tile.rows) * Math.ceil(tokens / tile.tokens);
-    return slices === 1 && workgroups >= (fewWorkgroups[index] ?? 0) * computeUnits;
-  };
-  // Slices are for small tiles too.
-  return fitting.find(suits) ?? fitting.find(({ tokens }) => tokens <= 64) ?? fitting[0];
+    };
+    const all = slices * Math.ceil(rows / tile.rows) * Math.ceil(tokens / tileTokens);
+    if (fitsDevice(tile, banks, traits) && all >= workgroups * traits.computeUnits) return tile;
+  }
+  return undefined;
 }
