@@ -7,7 +7,8 @@
  *
  * The norm before and the sum, function or gate after a product are done in passing. Within a form a row's result has the
  * same bits in every batch (the shaders say how). The form follows from the weight, the precision and, on devices with
- * cooperative matrices alone, from whether there are more than `laneTokens` rows.
+ * cooperative matrices alone, from whether there are more than `laneTokens` rows; f16 is two forms there, of columns in
+ * slices and of whole ones, by `mostSliceTokens`.
  */
 import type { DeviceTraits, Dispatch } from '../dispatch.js';
 import { activation, glu, scale, softcap } from './elementwise.js';
