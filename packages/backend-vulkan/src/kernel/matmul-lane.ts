@@ -31,15 +31,7 @@ export function laneDispatch(
   const cut =
     form === 'float'
       ? [tile.lanes, tile.rows, tile.tokens, wideWeight, wideX, banks, products.length]
-      : [
-          width,
-          tile.lanes / width,
-          tile.rows,
-          tile.tokens,
-          tile.depth,
-          banks,
-          products.length,
-        ];
+      : [width, tile.lanes / width, tile.rows, tile.tokens, tile.depth, banks, products.length];
   const [x0, z] = foldedGroups(Math.ceil(rows.tokens / tile.tokens));
   const rowsAtOnce = (tile.workgroup / tile.lanes) * tile.rows;
   const runs = products.reduce((sum, one) => sum + Math.ceil(one.weight.rows / rowsAtOnce), 0);

@@ -32,4 +32,6 @@ export interface KernelTable {
 export interface Target {
   readonly traits: DeviceTraits;
   readonly table: KernelTable;
+  /** Bytes of weights to read beside each small dispatch (`prefetch.ts`); none where absent. */
+  readonly prefetchBytes?: number;
 }
