@@ -43,7 +43,8 @@ Vectors rangeAt(uint i) {
 void main() {
   const uint runLength = gl_WorkGroupSize.x * VECTORS;
   uint place = gl_LocalInvocationID.x;
-  uint run = gl_WorkGroupID.y * gl_NumWorkGroups.x + gl_WorkGroupID.x;
+  uint group = gl_WorkGroupID.y * gl_NumWorkGroups.x + gl_WorkGroupID.x;
+  uint run = group;
   uvec4 folded = uvec4(0);
   for (uint range = 0; range < 3; range++) {
     uint runs = (vectors[range] + runLength - 1) / runLength;
@@ -57,10 +58,16 @@ void main() {
     }
     run -= runs;
   }
-  // Every workgroup touches the pages, since compute units have tables of their own.
+  // Compute units have tables of their own, by clusters, and neighbouring workgroups go to different ones: so many
+  // neighbours touch a page, and others the others.
+  const uint neighbours = 16;
+  uint shares = (gl_NumWorkGroups.x * gl_NumWorkGroups.y + neighbours - 1) / neighbours;
+  uint page = group / neighbours + place * shares;
   for (uint range = 0; range < 3; range++) {
     Vectors from = rangeAt(range);
-    for (uint at = place * PAGE_VECTORS; at < touched[range]; at += gl_WorkGroupSize.x * PAGE_VECTORS) folded |= from.at[at];
+    for (uint at = page; at * PAGE_VECTORS < touched[range]; at += gl_WorkGroupSize.x * shares) {
+      folded |= from.at[at * PAGE_VECTORS];
+    }
   }
   uint all = folded.x | folded.y | folded.z | folded.w;
   if ((all & never) != 0u) sink.at[0] = all;
