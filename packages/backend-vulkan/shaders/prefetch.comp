@@ -65,9 +65,8 @@ void main() {
   uint page = group / neighbours + place * shares;
   for (uint range = 0; range < 3; range++) {
     Vectors from = rangeAt(range);
-    for (uint at = page; at * PAGE_VECTORS < touched[range]; at += gl_WorkGroupSize.x * shares) {
-      folded |= from.at[at * PAGE_VECTORS];
-    }
+    uint pages = (touched[range] + PAGE_VECTORS - 1) / PAGE_VECTORS;
+    for (uint at = page; at < pages; at += gl_WorkGroupSize.x * shares) folded |= from.at[at * PAGE_VECTORS];
   }
   uint all = folded.x | folded.y | folded.z | folded.w;
   if ((all & never) != 0u) sink.at[0] = all;
