@@ -121,20 +121,42 @@ float inverseRms(float squares, float least) {
   return 1.0 / sqrt(mean);
 }
 
-Octet normed(Octet v, float inverse, FloatsIn weight, bool weighted, float offset, uint column) {
+Octet weightAt(FloatsIn weight, uint column) {
+  return octetAt(Floats(weight), wideWeights, 0, column);
+}
+
+Octet normed(Octet v, float inverse, Octet factors, bool weighted, float offset) {
   precise vec4 low = v[0] * inverse;
   precise vec4 high = v[1] * inverse;
   if (weighted) {
-    Octet factors = octetAt(Floats(weight), wideWeights, 0, column);
     low = low * (offset + factors[0]);
     high = high * (offset + factors[1]);
   }
   return Octet(low, high);
 }
 
-Octet joinedAt(Octet v, float inverse, uint start, uint column) {
-  if (normsJoined) v = normed(v, inverse, joinWeight, hasJoinWeight, joinOffset, column);
-  Octet base = octetAt(Floats(residual), wide, start, column);
+Octet normedAt(Octet v, float inverse, uint column) {
+  Octet factors;
+  if (hasWeight) factors = weightAt(normWeight, column);
+  return normed(v, inverse, factors, hasWeight, normOffset);
+}
+
+// What a column is joined with.
+struct Joint {
+  Octet base;
+  Octet factors;
+};
+
+Joint jointAt(uint start, uint column) {
+  Joint joint;
+  joint.base = octetAt(Floats(residual), wide, start, column);
+  if (normsJoined && hasJoinWeight) joint.factors = weightAt(joinWeight, column);
+  return joint;
+}
+
+Octet joinedAt(Octet v, float inverse, Joint joint, uint start, uint column) {
+  if (normsJoined) v = normed(v, inverse, joint.factors, hasJoinWeight, joinOffset);
+  Octet base = joint.base;
   precise vec4 low = base[0] + v[0];
   precise vec4 high = base[1] + v[1];
   v = Octet(low, high);
@@ -177,6 +199,12 @@ void main() {
   Octet kept[4];
 #define LOAD(i) if (i < held) kept[i] = octetAt(x, wide, start, 8 * (place + i * size));
   EACH_KEPT(LOAD)
+  // Where that is little, all else is on its way too before the first sum is waited for.
+  const bool early = held == 1;
+  Joint joint;
+  Octet factors;
+  if (early && joins) joint = jointAt(start, 8 * place);
+  if (early && hasNorm && hasWeight) factors = weightAt(normWeight, 8 * place);
   Floats source = x;
 
   if (joins) {
@@ -188,9 +216,15 @@ void main() {
       for (uint o = rest; o < octets; o += size) squares = squaresOf(octetAt(x, wide, start, 8 * o), squares);
       inverse = inverseRms(squares, joinEpsilon);
     }
-#define JOIN(i) if (i < held) kept[i] = joinedAt(kept[i], inverse, start, 8 * (place + i * size));
+#define JOIN(i)                                                                 \
+  if (i < held) {                                                               \
+    if (!early) joint = jointAt(start, 8 * (place + i * size));                 \
+    kept[i] = joinedAt(kept[i], inverse, joint, start, 8 * (place + i * size)); \
+  }
     EACH_KEPT(JOIN)
-    for (uint o = rest; o < octets; o += size) joinedAt(octetAt(x, wide, start, 8 * o), inverse, start, 8 * o);
+    for (uint o = rest; o < octets; o += size) {
+      joinedAt(octetAt(x, wide, start, 8 * o), inverse, jointAt(start, 8 * o), start, 8 * o);
+    }
     source = joined;
   }
 
@@ -201,8 +235,11 @@ void main() {
     EACH_KEPT(ADD_SQUARES)
     for (uint o = rest; o < octets; o += size) squares = squaresOf(octetAt(source, wide, start, 8 * o), squares);
     inverse = inverseRms(squares, epsilon);
-#define NORM(i) \
-  if (i < held) kept[i] = normed(kept[i], inverse, normWeight, hasWeight, normOffset, 8 * (place + i * size));
+#define NORM(i)                                                                                             \
+  if (i < held) {                                                                                           \
+    kept[i] = early ? normed(kept[i], inverse, factors, hasWeight, normOffset)                              \
+                    : normedAt(kept[i], inverse, 8 * (place + i * size));                                   \
+  }
     EACH_KEPT(NORM)
   }
 
@@ -214,7 +251,7 @@ void main() {
     EACH_KEPT(FIND_LARGEST)
     for (uint o = rest; o < octets; o += size) {
       Octet v = octetAt(source, wide, start, 8 * o);
-      if (hasNorm) v = normed(v, inverse, normWeight, hasWeight, normOffset, 8 * o);
+      if (hasNorm) v = normedAt(v, inverse, 8 * o);
       top = largestOf(v, top);
     }
     top = subgroupMax(top);
@@ -235,7 +272,7 @@ void main() {
   EACH_KEPT(PUT)
   for (uint octet = rest; octet < octets; octet += size) {
     Octet v = octetAt(source, wide, start, 8 * octet);
-    if (hasNorm) v = normed(v, inverse, normWeight, hasWeight, normOffset, 8 * octet);
+    if (hasNorm) v = normedAt(v, inverse, 8 * octet);
     put(v, power, token, start, octet);
   }
 }
