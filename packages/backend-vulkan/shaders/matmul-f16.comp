@@ -69,8 +69,6 @@ const uint halfVectors = (weightLines + tileTokens) * lineVectors;
 // Lines that the workgroup loads at once; lines, therefore, of an invocation: at most MOST_UNITS and MOST_VECTORS.
 const uint unitLines = gl_WorkGroupSize.x / stepUnits;
 const uint vectorLines = gl_WorkGroupSize.x / stepVectors;
-const uint unitRun = unitLines < 8 ? unitLines : 8;
-const uint vectorRun = vectorLines < 8 ? vectorLines : 8;
 const uint unitsEach = (weightLines + unitLines - 1) / unitLines;
 const uint vectorsEach = (tileTokens + vectorLines - 1) / vectorLines;
 
@@ -166,17 +164,10 @@ void decodeUnit(RawUnit raw, uint line, uint side, bool beyond) {
 #elif HIGH_WORDS == 1
   raw.high >>= 2 * side;
 #endif
-#if SUPERS
-  f16vec2 scales = f16vec2(groupScales(raw));
-  float16_t least = float16_t(groupMinimum(raw));
-#else
-  f16vec2 both = unpackFloat2x16(raw.scales);
-  f16vec2 scales = both.xx;
-  float16_t least = MINIMUMS ? both.y : 0.0hf;
-#endif
-  f16vec2 first = beyond ? f16vec2(0) : scales.xx;
-  f16vec2 second = beyond ? f16vec2(0) : scales.yy;
-  f16vec2 minimum = f16vec2(beyond ? 0.0hf : least);
+  vec2 scales = beyond ? vec2(0) : groupScales(raw);
+  f16vec2 minimum = f16vec2(beyond ? 0.0hf : float16_t(groupMinimum(raw)));
+  f16vec2 first = f16vec2(float16_t(scales.x));
+  f16vec2 second = f16vec2(float16_t(scales.y));
   tile[line + side] = uvec4(decodeWord(raw, 0, first, minimum), decodeWord(raw, 1, first, minimum));
   tile[line + 2 + side] = uvec4(decodeWord(raw, 4, second, minimum), decodeWord(raw, 5, second, minimum));
 }
@@ -223,12 +214,11 @@ Matrix matrix;
 
 void findLines(uint firstRow, uint firstToken, uint paddedVectors) {
   uint place = placeInGroup();
-  // Neighbours take neighbouring lines, which begin in different banks of shared memory; a subgroup takes the same of
-  // global memory as if they took neighbours of a line.
-  ownUnitLine = place / (unitRun * stepUnits) * unitRun + place % unitRun;
-  ownUnit = place / unitRun % stepUnits;
-  ownVectorLine = place / (vectorRun * stepVectors) * vectorRun + place % vectorRun;
-  ownVector = place / vectorRun % stepVectors;
+  // Neighbours take neighbours of a line: what memory is spared so outweighs that some of them store to the same bank.
+  ownUnitLine = place / stepUnits;
+  ownUnit = place % stepUnits;
+  ownVectorLine = place / stepVectors;
+  ownVector = place % stepVectors;
 #if PLANES
   matrix = matrixAt(weight, storedRows, storedColumns);
 #endif

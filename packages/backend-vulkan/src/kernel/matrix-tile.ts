@@ -84,8 +84,8 @@ export function fitsDevice(tile: MatrixTile, banks: number, traits: DeviceTraits
     tokens % subgroupTokens === 0 &&
     matrixSharedBytes(tile, banks) <= traits.sharedMemoryBytes &&
     matrixWorkgroup(tile, traits) <= traits.maxInvocations &&
-    // Lines are loaded by runs of eight.
-    Number.isInteger(Math.log2(matrixWorkgroup(tile, traits)))
+    // A line is loaded by neighbours.
+    matrixWorkgroup(tile, traits) % (depth / 8) === 0
   );
 }
 
