@@ -32,7 +32,6 @@ import { lower } from './lowering/lower.js';
 import type { Plan } from './lowering/plan.js';
 import { PipelineCacheFile } from './pipeline-cache.js';
 import { Pipelines } from './pipelines.js';
-import { prefetchBytesOf } from './prefetch.js';
 import { JobQueue } from './queue.js';
 import { inputsBlocks, inputsBytes, type ExecutableMemory } from './recordings.js';
 import { ShaderLibrary } from './shader-library.js';
@@ -80,11 +79,7 @@ export class VulkanDevice implements Device, ExecutableHost {
     this.handle = guarded(() => addon.openDevice(physical.index, this.#cache.read(), this.queue.listener));
     this.pipelines = new Pipelines(addon, this.handle, this.queue, shaders);
     this.faults = new FaultRecords(addon, this.handle);
-    this.target = {
-      traits: deviceTraits(physical),
-      table: tunedKernels(tunerOf(physical, shaders)),
-      prefetchBytes: prefetchBytesOf(physical),
-    };
+    this.target = { traits: deviceTraits(physical), table: tunedKernels(tunerOf(physical, shaders)) };
     if (!this.target.traits.software) this.availableBytes = () => this.#budgetLeft(physical);
   }
 

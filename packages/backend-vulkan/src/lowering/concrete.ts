@@ -21,7 +21,6 @@ import type {
   SampleCall,
   WeightOperand,
 } from '../kernel/operand.js';
-import { withPrefetches } from '../prefetch.js';
 import { weightLayout } from '../weight-layout.js';
 import type {
   HeadsStep,
@@ -546,7 +545,7 @@ export function dispatchesOf(
 ): StepDispatch[] {
   const concrete = new Concrete(plan, weights, target, options);
   const handed = plan.handoffs.filter((handoff) => concrete.isHanded(handoff, plan));
-  const dispatches = plan.steps.flatMap((step, index) =>
+  return plan.steps.flatMap((step, index) =>
     concrete.dispatches(step, plan.memory[index]!, index, handed).map((dispatch) => {
       const { groups, name } = dispatch;
       invariant(
@@ -556,5 +555,4 @@ export function dispatchesOf(
       return { ...dispatch, step: index };
     }),
   );
-  return withPrefetches(dispatches, target.prefetchBytes ?? 0, target.traits.computeUnits);
 }

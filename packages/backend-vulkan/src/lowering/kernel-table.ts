@@ -32,6 +32,4 @@ export interface KernelTable {
 export interface Target {
   readonly traits: DeviceTraits;
   readonly table: KernelTable;
-  /** Bytes of weights to read beside each small dispatch (`prefetch.ts`); none where absent. */
-  readonly prefetchBytes?: number;
 }

@@ -1,2 +1,0 @@
-/** The reads ahead of products. */
-export default [{ name: 'prefetch', source: 'prefetch.comp' }];
