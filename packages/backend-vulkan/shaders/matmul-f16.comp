@@ -2,8 +2,8 @@
 //
 // A workgroup makes a tile of tileRows weight rows (of each bank) by tileTokens activation rows: it walks the columns in
 // steps of `depth`. A step's weights, decoded to f16, and its activations lie in one half of shared memory, while those of
-// the next step come from registers into the other half and those of the two steps after it are on their way from memory
-// into two sets of registers: one barrier a step. Each sum runs over the columns in order, in the units of the hardware's
+// the next step come from registers into the other half and those of the AHEAD steps after it are on their way from memory
+// into as many sets of registers: one barrier a step. Each sum runs over the columns in order, in the units of the hardware's
 // matrix: a row's result depends neither on the tile nor on the other rows.
 //
 // Where a weight has too few rows to occupy the device its columns are cut in `slices`, each a workgroup of its own. The
@@ -195,9 +195,9 @@ void decodeUnit(RawUnit raw, uint line, uint side, bool beyond) {
 
 #endif
 
-// What an invocation has of steps to come, in two sets.
-RawUnit raw[2 * MOST_UNITS];
-uvec4 loaded[2 * MOST_VECTORS];
+// What an invocation has of steps to come, in AHEAD sets: 1 or 2.
+RawUnit raw[AHEAD * MOST_UNITS];
+uvec4 loaded[AHEAD * MOST_VECTORS];
 // Where it takes that from: the bank, and there the group (without planes: the vector) with which the row begins; the vector
 // with which the token begins.
 Vectors unitStart[MOST_UNITS];
@@ -261,9 +261,9 @@ void fetch(uint step, uint set) {
   }
 }
 
-// What was fetched for the step goes into the half of shared memory of the same number.
-void put(uint step, uint set) {
-  uint base = set * halfVectors;
+// What was fetched for the step goes into a half of shared memory. `set` and `half_` are literals.
+void put(uint step, uint set, uint half_) {
+  uint base = half_ * halfVectors;
   bool beyond = step * stepUnits + ownUnit >= units;
   UNROLL for (uint i = 0; i < MOST_UNITS; i++) if (i < unitsEach) {
     uint line = ownUnitLine + i * unitLines;
@@ -373,19 +373,21 @@ void main() {
     uint last = end - 1;
     findLines(firstRow, firstToken, padded / 8);
     fetch(first, 0);
+#if AHEAD == 2
     fetch(min(first + 1, last), 1);
-    put(first, 0);
-    fetch(min(first + 2, last), 0);
+#endif
+    put(first, 0, 0);
+    fetch(min(first + AHEAD, last), 0);
     barrier();
     for (uint step = first; step < end; step += 2) {
       multiplyStep(0, ownRow, ownToken);
-      put(min(step + 1, last), 1);
-      fetch(min(step + 3, last), 1);
+      put(min(step + 1, last), AHEAD - 1, 1);
+      fetch(min(step + 1 + AHEAD, last), AHEAD - 1);
       barrier();
       // Slices are whole pairs of steps of 32 columns.
       if (2 * depth == sliceColumns || step < last) multiplyStep(1, ownRow, ownToken);
-      put(min(step + 2, last), 0);
-      fetch(min(step + 4, last), 0);
+      put(min(step + 2, last), 0, 0);
+      fetch(min(step + 2 + AHEAD, last), 0);
       barrier();
     }
   }

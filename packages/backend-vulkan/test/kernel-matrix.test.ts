@@ -156,6 +156,8 @@ describe.skipIf(!addon)('products by matrices on a device', () => {
       { ...plain, rows: 16, tokens: 64, depth: 64, subgroupTokens: 64 },
       // More results than steps take of shared memory.
       { ...plain, rows: 32, tokens: 32, subgroupTokens: 16 },
+      // Steps are fetched two ahead.
+      { ...plain, tokens: 128, subgroupTokens: 64 },
     ];
     const [expected, first, ...others] = await both(part, 35, tiles);
     expectClose(first!, expected!);
@@ -180,6 +182,14 @@ describe.skipIf(!addon)('products by matrices on a device', () => {
       results.push([await runner.readFloats(outs[0]!), await runner.readFloats(outs[1]!)]);
     }
     results[1]!.forEach((actual, i) => expectClose(actual, results[0]![i]!));
+    runner.clear();
+  });
+
+  it('walks slices two steps ahead', async () => {
+    const part = { dtype: 'f16', rows: 40, columns: 9 * 32, residual: true } as const;
+    const tiles = [3, 8].map((slices) => ({ ...plain, tokens: 128, subgroupTokens: 64, slices }));
+    const [expected, ...others] = await both(part, 130, tiles);
+    for (const actual of others) expectClose(actual, expected!);
     runner.clear();
   });
 
