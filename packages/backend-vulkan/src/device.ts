@@ -32,6 +32,7 @@ import { lower } from './lowering/lower.js';
 import type { Plan } from './lowering/plan.js';
 import { PipelineCacheFile } from './pipeline-cache.js';
 import { Pipelines } from './pipelines.js';
+import { prefetchOf } from './prefetch.js';
 import { JobQueue } from './queue.js';
 import { inputsBlocks, inputsBytes, type ExecutableMemory } from './recordings.js';
 import { ShaderLibrary } from './shader-library.js';
@@ -79,7 +80,11 @@ export class VulkanDevice implements Device, ExecutableHost {
     this.handle = guarded(() => addon.openDevice(physical.index, this.#cache.read(), this.queue.listener));
     this.pipelines = new Pipelines(addon, this.handle, this.queue, shaders);
     this.faults = new FaultRecords(addon, this.handle);
-    this.target = { traits: deviceTraits(physical), table: tunedKernels(tunerOf(physical, shaders)) };
+    this.target = {
+      traits: deviceTraits(physical),
+      table: tunedKernels(tunerOf(physical, shaders)),
+      prefetch: prefetchOf(physical),
+    };
     if (!this.target.traits.software) this.availableBytes = () => this.#budgetLeft(physical);
   }
 

@@ -5,6 +5,7 @@ export { buildNativeAddon } from './build-native.js';
 export { addonVariable, diagnoseAddon, loadAddon } from './load-addon.js';
 export type { AddonAttempt, AddonDiagnosis } from './load-addon.js';
 export { cacheVariable } from './pipeline-cache.js';
+export { prefetchVariable } from './prefetch.js';
 export { productUses } from './product-use.js';
 export type { ProductUse } from './product-use.js';
 export { ShaderLibrary } from './shader-library.js';

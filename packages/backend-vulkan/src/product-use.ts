@@ -47,7 +47,8 @@ export async function productUses(
   tokens: readonly number[],
 ): Promise<ProductUse[]> {
   const { weights } = await loadRequest(entries);
-  const table = { loaded: (name: string) => weights.get(name)! };
+  // What all weights take together decides nothing about products.
+  const table = { byteLength: 0, loaded: (name: string) => weights.get(name)! };
   const uses = new Map<string, ProductUse>();
   const dims = (rows: number): Record<string, number> =>
     Object.fromEntries(

@@ -83,7 +83,8 @@ export function tableOf(graph: Graph, host: readonly string[] = []): WeightTable
     const layout = weightLayout(dtype, rows, columns);
     weights.set(name, { index: own, dtype, layout, rows, columns, host: host.includes(name), floats });
   }
-  return { loaded: (name) => weights.get(name)! };
+  const byteLength = [...weights.values()].reduce((sum, { layout }) => sum + layout.byteLength, 0);
+  return { byteLength, loaded: (name) => weights.get(name)! };
 }
 
 /** A GPU as plans are made for. */

@@ -21,6 +21,7 @@ import type {
   SampleCall,
   WeightOperand,
 } from '../kernel/operand.js';
+import { withPrefetches } from '../prefetch.js';
 import { weightLayout } from '../weight-layout.js';
 import type {
   HeadsStep,
@@ -545,7 +546,7 @@ export function dispatchesOf(
 ): StepDispatch[] {
   const concrete = new Concrete(plan, weights, target, options);
   const handed = plan.handoffs.filter((handoff) => concrete.isHanded(handoff, plan));
-  return plan.steps.flatMap((step, index) =>
+  const dispatches = plan.steps.flatMap((step, index) =>
     concrete.dispatches(step, plan.memory[index]!, index, handed).map((dispatch) => {
       const { groups, name } = dispatch;
       invariant(
@@ -555,4 +556,7 @@ export function dispatchesOf(
       return { ...dispatch, step: index };
     }),
   );
+  const { prefetch, traits } = target;
+  const isLarge = prefetch !== undefined && weights.byteLength >= prefetch.leastWeightBytes;
+  return withPrefetches(dispatches, isLarge ? prefetch.bytes : 0, traits.computeUnits);
 }

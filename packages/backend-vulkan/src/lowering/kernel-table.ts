@@ -8,6 +8,7 @@ import type {
   SampleCall,
   ScratchOf,
 } from '../kernel/operand.js';
+import type { Prefetch } from '../prefetch.js';
 
 /** What a kernel needs beside its operands, at the largest shapes; nothing where a function is absent. */
 export interface KernelMemory<Call> {
@@ -32,4 +33,6 @@ export interface KernelTable {
 export interface Target {
   readonly traits: DeviceTraits;
   readonly table: KernelTable;
+  /** What is read ahead of products; nothing where absent. */
+  readonly prefetch?: Prefetch;
 }

@@ -18,6 +18,8 @@ export interface LoadedWeight {
 }
 
 export interface WeightTable {
+  /** Bytes that they take on the device. */
+  readonly byteLength: number;
   /** @throws UnicornError `usage/disposed` */
   loaded(name: string): LoadedWeight;
 }

@@ -1,0 +1,2 @@
+/** The reads ahead of products. */
+export default [{ name: 'prefetch', source: 'prefetch.comp' }];
