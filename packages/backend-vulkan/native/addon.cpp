@@ -1,5 +1,5 @@
 // The border to JavaScript: flat functions over opaque handles, mirrored and typed by `src/addon.ts`. Every error is a
-// Failure and leaves as an Error with its code.
+// Failure and leaves as an Error with its code. It is long because it is a list: what each function does lies elsewhere.
 
 #include <napi.h>
 
