@@ -12,7 +12,7 @@ import { defaultTuner } from '../src/kernel/matmul-tile.js';
 import type { MatmulCall, Operand, ProductCall, WeightOperand } from '../src/kernel/operand.js';
 import { diagnoseAddon } from '../src/load-addon.js';
 import { planeDTypes } from '../src/weight-layout.js';
-import { KernelRunner } from './kernel-runner.js';
+import { KernelRunner } from '../src/kernel-runner.js';
 import { driver } from './lavapipe.js';
 
 const addon = driver.present ? diagnoseAddon().loaded?.addon : undefined;

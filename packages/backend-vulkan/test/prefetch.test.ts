@@ -6,7 +6,7 @@ import { findBarriers } from '../src/hazards.js';
 import { matmul, matmulScratchBytes } from '../src/kernel/matmul.js';
 import { loadAddon } from '../src/load-addon.js';
 import { prefetchOf, withPrefetches } from '../src/prefetch.js';
-import { KernelRunner } from './kernel-runner.js';
+import { KernelRunner } from '../src/kernel-runner.js';
 import { driver } from './lavapipe.js';
 
 const mebibyte = 2 ** 20;

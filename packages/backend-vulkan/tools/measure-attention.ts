@@ -24,7 +24,7 @@ import {
 import type { AttentionCall, Operand } from '../src/kernel/operand.js';
 import { ShaderLibrary } from '../src/shader-library.js';
 import { attentionOperands, type AttentionShape } from '../test/attention-operands.js';
-import { KernelRunner } from '../test/kernel-runner.js';
+import { KernelRunner } from '../src/kernel-runner.js';
 
 const { values: flags, positionals } = parseArgs({
   allowPositionals: true,

@@ -28,7 +28,7 @@ import { fitsDevice, type MatrixTile } from '../src/kernel/matrix-tile.js';
 import type { MatmulCall, Operand, WeightOperand } from '../src/kernel/operand.js';
 import { ShaderLibrary } from '../src/shader-library.js';
 import { planeDTypes, weightLayout } from '../src/weight-layout.js';
-import { KernelRunner } from '../test/kernel-runner.js';
+import { KernelRunner } from '../src/kernel-runner.js';
 
 const { values: flags, positionals } = parseArgs({
   allowPositionals: true,
