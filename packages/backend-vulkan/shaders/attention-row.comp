@@ -15,6 +15,7 @@
 #extension GL_KHR_shader_subgroup_basic : require
 #extension GL_KHR_shader_subgroup_shuffle : require
 #define ONLY_VECTORS
+#include "include/chain.glsl"
 #include "include/memory.glsl"
 #include "include/function.glsl"
 #include "include/fault.glsl"
@@ -326,7 +327,7 @@ void mergeLines(uint lane, uint firstLine, uint ownHeads) {
 
 shared uint isLast;
 
-void main() {
+void run() {
   // Neighbours in a subgroup share keys.
   uint lane = gl_SubgroupID * gl_SubgroupSize + gl_SubgroupInvocationID;
   uint row = gl_WorkGroupID.z;
@@ -391,4 +392,14 @@ void main() {
   memoryBarrierBuffer();
   mergeLines(lane, firstLine, ownHeads);
   if (quantizes) quantizeLines(lane, firstLine, ownHeads);
+}
+
+void main() {
+#if CHAINED
+  awaitEarlier(Chain(faults), before);
+#endif
+  run();
+#if CHAINED
+  countEnded(Chain(faults));
+#endif
 }

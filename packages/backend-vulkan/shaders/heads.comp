@@ -5,6 +5,7 @@
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
+#include "include/chain.glsl"
 #include "include/memory.glsl"
 #include "include/fault.glsl"
 #include "include/kv.glsl"
@@ -47,6 +48,9 @@ layout(push_constant, scalar) uniform Arguments {
   uint blockTokens;
   float epsilon;
   float offset;
+#if CHAINED
+  uint before;
+#endif
 };
 
 // What an invocation keeps: elements a workgroup apart.
@@ -64,7 +68,7 @@ vec2 turnOf(uint row, uint i) {
   return vec2(table.at[start + at], isFirst ? -sine : sine);
 }
 
-void main() {
+void run() {
   uint lines = queryHeads + 2 * heads;
   uint group = gl_WorkGroupID.x + gl_WorkGroupID.y * gl_NumWorkGroups.x;
   uint row = group / lines;
@@ -167,5 +171,15 @@ void main() {
     uint i = gl_LocalInvocationID.x + k * gl_WorkGroupSize.x;
     if (i < headDim) storeElement(state, to * headDim + i, own[k]);
   }
+#endif
+}
+
+void main() {
+#if CHAINED
+  awaitEarlier(Chain(faults), before);
+#endif
+  run();
+#if CHAINED
+  countEnded(Chain(faults));
 #endif
 }

@@ -10,6 +10,7 @@
 #extension GL_KHR_shader_subgroup_basic : require
 #extension GL_KHR_shader_subgroup_shuffle : require
 #extension GL_EXT_integer_dot_product : require
+#include "include/chain.glsl"
 #include "include/matmul.glsl"
 
 // What an invocation has in registers lies in arrays whose indices are all literals: macros write out what would be loops,
@@ -51,12 +52,21 @@ struct Activations {
   uvec2 factors;  // scale, and the sums of quants
 };
 
+layout(buffer_reference, scalar, buffer_reference_align = 16) readonly buffer ActivationVectors {
+  CHAIN_SHARED uvec4 at[];
+};
+layout(buffer_reference, scalar, buffer_reference_align = 8) readonly buffer ActivationPairs {
+  CHAIN_SHARED uvec2 at[];
+};
+
 // As matmul-prepare lays out int8.
 Activations activationsAt(uint token, uint block) {
   uint blocks = columns / 32;
   uint start = token * (2 * blocks + (blocks + 1) / 2);
   uint at = start + block;
-  return Activations(ivec4(x.at[at]), ivec4(x.at[at + blocks]), WordPairsIn(x).at[2 * (start + 2 * blocks) + block]);
+  ActivationVectors from = ActivationVectors(x);
+  return Activations(ivec4(from.at[at]), ivec4(from.at[at + blocks]),
+                     ActivationPairs(x).at[2 * (start + 2 * blocks) + block]);
 }
 
 // A block of a row of weights.
@@ -146,9 +156,11 @@ Activations early[MOST_DEPTH * EARLY_TOKENS];
   if (d < depth) {                                                            \
     uint block = min(base + d * lanes, blocks - 1);                           \
     SOME_LINES(LOAD_LINE, d, block)                                           \
-    if (tileTokens <= EARLY_TOKENS) {                                         \
-      SOME_TOKENS(LOAD_TOKEN, d)                                              \
-    }                                                                         \
+  }
+#define LOAD_ACTIVATIONS(d, SOME_LINES, SOME_TOKENS)                          \
+  if (d < depth && tileTokens <= EARLY_TOKENS) {                              \
+    uint block = min(base + d * lanes, blocks - 1);                           \
+    SOME_TOKENS(LOAD_TOKEN, d)                                                \
   }
 
 #define UNPACK_LINE(d, t, l) \
@@ -215,7 +227,7 @@ Activations early[MOST_DEPTH * EARLY_TOKENS];
   }
 
 // Rows `row` and on, as many as an invocation has; the workgroup's others have others.
-void multiply(Product product, uint firstToken, uint row) {
+void multiply(Product product, uint firstToken, uint row, bool isFirst_) {
   uint place = placeInGroup();
   uint lane = place % lanes;
   uint blocks = columns / 32;
@@ -224,11 +236,17 @@ void multiply(Product product, uint firstToken, uint row) {
   Matrix one = matrixAt(product.weight, product.storedRows, rowColumns);
   Matrix two = matrixAt(up, storedRows, rowColumns);
   [[unroll]] for (uint i = 0; i < MOST_LINES * MOST_TOKENS; i++) sums[i] = 0.0;
+  // All lanes make as many passes: they wait together.
+  uint alignedBlocks = (blocks + lanes - 1) / lanes * lanes;
 
-  for (uint base = lane; base < blocks; base += lanes * depth) {
+  for (uint base = lane; base < alignedBlocks; base += lanes * depth) {
     EACH_DEPTH(LOAD)
+#if CHAINED
+    if (isFirst_ && base == lane) awaitEarlier(chainOf(products), chainBefore);
+#endif
+    EACH_DEPTH(LOAD_ACTIVATIONS)
     EACH_DEPTH(ADD)
-    if (tileTokens > EARLY_TOKENS) {
+    if (tileTokens > EARLY_TOKENS && base < blocks) {
       EACH_LINE(UNPACK_LINE, 0, 0)
       EACH_TOKEN(ADD_LATE)
     }
@@ -278,7 +296,7 @@ void multiply(Product product, uint firstToken, uint row) {
   }
 }
 
-void main() {
+void run() {
   uint firstToken = (gl_WorkGroupID.z * gl_NumWorkGroups.x + gl_WorkGroupID.x) * tileTokens;
   if (firstToken >= tokens) return;
   const uint rowsAtOnce = gl_WorkGroupSize.x / lanes * tileRows;
@@ -286,6 +304,13 @@ void main() {
   for (uint at = gl_WorkGroupID.y; at < runs; at += gl_NumWorkGroups.y) {
     uint run = at;
     Product product = productOf(products, rowsAtOnce, run);
-    multiply(product, firstToken, run * rowsAtOnce + placeInGroup() / lanes * tileRows);
+    multiply(product, firstToken, run * rowsAtOnce + placeInGroup() / lanes * tileRows, at == gl_WorkGroupID.y);
   }
+}
+
+void main() {
+  run();
+#if CHAINED
+  countEnded(chainOf(products));
+#endif
 }

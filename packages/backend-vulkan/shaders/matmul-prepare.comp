@@ -9,6 +9,7 @@
 #extension GL_KHR_shader_subgroup_basic : require
 #extension GL_KHR_shader_subgroup_arithmetic : require
 #extension GL_KHR_shader_subgroup_shuffle : require
+#include "include/chain.glsl"
 #include "include/memory.glsl"
 #include "include/weights.glsl"
 #include "include/quantize.glsl"
@@ -38,7 +39,7 @@ layout(constant_id = 10) const uint held = 1;
 #define EACH_KEPT(DO) DO(0) DO(1) DO(2) DO(3)
 
 layout(buffer_reference, scalar, buffer_reference_align = 16) buffer VectorsOut {
-  uvec4 at[];
+  CHAIN_SHARED uvec4 at[];
 };
 
 layout(push_constant, scalar) uniform Arguments {
@@ -49,6 +50,9 @@ layout(push_constant, scalar) uniform Arguments {
   // x and the residual: may be the residual's place.
   Floats joined;
   FloatsIn joinWeight;
+#if CHAINED
+  Chain chain;
+#endif
   uint tokens;
   uint columns;
   // f16: columns with padding, a multiple of 8.
@@ -57,6 +61,9 @@ layout(push_constant, scalar) uniform Arguments {
   float normOffset;
   float joinEpsilon;
   float joinOffset;
+#if CHAINED
+  uint before;
+#endif
 };
 
 // Column i of an octet is `v[i / 4][i % 4]`.
@@ -186,7 +193,7 @@ void put(Octet v, float power, uint token, uint start, uint octet) {
   if (form == FORM_F16) putF16(v, power, token, octet);
 }
 
-void main() {
+void run() {
   uint token = gl_WorkGroupID.y * gl_NumWorkGroups.x + gl_WorkGroupID.x;
   if (token >= tokens) return;
   uint place = gl_SubgroupID * gl_SubgroupSize + gl_SubgroupInvocationID;
@@ -275,4 +282,14 @@ void main() {
     if (hasNorm) v = normedAt(v, inverse, 8 * octet);
     put(v, power, token, start, octet);
   }
+}
+
+void main() {
+#if CHAINED
+  awaitEarlier(chain, before);
+#endif
+  run();
+#if CHAINED
+  countEnded(chain);
+#endif
 }

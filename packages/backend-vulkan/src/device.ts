@@ -21,6 +21,7 @@ import {
   type NativeAddon,
   type PhysicalDevice,
 } from './addon.js';
+import { chainsOn } from './chain.js';
 import { checkRange, VulkanBuffer } from './buffer.js';
 import type { Kernel } from './dispatch.js';
 import { VulkanExecutable, type ExecutableHost } from './executable.js';
@@ -84,6 +85,7 @@ export class VulkanDevice implements Device, ExecutableHost {
       traits: deviceTraits(physical),
       table: tunedKernels(tunerOf(physical, shaders)),
       prefetch: prefetchOf(physical),
+      chains: chainsOn(physical),
     };
     if (!this.target.traits.software) this.availableBytes = () => this.#budgetLeft(physical);
   }

@@ -41,7 +41,9 @@ export type Argument =
   | { readonly kind: 'null' }
   | { readonly kind: 'u32'; readonly value: number }
   | { readonly kind: 'i32'; readonly value: number }
-  | { readonly kind: 'f32'; readonly value: number };
+  | { readonly kind: 'f32'; readonly value: number }
+  /** u32: of a chained dispatch the workgroups of its chain that must have ended before it goes on (`chain.ts`). */
+  | { readonly kind: 'before' };
 
 /** A variant of `shaders/variants` with its specialization constants, by constant id. One pipeline each. */
 export interface Kernel {
@@ -61,6 +63,10 @@ export interface Dispatch {
   readonly groups: readonly [number, number, number];
   /** What profiles call it, for example `rmsNorm+matmul q4_0`. */
   readonly name: string;
+  /** The same, as a part of a chain; absent where its shader has no such variant. */
+  readonly chained?: Pick<Dispatch, 'kernel' | 'arguments'>;
+  /** It is a part of a chain. */
+  readonly isChained?: boolean;
 }
 
 /** Push constants that every device has. */

@@ -354,7 +354,7 @@ function inputData(
   request: Request,
   record: FaultRecord,
 ): { data: Uint8Array[]; offsets: number[]; indexOf: Map<number, number> } {
-  const data: Uint8Array[] = [new Uint8Array(BigUint64Array.of(record.address).buffer)];
+  const data: Uint8Array[] = [new Uint8Array(BigUint64Array.of(record.address, 0n).buffer)];
   const offsets = [0];
   const indexOf = new Map<number, number>();
   inputOffsets.forEach((offset, binding) => {

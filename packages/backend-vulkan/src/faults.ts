@@ -2,6 +2,7 @@
 import { UnicornError, type ErrorCode } from '@unicorn-exec/tensor';
 import type { DeviceHandle, NativeAddon } from './addon.js';
 import { VulkanBuffer } from './buffer.js';
+import { chainVariable } from './chain.js';
 import { faultCodes } from './kernel/operand.js';
 
 /** Bytes of a record: code, value, limit, and one word so that records begin at multiples of 16. */
@@ -10,7 +11,7 @@ const recordBytes = 16;
 /** Records that are allocated together: more submissions than are ever in flight at once, in one page. */
 const recordsOfBlock = 256;
 
-type Fault = (value: number, limit: number) => { code: ErrorCode; message: string };
+type Fault = (value: number, limit: number) => { code: ErrorCode; message: string; fix?: string };
 
 const descriptions: Readonly<Record<number, Fault>> = {
   [faultCodes.tokenId]: (id, rows) => ({
@@ -45,6 +46,11 @@ const descriptions: Readonly<Record<number, Fault>> = {
     code: 'usage/history',
     message: `A sample row names history that does not exist: slot ${slot} of ${slots}.`,
   }),
+  [faultCodes.stalled]: (workgroups) => ({
+    code: 'device/stalled',
+    message: `A dispatch waited in vain for ${workgroups} workgroups of those before it.`,
+    fix: `Set ${chainVariable}=0: this device does not start workgroups in order.`,
+  }),
 };
 
 /** The error that a record describes; undefined for a record without a fault. */
@@ -52,8 +58,8 @@ export function faultError(code: number, value: number, limit: number): UnicornE
   if (code === 0) return undefined;
   const describe = descriptions[code];
   if (!describe) return new UnicornError('internal/fault', `A kernel noted the unknown fault ${code}.`);
-  const { code: name, message } = describe(value, limit);
-  return new UnicornError(name, message, { fields: { value, limit } });
+  const { code: name, message, fix } = describe(value, limit);
+  return new UnicornError(name, message, { fields: { value, limit }, ...(fix === undefined ? {} : { fix }) });
 }
 
 export interface FaultRecord {

@@ -3,6 +3,7 @@
  * run, results read back. For measuring kernels and for their tests; graphs have the device of the backend.
  */
 import { dtypes, elementCount, tensorBytes, type DType } from '@unicorn-exec/tensor';
+import { chainLinks } from './chain.js';
 import { guarded, type NativeAddon, type PhysicalDevice } from './addon.js';
 import { VulkanBuffer } from './buffer.js';
 import type { DeviceTraits, Dispatch, Kernel, Place } from './dispatch.js';
@@ -133,7 +134,7 @@ export class KernelRunner {
     const words = encodeRecording(
       dispatches,
       dispatches.map((_, index) => index),
-      barriers,
+      chainLinks(dispatches, barriers),
       (place) => this.address(place),
     );
     const recording = guarded(() => this.addon.record(this.#handle, pipelines, words, timed));

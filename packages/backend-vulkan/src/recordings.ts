@@ -13,6 +13,7 @@ import {
   type PipelineHandle,
   type RecordingHandle,
 } from './addon.js';
+import { chainLinks } from './chain.js';
 import type { VulkanBuffer } from './buffer.js';
 import type { Kernel, Place } from './dispatch.js';
 import { findBarriers, type MemoryRange } from './hazards.js';
@@ -76,7 +77,7 @@ export interface Recording extends RecordingKey {
   readonly handles: (RecordingHandle | undefined)[];
 }
 
-/** An inputs block begins with the address of the fault record; inputs follow at multiples of this. */
+/** An inputs block begins with the address of the fault record and the counters of a chain; inputs follow at multiples of this. */
 const inputAlignment = 64;
 
 const alignUp = (bytes: number): number => Math.ceil(bytes / inputAlignment) * inputAlignment;
@@ -147,6 +148,7 @@ export class Recordings implements Iterable<Recording> {
     return dispatchesOf(this.plan, this.weights, this.host.target, {
       dims,
       gatheredAt: (step) => (isGathered(step) ? inputAlignment : undefined),
+      chains: !this.timed,
     }).map(({ kernel }) => kernel);
   }
 
@@ -196,6 +198,7 @@ export class Recordings implements Iterable<Recording> {
         dims,
         keysOf: (step) => keys[this.bounds.findIndex(({ steps }) => steps.includes(step))],
         gatheredAt: (step) => gatherOffsets[plan.gathers.findIndex((one) => one.step === step)],
+        chains: !this.timed,
       });
     return {
       dims,
@@ -220,7 +223,8 @@ export class Recordings implements Iterable<Recording> {
       return index;
     });
     const barriers = findBarriers(recording.dispatches, (place) => this.#rangeOf(recording, place));
-    const words = encodeRecording(recording.dispatches, pipelineOf, barriers, (place) =>
+    const links = chainLinks(recording.dispatches, barriers);
+    const words = encodeRecording(recording.dispatches, pipelineOf, links, (place) =>
       this.#addressOf(recording, inputs, place),
     );
     return guarded(() => addon.record(handle, used, words, this.timed));

@@ -5,6 +5,7 @@
 import { HostTensor, tensorBytes, type DType } from '@unicorn-exec/tensor';
 import type { BufferHandle, DeviceHandle, NativeAddon } from '../src/addon.js';
 import type { DeviceTraits, Dispatch, Place } from '../src/dispatch.js';
+import { chainLinks } from '../src/chain.js';
 import { findBarriers } from '../src/hazards.js';
 import type { Operand } from '../src/kernel/operand.js';
 import { diagnoseAddon } from '../src/load-addon.js';
@@ -139,10 +140,13 @@ export class KernelRun {
     const words = encodeRecording(
       dispatches,
       dispatches.map(({ kernel }) => keys.indexOf(kernelKey(kernel))),
-      findBarriers(dispatches, ({ storage, byteOffset, byteLength }) =>
-        storage.kind === 'binding'
-          ? { memory: storage.index, begin: byteOffset, end: byteOffset + byteLength }
-          : undefined,
+      chainLinks(
+        dispatches,
+        findBarriers(dispatches, ({ storage, byteOffset, byteLength }) =>
+          storage.kind === 'binding'
+            ? { memory: storage.index, begin: byteOffset, end: byteOffset + byteLength }
+            : undefined,
+        ),
       ),
       ({ storage, byteOffset }) => {
         if (storage.kind === 'inputs') return this.#record.address;

@@ -24,7 +24,7 @@ layout(constant_id = 5) const bool hasSoftcap = false;
 #endif
 
 layout(buffer_reference, scalar, buffer_reference_align = 16) readonly buffer VectorsIn {
-  uvec4 at[];
+  CHAIN_SHARED uvec4 at[];
 };
 
 // What workgroups of one dispatch leave to each other.
@@ -62,9 +62,15 @@ layout(push_constant, scalar) uniform Arguments {
   uint window;
   float scale;
   float cap;
+#if CHAINED
+  uint before;
+};
+#define splits gl_NumWorkGroups.x
+#else
   // Splits that the row form has in its grid.
   uint splits;
 };
+#endif
 
 const uint noRow = 0xffffffffu;
 

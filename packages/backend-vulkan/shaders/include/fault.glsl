@@ -1,5 +1,7 @@
 // Notes that an index is out of range: the submission fails afterwards with what is written here. The twin of `Faults` and
 // `faultCodes` in src/kernel/operand.ts. Costs nothing where nothing is wrong.
+#ifndef FAULT_GLSL
+#define FAULT_GLSL
 #extension GL_EXT_buffer_reference : require
 #extension GL_EXT_scalar_block_layout : require
 
@@ -11,6 +13,7 @@
 #define FAULT_LOGIT_BIAS 6u
 #define FAULT_SAMPLING 7u
 #define FAULT_HISTORY 8u
+#define FAULT_STALLED 9u
 
 layout(buffer_reference, scalar, buffer_reference_align = 4) buffer FaultRecord {
   uint code;
@@ -32,3 +35,4 @@ void noteFault(Faults faults, uint code, uint value, uint limit) {
   record.limit = limit;
   record.code = code;
 }
+#endif

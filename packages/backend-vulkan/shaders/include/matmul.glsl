@@ -71,8 +71,13 @@ Product firstProduct() {
 
 // The second or third product of a dispatch of several.
 Product laterProduct(bool third) {
+#if CHAINED
+  if (third) return Product(thirdWeight, thirdResult, thirdBias, firstNumber, 0, firstNumber);
+  return Product(up, Floats(residual), other, storedColumns, 0, storedColumns);
+#else
   if (third) return Product(thirdWeight, thirdResult, thirdBias, firstNumber, secondNumber, thirdStoredRows);
   return Product(up, Floats(residual), other, storedColumns, columnStart, upRowStart);
+#endif
 }
 
 // Runs of `length` rows, each in one of the first `products` products.
@@ -93,6 +98,14 @@ Product productOf(uint products, uint length, inout uint run) {
   }
   return product;
 }
+
+#if CHAINED
+// Arguments of the chained variant lie where products of whole matrices have what they do not need.
+Chain chainOf(uint products) {
+  return products > 1 ? Chain(uvec2(columnStart, upRowStart)) : Chain(thirdWeight);
+}
+#define chainBefore thirdStoredRows
+#endif
 
 // A result of a sum of products; `upValue` is the second sum of a gated pair.
 float finished(Product product, uint token, uint row, float value, float upValue) {

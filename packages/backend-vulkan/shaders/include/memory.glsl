@@ -7,35 +7,40 @@
 #extension GL_EXT_shader_16bit_storage : require
 #extension GL_EXT_shader_8bit_storage : require
 
+// Set by chain.glsl.
+#ifndef CHAIN_SHARED
+#define CHAIN_SHARED
+#endif
+
 layout(buffer_reference, scalar, buffer_reference_align = 4) readonly buffer FloatsIn {
-  float at[];
+  CHAIN_SHARED float at[];
 };
 layout(buffer_reference, scalar, buffer_reference_align = 4) buffer Floats {
-  float at[];
+  CHAIN_SHARED float at[];
 };
 layout(buffer_reference, scalar, buffer_reference_align = 4) readonly buffer IntsIn {
-  int at[];
+  CHAIN_SHARED int at[];
 };
 layout(buffer_reference, scalar, buffer_reference_align = 4) buffer Ints {
-  int at[];
+  CHAIN_SHARED int at[];
 };
 layout(buffer_reference, scalar, buffer_reference_align = 4) readonly buffer WordsIn {
-  uint at[];
+  CHAIN_SHARED uint at[];
 };
 layout(buffer_reference, scalar, buffer_reference_align = 4) buffer Words {
-  uint at[];
+  CHAIN_SHARED uint at[];
 };
 layout(buffer_reference, scalar, buffer_reference_align = 4) readonly buffer HalvesIn {
-  uint16_t at[];
+  CHAIN_SHARED uint16_t at[];
 };
 layout(buffer_reference, scalar, buffer_reference_align = 4) buffer Halves {
-  uint16_t at[];
+  CHAIN_SHARED uint16_t at[];
 };
 layout(buffer_reference, scalar, buffer_reference_align = 4) readonly buffer BytesIn {
-  uint8_t at[];
+  CHAIN_SHARED uint8_t at[];
 };
 layout(buffer_reference, scalar, buffer_reference_align = 4) buffer Bytes {
-  uint8_t at[];
+  CHAIN_SHARED uint8_t at[];
 };
 
 #define infinity uintBitsToFloat(0x7f800000u)

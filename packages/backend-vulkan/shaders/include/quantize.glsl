@@ -44,7 +44,7 @@ QuantizedQuarter quantizeQuarter(vec4 first, vec4 second) {
 }
 
 layout(buffer_reference, scalar, buffer_reference_align = 8) writeonly buffer WordPairsOut {
-  uvec2 at[];
+  CHAIN_SHARED uvec2 at[];
 };
 
 // Puts a quarter of a row of `columns` where products look for it: first quants of columns 0 to 15 of each block, then of

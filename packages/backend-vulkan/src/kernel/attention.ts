@@ -5,6 +5,7 @@
  * one of two, depending on whether its step has more than 16 rows (and more than two for each sequence), as they are for
  * products; within a form they depend neither on the batch nor on how a prompt was cut.
  */
+import { chained } from '../chain.js';
 import { rowBytes, type DType } from '@unicorn-exec/tensor';
 import {
   f32,
@@ -277,7 +278,12 @@ export function attention(call: AttentionCall, traits: DeviceTraits, form?: Atte
     groups,
     name: `attention${call.quantizes ? '+prepare int8' : ''} ${state.dtype}${chosen === 'row' ? '' : chosen === 'tile' ? ' tiles' : ' matrices'}`,
   };
-  if (!partials || counted) return [dispatch];
+  const chainable: Dispatch = {
+    ...dispatch,
+    // Its last argument is the number of splits, which the grid has too.
+    chained: chained(dispatch, [...dispatch.arguments.slice(0, -1), { kind: 'before' }]),
+  };
+  if (!partials || counted) return [chosen === 'row' ? chainable : dispatch];
   const lines = rows * queryHeads;
   const merge: Dispatch = {
     kernel: { shader: 'attention-merge', constants: [Math.min(128, Math.max(32, 8 * lanes))] },
@@ -285,5 +291,5 @@ export function attention(call: AttentionCall, traits: DeviceTraits, form?: Atte
     groups: foldedGroups(lines),
     name: 'attention merge',
   };
-  return [dispatch, merge];
+  return [chosen === 'row' ? chainable : dispatch, merge];
 }

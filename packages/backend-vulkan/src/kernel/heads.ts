@@ -2,6 +2,7 @@
  * Kernel of `heads.comp`: what lies between a layer's products and its attention, in one dispatch. Its plain twins are
  * `rmsNorm`, `rope` and `kvWrite`, whose bits it gives.
  */
+import { chained } from '../chain.js';
 import { f32, optional, read, readWrite, u32, write, type DeviceTraits, type Dispatch } from '../dispatch.js';
 import { foldedGroups } from './grid.js';
 import { elementsPerInvocation, workgroupFor } from './norm.js';
@@ -26,36 +27,35 @@ export function heads(call: HeadsCall, traits: DeviceTraits): Dispatch[] {
   const size = workgroupFor(headDim, traits);
   const form = partForm(query) | (partForm(stored?.key) << 3) | (partForm(stored?.value) << 6);
   const [blocks, , , blockTokens] = stored?.state.shape ?? [0, 0, 0, 1];
-  return [
-    {
-      kernel: {
-        shader: `heads-${stored?.state.dtype ?? 'f32'}`,
-        constants: [size, form, Number(rope?.layout === 'interleaved'), size * elementsPerInvocation],
-      },
-      arguments: [
-        optional(query?.x.place),
-        query ? write(query.out.place) : { kind: 'null' },
-        optional(stored?.key.x.place),
-        optional(stored?.value.x.place),
-        stored ? readWrite(stored.state.place) : { kind: 'null' },
-        optional(stored?.slots.place),
-        read(faults),
-        optional(rope?.table.place),
-        optional(query?.weight?.place),
-        optional(stored?.key.weight?.place),
-        optional(stored?.value.weight?.place),
-        u32(rows),
-        u32(queryHeads),
-        u32(kvHeads),
-        u32(headDim),
-        u32(rope?.table.shape.at(-1) ?? 0),
-        u32(blocks!),
-        u32(blockTokens!),
-        f32(epsilon),
-        f32(weightOffset),
-      ],
-      groups: foldedGroups(lines),
-      name: stored ? `heads ${stored.state.dtype}` : 'heads',
+  const dispatch: Dispatch = {
+    kernel: {
+      shader: `heads-${stored?.state.dtype ?? 'f32'}`,
+      constants: [size, form, Number(rope?.layout === 'interleaved'), size * elementsPerInvocation],
     },
-  ];
+    arguments: [
+      optional(query?.x.place),
+      query ? write(query.out.place) : { kind: 'null' },
+      optional(stored?.key.x.place),
+      optional(stored?.value.x.place),
+      stored ? readWrite(stored.state.place) : { kind: 'null' },
+      optional(stored?.slots.place),
+      read(faults),
+      optional(rope?.table.place),
+      optional(query?.weight?.place),
+      optional(stored?.key.weight?.place),
+      optional(stored?.value.weight?.place),
+      u32(rows),
+      u32(queryHeads),
+      u32(kvHeads),
+      u32(headDim),
+      u32(rope?.table.shape.at(-1) ?? 0),
+      u32(blocks!),
+      u32(blockTokens!),
+      f32(epsilon),
+      f32(weightOffset),
+    ],
+    groups: foldedGroups(lines),
+    name: stored ? `heads ${stored.state.dtype}` : 'heads',
+  };
+  return [{ ...dispatch, chained: chained(dispatch, [...dispatch.arguments, { kind: 'before' }]) }];
 }

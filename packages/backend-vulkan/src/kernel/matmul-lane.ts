@@ -1,10 +1,12 @@
 /** Products by lanes that share a row of the weight: `shaders/matmul-float.comp` and `matmul-int8.comp`. */
+import { chained } from '../chain.js';
 import { maximumGroups, type Dispatch } from '../dispatch.js';
 import { foldedGroups } from './grid.js';
 import { runnableTile } from './lane-tile.js';
 import { isWide } from './matrix.js';
 import { preparedPlace, type Context } from './matmul-prepare.js';
 import {
+  chainedArguments,
   pinnedSubgroup,
   productArguments,
   profileName,
@@ -36,7 +38,7 @@ export function laneDispatch(
   const rowsAtOnce = (tile.workgroup / tile.lanes) * tile.rows;
   const runs = products.reduce((sum, one) => sum + Math.ceil(one.weight.rows / rowsAtOnce), 0);
   const mostRuns = Math.max(1, Math.floor(tile.workgroups / (x0 * z)));
-  return {
+  const dispatch: Dispatch = {
     kernel: {
       shader: `matmul-${form}-${weight.dtype}`,
       constants: [tile.workgroup, ...sharedConstants(products[0]), ...cut],
@@ -46,4 +48,6 @@ export function laneDispatch(
     groups: [x0, Math.min(runs, mostRuns, maximumGroups), z],
     name: profileName(products, form),
   };
+  const given = form === 'int8' ? chainedArguments(rows.tokens, x, products) : undefined;
+  return given ? { ...dispatch, chained: chained(dispatch, given) } : dispatch;
 }

@@ -2,6 +2,7 @@
  * Activations on their way into products: which forms of them a call wants, where in its scratch they lie, and the dispatch
  * that makes each. The twin of `shaders/matmul-prepare.comp`.
  */
+import { chainArgument, chained } from '../chain.js';
 import {
   f32,
   read,
@@ -151,7 +152,7 @@ function prepareDispatch(context: Context, kind: Prepared | 'none', place: Place
     ...(norm ? ['rmsNorm'] : []),
     ...(form === 'none' ? [] : [`prepare ${form}`]),
   ];
-  return {
+  const dispatch: Dispatch = {
     kernel: {
       shader: 'matmul-prepare',
       constants: [
@@ -173,6 +174,15 @@ function prepareDispatch(context: Context, kind: Prepared | 'none', place: Place
     ],
     groups: foldedGroups(tokens),
     name: parts.join('+'),
+  };
+  const given = dispatch.arguments;
+  const addresses = given.findIndex(({ kind }) => kind !== 'address' && kind !== 'null');
+  return {
+    ...dispatch,
+    chained: chained(dispatch, [
+      ...[...given.slice(0, addresses), chainArgument],
+      ...[...given.slice(addresses), { kind: 'before' as const }],
+    ]),
   };
 }
 

@@ -1,4 +1,5 @@
 /** What the shaders of all forms of the product share: the twin of `shaders/include/matmul.glsl`. */
+import { chainArgument } from '../chain.js';
 import { f32, read, u32, write, type Argument, type DeviceTraits, type Place } from '../dispatch.js';
 import { activationCodes } from './elementwise.js';
 import type { Matrix } from './matrix.js';
@@ -94,6 +95,35 @@ export function productArguments(
     ...[weight.storedColumns, weight.columnStart, up?.rowStart ?? 0].map(u32),
     ...[f32(postNumber(call.posts[0])), f32(postNumber(call.posts[1])), u32(0)],
   ];
+}
+
+/** In the list of {@link productArguments}. */
+const thirdWeightAt = 7;
+const secondRowStartAt = 16;
+
+/**
+ * Arguments of the chained variant, which has what belongs to the chain in places of the others that are free: of one
+ * product the third's weight and stored rows; of several that take whole matrices where theirs begin and how long they are.
+ * Undefined where those are not whole.
+ */
+export function chainedArguments(
+  tokens: number,
+  x: Place,
+  products: readonly [SingleProduct, ...SingleProduct[]],
+): Argument[] | undefined {
+  const [, ...more] = products;
+  const isWhole = ({ weight: { rows, rowStart, storedRows } }: SingleProduct): boolean =>
+    rowStart === 0 && rows === storedRows;
+  const before: Argument = { kind: 'before' };
+  const given = productArguments(tokens, x, products);
+  given[given.length - 1] = before;
+  if (more.length === 0) {
+    given[thirdWeightAt] = chainArgument;
+    return given;
+  }
+  if (!more.every(isWhole)) return undefined;
+  given.splice(secondRowStartAt, 2, chainArgument);
+  return given;
 }
 
 export function pinnedSubgroup(traits: DeviceTraits): { subgroupSize?: number } {

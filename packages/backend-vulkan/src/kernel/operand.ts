@@ -62,6 +62,8 @@ export const faultCodes = {
   sampling: 7,
   /** `usage/history`: value is the slot, limit the slots. */
   history: 8,
+  /** `device/stalled`: value is the number of workgroups that were waited for. */
+  stalled: 9,
 } as const;
 
 /** Kernel functions by noun; each lies in `kernel/<noun>.ts` under the same name. */

@@ -6,6 +6,7 @@ import { isStoredMatrix, type AttentionStep, type MatmulStep, type Product } fro
 import type { FusedNorm as PlannedNorm, PlannedValue, SampleStep } from '@unicorn-exec/lowering';
 import { dtypeLayout, elementCount, invariant, resolveShape, rowBytes } from '@unicorn-exec/tensor';
 import type { ActivationKind, DimValues } from '@unicorn-exec/tensor';
+import { withChains } from '../chain.js';
 import { maximumGroups, type DeviceTraits, type Dispatch, type Place, type Storage } from '../dispatch.js';
 import type {
   AttentionCall,
@@ -47,6 +48,8 @@ export interface ConcreteOptions {
   keysOf?(step: AttentionStep): number | undefined;
   /** Where the gathered rows of an embed step begin among the inputs: by step. */
   gatheredAt?(step: number): number | undefined;
+  /** False where each dispatch is to be timed by itself. */
+  readonly chains?: boolean;
 }
 
 const faults: Faults = { storage: { kind: 'inputs' }, byteOffset: 0, byteLength: 8 };
@@ -558,5 +561,6 @@ export function dispatchesOf(
   );
   const { prefetch, traits } = target;
   const isLarge = prefetch !== undefined && weights.byteLength >= prefetch.leastWeightBytes;
-  return withPrefetches(dispatches, isLarge ? prefetch.bytes : 0, traits.computeUnits);
+  const all = withPrefetches(dispatches, isLarge ? prefetch.bytes : 0, traits.computeUnits);
+  return target.chains && options.chains !== false ? withChains(all) : all;
 }

@@ -35,4 +35,6 @@ export interface Target {
   readonly table: KernelTable;
   /** What is read ahead of products; nothing where absent. */
   readonly prefetch?: Prefetch;
+  /** Dispatches are chained where they can be. */
+  readonly chains?: boolean;
 }

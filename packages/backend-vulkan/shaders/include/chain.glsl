@@ -1,0 +1,82 @@
+// Dispatches that follow each other without a barrier: each begins while the one before it still runs, reads what nobody
+// writes (weights), and waits for the others' results here. A barrier instead empties the device, and fills it again. The
+// twin of src/chain.ts, which says when that may be. Include it first: CHAINED makes of a shader its chained variant.
+//
+// Every workgroup of a chained dispatch counts itself when it has ended. One that waits is resident, and so is every
+// workgroup of the dispatches before, since devices start workgroups in order; so those get on, and the wait ends. Vulkan
+// promises no such order: who waits for too long notes a fault and goes on, and so does everybody after it.
+//
+// CHAIN_SHARED marks members of buffers that other dispatches of the chain write or read. It makes their loads pass by the
+// caches of compute units, unless VULKAN_MODEL is defined: then waiting empties those, and what is read again comes from
+// them. (Mesa 22 miscompiles shared memory in that model.)
+#ifndef CHAINED
+#define CHAINED 0
+#endif
+
+#if CHAINED
+
+#ifdef VULKAN_MODEL
+#pragma use_vulkan_memory_model
+#extension GL_KHR_memory_scope_semantics : require
+#define CHAIN_SHARED nonprivate
+#define CHAIN_BARRIER                                                                                                  \
+  controlBarrier(gl_ScopeWorkgroup, gl_ScopeWorkgroup, gl_StorageSemanticsBuffer | gl_StorageSemanticsShared,          \
+                 gl_SemanticsAcquireRelease | gl_SemanticsMakeAvailable | gl_SemanticsMakeVisible)
+#define CHAIN_ACQUIRE \
+  memoryBarrier(gl_ScopeDevice, gl_StorageSemanticsBuffer, gl_SemanticsAcquire | gl_SemanticsMakeVisible)
+#define chainLoad(word) atomicLoad(word, gl_ScopeDevice, gl_StorageSemanticsBuffer, gl_SemanticsRelaxed)
+#define chainCount(word) \
+  atomicAdd(word, 1u, gl_ScopeDevice, gl_StorageSemanticsBuffer, gl_SemanticsRelease | gl_SemanticsMakeAvailable)
+#define CHAIN_COUNTERS
+#else
+#define CHAIN_SHARED coherent
+#define CHAIN_BARRIER memoryBarrierBuffer(); barrier()
+#define CHAIN_ACQUIRE memoryBarrierBuffer()
+#define chainLoad(word) word
+#define chainCount(word) atomicAdd(word, 1u)
+#define CHAIN_COUNTERS coherent volatile
+#endif
+
+#extension GL_EXT_buffer_reference : require
+#extension GL_EXT_buffer_reference_uvec2 : require
+#include "fault.glsl"
+
+// The begin of a submission's inputs: the twin of `Faults` in fault.glsl.
+layout(buffer_reference, scalar, buffer_reference_align = 8) CHAIN_COUNTERS buffer Chain {
+  uvec2 record;
+  // Workgroups.
+  uint ended;
+  uint stalled;
+};
+
+// Each takes about a microsecond.
+#define MOST_POLLS 2000000u
+
+// Waits until so many workgroups of the chain have ended. All invocations of the workgroup call it.
+void awaitEarlier(Chain chain, uint before) {
+  if (gl_LocalInvocationIndex == 0u) {
+    uint polls = 0u;
+    while (chainLoad(chain.ended) < before) {
+      polls++;
+      if (polls % 1024u != 0u) continue;
+      if (chainLoad(chain.stalled) != 0u) break;
+      if (polls > MOST_POLLS) {
+        chain.stalled = 1u;
+        noteFault(Faults(uvec2(chain)), FAULT_STALLED, before, 0u);
+        break;
+      }
+    }
+    CHAIN_ACQUIRE;
+  }
+  CHAIN_BARRIER;
+}
+
+// Counts the workgroup. All of its invocations call it, when they have written everything.
+void countEnded(Chain chain) {
+  CHAIN_BARRIER;
+  if (gl_LocalInvocationIndex == 0u) chainCount(chain.ended);
+}
+
+#else
+#define CHAIN_SHARED
+#endif
