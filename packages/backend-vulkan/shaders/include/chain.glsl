@@ -79,4 +79,7 @@ void countEnded(Chain chain) {
 
 #else
 #define CHAIN_SHARED
+// Nothing to wait for, and nobody who waits.
+#define awaitEarlier(chain, before)
+#define countEnded(chain)
 #endif
