@@ -71,9 +71,10 @@ vec2 turnOf(uint row, uint i) {
 void run() {
   uint lines = queryHeads + 2 * heads;
   uint group = gl_WorkGroupID.x + gl_WorkGroupID.y * gl_NumWorkGroups.x;
-  uint row = group / lines;
-  if (row >= rows) return;
+  // Workgroups beyond the last row are in the grid, and wait as all do.
+  uint row = min(group / lines, rows - 1u);
   uint line = group - row * lines;
+  bool isThere = line < lines;
 
   uint part = QUERY;
   FloatsIn x = query;
@@ -97,18 +98,22 @@ void run() {
   bool isWeighted = (todo & WEIGHTED) != 0u;
   bool isTurned = (todo & TURNED) != 0u;
 
-  // Every load before the first use: they wait for memory together.
-  float own[elements];
+  // Every load before the first use: they wait for memory together, and what products do not write waits for them besides.
   float weights[elements];
   vec2 turns[elements];
   [[unroll]] for (uint k = 0; k < elements; ++k) {
     uint i = gl_LocalInvocationID.x + k * gl_WorkGroupSize.x;
-    bool inside = i < headDim;
-    own[k] = inside ? x.at[start + i] : 0.0;
-    weights[k] = inside && isWeighted ? weight.at[i] : 0.0;
-    turns[k] = inside && isTurned ? turnOf(row, i) : vec2(1.0, 0.0);
+    weights[k] = i < headDim && isWeighted ? weight.at[i] : 0.0;
+    turns[k] = i < headDim && isTurned ? turnOf(row, i) : vec2(1.0, 0.0);
   }
   uint slot = part == QUERY ? 0u : uint(slots.at[row]);
+  awaitEarlier(Chain(faults), before);
+  if (!isThere) return;
+  float own[elements];
+  [[unroll]] for (uint k = 0; k < elements; ++k) {
+    uint i = gl_LocalInvocationID.x + k * gl_WorkGroupSize.x;
+    own[k] = i < headDim ? x.at[start + i] : 0.0;
+  }
 
   if (isNormed) {
     precise vec2 sums = vec2(0.0);
@@ -175,11 +180,6 @@ void run() {
 }
 
 void main() {
-#if CHAINED
-  awaitEarlier(Chain(faults), before);
-#endif
   run();
-#if CHAINED
   countEnded(Chain(faults));
-#endif
 }
