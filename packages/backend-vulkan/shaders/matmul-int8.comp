@@ -6,6 +6,9 @@
 // then the sums of neighbours in a subgroup are added as a tree, those of subgroups one after the other. Nothing of this
 // depends on the number of activation rows or their order, so a row's result is the same in every batch, bit for bit. Slow
 // twin: matmul-float.comp over decoded weights.
+//
+// A workgroup takes runs of rows, one after the other. Weights are always on their way: as soon as a block is unpacked, the
+// block that takes its place in the registers is asked for, be it of the next run.
 #version 460
 #extension GL_KHR_shader_subgroup_basic : require
 #extension GL_KHR_shader_subgroup_shuffle : require
@@ -134,33 +137,34 @@ void put(Product product, uint firstToken, uint t, uint row, float value, float 
   DO(5, EACH_FEW_LINES, ONE_TOKEN)
 #define ONE_TOKEN(DO, a) DO(a, 0)
 
+// glslang makes a precise array anew in each function that names it: one function does.
 precise float sums[MOST_LINES * MOST_TOKENS];
 RawGroup raw[MOST_DEPTH * MOST_LINES];
 Line unpacked[MOST_LINES];
 // Few rows of activations are read as early as the weights; more of them when they are wanted, from the cache.
 Activations early[MOST_DEPTH * EARLY_TOKENS];
 
-// Blocks, rows and tokens past the end repeat the last one, and are not used.
-#define LOAD_LINE(d, block, l)                                                                          \
-  if (l < lines) {                                                                                      \
-    uint weightRow = min(row + l / banks, product.rows - 1);                                            \
-    if (l % banks == 0) {                                                                               \
-      raw[d * MOST_LINES + l] = loadGroup(one, product.rowStart + weightRow, firstBlock + block);       \
-    } else {                                                                                            \
-      raw[d * MOST_LINES + l] = loadGroup(two, upRowStart + weightRow, firstBlock + block);             \
-    }                                                                                                   \
+// Of `ahead`. Blocks, rows and tokens past the end repeat the last one, and are not used.
+#define LOAD_LINE(d, block, l)                                                                         \
+  if (l < lines) {                                                                                     \
+    uint weightRow = min(ahead.row + l / banks, ahead.product.rows - 1);                               \
+    if (l % banks == 0) {                                                                              \
+      raw[d * MOST_LINES + l] = loadGroup(one, ahead.product.rowStart + weightRow, firstBlock + block); \
+    } else {                                                                                           \
+      raw[d * MOST_LINES + l] = loadGroup(two, upRowStart + weightRow, firstBlock + block);            \
+    }                                                                                                  \
+  }
+#define LOAD(d, SOME_LINES, SOME_TOKENS)                          \
+  if (d < depth) {                                                \
+    uint block = min(ahead.base + d * lanes, blocks - 1);         \
+    SOME_LINES(LOAD_LINE, d, block)                               \
   }
 #define LOAD_TOKEN(d, t) \
   if (t < tileTokens) early[d * EARLY_TOKENS + t] = activationsAt(min(firstToken + t, tokens - 1), block);
-#define LOAD(d, SOME_LINES, SOME_TOKENS)                                      \
-  if (d < depth) {                                                            \
-    uint block = min(base + d * lanes, blocks - 1);                           \
-    SOME_LINES(LOAD_LINE, d, block)                                           \
-  }
-#define LOAD_ACTIVATIONS(d, SOME_LINES, SOME_TOKENS)                          \
-  if (d < depth && tileTokens <= EARLY_TOKENS) {                              \
-    uint block = min(base + d * lanes, blocks - 1);                           \
-    SOME_TOKENS(LOAD_TOKEN, d)                                                \
+#define LOAD_ACTIVATIONS(d, SOME_LINES, SOME_TOKENS)              \
+  if (d < depth && tileTokens <= EARLY_TOKENS) {                  \
+    uint block = min(now.base + d * lanes, blocks - 1);           \
+    SOME_TOKENS(LOAD_TOKEN, d)                                    \
   }
 
 #define UNPACK_LINE(d, t, l) \
@@ -170,20 +174,21 @@ Activations early[MOST_DEPTH * EARLY_TOKENS];
     float more = added(sums[l * MOST_TOKENS + t], unpacked[l], early[d * EARLY_TOKENS + t]);               \
     sums[l * MOST_TOKENS + t] = isInside ? more : sums[l * MOST_TOKENS + t];                               \
   }
-#define ADD(d, SOME_LINES, SOME_TOKENS)                             \
-  if (d < depth && tileTokens <= EARLY_TOKENS) {                    \
-    bool isInside = base + d * lanes < blocks;                      \
-    SOME_LINES(UNPACK_LINE, d, 0)                                   \
-    SOME_LINES(ADD_EARLY_LINE, d, 0)                                \
-    if (d < 2 && 1 < tileTokens) {                                  \
-      SOME_LINES(ADD_EARLY_LINE, d, 1)                              \
-    }                                                               \
+#define ADD(d, SOME_LINES, SOME_TOKENS)                           \
+  if (d < depth && tileTokens <= EARLY_TOKENS) {                  \
+    bool isInside = now.base + d * lanes < blocks;                \
+    SOME_LINES(UNPACK_LINE, d, 0)                                 \
+    if (more) LOAD(d, SOME_LINES, SOME_TOKENS)                    \
+    SOME_LINES(ADD_EARLY_LINE, d, 0)                              \
+    if (d < 2 && 1 < tileTokens) {                                \
+      SOME_LINES(ADD_EARLY_LINE, d, 1)                            \
+    }                                                             \
   }
 #define ADD_LATE_LINE(d, t, l) \
   if (l < lines) sums[l * MOST_TOKENS + t] = added(sums[l * MOST_TOKENS + t], unpacked[l], a);
 #define ADD_LATE(t)                                                             \
   if (t < tileTokens) {                                                         \
-    Activations a = activationsAt(min(firstToken + t, tokens - 1), base);       \
+    Activations a = activationsAt(min(firstToken + t, tokens - 1), now.base);   \
     EACH_LINE(ADD_LATE_LINE, 0, t)                                              \
   }
 
@@ -226,91 +231,119 @@ Activations early[MOST_DEPTH * EARLY_TOKENS];
     EACH_LINE(SHARE_LINE, t, 0)                                         \
   }
 
-// Rows `row` and on, as many as an invocation has; the workgroup's others have others.
-void multiply(Product product, uint firstToken, uint row, bool isFirst_) {
+#define CLEAR_SUMS [[unroll]] for (uint i = 0; i < MOST_LINES * MOST_TOKENS; i++) sums[i] = 0.0;
+
+// Where in a product an invocation is: its first row, and the block that it takes first of the next `depth`.
+struct Place {
+  Product product;
+  uint row;
+  uint base;
+};
+
+const uint rowsAtOnce = gl_WorkGroupSize.x / lanes * tileRows;
+
+// The begin of a run, of all that the products have.
+Place placeOf(uint at) {
+  uint run = at;
+  Product product = productOf(products, rowsAtOnce, run);
+  uint place = placeInGroup();
+  return Place(product, run * rowsAtOnce + place / lanes * tileRows, place % lanes);
+}
+
+void multiply(uint firstToken) {
   uint place = placeInGroup();
   uint lane = place % lanes;
   uint blocks = columns / 32;
   uint firstBlock = products > 1 ? 0 : columnStart / 32;
   uint rowColumns = products > 1 ? columns : storedColumns;
-  Matrix one = matrixAt(product.weight, product.storedRows, rowColumns);
+  uint runs = runsOf(products, rowsAtOnce);
+  uint at = gl_WorkGroupID.y;
+  Place ahead = placeOf(at);
+  Matrix one = matrixAt(ahead.product.weight, ahead.product.storedRows, rowColumns);
   Matrix two = matrixAt(up, storedRows, rowColumns);
-  [[unroll]] for (uint i = 0; i < MOST_LINES * MOST_TOKENS; i++) sums[i] = 0.0;
-  // All lanes make as many passes: they wait together.
-  uint alignedBlocks = (blocks + lanes - 1) / lanes * lanes;
-
-  for (uint base = lane; base < alignedBlocks; base += lanes * depth) {
-    EACH_DEPTH(LOAD)
-#if CHAINED
-    if (isFirst_ && base == lane) awaitEarlier(chainOf(products), chainBefore);
-#endif
+  EACH_DEPTH(LOAD)
+  awaitEarlier(chainOf(products), chainBefore);
+  CLEAR_SUMS
+  // The same for all of the workgroup: passes, and whether there are more.
+  bool more = true;
+  uint begun = 0;
+  do {
+    Place now = ahead;
+    begun += lanes * depth;
+    bool ends = begun >= blocks;
+    ahead.base += lanes * depth;
+    if (ends) {
+      begun = 0;
+      at += gl_NumWorkGroups.y;
+      more = at < runs;
+      if (more) {
+        ahead = placeOf(at);
+        if (products > 1) one = matrixAt(ahead.product.weight, ahead.product.storedRows, rowColumns);
+      }
+    }
     EACH_DEPTH(LOAD_ACTIVATIONS)
     EACH_DEPTH(ADD)
-    if (tileTokens > EARLY_TOKENS && base < blocks) {
+    if (tileTokens > EARLY_TOKENS) {
       EACH_LINE(UNPACK_LINE, 0, 0)
-      EACH_TOKEN(ADD_LATE)
-    }
-  }
-
-  // Over the width as a tree: first by halving, then all that is kept, whose first activation row is `firstToHave`.
-  uint step = width / 2;
-  uint kept = MOST_TOKENS;
-  uint firstToHave = 0;
-  if (tileTokens > 4 && step > 0) FOLD(4)
-  if (tileTokens > 2 && step > 0) FOLD(2)
-  if (tileTokens > 1 && step > 0) FOLD(1)
-  bool isFirst = step == 0 || (lane & (2 * step - 1)) == 0;
-  for (; step > 0; step /= 2) {
-    EACH_TOKEN(SUM)
-  }
-
-  if (!meets) {
-    // The first of the neighbours that have the same sums puts them out: of one activation row, since all was halved.
-    if (isFirst && firstToHave < tileTokens) {
-      for (uint line = 0; line < lines; line += banks) {
-        float value = 0.0;
-        float upValue = 0.0;
-        EACH_LINE(FIND_LINE, value, line)
-        EACH_LINE(FIND_LINE, upValue, line + banks - 1)
-        put(product, firstToken, firstToHave, row + line / banks, value, upValue);
+      if (more) LOAD(0, EACH_LINE, 0)
+      if (now.base < blocks) {
+        EACH_TOKEN(ADD_LATE)
       }
     }
-  } else {
-    // Whoever read the last run's sums has done so.
-    barrier();
-    EACH_TOKEN(SHARE)
-    barrier();
-    for (uint i = lane; i < tileRows * tileTokens; i += lanes) {
-      uint r = i / tileTokens;
-      uint t = i % tileTokens;
-      uint at = (place / lanes * parts * lines + r * banks) * tileTokens + t;
-      precise float value = partials[at];
-      precise float upValue = banks > 1 ? partials[at + tileTokens] : 0.0;
-      for (uint part = 1; part < parts; part++) {
-        at += lines * tileTokens;
-        value = value + partials[at];
-        if (banks > 1) upValue = upValue + partials[at + tileTokens];
-      }
-      put(product, firstToken, t, row + r, value, upValue);
-    }
-  }
-}
+    if (!ends) continue;
 
-void run() {
-  uint firstToken = (gl_WorkGroupID.z * gl_NumWorkGroups.x + gl_WorkGroupID.x) * tileTokens;
-  if (firstToken >= tokens) return;
-  const uint rowsAtOnce = gl_WorkGroupSize.x / lanes * tileRows;
-  uint runs = runsOf(products, rowsAtOnce);
-  for (uint at = gl_WorkGroupID.y; at < runs; at += gl_NumWorkGroups.y) {
-    uint run = at;
-    Product product = productOf(products, rowsAtOnce, run);
-    multiply(product, firstToken, run * rowsAtOnce + placeInGroup() / lanes * tileRows, at == gl_WorkGroupID.y);
-  }
+    // Over the width as a tree: first by halving, then all that is kept, whose first activation row is `firstToHave`.
+    uint step = width / 2;
+    uint kept = MOST_TOKENS;
+    uint firstToHave = 0;
+    if (tileTokens > 4 && step > 0) FOLD(4)
+    if (tileTokens > 2 && step > 0) FOLD(2)
+    if (tileTokens > 1 && step > 0) FOLD(1)
+    bool isFirst = step == 0 || (lane & (2 * step - 1)) == 0;
+    for (; step > 0; step /= 2) {
+      EACH_TOKEN(SUM)
+    }
+
+    if (!meets) {
+      // The first of the neighbours that have the same sums puts them out: of one activation row, since all was halved.
+      if (isFirst && firstToHave < tileTokens) {
+        for (uint line = 0; line < lines; line += banks) {
+          float value = 0.0;
+          float upValue = 0.0;
+          EACH_LINE(FIND_LINE, value, line)
+          EACH_LINE(FIND_LINE, upValue, line + banks - 1)
+          put(now.product, firstToken, firstToHave, now.row + line / banks, value, upValue);
+        }
+      }
+    } else {
+      // Whoever read the last run's sums has done so.
+      barrier();
+      EACH_TOKEN(SHARE)
+      barrier();
+      for (uint i = lane; i < tileRows * tileTokens; i += lanes) {
+        uint r = i / tileTokens;
+        uint t = i % tileTokens;
+        uint at = (place / lanes * parts * lines + r * banks) * tileTokens + t;
+        precise float value = partials[at];
+        precise float upValue = banks > 1 ? partials[at + tileTokens] : 0.0;
+        for (uint part = 1; part < parts; part++) {
+          at += lines * tileTokens;
+          value = value + partials[at];
+          if (banks > 1) upValue = upValue + partials[at + tileTokens];
+        }
+        put(now.product, firstToken, t, now.row + r, value, upValue);
+      }
+    }
+    CLEAR_SUMS
+  } while (more);
 }
 
 void main() {
-  run();
-#if CHAINED
+  uint firstToken = (gl_WorkGroupID.z * gl_NumWorkGroups.x + gl_WorkGroupID.x) * tileTokens;
+  if (firstToken < tokens) {
+    multiply(firstToken);
+  } else {
+    awaitEarlier(chainOf(products), chainBefore);
+  }
   countEnded(chainOf(products));
-#endif
 }

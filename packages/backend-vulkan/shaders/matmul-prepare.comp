@@ -154,11 +154,14 @@ struct Joint {
   Octet factors;
 };
 
+Octet joinFactorsAt(uint column) {
+  Octet factors;
+  if (normsJoined && hasJoinWeight) factors = weightAt(joinWeight, column);
+  return factors;
+}
+
 Joint jointAt(uint start, uint column) {
-  Joint joint;
-  joint.base = octetAt(Floats(residual), wide, start, column);
-  if (normsJoined && hasJoinWeight) joint.factors = weightAt(joinWeight, column);
-  return joint;
+  return Joint(octetAt(Floats(residual), wide, start, column), joinFactorsAt(column));
 }
 
 Octet joinedAt(Octet v, float inverse, Joint joint, uint start, uint column) {
@@ -193,9 +196,7 @@ void put(Octet v, float power, uint token, uint start, uint octet) {
   if (form == FORM_F16) putF16(v, power, token, octet);
 }
 
-void run() {
-  uint token = gl_WorkGroupID.y * gl_NumWorkGroups.x + gl_WorkGroupID.x;
-  if (token >= tokens) return;
+void prepare(uint token) {
   uint place = gl_SubgroupID * gl_SubgroupSize + gl_SubgroupInvocationID;
   uint start = token * columns;
   uint octets = (form == FORM_F16 ? padded : columns + 7) / 8;
@@ -203,15 +204,18 @@ void run() {
   uint size = gl_WorkGroupSize.x;
   uint rest = place + held * size;
 
-  Octet kept[4];
-#define LOAD(i) if (i < held) kept[i] = octetAt(x, wide, start, 8 * (place + i * size));
-  EACH_KEPT(LOAD)
-  // Where that is little, all else is on its way too before the first sum is waited for.
+  // Where what is kept is little, all else is on its way too before the first sum is waited for; and the norms' weights
+  // before anything.
   const bool early = held == 1;
   Joint joint;
   Octet factors;
-  if (early && joins) joint = jointAt(start, 8 * place);
+  if (early && joins) joint.factors = joinFactorsAt(8 * place);
   if (early && hasNorm && hasWeight) factors = weightAt(normWeight, 8 * place);
+  awaitEarlier(chain, before);
+  Octet kept[4];
+#define LOAD(i) if (i < held) kept[i] = octetAt(x, wide, start, 8 * (place + i * size));
+  EACH_KEPT(LOAD)
+  if (early && joins) joint.base = octetAt(Floats(residual), wide, start, 8 * place);
   Floats source = x;
 
   if (joins) {
@@ -285,11 +289,11 @@ void run() {
 }
 
 void main() {
-#if CHAINED
-  awaitEarlier(chain, before);
-#endif
-  run();
-#if CHAINED
+  uint token = gl_WorkGroupID.y * gl_NumWorkGroups.x + gl_WorkGroupID.x;
+  if (token < tokens) {
+    prepare(token);
+  } else {
+    awaitEarlier(chain, before);
+  }
   countEnded(chain);
-#endif
 }

@@ -3,7 +3,11 @@ import { planeTypes, weightTypes } from './include/weight-types.mjs';
 
 export default [
   { name: 'matmul-prepare', source: 'matmul-prepare.comp', defines: { DTYPE: 'F32' } },
-  { name: 'matmul-prepare-chained', source: 'matmul-prepare.comp', defines: { DTYPE: 'F32', CHAINED: 1 } },
+  {
+    name: 'matmul-prepare-chained',
+    source: 'matmul-prepare.comp',
+    defines: { DTYPE: 'F32', CHAINED: 1, VULKAN_MODEL: 1 },
+  },
   ...weightTypes.map((type) => ({
     name: `matmul-float-${type}`,
     source: 'matmul-float.comp',

@@ -90,11 +90,15 @@ uint runsOf(uint products, uint length) {
 // The product that a run is in; the run's number becomes the one in it.
 Product productOf(uint products, uint length, inout uint run) {
   Product product = firstProduct();
-  for (uint i = 1; i < products; i++) {
-    uint runs = (product.rows + length - 1) / length;
-    if (run < runs) break;
+  uint runs = (product.rows + length - 1) / length;
+  if (products > 1 && run >= runs) {
     run -= runs;
-    product = laterProduct(i == 2);
+    product = laterProduct(false);
+    runs = (product.rows + length - 1) / length;
+    if (products > 2 && run >= runs) {
+      run -= runs;
+      product = laterProduct(true);
+    }
   }
   return product;
 }

@@ -64,6 +64,13 @@ layout(buffer_reference, scalar, buffer_reference_align = 8) readonly buffer Wor
   uvec2 at[];
 };
 
+layout(buffer_reference, scalar, buffer_reference_align = 4) readonly buffer StoredWords {
+  uint at[];
+};
+layout(buffer_reference, scalar, buffer_reference_align = 4) readonly buffer StoredHalves {
+  uint16_t at[];
+};
+
 // The f16 in the lower or upper half of a word, exactly; subnormal ones too, which scales of K types often are.
 float lowHalf(uint word) {
   return unpackHalf2x16(word).x;
@@ -130,19 +137,19 @@ RawGroup loadGroup(Matrix m, uint row, uint group) {
 #if HIGH_WORDS == 2
   raw.high = WordPairsIn(m.start).at[m.high / 2u + index];
 #elif HIGH_WORDS == 1
-  raw.high = WordsIn(m.start).at[m.high + index];
+  raw.high = StoredWords(m.start).at[m.high + index];
 #endif
 #if SUPERS
-  raw.scales = uint(HalvesIn(m.start).at[8u * m.scales + index]);
+  raw.scales = uint(StoredHalves(m.start).at[8u * m.scales + index]);
 #if MINIMUMS
-  raw.supers = WordsIn(m.start).at[m.supers + index / 8u];
+  raw.supers = StoredWords(m.start).at[m.supers + index / 8u];
 #else
-  raw.supers = uint(HalvesIn(m.start).at[m.supers + index / 8u]);
+  raw.supers = uint(StoredHalves(m.start).at[m.supers + index / 8u]);
 #endif
 #elif MINIMUMS
-  raw.scales = WordsIn(m.start).at[m.scales + index];
+  raw.scales = StoredWords(m.start).at[m.scales + index];
 #else
-  raw.scales = uint(HalvesIn(m.start).at[m.scales + index]);
+  raw.scales = uint(StoredHalves(m.start).at[m.scales + index]);
 #endif
   return raw;
 }
