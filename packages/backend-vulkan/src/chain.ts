@@ -10,13 +10,37 @@
  */
 import { UnicornError } from '@unicorn-exec/tensor';
 import type { PhysicalDevice } from './addon.js';
-import { read, type Argument, type Dispatch, type Place } from './dispatch.js';
+import { read, type Argument, type DeviceTraits, type Dispatch, type Place } from './dispatch.js';
+import { findBarriers, MemoryRanges, rangesOf, type RangeOf } from './hazards.js';
 
 /** `1` chains dispatches on any device, `0` on none. */
 export const chainVariable = 'UNICORN_VULKAN_CHAIN';
 
-/** Counters of a submission's chain, behind the address of its fault record: zeroed by every submission. */
-export const chainPlace: Place = { storage: { kind: 'inputs' }, byteOffset: 0, byteLength: 16 };
+/** A submission's fault record and the counters of its chain: the begin of its inputs ({@link chainHead}). */
+export const chainPlace: Place = { storage: { kind: 'inputs' }, byteOffset: 0, byteLength: 24 };
+
+/**
+ * Looks at the counter, about a microsecond each, that a wait takes while nobody ends: far longer than any workgroup runs.
+ * Drivers that drop loop passes beyond 65,535 (llvmpipe) get fewer; there nothing is waited for, since dispatches run one
+ * after the other.
+ */
+const patience = { hardware: 2_000_000, software: 16_384 };
+
+/**
+ * What inputs begin with: the twin of `Faults` and `Chain` in the shaders' includes.
+ *
+ * @param record address of the submission's fault record
+ */
+export function chainHead(record: bigint, { software }: Pick<DeviceTraits, 'software'>): Uint8Array {
+  const head = new DataView(new ArrayBuffer(chainPlace.byteLength));
+  head.setBigUint64(0, record, true);
+  // Workgroups that have ended, and whether a wait was given up: 0, as the buffer is.
+  head.setUint32(16, software ? patience.software : patience.hardware, true);
+  return new Uint8Array(head.buffer);
+}
+
+/** What the counter holds. */
+const mostWorkgroups = 2 ** 32 - 1;
 
 const nvidia = 0x10de;
 
@@ -67,35 +91,37 @@ export function withChains<D extends Dispatch>(dispatches: readonly D[]): D[] {
 /** How a dispatch comes after those before it. */
 export interface Link {
   readonly barrier: boolean;
-  /** Of the chain's workgroups, those that must have ended; in a chained dispatch alone. */
+  /** Of the chain's workgroups, those that a chained dispatch waits for; 0 where a barrier comes before it. */
   readonly before: number;
 }
 
+const countedGroups = ({ isChained, groups: [x, y, z] }: Dispatch): number => (isChained ? x * y * z : 0);
+
 /**
- * Which of the barriers that are needed are waits within a chain instead: those between runs of dispatches without barriers
- * that are all chained.
- *
- * @param barriers whether something must order each dispatch after those before it
+ * Barriers and waits that order dispatches. Between two barriers that are needed lies a run of dispatches that depend on
+ * none of their own; where it and the run before it are all chained, its dispatches wait for all workgroups before the run.
  */
-export function chainLinks(dispatches: readonly Dispatch[], barriers: readonly boolean[]): Link[] {
+export function chainLinks(dispatches: readonly Dispatch[], rangeOf: RangeOf): Link[] {
+  const barriers = findBarriers(dispatches, rangeOf);
   const links: Link[] = [];
+  /** Since the last barrier. */
+  const written = new MemoryRanges();
   let ended = 0;
-  let before = 0;
   let isLinkable = false;
-  dispatches.forEach((dispatch, index) => {
-    let barrier = false;
-    if (barriers[index]) {
-      let end = index + 1;
-      while (end < dispatches.length && !barriers[end]) end++;
-      const own = dispatches.slice(index, end);
-      const areChained = own.every((one) => one.isChained === true || isBeside(one));
-      barrier = !(areChained && isLinkable);
-      isLinkable = areChained;
-      before = ended;
-    }
-    links.push({ barrier, before });
-    const [x, y, z] = dispatch.groups;
-    if (dispatch.isChained) ended += x * y * z;
-  });
+  for (let begin = 0, end: number; begin < dispatches.length; begin = end) {
+    end = begin + 1;
+    while (end < dispatches.length && !barriers[end]) end++;
+    const run = dispatches.slice(begin, end);
+    const ranges = run.map((dispatch) => rangesOf(dispatch, rangeOf));
+    const areChained = run.every((one) => one.isChained === true || isBeside(one));
+    const isEarly = ranges.some(({ earlyReads }) => earlyReads.some((range) => written.overlaps(range)));
+    const endedThen = ended + run.reduce((sum, dispatch) => sum + countedGroups(dispatch), 0);
+    const barrier = !(areChained && isLinkable) || isEarly || endedThen > mostWorkgroups;
+    if (barrier) written.clear();
+    for (const { writes } of ranges) for (const range of writes) written.add(range);
+    run.forEach((_, index) => links.push({ barrier: barrier && index === 0, before: barrier ? 0 : ended }));
+    ended = endedThen;
+    isLinkable = areChained;
+  }
   return links;
 }

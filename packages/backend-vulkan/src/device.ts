@@ -58,7 +58,7 @@ export class VulkanDevice implements Device, ExecutableHost {
   readonly queue: JobQueue;
   readonly pipelines: Pipelines;
   readonly faults: FaultRecords;
-  readonly target: Target;
+  target: Target;
   /** Of the heap that weights and caches lie in. Absent on a device that computes on the CPU, in the host's memory. */
   readonly availableBytes?: () => number;
   readonly #cache: PipelineCacheFile;
@@ -223,6 +223,13 @@ export class VulkanDevice implements Device, ExecutableHost {
   forget(executable: Executable): void {
     this.#executables.delete(executable as VulkanExecutable);
     if (this.#executables.size === 0) this.#dropArena();
+  }
+
+  /** From now on barriers lie between all dispatches, also between those that were recorded without. */
+  stopChaining(): void {
+    if (!this.target.chains) return;
+    this.target = { ...this.target, chains: false };
+    for (const executable of this.#executables) executable.forgetRecordings();
   }
 
   // ---------------------------------------------------------------- buffers

@@ -36,7 +36,7 @@ export type Access = 'read' | 'write' | 'readWrite';
 
 /** A push constant. Addresses (8 bytes) come before numbers (4 bytes), so that no padding lies between them. */
 export type Argument =
-  | { readonly kind: 'address'; readonly place: Place; readonly access: Access }
+  | { readonly kind: 'address'; readonly place: Place; readonly access: Access; readonly isEarly?: true }
   /** An optional operand that is absent: address 0, which the shader tests. */
   | { readonly kind: 'null' }
   | { readonly kind: 'u32'; readonly value: number }
@@ -104,6 +104,9 @@ export const read = (place: Place): Argument => ({ kind: 'address', place, acces
 export const write = (place: Place): Argument => ({ kind: 'address', place, access: 'write' });
 export const readWrite = (place: Place): Argument => ({ kind: 'address', place, access: 'readWrite' });
 export const optional = (place: Place | undefined): Argument => (place ? read(place) : { kind: 'null' });
+/** What the chained variant reads before it waits: its chain must not write it. Weights and constants nobody writes. */
+export const early = (argument: Argument): Argument =>
+  argument.kind === 'address' ? { ...argument, isEarly: true } : argument;
 export const u32 = (value: number): Argument => ({ kind: 'u32', value });
 export const i32 = (value: number): Argument => ({ kind: 'i32', value });
 export const f32 = (value: number): Argument => ({ kind: 'f32', value });

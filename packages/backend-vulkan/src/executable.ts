@@ -16,6 +16,7 @@ import type {
 } from '@unicorn-exec/tensor';
 import { guarded, type Gather, type RecordingHandle } from './addon.js';
 import { bindingAlignment, VulkanBuffer } from './buffer.js';
+import { chainHead } from './chain.js';
 import type { Kernel } from './dispatch.js';
 import type { FaultRecord, FaultRecords } from './faults.js';
 import { attentionBounds, keyBucket, type KeyBound } from './lowering/attention-bound.js';
@@ -40,6 +41,8 @@ export interface ExecutableHost extends RecordingHost {
   /** @throws UnicornError `device/closed` */
   expectOpen(): void;
   forget(executable: Executable): void;
+  /** A wait of a chain was given up. */
+  stopChaining(): void;
 }
 
 /** A submission that passed every check. */
@@ -118,7 +121,7 @@ export class VulkanExecutable implements Executable {
   dispose(): void {
     if (this.#disposed) return;
     this.#disposed = true;
-    this.#recordings.dispose();
+    this.#recordings.clear();
     const { constants, counters, inputs } = this.#memory;
     for (const buffer of [constants, counters, ...inputs]) buffer.dispose();
     this.#host.forget(this);
@@ -127,6 +130,11 @@ export class VulkanExecutable implements Executable {
   /** A buffer is gone: so is what was recorded with it. */
   release(buffer: VulkanBuffer): void {
     this.#recordings.release(buffer);
+  }
+
+  /** Everything is recorded anew. */
+  forgetRecordings(): void {
+    this.#recordings.clear();
   }
 
   /** What pipelines submissions of these dims will want. */
@@ -276,7 +284,7 @@ export class VulkanExecutable implements Executable {
 
   /** Hands a request to the device. @returns the job, and what tells of its end */
   #run(request: Request): { job: number; ended: () => UnicornError | undefined } {
-    const { addon, handle, faults } = this.#host;
+    const { addon, handle, faults, target } = this.#host;
     for (const { buffer } of request.sources) buffer?.expectAlive();
     const recording = this.#recordings.find(request);
     const block = this.#freeBlock(recording);
@@ -285,7 +293,8 @@ export class VulkanExecutable implements Executable {
     const inputs = this.#memory.inputs[block]!;
     const record = faults.take();
     try {
-      const { data, offsets, indexOf } = inputData(recording, request, record);
+      const head = chainHead(record.address, target.traits);
+      const { data, offsets, indexOf } = inputData(recording, request, head);
       const held = [recording.arena, constants, counters, record.block];
       for (const { buffer } of recording.sources) if (buffer) held.push(buffer);
       const job = guarded(() =>
@@ -340,6 +349,7 @@ export class VulkanExecutable implements Executable {
 
   #ended(recording: Recording, handle: RecordingHandle, record: FaultRecord): UnicornError | undefined {
     const fault = this.#host.faults.give(record);
+    if (fault?.code === 'device/stalled') this.#host.stopChaining();
     if (this.#options.profile && !fault && !this.#disposed) {
       const times = guarded(() => this.#host.addon.timings(handle));
       this.#profile.count(recording.dims, recording.dispatches, times);
@@ -348,13 +358,13 @@ export class VulkanExecutable implements Executable {
   }
 }
 
-/** What a submission brings along: the address of its fault record, and host data where the recording reads it. */
+/** What a submission brings along: what inputs begin with, and host data where the recording reads it. */
 function inputData(
   { inputOffsets, sources }: Recording,
   request: Request,
-  record: FaultRecord,
+  head: Uint8Array,
 ): { data: Uint8Array[]; offsets: number[]; indexOf: Map<number, number> } {
-  const data: Uint8Array[] = [new Uint8Array(BigUint64Array.of(record.address, 0n).buffer)];
+  const data = [head];
   const offsets = [0];
   const indexOf = new Map<number, number>();
   inputOffsets.forEach((offset, binding) => {

@@ -49,7 +49,7 @@ const descriptions: Readonly<Record<number, Fault>> = {
   [faultCodes.stalled]: (workgroups) => ({
     code: 'device/stalled',
     message: `A dispatch waited in vain for ${workgroups} workgroups of those before it.`,
-    fix: `Set ${chainVariable}=0: this device does not start workgroups in order.`,
+    fix: `Ask again: the device goes on with barriers. ${chainVariable}=0 begins with them.`,
   }),
 };
 

@@ -1,7 +1,8 @@
 /**
  * Where barriers must be: before a dispatch that reads what an earlier one wrote, writes what it wrote, or writes what it
  * read, unless a barrier lies between already. Ranges of bytes are compared, so that neighbours in one arena do not wait
- * for each other. What nobody writes (weights, constants) never makes a barrier.
+ * for each other. What nobody writes (weights, constants) never makes a barrier. Within a chain (`chain.ts`) a wait in the
+ * shader takes the barrier's place.
  */
 import type { Dispatch, Place } from './dispatch.js';
 
@@ -13,49 +14,60 @@ export interface MemoryRange {
   readonly end: number;
 }
 
-type Ranges = Map<unknown, { begin: number; end: number }[]>;
+/** The memory of a place; undefined for memory that nobody writes. */
+export type RangeOf = (place: Place) => MemoryRange | undefined;
 
-function overlaps(ranges: Ranges, { memory, begin, end }: MemoryRange): boolean {
-  return ranges.get(memory)?.some((other) => begin < other.end && other.begin < end) ?? false;
+export class MemoryRanges {
+  readonly #byMemory = new Map<unknown, { begin: number; end: number }[]>();
+
+  add({ memory, begin, end }: MemoryRange): void {
+    const known = this.#byMemory.get(memory);
+    if (known) known.push({ begin, end });
+    else this.#byMemory.set(memory, [{ begin, end }]);
+  }
+
+  overlaps({ memory, begin, end }: MemoryRange): boolean {
+    return this.#byMemory.get(memory)?.some((other) => begin < other.end && other.begin < end) ?? false;
+  }
+
+  clear(): void {
+    this.#byMemory.clear();
+  }
 }
 
-function note(ranges: Ranges, { memory, begin, end }: MemoryRange): void {
-  const known = ranges.get(memory);
-  if (known) known.push({ begin, end });
-  else ranges.set(memory, [{ begin, end }]);
+/** What a dispatch reads and writes of memory that is written at all. */
+export function rangesOf(dispatch: Dispatch, rangeOf: RangeOf) {
+  const reads: MemoryRange[] = [];
+  const earlyReads: MemoryRange[] = [];
+  const writes: MemoryRange[] = [];
+  for (const argument of dispatch.arguments) {
+    if (argument.kind !== 'address') continue;
+    const range = rangeOf(argument.place);
+    if (!range || range.begin === range.end) continue;
+    if (argument.access === 'read') reads.push(range);
+    else writes.push(range);
+    if (argument.isEarly) earlyReads.push(range);
+  }
+  return { reads, earlyReads, writes };
 }
 
-/**
- * Whether a barrier comes before each dispatch. The first has one always: it follows whatever ran before.
- *
- * @param rangeOf the memory of a place; undefined for memory that nobody writes
- */
-export function findBarriers(
-  dispatches: readonly Dispatch[],
-  rangeOf: (place: Place) => MemoryRange | undefined,
-): boolean[] {
+/** Whether a barrier comes before each dispatch. The first has one always: it follows whatever ran before. */
+export function findBarriers(dispatches: readonly Dispatch[], rangeOf: RangeOf): boolean[] {
   /** Since the last barrier. */
-  const written: Ranges = new Map();
-  const readOnly: Ranges = new Map();
+  const written = new MemoryRanges();
+  const readOnly = new MemoryRanges();
   return dispatches.map((dispatch, index) => {
-    const reads: MemoryRange[] = [];
-    const writes: MemoryRange[] = [];
-    for (const argument of dispatch.arguments) {
-      if (argument.kind !== 'address') continue;
-      const range = rangeOf(argument.place);
-      if (!range || range.begin === range.end) continue;
-      (argument.access === 'read' ? reads : writes).push(range);
-    }
+    const { reads, writes } = rangesOf(dispatch, rangeOf);
     const isNeeded =
       index === 0 ||
-      reads.some((range) => overlaps(written, range)) ||
-      writes.some((range) => overlaps(written, range) || overlaps(readOnly, range));
+      reads.some((range) => written.overlaps(range)) ||
+      writes.some((range) => written.overlaps(range) || readOnly.overlaps(range));
     if (isNeeded) {
       written.clear();
       readOnly.clear();
     }
-    for (const range of reads) note(readOnly, range);
-    for (const range of writes) note(written, range);
+    for (const range of reads) readOnly.add(range);
+    for (const range of writes) written.add(range);
     return isNeeded;
   });
 }

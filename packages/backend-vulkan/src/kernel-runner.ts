@@ -7,7 +7,6 @@ import { chainLinks } from './chain.js';
 import { guarded, type NativeAddon, type PhysicalDevice } from './addon.js';
 import { VulkanBuffer } from './buffer.js';
 import type { DeviceTraits, Dispatch, Kernel, Place } from './dispatch.js';
-import { findBarriers } from './hazards.js';
 import type { Operand, WeightOperand } from './kernel/operand.js';
 import { Pipelines } from './pipelines.js';
 import { JobQueue } from './queue.js';
@@ -126,7 +125,7 @@ export class KernelRunner {
     if (dispatches.length === 0) return Array.from({ length: times }, () => new Float64Array(0));
     await this.#pipelines.ensure(dispatches.map(({ kernel }) => kernel));
     const pipelines = dispatches.map(({ kernel }) => this.#pipelines.get(kernel)!);
-    const barriers = findBarriers(dispatches, ({ storage, byteOffset, byteLength }) =>
+    const links = chainLinks(dispatches, ({ storage, byteOffset, byteLength }) =>
       storage.kind === 'weight'
         ? undefined
         : { memory: 'arena', begin: byteOffset, end: byteOffset + byteLength },
@@ -134,7 +133,7 @@ export class KernelRunner {
     const words = encodeRecording(
       dispatches,
       dispatches.map((_, index) => index),
-      chainLinks(dispatches, barriers),
+      links,
       (place) => this.address(place),
     );
     const recording = guarded(() => this.addon.record(this.#handle, pipelines, words, timed));

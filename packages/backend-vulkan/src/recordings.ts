@@ -16,7 +16,7 @@ import {
 import { chainLinks } from './chain.js';
 import type { VulkanBuffer } from './buffer.js';
 import type { Kernel, Place } from './dispatch.js';
-import { findBarriers, type MemoryRange } from './hazards.js';
+import type { MemoryRange } from './hazards.js';
 import type { KeyBound } from './lowering/attention-bound.js';
 import { dispatchesOf, type StepDispatch } from './lowering/concrete.js';
 import type { Target } from './lowering/kernel-table.js';
@@ -77,7 +77,7 @@ export interface Recording extends RecordingKey {
   readonly handles: (RecordingHandle | undefined)[];
 }
 
-/** An inputs block begins with the address of the fault record and the counters of a chain; inputs follow at multiples of this. */
+/** An inputs block begins with what `chainHead` makes; inputs follow at multiples of this. */
 const inputAlignment = 64;
 
 const alignUp = (bytes: number): number => Math.ceil(bytes / inputAlignment) * inputAlignment;
@@ -166,7 +166,8 @@ export class Recordings implements Iterable<Recording> {
     }
   }
 
-  dispose(): void {
+  /** Forgets all. */
+  clear(): void {
     for (const recording of this.#kept.splice(0)) this.#drop(recording);
   }
 
@@ -222,8 +223,7 @@ export class Recordings implements Iterable<Recording> {
       indices.set(key, index);
       return index;
     });
-    const barriers = findBarriers(recording.dispatches, (place) => this.#rangeOf(recording, place));
-    const links = chainLinks(recording.dispatches, barriers);
+    const links = chainLinks(recording.dispatches, (place) => this.#rangeOf(recording, place));
     const words = encodeRecording(recording.dispatches, pipelineOf, links, (place) =>
       this.#addressOf(recording, inputs, place),
     );

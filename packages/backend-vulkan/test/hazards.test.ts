@@ -95,7 +95,8 @@ describe('faultError', () => {
       code: 'usage/token-id',
       message: 'Token id -5 is outside the table of 31 rows.',
     });
-    for (const code of Object.values(faultCodes)) expect(['usage', 'device']).toContain(faultError(code, 1, 2)!.family);
+    for (const code of Object.values(faultCodes))
+      expect(['usage', 'device']).toContain(faultError(code, 1, 2)!.family);
     expect(faultError(99, 0, 0)).toMatchObject({ code: 'internal/fault' });
   });
 });

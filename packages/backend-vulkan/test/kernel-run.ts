@@ -5,8 +5,7 @@
 import { HostTensor, tensorBytes, type DType } from '@unicorn-exec/tensor';
 import type { BufferHandle, DeviceHandle, NativeAddon } from '../src/addon.js';
 import type { DeviceTraits, Dispatch, Place } from '../src/dispatch.js';
-import { chainLinks } from '../src/chain.js';
-import { findBarriers } from '../src/hazards.js';
+import { chainHead, chainLinks } from '../src/chain.js';
 import type { Operand } from '../src/kernel/operand.js';
 import { diagnoseAddon } from '../src/load-addon.js';
 import { kernelKey, Pipelines } from '../src/pipelines.js';
@@ -23,6 +22,9 @@ interface OwnBuffer {
 
 /** Around every operand: more than a vector, and nothing that a kernel would write. */
 const border = 64;
+
+/** Behind what inputs begin with lies the fault record. */
+const recordOffset = 32;
 const borderByte = 0xa5;
 
 const addon = diagnoseAddon().loaded?.addon;
@@ -46,10 +48,8 @@ export class KernelRun {
     private readonly pipelines: Pipelines,
     readonly traits: DeviceTraits,
   ) {
-    this.#record = this.#allocate(32);
-    // The record itself lies behind the pointer to it.
-    const pointer = new BigUint64Array([this.#record.address + 16n, 0n, 0n, 0n]);
-    void this.#settle(this.addon.write(this.device, this.#record.handle, 0, new Uint8Array(pointer.buffer)));
+    this.#record = this.#allocate(recordOffset + 16);
+    void this.#settle(this.addon.write(this.device, this.#record.handle, recordOffset, new Uint8Array(16)));
   }
 
   static open(): KernelRun {
@@ -85,8 +85,9 @@ export class KernelRun {
   /** The code of the fault that was noted since the last call; 0: none. */
   async takeFault(): Promise<number> {
     const words = new Uint32Array(4);
-    await this.#settle(this.addon.read(this.device, this.#record.handle, 16, new Uint8Array(words.buffer)));
-    await this.#settle(this.addon.write(this.device, this.#record.handle, 16, new Uint8Array(16)));
+    const { handle } = this.#record;
+    await this.#settle(this.addon.read(this.device, handle, recordOffset, new Uint8Array(words.buffer)));
+    await this.#settle(this.addon.write(this.device, handle, recordOffset, new Uint8Array(16)));
     return words[0]!;
   }
 
@@ -140,13 +141,10 @@ export class KernelRun {
     const words = encodeRecording(
       dispatches,
       dispatches.map(({ kernel }) => keys.indexOf(kernelKey(kernel))),
-      chainLinks(
-        dispatches,
-        findBarriers(dispatches, ({ storage, byteOffset, byteLength }) =>
-          storage.kind === 'binding'
-            ? { memory: storage.index, begin: byteOffset, end: byteOffset + byteLength }
-            : undefined,
-        ),
+      chainLinks(dispatches, ({ storage, byteOffset, byteLength }) =>
+        storage.kind === 'binding'
+          ? { memory: storage.index, begin: byteOffset, end: byteOffset + byteLength }
+          : undefined,
       ),
       ({ storage, byteOffset }) => {
         if (storage.kind === 'inputs') return this.#record.address;
@@ -154,6 +152,8 @@ export class KernelRun {
         return this.#buffers[storage.index]!.address + BigInt(byteOffset);
       },
     );
+    const head = chainHead(this.#record.address + BigInt(recordOffset), this.traits);
+    await this.#settle(this.addon.write(this.device, this.#record.handle, 0, head));
     const recording = this.addon.record(this.device, handles, words, false);
     const holds = [this.#record, ...this.#buffers].map(({ handle }) => handle);
     await this.#settle(this.addon.submit(this.device, recording, [], [], new Float64Array(), holds, []));

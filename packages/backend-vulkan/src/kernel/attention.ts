@@ -8,6 +8,7 @@
 import { chained } from '../chain.js';
 import { rowBytes, type DType } from '@unicorn-exec/tensor';
 import {
+  early,
   f32,
   optional,
   read,
@@ -254,10 +255,10 @@ export function attention(call: AttentionCall, traits: DeviceTraits, form?: Atte
     arguments: [
       read(query.place),
       read(state.place),
-      read(positions.place),
-      read(starts.place),
-      read(blocks.place),
-      optional(reach?.place),
+      early(read(positions.place)),
+      early(read(starts.place)),
+      early(read(blocks.place)),
+      early(optional(reach?.place)),
       merges && !counted ? { kind: 'null' } : write(out.place),
       partials ? readWrite(partials) : { kind: 'null' },
       counted ? readWrite(call.counters) : { kind: 'null' },

@@ -3,7 +3,17 @@
  * `rmsNorm`, `rope` and `kvWrite`, whose bits it gives.
  */
 import { chained } from '../chain.js';
-import { f32, optional, read, readWrite, u32, write, type DeviceTraits, type Dispatch } from '../dispatch.js';
+import {
+  early,
+  f32,
+  optional,
+  read,
+  readWrite,
+  u32,
+  write,
+  type DeviceTraits,
+  type Dispatch,
+} from '../dispatch.js';
 import { foldedGroups } from './grid.js';
 import { elementsPerInvocation, workgroupFor } from './norm.js';
 import type { HeadPart, HeadsCall } from './operand.js';
@@ -38,12 +48,12 @@ export function heads(call: HeadsCall, traits: DeviceTraits): Dispatch[] {
       optional(stored?.key.x.place),
       optional(stored?.value.x.place),
       stored ? readWrite(stored.state.place) : { kind: 'null' },
-      optional(stored?.slots.place),
+      early(optional(stored?.slots.place)),
       read(faults),
-      optional(rope?.table.place),
-      optional(query?.weight?.place),
-      optional(stored?.key.weight?.place),
-      optional(stored?.value.weight?.place),
+      early(optional(rope?.table.place)),
+      early(optional(query?.weight?.place)),
+      early(optional(stored?.key.weight?.place)),
+      early(optional(stored?.value.weight?.place)),
       u32(rows),
       u32(queryHeads),
       u32(kvHeads),

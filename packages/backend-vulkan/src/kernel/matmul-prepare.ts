@@ -4,6 +4,7 @@
  */
 import { chainArgument, chained } from '../chain.js';
 import {
+  early,
   f32,
   read,
   u32,
@@ -163,11 +164,11 @@ function prepareDispatch(context: Context, kind: Prepared | 'none', place: Place
     },
     arguments: [
       read(x.place),
-      address(norm?.weight),
+      early(address(norm?.weight)),
       place ? write(place) : { kind: 'null' },
       address(join?.residual),
       join ? write(join.out.place) : { kind: 'null' },
-      address(join?.norm?.weight),
+      early(address(join?.norm?.weight)),
       ...[tokens, columns, paddedColumns(columns)].map(u32),
       ...[norm?.epsilon ?? 0, norm?.weightOffset ?? 0].map(f32),
       ...[join?.norm?.epsilon ?? 0, join?.norm?.weightOffset ?? 0].map(f32),
