@@ -77,14 +77,11 @@ const isBeside = ({ name }: Dispatch): boolean => name === 'prefetch';
 
 /** Dispatches in their chained variants wherever a neighbour has one too. */
 export function withChains<D extends Dispatch>(dispatches: readonly D[]): D[] {
-  const order = dispatches.filter((dispatch) => !isBeside(dispatch));
-  const neighbours = new Set<D>();
-  order.forEach((dispatch, index) => {
-    const has = (at: number): boolean => order[at]?.chained !== undefined;
-    if (dispatch.chained && (has(index - 1) || has(index + 1))) neighbours.add(dispatch);
-  });
-  return dispatches.map((dispatch) =>
-    neighbours.has(dispatch) ? { ...dispatch, ...dispatch.chained, isChained: true } : dispatch,
+  const order = dispatches.flatMap((dispatch, index) => (isBeside(dispatch) ? [] : [index]));
+  const has = (place: number): boolean => dispatches[order[place] ?? -1]?.chained !== undefined;
+  const own = new Set(order.filter((_, place) => has(place) && (has(place - 1) || has(place + 1))));
+  return dispatches.map((dispatch, index) =>
+    own.has(index) ? { ...dispatch, ...dispatch.chained, isChained: true } : dispatch,
   );
 }
 

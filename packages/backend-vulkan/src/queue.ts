@@ -65,8 +65,11 @@ export class JobQueue {
   enqueue(submission: Submission, after: Completion | undefined): Completion {
     // Jobs of one queue run in order; of one before only the failure has to be shared.
     const own = after instanceof QueuedCompletion && after.queue === this;
-    if (!this.#gate && (own || after === undefined) && submission.ready() === undefined) {
-      return new QueuedCompletion(this, this.#run(submission, after));
+    if (!this.#gate && (own || after === undefined)) {
+      const wait = submission.ready();
+      if (!wait) return new QueuedCompletion(this, this.#run(submission, after));
+      // Asked again below, where its failure is the submission's.
+      wait.catch(() => {});
     }
     submission.detach();
     const before = this.#gate;

@@ -63,6 +63,22 @@ describe.skipIf(!driver.present)(`a Vulkan device (${driver.need})`, () => {
     weights.dispose();
   });
 
+  it('fails a submission whose pipelines cannot be made, and that alone', async () => {
+    const { weights, executable } = await compiled();
+    const y = device.allocate(4 * columns);
+    const submit = () =>
+      executable.submit({ dims: { tokens: 1 }, buffers: { ids: Int32Array.of(2), y } }).done;
+    const { ensure } = device.pipelines;
+    // Not a mock, which would handle the rejections that nobody may leave unhandled.
+    device.pipelines.ensure = () => Promise.reject(new Error('no pipeline'));
+    await expect(submit()).rejects.toThrow('no pipeline');
+    device.pipelines.ensure = ensure;
+    await submit();
+    expect(await firstOf(y)).toBe(2 * columns);
+    executable.dispose();
+    weights.dispose();
+  });
+
   it('keeps the inputs of many submissions in flight apart', async () => {
     const { weights, executable } = await compiled();
     const outputs = Array.from({ length: 12 }, () => device.allocate(4 * columns));
