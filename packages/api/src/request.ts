@@ -47,7 +47,10 @@ export interface LoadOptions {
   readonly precision?: 'f32' | 'fast' | undefined;
   /** Sequences that may be in flight at once, default 4. */
   readonly maxSequences?: number | undefined;
-  /** Times each step of the device, for {@link Engine.profile}. Slows decoding down. Default false. */
+  /**
+   * Times each step of the device by itself, for {@link Engine.profile}. Slows decoding down, most where steps overlap
+   * otherwise. Default false.
+   */
   readonly profile?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((progress: LoadProgress) => void) | undefined;

@@ -2,6 +2,7 @@ export { validationMessages, validationVariable, vulkanBackend } from './backend
 export { measureCopyBandwidth, measureDevice } from './bandwidth.js';
 export type { DeviceSpeed } from './bandwidth.js';
 export { buildNativeAddon } from './build-native.js';
+export { chainVariable } from './chain.js';
 export { addonVariable, diagnoseAddon, loadAddon } from './load-addon.js';
 export type { AddonAttempt, AddonDiagnosis } from './load-addon.js';
 export { cacheVariable } from './pipeline-cache.js';

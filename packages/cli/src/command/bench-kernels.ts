@@ -31,7 +31,9 @@ function print(terminal: Terminal, { backend, model, speed, phases }: KernelProf
 function printPhase(terminal: Terminal, model: string, phase: PhaseProfile): void {
   const { tokens, submissions, millisecondsPerSubmission, launchesPerSubmission, rows } = phase;
   const launches =
-    launchesPerSubmission === undefined ? '' : `, ${launchesPerSubmission.toFixed(0)} launches`;
+    launchesPerSubmission === undefined
+      ? ''
+      : `, ${launchesPerSubmission.toFixed(0)} launches, none beside another`;
   terminal.write(
     `\n${phase.phase} of ${model}: ${millisecondsPerSubmission.toFixed(3)} ms on the device for ` +
       `${tokens} token${tokens === 1 ? '' : 's'}${launches}; mean of ${submissions} submissions\n\n`,
