@@ -39,7 +39,7 @@ layout(constant_id = 12) const uint products = 1;
 #define MOST_LINES 4
 #define MOST_TOKENS 8
 #define MOST_DEPTH 6
-#define EARLY_TOKENS 2
+#define FEW_TOKENS 2
 
 const uint lanes = width * parts;
 const uint lines = banks * tileRows;
@@ -125,12 +125,12 @@ void put(Product product, uint firstToken, uint t, uint row, float value, float 
 
 #define EACH_LINE(DO, a, b) DO(a, b, 0) DO(a, b, 1) DO(a, b, 2) DO(a, b, 3)
 #define EACH_FEW_LINES(DO, a, b) DO(a, b, 0) DO(a, b, 1)
-#define EACH_EARLY_TOKEN(DO, a) DO(a, 0) DO(a, 1)
+#define EACH_FEW_TOKEN(DO, a) DO(a, 0) DO(a, 1)
 #define EACH_TOKEN(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7)
 // Of the first two blocks all lines of up to two activation rows, of the others two lines of one.
 #define EACH_DEPTH(DO) \
-  DO(0, EACH_LINE, EACH_EARLY_TOKEN) \
-  DO(1, EACH_LINE, EACH_EARLY_TOKEN) \
+  DO(0, EACH_LINE, EACH_FEW_TOKEN) \
+  DO(1, EACH_LINE, EACH_FEW_TOKEN) \
   DO(2, EACH_FEW_LINES, ONE_TOKEN) \
   DO(3, EACH_FEW_LINES, ONE_TOKEN) \
   DO(4, EACH_FEW_LINES, ONE_TOKEN) \
@@ -141,8 +141,8 @@ void put(Product product, uint firstToken, uint t, uint row, float value, float 
 precise float sums[MOST_LINES * MOST_TOKENS];
 RawGroup raw[MOST_DEPTH * MOST_LINES];
 Line unpacked[MOST_LINES];
-// Few rows of activations are read as early as the weights; more of them when they are wanted, from the cache.
-Activations early[MOST_DEPTH * EARLY_TOKENS];
+// Of a block. Rows of activations come from the cache, so they are read when they are wanted.
+Activations few[FEW_TOKENS];
 
 // Of `ahead`. Blocks, rows and tokens past the end repeat the last one, and are not used.
 #define LOAD_LINE(d, block, l)                                                                         \
@@ -160,36 +160,33 @@ Activations early[MOST_DEPTH * EARLY_TOKENS];
     SOME_LINES(LOAD_LINE, d, block)                               \
   }
 #define LOAD_TOKEN(d, t) \
-  if (t < tileTokens) early[d * EARLY_TOKENS + t] = activationsAt(min(firstToken + t, tokens - 1), block);
-#define LOAD_ACTIVATIONS(d, SOME_LINES, SOME_TOKENS)              \
-  if (d < depth && tileTokens <= EARLY_TOKENS) {                  \
-    uint block = min(now.base + d * lanes, blocks - 1);           \
-    SOME_TOKENS(LOAD_TOKEN, d)                                    \
-  }
+  if (t < tileTokens) few[t] = activationsAt(min(firstToken + t, tokens - 1), block);
 
 #define UNPACK_LINE(d, t, l) \
   if (l < lines) unpacked[l] = lineOf(raw[d * MOST_LINES + l]);
-#define ADD_EARLY_LINE(d, t, l)                                                                            \
+#define ADD_FEW_LINE(d, t, l)                                                                            \
   if (l < lines) {                                                                                         \
-    float more = added(sums[l * MOST_TOKENS + t], unpacked[l], early[d * EARLY_TOKENS + t]);               \
+    float more = added(sums[l * MOST_TOKENS + t], unpacked[l], few[t]);               \
     sums[l * MOST_TOKENS + t] = isInside ? more : sums[l * MOST_TOKENS + t];                               \
   }
 #define ADD(d, SOME_LINES, SOME_TOKENS)                           \
-  if (d < depth && tileTokens <= EARLY_TOKENS) {                  \
+  if (d < depth && tileTokens <= FEW_TOKENS) {                  \
+    uint block = min(now.base + d * lanes, blocks - 1);           \
+    SOME_TOKENS(LOAD_TOKEN, d)                                    \
     bool isInside = now.base + d * lanes < blocks;                \
     SOME_LINES(UNPACK_LINE, d, 0)                                 \
     if (more) LOAD(d, SOME_LINES, SOME_TOKENS)                    \
-    SOME_LINES(ADD_EARLY_LINE, d, 0)                              \
+    SOME_LINES(ADD_FEW_LINE, d, 0)                              \
     if (d < 2 && 1 < tileTokens) {                                \
-      SOME_LINES(ADD_EARLY_LINE, d, 1)                            \
+      SOME_LINES(ADD_FEW_LINE, d, 1)                            \
     }                                                             \
   }
-#define ADD_LATE_LINE(d, t, l) \
+#define ADD_MANY_LINE(d, t, l) \
   if (l < lines) sums[l * MOST_TOKENS + t] = added(sums[l * MOST_TOKENS + t], unpacked[l], a);
-#define ADD_LATE(t)                                                             \
+#define ADD_MANY(t)                                                             \
   if (t < tileTokens) {                                                         \
     Activations a = activationsAt(min(firstToken + t, tokens - 1), now.base);   \
-    EACH_LINE(ADD_LATE_LINE, 0, t)                                              \
+    EACH_LINE(ADD_MANY_LINE, 0, t)                                              \
   }
 
 // Neighbours that differ in bit `step` halve the activation rows: the one goes on with the sums of the first half, the other
@@ -281,13 +278,12 @@ void multiply(uint firstToken) {
         if (products > 1) one = matrixAt(ahead.product.weight, ahead.product.storedRows, rowColumns);
       }
     }
-    EACH_DEPTH(LOAD_ACTIVATIONS)
     EACH_DEPTH(ADD)
-    if (tileTokens > EARLY_TOKENS) {
+    if (tileTokens > FEW_TOKENS) {
       EACH_LINE(UNPACK_LINE, 0, 0)
       if (more) LOAD(0, EACH_LINE, 0)
       if (now.base < blocks) {
-        EACH_TOKEN(ADD_LATE)
+        EACH_TOKEN(ADD_MANY)
       }
     }
     if (!ends) continue;
