@@ -6,10 +6,14 @@
 // values too while the last scores are made. What a split gave goes to `partials`, unless there is only one; the workgroup
 // that ends last merges the splits (`mergesHere`), or, where they are many, attention-merge.comp does.
 //
+// With HEADS it does what heads.comp does too, for a single row: keys and values of earlier steps are then loaded before the
+// products end that make the row's heads.
+//
 // It is not a dense attention: encoders without a cache need another kernel.
 //
 // Loops over arrays have literal bounds, and specialization constants leave out what is too much: so the compiler unrolls
-// them, and arrays are registers; a loop within a loop that cannot be unrolled, or a return, would prevent it. KEY_VECTORS is how many vectors of 8 elements of a key an invocation has.
+// them, and arrays are registers; a loop within a loop that cannot be unrolled, or a return, would prevent it. KEY_VECTORS is
+// how many vectors of 8 elements of a key an invocation has.
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_shader_subgroup_basic : require
@@ -43,6 +47,9 @@ shared vec4 pool[poolVectors];
 #include "include/attention-weigh.glsl"
 
 shared uint keyRows[splitKeys];
+#if HEADS
+#include "include/attention-heads.glsl"
+#endif
 
 // Vectors that an invocation loads at once, the keys that they are of, and how many keys are scored side by side.
 #define LOADS 8
@@ -124,50 +131,59 @@ uint numbersStart() {
     }                                                                                  \
   }
 
-// One split of `ownHeads` lines from `firstLine` on; `inSplit` is not empty, and keyRows are not yet visible to all.
-void attendSplit(uint lane, uint firstLine, uint ownHeads, ivec2 inSplit) {
-  uint partialLine = firstLine * splits + gl_WorkGroupID.x;
-  float asked[LOADS];
-  [[unroll]] for (uint i = 0; i < LOADS; ++i) {
-    if (i < queryLoads) {
-      uint index = i * 256u + lane;
-      uint head = index / paddedDim;
-      uint element = index % paddedDim;
-      bool there = head < ownHeads && element < headDim;
-      asked[i] = there ? query.at[(firstLine + head) * headDim + element] : 0.0;
-    }
-  }
-  [[unroll]] for (uint i = 0; i < LOADS; ++i) {
-    uint index = i * 256u + lane;
-    if (i < queryLoads && index < heads * paddedDim) pool[scoreVectors + (index >> 2)][index & 3u] = asked[i];
-  }
-  barrier();
+// The row in the state of a key's value.
+uint valueRow(uint row) {
+  return row < ownRow ? row + kvHeads * blockTokens : row;
+}
 
+// Where an invocation's load of a batch of keys is.
+uint batchKey(uint lane, uint batch, uint load) {
+  return (batch * BATCH_KEYS + load / KEY_VECTORS) * keyGroups + lane / keyLanes;
+}
+
+uint batchEighth(uint lane, uint load) {
+  return load % KEY_VECTORS * keyLanes + lane % keyLanes;
+}
+
+Raw loadKey(uint lane, uint batch, uint load) {
+  uint key = batchKey(lane, batch, load);
+  return loadRaw(key < splitKeys ? keyRows[key] : noRow, batchEighth(lane, load));
+}
+
+// What is used after a batch of keys: the next, or after the last the first values.
+Raw loadNext(uint lane, uint batch, uint keyBatches, uint load) {
+  bool isValue = batch + 1u == keyBatches;
+  uint key = isValue ? (load < chainKeys ? load * chains + lane / rowLanes : splitKeys) : batchKey(lane, batch + 1u, load);
+  uint eighth = isValue ? lane % rowLanes : batchEighth(lane, load);
+  uint row = key < splitKeys ? keyRows[key] : noRow;
+  return loadRaw(isValue ? valueRow(row) : row, eighth);
+}
+
+// Decodes a key (part 0) or a value (part 1).
+void decodePart(Raw raw, uint part, uint key, uint eighth, out vec4 low, out vec4 high) {
+  decodeRaw(raw, low, high);
+#if HEADS
+  if (8u * eighth < headDim && key < splitKeys && keyRows[key] == ownRow) {
+    low = ownRows[part * (headDim / 4u) + 2u * eighth];
+    high = ownRows[part * (headDim / 4u) + 2u * eighth + 1u];
+  }
+#endif
+}
+
+// One split of `ownHeads` lines from `firstLine` on; `inSplit` is not empty. `raws` and `upcoming` are the first batch of keys
+// and what follows it, on their way; queries are in the pool.
+void attendSplit(
+    uint lane, uint firstLine, uint ownHeads, ivec2 inSplit, uint keyBatches, inout Raw raws[LOADS],
+    inout Raw upcoming[LOADS]) {
+  uint partialLine = firstLine * splits + gl_WorkGroupID.x;
   uint keyLane = lane % keyLanes;
   uint keyGroup = lane / keyLanes;
   uint rowLane = lane % rowLanes;
   uint chain = lane / rowLanes;
-  uint valueOffset = kvHeads * blockTokens;
-  // Of keys, and of values, as many as the last key that is seen asks for.
-  uint keyBatches = min(batches, uint(inSplit.y) / (BATCH_KEYS * keyGroups) + 1u);
   uint valueKeys = min(chainKeys, uint(inSplit.y) / chains + 1u);
-  Raw raws[LOADS];
-  Raw upcoming[LOADS];
-  [[unroll]] for (uint i = 0; i < LOADS; ++i) {
-    uint key = i / KEY_VECTORS * keyGroups + keyGroup;
-    raws[i] = loadRaw(key < splitKeys ? keyRows[key] : noRow, i % KEY_VECTORS * keyLanes + keyLane);
-  }
   for (uint batch = 0; batch < keyBatches; ++batch) {
-    bool valuesNext = batch + 1u == keyBatches;
-    [[unroll]] for (uint i = 0; i < LOADS; ++i) {
-      uint key = ((batch + 1u) * BATCH_KEYS + i / KEY_VECTORS) * keyGroups + keyGroup;
-      uint eighth = i % KEY_VECTORS * keyLanes + keyLane;
-      if (valuesNext) {
-        key = i < chainKeys ? i * chains + chain : splitKeys;
-        eighth = rowLane;
-      }
-      uint row = key < splitKeys ? keyRows[key] : noRow;
-      upcoming[i] = loadRaw(valuesNext && row != noRow ? row + valueOffset : row, eighth);
+    if (batch > 0u) {
+      [[unroll]] for (uint i = 0; i < LOADS; ++i) upcoming[i] = loadNext(lane, batch, keyBatches, i);
     }
     [[unroll]] for (uint first = 0; first < BATCH_KEYS; first += KEYS) {
       precise float dots[KEYS][8];
@@ -180,7 +196,10 @@ void attendSplit(uint lane, uint firstLine, uint ownHeads, ivec2 inSplit) {
         uint at = scoreVectors + 2u * (eighth % rowLanes);
         vec4 low[KEYS];
         vec4 high[KEYS];
-        [[unroll]] for (uint k = 0; k < KEYS; ++k) decodeRaw(raws[(first + k) * KEY_VECTORS + v], low[k], high[k]);
+        [[unroll]] for (uint k = 0; k < KEYS; ++k) {
+          uint load = (first + k) * KEY_VECTORS + v;
+          decodePart(raws[load], 0u, batchKey(lane, batch, load), eighth, low[k], high[k]);
+        }
         [[unroll]] for (uint h = 0; h < 8u; ++h) {
           if (h < heads) {
             vec4 q = pool[at + h * rowLanes * 2u];
@@ -223,14 +242,13 @@ void attendSplit(uint lane, uint firstLine, uint ownHeads, ivec2 inSplit) {
   for (uint first = 0; first < valueKeys; first += LOADS) {
     if (first + LOADS < valueKeys) {
       [[unroll]] for (uint i = 0; i < LOADS; ++i) {
-        uint row = keyRows[(first + LOADS + i) * chains + chain];
-        upcoming[i] = loadRaw(row == noRow ? noRow : row + valueOffset, rowLane);
+        upcoming[i] = loadRaw(valueRow(keyRows[(first + LOADS + i) * chains + chain]), rowLane);
       }
     }
     [[unroll]] for (uint i = 0; i < LOADS; ++i) {
       if (i < chainKeys) {
         vec4 low, high;
-        decodeRaw(raws[i], low, high);
+        decodePart(raws[i], 1u, (first + i) * chains + chain, rowLane, low, high);
         uint place = chain * chainKeys + first + i;
         [[unroll]] for (uint h = 0; h < 8u; ++h) {
           if (h < heads) {
@@ -361,10 +379,51 @@ void run() {
   ivec2 span = spanOf(position, last);
   int firstKey = int(split * splitKeys);
   ivec2 inSplit = ivec2(max(span.x - firstKey, 0), min(span.y - firstKey, 255));
-  if (inSplit.x <= inSplit.y && sequence >= 0) {
-    bool sees = int(lane) >= inSplit.x && int(lane) <= inSplit.y;
-    keyRows[lane] = sees ? keyRow(tableEntry, kvHead, uint(firstKey) + lane) : noRow;
-    attendSplit(lane, firstLine, ownHeads, inSplit);
+  bool isEmpty = inSplit.x > inSplit.y || sequence < 0;
+  bool sees = !isEmpty && int(lane) >= inSplit.x && int(lane) <= inSplit.y;
+  uint ofKey = sees ? keyRow(tableEntry, kvHead, uint(firstKey) + lane) : noRow;
+#if HEADS
+  uint slot = uint(slots.at[0]);
+  uint block = slot / blockTokens;
+  if (block < poolBlocks && ofKey == kvRow(block, 0u, kvHead, kvHeads, blockTokens, slot)) ofKey = ownRow;
+#endif
+  keyRows[lane] = ofKey;
+  // As many as the last key that is seen asks for.
+  uint keyBatches = isEmpty ? 1u : min(batches, uint(inSplit.y) / (BATCH_KEYS * keyGroups) + 1u);
+  Raw raws[LOADS];
+  Raw upcoming[LOADS];
+#if HEADS
+  // Keys and values of steps before are there: only the row's own are not.
+  barrier();
+  [[unroll]] for (uint i = 0; i < LOADS; ++i) raws[i] = loadKey(lane, 0u, i);
+  [[unroll]] for (uint i = 0; i < LOADS; ++i) upcoming[i] = loadNext(lane, 0u, keyBatches, i);
+  Turning turning = loadTurning(lane);
+  awaitEarlier(Chain(faults), before);
+  takeHeads(lane, firstLine, ownHeads, kvHead, slot, headInGroup == 0u && gl_WorkGroupID.x == 0u, turning);
+#else
+  awaitEarlier(Chain(faults), before);
+  // Where nothing was waited for, keyRows are not yet visible to all.
+  barrier();
+  float asked[LOADS];
+  [[unroll]] for (uint i = 0; i < LOADS; ++i) {
+    if (i < queryLoads) {
+      uint index = i * 256u + lane;
+      uint head = index / paddedDim;
+      uint element = index % paddedDim;
+      bool there = head < ownHeads && element < headDim;
+      asked[i] = there ? query.at[(firstLine + head) * headDim + element] : 0.0;
+    }
+  }
+  [[unroll]] for (uint i = 0; i < LOADS; ++i) raws[i] = loadKey(lane, 0u, i);
+  [[unroll]] for (uint i = 0; i < LOADS; ++i) upcoming[i] = loadNext(lane, 0u, keyBatches, i);
+  [[unroll]] for (uint i = 0; i < LOADS; ++i) {
+    uint index = i * 256u + lane;
+    if (i < queryLoads && index < heads * paddedDim) pool[scoreVectors + (index >> 2)][index & 3u] = asked[i];
+  }
+#endif
+  barrier();
+  if (!isEmpty) {
+    attendSplit(lane, firstLine, ownHeads, inSplit, keyBatches, raws, upcoming);
   } else if (splits == 1u) {
     for (uint i = lane; i < ownHeads * headDim; i += 256u) finish(firstLine, i, 0.0);
   } else if (lane < ownHeads) {
@@ -395,11 +454,6 @@ void run() {
 }
 
 void main() {
-#if CHAINED
-  awaitEarlier(Chain(faults), before);
-#endif
   run();
-#if CHAINED
   countEnded(Chain(faults));
-#endif
 }

@@ -156,6 +156,52 @@ describe('handoffs', () => {
   });
 });
 
+describe('heads that attention does', () => {
+  const graph = decoderGraph('q8_0');
+  const { intakes, steps, slots, values } = plan(graph);
+  const names = (dims: Record<string, number>): string[] =>
+    dispatchesOf(plan(graph), tableOf(graph), target, { dims }).map(({ name }) => name);
+
+  it('are those right before it, whose operands live as long', () => {
+    expect(intakes.map(({ heads, attention }) => [steps[heads]!.kind, steps[attention]!.kind])).toEqual([
+      ['heads', 'attention'],
+    ]);
+    const { heads, attention } = intakes[0]!;
+    const step = steps[heads]!;
+    if (step.kind !== 'heads') throw new Error('no heads');
+    for (const id of [step.stored!.key.x, step.stored!.value.x, step.rope!.table]) {
+      expect(slots.find(({ roots }) => roots.includes(values[id]!.root))!.last).toBeGreaterThanOrEqual(
+        attention,
+      );
+    }
+  });
+
+  it('are of a single row', () => {
+    const one = { ...maximumDims, tokens: 1, sequences: 1, outputs: 1 };
+    expect(names(one).filter((name) => name.includes('heads'))).toEqual(['heads+attention+prepare int8 f16']);
+    const two = { ...one, tokens: 2 };
+    expect(names(two).filter((name) => name.includes('heads'))).toEqual(['heads f16']);
+  });
+
+  it('are not where something else reads their queries', () => {
+    const b = new GraphBuilder('shared');
+    const floats = (name: string, count: number): Value => b.input(name, 'f32', ['tokens', count, 32]);
+    const rows = b.input('rows', 'i32', ['tokens']);
+    const query = b.rmsNorm(floats('query', 4), undefined, { epsilon: 1e-6 });
+    const state = b.kvWrite(
+      b.state('kv', 'f16', ['pool', 2, 2, 16, 32]),
+      floats('key', 2),
+      floats('value', 2),
+      rows,
+    );
+    const starts = b.input('starts', 'i32', ['sequences']);
+    const blocks = b.input('blocks', 'i32', ['sequences', 'columns']);
+    b.output('a', b.attention({ query, state, positions: rows, starts, blocks }, { scale: 1 }));
+    b.output('b', b.softcap(query, 3));
+    expect(plan(b.build()).intakes).toEqual([]);
+  });
+});
+
 describe('weights as plain operands', () => {
   it('are read as f32 where they are vectors', () => {
     const b = new GraphBuilder('vector');

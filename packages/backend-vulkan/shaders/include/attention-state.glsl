@@ -12,6 +12,11 @@ layout(constant_id = 3) const bool vectors = true;
 layout(constant_id = 4) const bool hasWindow = false;
 layout(constant_id = 5) const bool hasSoftcap = false;
 
+// Set by attention-row.comp: one row of one sequence, whose heads are as products left them.
+#ifndef HEADS
+#define HEADS 0
+#endif
+
 #define STATE_F32 0
 #define STATE_F16 1
 #define STATE_BF16 2
@@ -35,6 +40,44 @@ layout(buffer_reference, scalar, buffer_reference_align = 4) coherent buffer Sha
   uint at[];
 };
 
+#if HEADS
+// Addresses fill the push constants: numbers that a model or its pool of blocks fixes are constants.
+layout(constant_id = 10) const uint queryHeads = 1;
+layout(constant_id = 11) const uint kvHeads = 1;
+layout(constant_id = 12) const uint blockTokens = 16;
+layout(constant_id = 13) const uint poolBlocks = 1;
+layout(constant_id = 14) const uint window = 0;
+layout(constant_id = 15) const float scale = 1.0;
+const uint rows = 1u;
+const uint sequences = 1u;
+const float cap = 1.0;
+
+layout(push_constant, scalar) uniform Arguments {
+  FloatsIn query;
+  STORED state;
+  IntsIn positions;
+  IntsIn starts;
+  IntsIn blocks;
+  IntsIn slots;
+  Floats result;
+  // As below.
+  SharedFloats partials;
+  SharedCounters counters;
+  Faults faults;
+  // [kv heads, headDim] each.
+  FloatsIn ownKey;
+  FloatsIn ownValue;
+  // As of heads.comp.
+  FloatsIn table;
+  FloatsIn queryWeight;
+  FloatsIn keyWeight;
+  uint tableColumns;
+#if CHAINED
+  uint before;
+#endif
+};
+#define splits gl_NumWorkGroups.x
+#else
 layout(push_constant, scalar) uniform Arguments {
   FloatsIn query;
   STORED state;
@@ -71,8 +114,11 @@ layout(push_constant, scalar) uniform Arguments {
   uint splits;
 };
 #endif
+#endif
 
 const uint noRow = 0xffffffffu;
+// The row that this step brings: it and what follows is not in memory.
+const uint ownRow = 0xfffffffeu;
 
 // Eight elements as they lie in memory, so that several can be on their way before the first is used.
 struct Raw {
@@ -101,7 +147,7 @@ Raw rawZero() {
 // end only: loops that contain it could not be unrolled else.
 Raw loadRaw(uint row, uint eighth) {
   Raw raw = rawZero();
-  if (row != noRow && 8u * eighth < headDim) {
+  if (row < ownRow && 8u * eighth < headDim) {
 #if STATE == STATE_Q8_0
     // By words, of which halves of 2 bytes are taken: a block of 34 bytes begins in the middle of a word if its number is odd,
     // its quants if it is even.
@@ -184,11 +230,18 @@ uint keyRow(int tableEntry, uint kvHead, uint position) {
 ivec2 spanOf(int position, int last) {
   int limit = int(tableColumns * blockTokens);
   if (last >= limit) noteFault(faults, FAULT_BLOCK_TABLE, uint(last), tableColumns);
-  return ivec2(hasWindow ? max(0, position - int(window) + 1) : 0, min(last, min(limit, int(keys)) - 1));
+#if !HEADS
+  limit = min(limit, int(keys));
+#endif
+  return ivec2(hasWindow ? max(0, position - int(window) + 1) : 0, min(last, limit - 1));
 }
 
 int reachOf(uint row) {
+#if HEADS
+  return positions.at[row];
+#else
   return uvec2(reach) != uvec2(0u) ? reach.at[row] : positions.at[row];
+#endif
 }
 
 // Notes starts that do not ascend within the rows. One workgroup of a dispatch does.

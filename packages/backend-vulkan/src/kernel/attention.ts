@@ -20,9 +20,10 @@ import {
   type Kernel,
   type Place,
 } from '../dispatch.js';
+import { headsArguments, headsConstants, takesHeads, type WholeHeads } from './attention-heads.js';
 import { foldedGroups, product } from './grid.js';
 import { pinnedSubgroup } from './matmul-product.js';
-import type { AttentionCall, Operand } from './operand.js';
+import type { AttentionCall, HeadsCall, Operand } from './operand.js';
 
 /** Keys are cut at multiples of it: `splitKeys` of the shaders. */
 const splitKeys = 256;
@@ -186,6 +187,9 @@ function rowLanes(headDim: number): number {
 /** KV dtypes that the shader has variants for. */
 export const attentionDTypes: readonly DType[] = ['f32', 'f16', 'bf16', 'q8_0'];
 
+/** Those of caches that are asked for: only they have chained variants. */
+const chainedDTypes: readonly DType[] = ['f16', 'q8_0'];
+
 export type AttentionForm = 'row' | 'tile' | 'matrix';
 
 function formOf(call: AttentionCall, shape: Shape, traits: DeviceTraits): AttentionForm {
@@ -202,6 +206,12 @@ function mergesItself({ splits, rows }: Shape): boolean {
 export function attentionQuantizes(call: AttentionCall, traits: DeviceTraits): boolean {
   const shape = shapeOf(call);
   return shape.headDim % 32 === 0 && mergesItself(shape) && formOf(call, shape, traits) === 'row';
+}
+
+/** Whether the call can do `heads` before it, if they are those of its row. */
+export function attentionTakesHeads(call: AttentionCall, heads: HeadsCall, traits: DeviceTraits): boolean {
+  const shape = shapeOf(call);
+  return takesHeads(call, heads, traits) && mergesItself(shape) && formOf(call, shape, traits) === 'row';
 }
 
 /** What is special of a form's pipeline and grid. */
@@ -233,8 +243,9 @@ export function attention(call: AttentionCall, traits: DeviceTraits, form?: Atte
   const lanes = rowLanes(headDim);
   const { constants, groups, counted } = formOptions(chosen, call, shape, traits);
   const merges = chosen === 'row' && splits > 1;
+  const variant = chosen === 'row' ? `-${keyVectors(headDim, traits)}` : '';
   const kernel: Kernel = {
-    shader: `attention-${chosen}-${state.dtype}${chosen === 'row' ? `-${keyVectors(headDim, traits)}` : ''}`,
+    shader: `attention-${chosen}-${state.dtype}${variant}`,
     constants: [
       256,
       headDim,
@@ -250,6 +261,21 @@ export function attention(call: AttentionCall, traits: DeviceTraits, form?: Atte
   const partials: Place | undefined = merges
     ? { ...call.scratch, byteLength: partialBytes(shape) }
     : undefined;
+  const name = `attention${call.quantizes ? '+prepare int8' : ''} ${state.dtype}`;
+  if (call.heads) {
+    const heads = call.heads as WholeHeads;
+    const withHeads: Dispatch = {
+      kernel: {
+        ...kernel,
+        shader: `${kernel.shader}-heads`,
+        constants: [...kernel.constants, ...headsConstants(call, heads, traits)],
+      },
+      arguments: headsArguments(call, heads, { partials, counters: counted ? call.counters : undefined }),
+      groups,
+      name: `heads+${name}`,
+    };
+    return [{ ...withHeads, chained: chained(withHeads, [...withHeads.arguments, { kind: 'before' }]) }];
+  }
   const dispatch: Dispatch = {
     kernel,
     arguments: [
@@ -277,14 +303,14 @@ export function attention(call: AttentionCall, traits: DeviceTraits, form?: Atte
       u32(chosen === 'row' ? splits : 1),
     ],
     groups,
-    name: `attention${call.quantizes ? '+prepare int8' : ''} ${state.dtype}${chosen === 'row' ? '' : chosen === 'tile' ? ' tiles' : ' matrices'}`,
+    name: `${name}${chosen === 'row' ? '' : chosen === 'tile' ? ' tiles' : ' matrices'}`,
   };
-  const chainable: Dispatch = {
-    ...dispatch,
-    // Its last argument is the number of splits, which the grid has too.
-    chained: chained(dispatch, [...dispatch.arguments.slice(0, -1), { kind: 'before' }]),
-  };
-  if (!partials || counted) return [chosen === 'row' ? chainable : dispatch];
+  const isChainable = chosen === 'row' && chainedDTypes.includes(state.dtype);
+  // Its last argument is the number of splits, which the grid has too.
+  const first: Dispatch = isChainable
+    ? { ...dispatch, chained: chained(dispatch, [...dispatch.arguments.slice(0, -1), { kind: 'before' }]) }
+    : dispatch;
+  if (!partials || counted) return [first];
   const lines = rows * queryHeads;
   const merge: Dispatch = {
     kernel: { shader: 'attention-merge', constants: [Math.min(128, Math.max(32, 8 * lanes))] },
@@ -292,5 +318,5 @@ export function attention(call: AttentionCall, traits: DeviceTraits, form?: Atte
     groups: foldedGroups(lines),
     name: 'attention merge',
   };
-  return [chosen === 'row' ? chainable : dispatch, merge];
+  return [first, merge];
 }

@@ -27,6 +27,11 @@ function partForm(part: HeadPart | undefined): number {
   return Number(part.normed) | (Number(part.weight !== undefined) << 1) | (Number(part.turned) << 2);
 }
 
+/** `form` of the shader: what is done with queries, keys and values. */
+export function formOf({ query, stored }: HeadsCall): number {
+  return partForm(query) | (partForm(stored?.key) << 3) | (partForm(stored?.value) << 6);
+}
+
 export function heads(call: HeadsCall, traits: DeviceTraits): Dispatch[] {
   const { query, stored, rope, epsilon, weightOffset, faults } = call;
   const [rows, , headDim] = (query ?? stored!.key).x.shape as [number, number, number];
@@ -35,12 +40,11 @@ export function heads(call: HeadsCall, traits: DeviceTraits): Dispatch[] {
   const lines = rows * (queryHeads + 2 * kvHeads);
   if (lines === 0 || headDim === 0) return [];
   const size = workgroupFor(headDim, traits);
-  const form = partForm(query) | (partForm(stored?.key) << 3) | (partForm(stored?.value) << 6);
   const [blocks, , , blockTokens] = stored?.state.shape ?? [0, 0, 0, 1];
   const dispatch: Dispatch = {
     kernel: {
       shader: `heads-${stored?.state.dtype ?? 'f32'}`,
-      constants: [size, form, Number(rope?.layout === 'interleaved'), size * elementsPerInvocation],
+      constants: [size, formOf(call), Number(rope?.layout === 'interleaved'), size * elementsPerInvocation],
     },
     arguments: [
       optional(query?.x.place),

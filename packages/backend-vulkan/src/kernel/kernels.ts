@@ -1,6 +1,12 @@
 /** All kernels by noun, and the memory that some need beside their operands. */
 import type { KernelTable } from '../lowering/kernel-table.js';
-import { attention, attentionCounterBytes, attentionQuantizes, attentionScratchBytes } from './attention.js';
+import {
+  attention,
+  attentionCounterBytes,
+  attentionQuantizes,
+  attentionScratchBytes,
+  attentionTakesHeads,
+} from './attention.js';
 import { add, multiply } from './broadcast.js';
 import { activation, altUpInject, glu, scale, softcap } from './elementwise.js';
 import { embed } from './embed.js';
@@ -47,5 +53,6 @@ export const kernelTable: KernelTable = {
     attention: { scratchBytes: attentionScratchBytes, counterBytes: attentionCounterBytes },
     sample: { scratchBytes: sampleScratchBytes },
   },
+  attentionTakesHeads,
   handoff: { accepts: acceptsPrepared, fromAttention: attentionQuantizes },
 };

@@ -269,6 +269,11 @@ export interface AttentionCall {
    * other: its only reader has `prepared`. Asked for where {@link Handoff} says that attention can.
    */
   readonly quantizes?: true;
+  /**
+   * Does these heads first, in place of a dispatch of their own: `query.out` is `query` here, which is not written, and
+   * `stored.state` is `state`. Asked for where the kernel's `attentionTakesHeads` says that it can.
+   */
+  readonly heads?: HeadsCall;
   readonly scale: number;
   readonly window?: number;
   readonly softcap?: number;

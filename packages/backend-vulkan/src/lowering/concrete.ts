@@ -31,6 +31,7 @@ import type {
   Plan,
   PlannedHandoff,
   PlannedHeads,
+  PlannedIntake,
   Step,
   StepMemory,
 } from './plan.js';
@@ -50,6 +51,12 @@ export interface ConcreteOptions {
   gatheredAt?(step: number): number | undefined;
   /** False where each dispatch is to be timed by itself. */
   readonly chains?: boolean;
+}
+
+/** How steps are done together at given dims. */
+interface Agreed {
+  readonly handed: readonly PlannedHandoff[];
+  readonly taken: readonly PlannedIntake[];
 }
 
 const faults: Faults = { storage: { kind: 'inputs' }, byteOffset: 0, byteLength: 8 };
@@ -284,9 +291,10 @@ export class Concrete {
     return opCalls[step.kernel](this, table.kernels, step, traits, index);
   }
 
-  /** @param handed what the kernels hand on in another form */
-  dispatches(step: Step, memory: StepMemory, index: number, handed: readonly PlannedHandoff[]): Dispatch[] {
+  /** @param agreed what the kernels agreed to */
+  dispatches(plan: Plan, index: number, { handed, taken }: Agreed): Dispatch[] {
     const { traits, table } = this.target;
+    const [step, memory] = [plan.steps[index]!, plan.memory[index]!];
     switch (step.kind) {
       case 'matmul': {
         const call = this.matmul(step, memory);
@@ -294,11 +302,20 @@ export class Concrete {
         return table.kernels.matmul({ ...call, ...(isPrepared ? { prepared: true } : {}) }, traits);
       }
       case 'heads':
+        if (taken.some(({ heads }) => heads === index)) return [];
         return table.kernels.heads(this.heads(step), traits);
       case 'attention': {
         const call = this.attention(step, memory);
         const isHanded = handed.some(({ from }) => from === index);
-        return table.kernels.attention({ ...call, ...(isHanded ? { quantizes: true } : {}) }, traits);
+        const intake = taken.find(({ attention }) => attention === index);
+        return table.kernels.attention(
+          {
+            ...call,
+            ...(isHanded ? { quantizes: true } : {}),
+            ...(intake ? { heads: this.heads(plan.steps[intake.heads] as HeadsStep) } : {}),
+          },
+          traits,
+        );
       }
       case 'sample':
         return table.kernels.sample(this.sample(step, memory), traits);
@@ -314,6 +331,14 @@ export class Concrete {
     if (!table.handoff || maker.kind !== 'attention' || reader.kind !== 'matmul') return false;
     if (!table.handoff.accepts(this.matmul(reader, memory[to]!), traits)) return false;
     return table.handoff.fromAttention(this.attention(maker, memory[from]!), traits);
+  }
+
+  /** Whether attention does the heads at these dims. */
+  isTaken({ heads, attention }: PlannedIntake, { steps, memory }: Plan): boolean {
+    const { traits, table } = this.target;
+    const [first, second] = [steps[heads]!, steps[attention]!];
+    if (!table.attentionTakesHeads || first.kind !== 'heads' || second.kind !== 'attention') return false;
+    return table.attentionTakesHeads(this.attention(second, memory[attention]!), this.heads(first), traits);
   }
 
   /** What a step needs beside its operands. Asked at the largest dims, before anything has a place in the arena. */
@@ -548,9 +573,12 @@ export function dispatchesOf(
   options: ConcreteOptions,
 ): StepDispatch[] {
   const concrete = new Concrete(plan, weights, target, options);
-  const handed = plan.handoffs.filter((handoff) => concrete.isHanded(handoff, plan));
-  const dispatches = plan.steps.flatMap((step, index) =>
-    concrete.dispatches(step, plan.memory[index]!, index, handed).map((dispatch) => {
+  const agreed: Agreed = {
+    handed: plan.handoffs.filter((handoff) => concrete.isHanded(handoff, plan)),
+    taken: plan.intakes.filter((intake) => concrete.isTaken(intake, plan)),
+  };
+  const dispatches = plan.steps.flatMap((_, index) =>
+    concrete.dispatches(plan, index, agreed).map((dispatch) => {
       const { groups, name } = dispatch;
       invariant(
         groups.every((count) => Number.isInteger(count) && count > 0 && count <= maximumGroups),

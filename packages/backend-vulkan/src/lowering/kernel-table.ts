@@ -3,6 +3,7 @@ import type { DeviceTraits } from '../dispatch.js';
 import type {
   AttentionCall,
   Handoff,
+  HeadsCall,
   Kernels,
   MatmulCall,
   SampleCall,
@@ -25,6 +26,8 @@ export interface KernelTable {
     readonly attention: KernelMemory<AttentionCall>;
     readonly sample: KernelMemory<SampleCall>;
   };
+  /** Whether attention can do the heads before it too. Absent: heads are always done by themselves. */
+  readonly attentionTakesHeads?: (call: AttentionCall, heads: HeadsCall, traits: DeviceTraits) => boolean;
   /** Absent: everything is prepared by itself. */
   readonly handoff?: Handoff;
 }

@@ -33,9 +33,19 @@ import { weightLayout } from '../weight-layout.js';
 import { Concrete } from './concrete.js';
 import { findHandoffs } from './handoff.js';
 import { findHeads, headNodes, type HeadGroup, type HeadGroups, type HeadPart } from './heads.js';
+import { findIntakes } from './intake.js';
 import type { Target } from './kernel-table.js';
 import { findNormSums, type NormSum } from './norm-sum.js';
-import type { HeadsStep, OpKernel, Plan, PlannedGather, PlannedHeads, Step, StepMemory } from './plan.js';
+import type {
+  HeadsStep,
+  OpKernel,
+  Plan,
+  PlannedGather,
+  PlannedHeads,
+  PlannedIntake,
+  Step,
+  StepMemory,
+} from './plan.js';
 import type { WeightTable } from './weight.js';
 
 export interface LoweringOptions {
@@ -122,8 +132,10 @@ class Lowering {
     for (const { from, to } of copies) this.#emitCopy(from, to);
     const { constants, constantOffsets } = this.#placeConstants();
     const { memory, counterBytes } = this.#stepMemory(constantOffsets);
+    const reads = this.#steps.map(readValues);
+    const intakes = findIntakes(this.#steps, reads, this.#values);
     const accesses = this.#steps.map((step, index) => ({
-      reads: readValues(step),
+      reads: [...reads[index]!, ...this.#takenIn(index, intakes)],
       writes: writtenValues(step),
       overwritable: (root: PlannedValue) => this.#overwritable(step, root),
       scratchBytes: memory[index]!.scratchBytes,
@@ -141,6 +153,7 @@ class Lowering {
       memory: memory.map((one, index) => ({ ...one, scratchOffset: scratchOffsets[index]! })),
       gathers: this.#gathers,
       handoffs,
+      intakes,
       slots,
       arenaBytes: bytes,
       counterBytes,
@@ -466,6 +479,14 @@ class Lowering {
       return one;
     });
     return { memory, counterBytes };
+  }
+
+  /** What attention reads in place of the heads before it. Not the queries: they become its own in their place. */
+  #takenIn(index: number, intakes: readonly PlannedIntake[]): number[] {
+    const intake = intakes.find(({ attention }) => attention === index);
+    if (!intake) return [];
+    const heads = this.#steps[intake.heads] as HeadsStep;
+    return headReads(heads).filter((id) => id !== heads.query?.x);
   }
 
   /** Operands of a step that the kernel which writes `root` could write over. */

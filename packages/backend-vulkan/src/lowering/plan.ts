@@ -80,6 +80,13 @@ export interface PlannedHandoff {
   readonly to: number;
 }
 
+/** Heads that the attention after them alone reads, and may do first. The kernel decides whether it does. */
+export interface PlannedIntake {
+  /** Indices in {@link Plan.steps}. */
+  readonly heads: number;
+  readonly attention: number;
+}
+
 export interface Plan {
   readonly name: string;
   readonly precision: 'f32' | 'fast';
@@ -91,6 +98,7 @@ export interface Plan {
   readonly memory: readonly StepMemory[];
   readonly gathers: readonly PlannedGather[];
   readonly handoffs: readonly PlannedHandoff[];
+  readonly intakes: readonly PlannedIntake[];
   readonly slots: readonly ArenaSlot[];
   readonly arenaBytes: number;
   readonly counterBytes: number;

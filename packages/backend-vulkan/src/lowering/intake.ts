@@ -1,0 +1,29 @@
+/**
+ * Which heads the attention right after them may do itself: those whose queries and state it alone reads. Whether it does
+ * follows from the dims (`concrete.ts`).
+ */
+import type { PlannedValue } from '@unicorn-exec/lowering';
+import type { PlannedIntake, Step } from './plan.js';
+
+/** @param reads values that each step reads */
+export function findIntakes(
+  steps: readonly Step[],
+  reads: readonly (readonly number[])[],
+  values: readonly PlannedValue[],
+): PlannedIntake[] {
+  const readers = new Map<number, number>();
+  for (const id of reads.flat()) {
+    const { root } = values[id]!;
+    readers.set(root, (readers.get(root) ?? 0) + 1);
+  }
+  return steps.flatMap((step, attention): PlannedIntake[] => {
+    const heads = attention - 1;
+    const before = steps[heads];
+    if (step.kind !== 'attention' || before?.kind !== 'heads') return [];
+    const { query, stored } = before;
+    const out = query && values[query.out]!;
+    if (!stored || stored.out !== step.state || query?.out !== step.query) return [];
+    if (out!.storage.kind !== 'arena' || readers.get(out!.root) !== 1) return [];
+    return [{ heads, attention }];
+  });
+}
