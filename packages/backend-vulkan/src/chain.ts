@@ -45,16 +45,19 @@ const mostWorkgroups = 2 ** 32 - 1;
 const nvidia = 0x10de;
 
 /**
- * Whether to chain on a device.
+ * Whether to chain on a device: on discrete ones of NVIDIA by its own driver, where the environment does not say. Mesa's for
+ * the same devices was not tried.
  *
  * @throws UnicornError `usage/chain` when the environment asks for neither
  */
 export function chainsOn(
-  { kind, vendorId }: Pick<PhysicalDevice, 'kind' | 'vendorId'>,
+  { kind, vendorId, driver }: Pick<PhysicalDevice, 'kind' | 'vendorId' | 'driver'>,
   environment = process.env,
 ): boolean {
   const asked = environment[chainVariable];
-  if (asked === undefined || asked === '') return kind === 'discrete' && vendorId === nvidia;
+  if (asked === undefined || asked === '') {
+    return kind === 'discrete' && vendorId === nvidia && !driver.includes('Mesa');
+  }
   if (asked === '0' || asked === '1') return asked === '1';
   throw new UnicornError('usage/chain', `${chainVariable} is "${asked}"; it takes 0 or 1.`, {
     fields: { asked },

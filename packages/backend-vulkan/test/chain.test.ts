@@ -219,16 +219,17 @@ describe('chainHead', () => {
 });
 
 describe('chainsOn', () => {
-  const nvidia = { kind: 'discrete', vendorId: 0x10de } as const;
+  const nvidia = { kind: 'discrete', vendorId: 0x10de, driver: 'NVIDIA 580.95' } as const;
 
   it('chains where workgroups were seen to start in order, unless the environment says otherwise', () => {
     expect(chainsOn(nvidia, {})).toBe(true);
     expect(chainsOn(nvidia, { UNICORN_VULKAN_CHAIN: '' })).toBe(true);
     expect(chainsOn(nvidia, { UNICORN_VULKAN_CHAIN: '0' })).toBe(false);
     for (const other of [
-      { kind: 'integrated', vendorId: 0x10de },
-      { kind: 'discrete', vendorId: 0x1002 },
-      { kind: 'cpu', vendorId: 0x10005 },
+      { ...nvidia, kind: 'integrated' },
+      { ...nvidia, vendorId: 0x1002 },
+      { ...nvidia, driver: 'NVK Mesa 25.1.0' },
+      { kind: 'cpu', vendorId: 0x10005, driver: 'llvmpipe Mesa 22.3.6' },
     ] as const) {
       expect(chainsOn(other, {})).toBe(false);
       expect(chainsOn(other, { UNICORN_VULKAN_CHAIN: '1' })).toBe(true);
