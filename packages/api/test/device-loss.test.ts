@@ -11,6 +11,7 @@ const request: GenerateRequest = {
 };
 
 const lost = (): UnicornError => new UnicornError('device/lost', 'The device fell off the bus.');
+const stalled = (): UnicornError => new UnicornError('device/stalled', 'A dispatch waited in vain.');
 
 /** A backend whose devices can be lost: everything that is submitted to such a one, or loaded there, fails from then on. */
 class FragileBackend implements Backend {
@@ -22,6 +23,8 @@ class FragileBackend implements Backend {
   closed = 0;
   /** The device is lost when it is given this submission. */
   loseAt = Infinity;
+  /** This submission alone fails. */
+  stallAt = Infinity;
   /** The next device is lost while weights are loaded. */
   loseAtLoad = false;
   #submissions = 0;
@@ -47,9 +50,10 @@ class FragileBackend implements Backend {
         const submit = executable.submit.bind(executable);
         executable.submit = (...submission) => {
           const { done } = submit(...submission);
-          isLost ||= ++this.#submissions === this.loseAt;
-          if (isLost) {
-            const failed = done.then(() => Promise.reject(lost()));
+          const number = ++this.#submissions;
+          isLost ||= number === this.loseAt;
+          if (isLost || number === this.stallAt) {
+            const failed = done.then(() => Promise.reject(isLost ? lost() : stalled()));
             failed.catch(() => {});
             return { done: failed };
           }
@@ -73,6 +77,11 @@ class FragileBackend implements Backend {
   /** Loses the device so many submissions from now. */
   loseIn(submissions: number): void {
     this.loseAt = this.#submissions + submissions;
+  }
+
+  /** Fails the submission so many from now. */
+  stallIn(submissions: number): void {
+    this.stallAt = this.#submissions + submissions;
   }
 }
 
@@ -104,6 +113,19 @@ describe('an engine whose device is lost', () => {
     expect(engine.stats().memory.weightBytes).toBeGreaterThan(0);
     await engine.close();
     expect([fragile.opened, fragile.closed]).toEqual([2, 2]);
+  });
+
+  it('is not opened anew when a step of it fails alone; what was cached of that step is not used', async () => {
+    const fragile = new FragileBackend(backend);
+    const engine = await Engine.load({ backend: fragile, context: 256, maxSequences: 2 });
+    const expected = await idsOf(engine);
+    for (const step of [1, 4]) {
+      fragile.stallIn(step);
+      await expect(idsOf(engine)).rejects.toMatchObject({ code: 'device/stalled' });
+      expect(await idsOf(engine)).toEqual(expected);
+    }
+    await engine.close();
+    expect([fragile.opened, fragile.closed]).toEqual([1, 1]);
   });
 
   it('is told of by whole sequences, too', async () => {
