@@ -5,15 +5,13 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { inflateRawSync } from 'node:zlib';
+import { brotliDecompressSync } from 'node:zlib';
 import { UnicornError } from '@unicorn-exec/tensor';
 
 /** A line of `shaders/compiled/<family>.json`. */
 interface PackedShader {
-  /** Where the deflated blob lies in the family's `.bin`. */
+  /** Where the SPIR-V lies in what the family's `.bin` unpacks to. */
   readonly offset: number;
-  readonly packedBytes: number;
-  /** Of the SPIR-V. */
   readonly byteLength: number;
   /** sha256 of the compiler, its arguments and all sources: changes when the shader may have. */
   readonly inputs: string;
@@ -27,7 +25,7 @@ export class ShaderLibrary {
   readonly #packs = new Map<string, Uint8Array>();
 
   /**
-   * Reads the indexes, a few kilobytes; the blobs are read when they are asked for.
+   * Reads the indexes, a few kilobytes; a family's blobs are unpacked when one of them is asked for.
    *
    * @param folder `shaders/compiled` of this package by default
    * @throws UnicornError `internal/shader` when there is none
@@ -66,11 +64,12 @@ export class ShaderLibrary {
    * @throws UnicornError `internal/shader` for a name that there is not
    */
   spirv(name: string): Uint8Array {
-    const { packPath, offset, packedBytes } = this.#find(name);
+    const { packPath, offset, byteLength } = this.#find(name);
     let pack = this.#packs.get(packPath);
-    if (pack === undefined) this.#packs.set(packPath, (pack = readFileSync(packPath)));
+    // About 15 ms for the largest, once.
+    if (pack === undefined) this.#packs.set(packPath, (pack = brotliDecompressSync(readFileSync(packPath))));
     // A fresh array of its own begins at a word; what zlib returns may lie anywhere in its memory.
-    return new Uint8Array(inflateRawSync(pack.subarray(offset, offset + packedBytes)));
+    return new Uint8Array(pack.subarray(offset, offset + byteLength));
   }
 
   /** sha256 in hex of what the shader was made from: part of the key of what is tuned or cached for it. */
