@@ -1,6 +1,18 @@
 /** Chains on a device: the results of barriers, and back to barriers when a wait was given up. */
 import { randomWeight } from '@unicorn-exec/conformance';
-import { GraphBuilder, HostTensor, type Executable, type Graph } from '@unicorn-exec/tensor';
+import {
+  GraphBuilder,
+  HostTensor,
+  namedValues,
+  resolveShape,
+  sampleControls,
+  sampleParameters,
+  tensorBytes,
+  type DeviceBuffer,
+  type Executable,
+  type Graph,
+  type TensorSpec,
+} from '@unicorn-exec/tensor';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { chainVariable, withChains } from '../src/chain.js';
 import type { Dispatch } from '../src/dispatch.js';
@@ -9,6 +21,7 @@ import { faultError } from '../src/faults.js';
 import { vulkanBackend } from '../src/index.js';
 import { heads } from '../src/kernel/heads.js';
 import { faultCodes, type Operand } from '../src/kernel/operand.js';
+import { decoderGraph } from './graphs.js';
 import { kernelProblem, KernelRun } from './kernel-run.js';
 import { driver } from './lavapipe.js';
 import { normals } from './random.js';
@@ -63,6 +76,21 @@ describe.skipIf(problem !== undefined)(`chained dispatches${problem ? ` (${probl
 
 const [columns, rows] = [64, 96];
 
+interface Links {
+  dispatches: number;
+  barriers: number;
+}
+
+/** What a recording's words say (`NativeAddon.record`). */
+function linksIn(words: Uint32Array): Links {
+  const links = { dispatches: 0, barriers: 0 };
+  for (let at = 0; at < words.length; at += 6 + words[at + 5]!) {
+    links.dispatches++;
+    links.barriers += words[at + 4]!;
+  }
+  return links;
+}
+
 /** Two products, each with its activations prepared: four dispatches that are chained. */
 function twoProducts(): Graph {
   const builder = new GraphBuilder('chain');
@@ -111,14 +139,8 @@ describe.skipIf(!driver.present)(`a device with chains (${driver.need})`, () => 
     const before = await computed(executable);
     await computed(other);
     expect(before.some((value) => value !== 0)).toBe(true);
-    /** Of the dispatches of a recording those with a barrier. */
-    const barriers = (): number => {
-      const [, , words] = record.mock.lastCall!;
-      let [count, at] = [0, 0];
-      for (; at < words.length; at += 6 + words[at + 5]!) count += words[at + 4]!;
-      return count;
-    };
-    expect(barriers()).toBe(1);
+    const links = (): Links => linksIn(record.mock.lastCall![2]);
+    expect(links()).toEqual({ dispatches: 4, barriers: 1 });
 
     const stalled = vi
       .spyOn(device.faults, 'give')
@@ -132,10 +154,74 @@ describe.skipIf(!driver.present)(`a device with chains (${driver.need})`, () => 
       record.mockClear();
       expect(await computed(one)).toEqual(before);
       expect(record).toHaveBeenCalledOnce();
-      expect(barriers()).toBe(4);
+      expect(links()).toEqual({ dispatches: 4, barriers: 4 });
     }
     record.mockRestore();
     executable.dispose();
     other.dispose();
+  });
+});
+
+/** Of the one layer of `decoderGraph`. */
+const layerDims = { sequences: 1, columns: 2, pool: 2, outputs: 1, slots: 1, capacity: 40 };
+const vocabulary = 80;
+
+/** Logits of a prompt and of steps after it, and how the last step's dispatches follow each other. */
+async function decoded(chains: '0' | '1'): Promise<{ logits: Float32Array[]; step: Links }> {
+  vi.stubEnv(chainVariable, chains);
+  const device = (await vulkanBackend.open()) as VulkanDevice;
+  vi.unstubAllEnvs();
+  const graph = decoderGraph('q4_0');
+  const weights = await device.load(
+    [...namedValues(graph, 'weight')].map(([name, [value]]) => {
+      const { source } = value!;
+      if (source.kind !== 'weight') throw new Error('no weight');
+      const { dtype } = source.stored;
+      const shape = source.stored.shape as number[];
+      const bytes = randomWeight(dtype, shape.length > 1 ? shape[0]! : 1, shape.at(-1)!, name);
+      return { name, dtype, shape, source: { kind: 'bytes', bytes } as const };
+    }),
+  );
+  const executable = await device.compile(graph, weights, { dims: { tokens: { max: 8 }, ...layerDims } });
+  const allocated = ({ dtype, shape }: TensorSpec): DeviceBuffer =>
+    device.allocate(tensorBytes(dtype, resolveShape(shape, layerDims)));
+  const { state, outputs } = executable.signature;
+  const kept = Object.entries({ ...state, ...outputs }).map(([name, spec]) => [name, allocated(spec)]);
+  const buffers = Object.fromEntries(kept) as Record<string, DeviceBuffer>;
+  const record = vi.spyOn(device.addon, 'record');
+  const run = async (begin: number, tokens: number): Promise<Float32Array> => {
+    const positions = Int32Array.from({ length: tokens }, (_, i) => begin + i);
+    const given = {
+      ids: positions.map((position) => (7 * position) % vocabulary),
+      positions,
+      slots: positions,
+      starts: Int32Array.of(0),
+      blocks: Int32Array.of(0, 1),
+      rows: Int32Array.of(tokens - 1),
+      parameters: new Float32Array(sampleParameters.length),
+      controls: new Int32Array(sampleControls.length),
+      biasIds: new Int32Array(1),
+      biasValues: new Float32Array(1),
+    };
+    await executable.submit({ dims: { ...layerDims, tokens }, buffers: { ...given, ...buffers } }).done;
+    const bytes = await device.read(buffers['logits']!, 0, 4 * vocabulary);
+    return new Float32Array(bytes.buffer);
+  };
+  const logits = [await run(0, 8)];
+  for (let position = 8; position < 20; position++) logits.push(await run(position, 1));
+  const step = linksIn(record.mock.lastCall![2]);
+  record.mockRestore();
+  await device.close();
+  return { logits, step };
+}
+
+describe.skipIf(!driver.present)(`a decoder layer (${driver.need})`, () => {
+  it('has the same bits in chains, with fewer barriers', async () => {
+    const [plain, chained] = [await decoded('0'), await decoded('1')];
+    expect(plain.logits.every((row) => row.some((value) => value !== 0))).toBe(true);
+    expect(chained.logits).toEqual(plain.logits);
+    expect(chained.step.dispatches).toBe(plain.step.dispatches);
+    // Between the dispatches of the layer; around the lookup and the sampler they stay.
+    expect(plain.step.barriers - chained.step.barriers).toBeGreaterThanOrEqual(6);
   });
 });
