@@ -34,6 +34,12 @@ layout(constant_id = 10) const uint depth = 1;
 layout(constant_id = 11) const uint banks = 1;
 // Products of the dispatch.
 layout(constant_id = 12) const uint products = 1;
+#if CHAINED
+// Blocks of a lane, after the first `depth`, of which each of its lines is read before the workgroup waits, for its place in
+// the last-level cache alone: a wait leaves the memory idle.
+layout(constant_id = 13) const uint fetches = 0;
+#define MOST_FETCHES 4
+#endif
 
 // The most of each that a tile has: `runnableTile` of src/kernel/lane-tile.ts. Line r * banks + bank is row r of a bank.
 #define MOST_LINES 4
@@ -154,6 +160,15 @@ Activations few[FEW_TOKENS];
       raw[d * MOST_LINES + l] = loadGroup(two, upRowStart + weightRow, firstBlock + block);            \
     }                                                                                                  \
   }
+#define FETCH_LINE(first, later, l)                                                                           \
+  if (l < lines) {                                                                                            \
+    uint weightRow = min(later.row + l / banks, later.product.rows - 1);                                      \
+    if (l % banks == 0) {                                                                                     \
+      folded |= foldGroup(loadGroup(first, later.product.rowStart + weightRow, firstBlock + block));          \
+    } else {                                                                                                  \
+      folded |= foldGroup(loadGroup(two, upRowStart + weightRow, firstBlock + block));                        \
+    }                                                                                                         \
+  }
 #define LOAD(d, SOME_LINES, SOME_TOKENS)                          \
   if (d < depth) {                                                \
     uint block = min(ahead.base + d * lanes, blocks - 1);         \
@@ -259,7 +274,22 @@ void multiply(uint firstToken) {
   Matrix one = matrixAt(ahead.product.weight, ahead.product.storedRows, rowColumns);
   Matrix two = matrixAt(up, storedRows, rowColumns);
   EACH_DEPTH(LOAD)
+#if CHAINED
+  uint passes = (blocks + lanes - 1) / lanes;
+  uint folded = 0;
+  [[unroll]] for (uint f = 0; f < MOST_FETCHES; f++) {
+    if (f < fetches) {
+      uint pass = depth + f;
+      Place later = placeOf(min(at + pass / passes * gl_NumWorkGroups.y, runs - 1));
+      uint block = min(pass % passes * lanes + lane, blocks - 1);
+      Matrix first = matrixAt(later.product.weight, later.product.storedRows, rowColumns);
+      EACH_LINE(FETCH_LINE, first, later)
+    }
+  }
   awaitEarlier(chainOf(products), chainBefore);
+  // The top bit of what is waited for is never set. The compiler cannot know, so it leaves the reads.
+  if ((folded & (chainBefore >> 31)) != 0u) chainOf(products).stalled = 1u;
+#endif
   CLEAR_SUMS
   // The same for all of the workgroup: passes, and whether there are more.
   bool more = true;

@@ -64,7 +64,7 @@ export interface Dispatch {
   /** What profiles call it, for example `rmsNorm+matmul q4_0`. */
   readonly name: string;
   /** The same, as a part of a chain; absent where its shader has no such variant. */
-  readonly chained?: Pick<Dispatch, 'kernel' | 'arguments'>;
+  readonly chained?: Pick<Dispatch, 'kernel' | 'arguments'> & { readonly groups?: Dispatch['groups'] };
   /** It is a part of a chain. */
   readonly isChained?: boolean;
 }

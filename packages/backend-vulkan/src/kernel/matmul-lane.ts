@@ -1,8 +1,9 @@
 /** Products by lanes that share a row of the weight: `shaders/matmul-float.comp` and `matmul-int8.comp`. */
 import { chained } from '../chain.js';
-import { maximumGroups, type Dispatch } from '../dispatch.js';
+import { maximumGroups, type Dispatch, type Place } from '../dispatch.js';
+import { chainedTile } from './chained-tile.js';
 import { foldedGroups } from './grid.js';
-import { runnableTile } from './lane-tile.js';
+import { runnableTile, type LaneTile } from './lane-tile.js';
 import { isWide } from './matrix.js';
 import { preparedPlace, type Context } from './matmul-prepare.js';
 import {
@@ -24,9 +25,28 @@ export function laneDispatch(
   const { weight, up } = products[0];
   const banks = up ? 2 : 1;
   const total = products.reduce((sum, one) => sum + one.weight.rows, 0);
-  const asked = tuner[form]({ dtype: weight.dtype, rows: total, ...rows, banks }, traits);
+  const shape = { dtype: weight.dtype, rows: total, ...rows, banks } as const;
+  const asked = tuner[form](shape, traits);
   const tile = form === 'int8' ? runnableTile(asked, banks) : asked;
   const x = preparedPlace(context, form);
+  const dispatch = cutDispatch(context, products, form, tile, x);
+  const given = form === 'int8' ? chainedArguments(rows.tokens, x, products) : undefined;
+  if (!given) return dispatch;
+  const inChain = chainedTile(tile, shape, traits);
+  const { kernel, groups } = cutDispatch(context, products, form, inChain, x);
+  const constants = [...kernel.constants, inChain.fetches];
+  return { ...dispatch, chained: { ...chained({ kernel: { ...kernel, constants } }, given), groups } };
+}
+
+function cutDispatch(
+  { rows, traits }: Context,
+  products: readonly [SingleProduct, ...SingleProduct[]],
+  form: 'float' | 'int8',
+  tile: LaneTile,
+  x: Place,
+): Dispatch {
+  const { weight, up } = products[0];
+  const banks = up ? 2 : 1;
   const wideX = isWide(x, rows.columns) ? 1 : 0;
   const wideWeight = weight.wideColumns > 0 && weight.columns % weight.wideColumns === 0 ? 1 : 0;
   const width = Math.min(tile.lanes, traits.subgroupSize);
@@ -38,7 +58,7 @@ export function laneDispatch(
   const rowsAtOnce = (tile.workgroup / tile.lanes) * tile.rows;
   const runs = products.reduce((sum, one) => sum + Math.ceil(one.weight.rows / rowsAtOnce), 0);
   const mostRuns = Math.max(1, Math.floor(tile.workgroups / (x0 * z)));
-  const dispatch: Dispatch = {
+  return {
     kernel: {
       shader: `matmul-${form}-${weight.dtype}`,
       constants: [tile.workgroup, ...sharedConstants(products[0]), ...cut],
@@ -48,6 +68,4 @@ export function laneDispatch(
     groups: [x0, Math.min(runs, mostRuns, maximumGroups), z],
     name: profileName(products, form),
   };
-  const given = form === 'int8' ? chainedArguments(rows.tokens, x, products) : undefined;
-  return given ? { ...dispatch, chained: chained(dispatch, given) } : dispatch;
 }
