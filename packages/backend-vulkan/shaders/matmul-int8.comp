@@ -34,12 +34,9 @@ layout(constant_id = 10) const uint depth = 1;
 layout(constant_id = 11) const uint banks = 1;
 // Products of the dispatch.
 layout(constant_id = 12) const uint products = 1;
-#if CHAINED
-// Blocks of a lane, after the first `depth`, of which each of its lines is read before the workgroup waits, for its place in
-// the last-level cache alone: a wait leaves the memory idle.
-layout(constant_id = 13) const uint fetches = 0;
-#define MOST_FETCHES 4
-#endif
+// Vectors of 16 bytes of activations that the workgroup copies to shared memory, all that its tile has; 0: they are read where
+// they are.
+layout(constant_id = 13) const uint staged = 0;
 
 // The most of each that a tile has: `runnableTile` of src/kernel/lane-tile.ts. Line r * banks + bank is row r of a bank.
 #define MOST_LINES 4
@@ -68,13 +65,33 @@ layout(buffer_reference, scalar, buffer_reference_align = 8) readonly buffer Act
   CHAIN_SHARED uvec2 at[];
 };
 
-// As matmul-prepare lays out int8.
-Activations activationsAt(uint token, uint block) {
+shared uvec4 stagedVectors[staged > 0 ? staged : 1];
+
+// Vectors of a row, as matmul-prepare lays out int8: quants of the first 16 columns of each block, of the others, and for two
+// blocks each the factors.
+uint rowVectors() {
   uint blocks = columns / 32;
-  uint start = token * (2 * blocks + (blocks + 1) / 2);
-  uint at = start + block;
+  return 2 * blocks + (blocks + 1) / 2;
+}
+
+void stage(uint firstToken) {
+  uint start = firstToken * rowVectors();
+  uint count = min(tileTokens, tokens - firstToken) * rowVectors();
+  for (uint i = gl_LocalInvocationIndex; i < count; i += gl_WorkGroupSize.x) stagedVectors[i] = ActivationVectors(x).at[start + i];
+  barrier();
+}
+
+Activations activationsAt(uint firstToken, uint token, uint block) {
+  uint blocks = columns / 32;
+  if (staged > 0) {
+    uint start = (token - firstToken) * rowVectors();
+    uvec4 pair = stagedVectors[start + 2 * blocks + block / 2];
+    return Activations(ivec4(stagedVectors[start + block]), ivec4(stagedVectors[start + block + blocks]),
+                       (block & 1u) == 0u ? pair.xy : pair.zw);
+  }
+  uint start = token * rowVectors();
   ActivationVectors from = ActivationVectors(x);
-  return Activations(ivec4(from.at[at]), ivec4(from.at[at + blocks]),
+  return Activations(ivec4(from.at[start + block]), ivec4(from.at[start + block + blocks]),
                      ActivationPairs(x).at[2 * (start + 2 * blocks) + block]);
 }
 
@@ -160,22 +177,13 @@ Activations few[FEW_TOKENS];
       raw[d * MOST_LINES + l] = loadGroup(two, upRowStart + weightRow, firstBlock + block);            \
     }                                                                                                  \
   }
-#define FETCH_LINE(first, later, l)                                                                           \
-  if (l < lines) {                                                                                            \
-    uint weightRow = min(later.row + l / banks, later.product.rows - 1);                                      \
-    if (l % banks == 0) {                                                                                     \
-      folded |= foldGroup(loadGroup(first, later.product.rowStart + weightRow, firstBlock + block));          \
-    } else {                                                                                                  \
-      folded |= foldGroup(loadGroup(two, upRowStart + weightRow, firstBlock + block));                        \
-    }                                                                                                         \
-  }
 #define LOAD(d, SOME_LINES, SOME_TOKENS)                          \
   if (d < depth) {                                                \
     uint block = min(ahead.base + d * lanes, blocks - 1);         \
     SOME_LINES(LOAD_LINE, d, block)                               \
   }
 #define LOAD_TOKEN(d, t) \
-  if (t < tileTokens) few[t] = activationsAt(min(firstToken + t, tokens - 1), block);
+  if (t < tileTokens) few[t] = activationsAt(firstToken, min(firstToken + t, tokens - 1), block);
 
 #define UNPACK_LINE(d, t, l) \
   if (l < lines) unpacked[l] = lineOf(raw[d * MOST_LINES + l]);
@@ -200,7 +208,7 @@ Activations few[FEW_TOKENS];
   if (l < lines) sums[l * MOST_TOKENS + t] = added(sums[l * MOST_TOKENS + t], unpacked[l], a);
 #define ADD_MANY(t)                                                             \
   if (t < tileTokens) {                                                         \
-    Activations a = activationsAt(min(firstToken + t, tokens - 1), now.base);   \
+    Activations a = activationsAt(firstToken, min(firstToken + t, tokens - 1), now.base);   \
     EACH_LINE(ADD_MANY_LINE, 0, t)                                              \
   }
 
@@ -274,22 +282,8 @@ void multiply(uint firstToken) {
   Matrix one = matrixAt(ahead.product.weight, ahead.product.storedRows, rowColumns);
   Matrix two = matrixAt(up, storedRows, rowColumns);
   EACH_DEPTH(LOAD)
-#if CHAINED
-  uint passes = (blocks + lanes - 1) / lanes;
-  uint folded = 0;
-  [[unroll]] for (uint f = 0; f < MOST_FETCHES; f++) {
-    if (f < fetches) {
-      uint pass = depth + f;
-      Place later = placeOf(min(at + pass / passes * gl_NumWorkGroups.y, runs - 1));
-      uint block = min(pass % passes * lanes + lane, blocks - 1);
-      Matrix first = matrixAt(later.product.weight, later.product.storedRows, rowColumns);
-      EACH_LINE(FETCH_LINE, first, later)
-    }
-  }
   awaitEarlier(chainOf(products), chainBefore);
-  // The top bit of what is waited for is never set. The compiler cannot know, so it leaves the reads.
-  if ((folded & (chainBefore >> 31)) != 0u) chainOf(products).stalled = 1u;
-#endif
+  if (staged > 0) stage(firstToken);
   CLEAR_SUMS
   // The same for all of the workgroup: passes, and whether there are more.
   bool more = true;

@@ -197,11 +197,12 @@ void put(Octet v, float power, uint token, uint start, uint octet) {
 }
 
 void prepare(uint token) {
-  uint place = gl_SubgroupID * gl_SubgroupSize + gl_SubgroupInvocationID;
+  // A row that nothing of is summed up may be shared by several workgroups.
+  uint place = gl_WorkGroupID.z * gl_WorkGroupSize.x + gl_SubgroupID * gl_SubgroupSize + gl_SubgroupInvocationID;
   uint start = token * columns;
   uint octets = (form == FORM_F16 ? padded : columns + 7) / 8;
   // Invocation i has octets i, i + size, ...
-  uint size = gl_WorkGroupSize.x;
+  uint size = gl_NumWorkGroups.z * gl_WorkGroupSize.x;
   uint rest = place + held * size;
 
   // Where what is kept is little, all else is on its way too before the first sum is waited for; and the norms' weights

@@ -15,7 +15,7 @@ import {
 } from '@unicorn-exec/tensor';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { chainVariable, withChains } from '../src/chain.js';
-import type { Dispatch } from '../src/dispatch.js';
+import { u32, type Argument, type Dispatch } from '../src/dispatch.js';
 import type { VulkanDevice } from '../src/device.js';
 import { faultError } from '../src/faults.js';
 import { vulkanBackend } from '../src/index.js';
@@ -71,6 +71,18 @@ describe.skipIf(problem !== undefined)(`chained dispatches${problem ? ` (${probl
     }
     expect(withChains(dispatches).every(({ isChained }) => isChained)).toBe(true);
     expect(results[1]).toEqual(results[0]);
+  });
+
+  it('give up a wait that does not end, and begin anew the next time', async () => {
+    const { dispatches } = await normedTwice();
+    const chain = withChains(dispatches);
+    const tooMany = ({ arguments: given }: Dispatch): Argument[] =>
+      given.map((argument) => (argument.kind === 'before' ? u32(1000) : argument));
+    const stalls = chain.map((one, index) => (index === 0 ? one : { ...one, arguments: tooMany(one) }));
+    await run.run(stalls);
+    expect(await run.takeFault()).toBe(faultCodes.stalled);
+    await run.run(chain);
+    expect(await run.takeFault()).toBe(0);
   });
 });
 

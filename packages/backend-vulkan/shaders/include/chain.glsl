@@ -27,6 +27,7 @@
 #define chainLoad(word) atomicLoad(word, gl_ScopeDevice, gl_StorageSemanticsBuffer, gl_SemanticsRelaxed)
 #define chainCount(word) \
   atomicAdd(word, 1u, gl_ScopeDevice, gl_StorageSemanticsBuffer, gl_SemanticsRelease | gl_SemanticsMakeAvailable)
+#define chainStore(word, value) atomicStore(word, value, gl_ScopeDevice, gl_StorageSemanticsBuffer, gl_SemanticsRelaxed)
 #define CHAIN_COUNTERS
 #else
 #define CHAIN_SHARED coherent
@@ -34,6 +35,7 @@
 #define CHAIN_ACQUIRE memoryBarrierBuffer()
 #define chainLoad(word) word
 #define chainCount(word) atomicAdd(word, 1u)
+#define chainStore(word, value) word = value
 #define CHAIN_COUNTERS coherent volatile
 #endif
 
@@ -41,30 +43,35 @@
 #extension GL_EXT_buffer_reference_uvec2 : require
 #include "fault.glsl"
 
-// The begin of a submission's inputs: the twin of `Faults` in fault.glsl.
+// The begin of a submission's inputs: the twin of `chainHead` in src/chain.ts, and of `Faults` in fault.glsl.
 layout(buffer_reference, scalar, buffer_reference_align = 8) CHAIN_COUNTERS buffer Chain {
   uvec2 record;
   // Workgroups.
   uint ended;
+  // Whether a wait was given up: so is every other that lasts.
   uint stalled;
+  // Looks at `ended`, of about a microsecond each, that a wait takes while nobody ends.
+  uint patience;
 };
 
-// Each takes about a microsecond.
-#define MOST_POLLS 2000000u
+#define POLLS_BETWEEN_CHECKS 1024u
 
 // Waits until so many workgroups of the chain have ended. All invocations of the workgroup call it.
 void awaitEarlier(Chain chain, uint before) {
+  // After a barrier.
+  if (before == 0u) return;
   if (gl_LocalInvocationIndex == 0u) {
     uint polls = 0u;
-    while (chainLoad(chain.ended) < before) {
-      polls++;
-      if (polls % 1024u != 0u) continue;
+    uint seen = 0u;
+    for (uint ended = chainLoad(chain.ended); ended < before; ended = chainLoad(chain.ended)) {
+      polls = ended == seen ? polls + 1u : 0u;
+      seen = ended;
+      if (polls % POLLS_BETWEEN_CHECKS != POLLS_BETWEEN_CHECKS - 1u) continue;
       if (chainLoad(chain.stalled) != 0u) break;
-      if (polls > MOST_POLLS) {
-        chain.stalled = 1u;
-        noteFault(Faults(uvec2(chain)), FAULT_STALLED, before, 0u);
-        break;
-      }
+      if (polls < chain.patience) continue;
+      chainStore(chain.stalled, 1u);
+      noteFault(Faults(uvec2(chain)), FAULT_STALLED, before, ended);
+      break;
     }
     CHAIN_ACQUIRE;
   }

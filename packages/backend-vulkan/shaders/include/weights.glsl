@@ -154,20 +154,6 @@ RawGroup loadGroup(Matrix m, uint row, uint group) {
   return raw;
 }
 
-// Something of everything that a group is read from.
-uint foldGroup(RawGroup raw) {
-  uint folded = raw.quants[0].x | raw.scales;
-#if QUANT_VECTORS == 2
-  folded |= raw.quants[1].x;
-#endif
-#if HIGH_WORDS == 2
-  folded |= raw.high.x;
-#elif HIGH_WORDS == 1
-  folded |= raw.high;
-#endif
-  return folded;
-}
-
 // Scale of columns 0 to 15 and 16 to 31. Exact: an f16 times a small integer.
 vec2 groupScales(RawGroup raw) {
 #if PAIRS

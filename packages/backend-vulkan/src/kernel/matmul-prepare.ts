@@ -144,11 +144,16 @@ function prepareDispatch(context: Context, kind: Prepared | 'none', place: Place
   const weights = [norm?.weight, join?.norm?.weight].flatMap((weight) => (weight ? [weight.place] : []));
   const wide = columns % 8 === 0 && dense.every((one) => isWide(one, columns));
   const wideWeights = columns % 8 === 0 && weights.every(isAligned);
-  const { workgroup, held } = prepareCut(form === 'f16' ? paddedColumns(columns) : columns, traits);
+  // A row that nothing of is summed up is shared by several workgroups: small ones begin sooner, and read side by side.
+  const isShared = form !== 'f16' && !norm && !join?.norm;
+  const { workgroup, held, parts } = isShared
+    ? sharedCut(rows, traits)
+    : { ...prepareCut(form === 'f16' ? paddedColumns(columns) : columns, traits), parts: 1 };
+  const [x0, y0] = foldedGroups(tokens);
   const flag = (value: unknown): number => (value ? 1 : 0);
   const address = (operand: Operand | undefined): Argument =>
     operand ? read(operand.place) : { kind: 'null' };
-  const parts = [
+  const names = [
     ...(join ? [join.norm ? 'rmsNorm+add' : 'add'] : []),
     ...(norm ? ['rmsNorm'] : []),
     ...(form === 'none' ? [] : [`prepare ${form}`]),
@@ -173,8 +178,8 @@ function prepareDispatch(context: Context, kind: Prepared | 'none', place: Place
       ...[norm?.epsilon ?? 0, norm?.weightOffset ?? 0].map(f32),
       ...[join?.norm?.epsilon ?? 0, join?.norm?.weightOffset ?? 0].map(f32),
     ],
-    groups: foldedGroups(tokens),
-    name: parts.join('+'),
+    groups: [x0, y0, parts],
+    name: names.join('+'),
   };
   const given = dispatch.arguments;
   const addresses = given.findIndex(({ kind }) => kind !== 'address' && kind !== 'null');
@@ -185,6 +190,18 @@ function prepareDispatch(context: Context, kind: Prepared | 'none', place: Place
       ...[...given.slice(addresses), { kind: 'before' as const }],
     ]),
   };
+}
+
+/** Workgroups of few invocations for a row, while there are compute units for more. */
+function sharedCut(
+  { tokens, columns }: Rows,
+  traits: DeviceTraits,
+): ReturnType<typeof prepareCut> & { parts: number } {
+  const { subgroupSize, computeUnits, software } = traits;
+  const octets = Math.max(1, Math.ceil(columns / 8));
+  const most = software ? 2 : Math.max(1, Math.floor(computeUnits / tokens));
+  const parts = Math.max(1, Math.min(most, Math.floor(octets / Math.max(128, subgroupSize))));
+  return { ...prepareCut(8 * Math.ceil(octets / parts), traits), parts };
 }
 
 /** A workgroup for a row, its invocations with at most `mostHeld` octets each where the device has as many invocations. */
