@@ -159,6 +159,32 @@ Raw loadNext(uint lane, uint batch, uint keyBatches, uint load) {
   return loadRaw(isValue ? valueRow(row) : row, eighth);
 }
 
+#if CHAINED && HEADS
+uint touch(uint row, uint eighth) {
+  return row < ownRow ? loadRaw(row, eighth).bits.x : 0u;
+}
+
+// Something of what an invocation will load after the first two batches of keys.
+uint touchLater(uint lane, uint keyBatches, ivec2 inSplit) {
+  uint valueKeys = min(chainKeys, uint(inSplit.y) / chains + 1u);
+  uint folded = 0u;
+  for (uint batch = 2u; batch < keyBatches; ++batch) {
+    [[unroll]] for (uint i = 0; i < LOADS; ++i) {
+      uint key = batchKey(lane, batch, i);
+      folded |= touch(key < splitKeys ? keyRows[key] : noRow, batchEighth(lane, i));
+    }
+  }
+  for (uint first = 0; first < valueKeys; first += LOADS) {
+    [[unroll]] for (uint i = 0; i < LOADS; ++i) {
+      uint key = (first + i) * chains + lane / rowLanes;
+      uint row = key < splitKeys ? keyRows[key] : noRow;
+      folded |= touch(row < ownRow ? row + kvHeads * blockTokens : noRow, lane % rowLanes);
+    }
+  }
+  return folded;
+}
+#endif
+
 // Decodes a key (part 0) or a value (part 1).
 void decodePart(Raw raw, uint part, uint key, uint eighth, out vec4 low, out vec4 high) {
   decodeRaw(raw, low, high);
@@ -398,6 +424,11 @@ void run() {
   [[unroll]] for (uint i = 0; i < LOADS; ++i) raws[i] = loadKey(lane, 0u, i);
   [[unroll]] for (uint i = 0; i < LOADS; ++i) upcoming[i] = loadNext(lane, 0u, keyBatches, i);
   Turning turning = loadTurning(lane);
+#if CHAINED
+  // What more keys will want is read meanwhile for its place in the last-level cache. The top bit of what is waited for is
+  // never set, but the compiler cannot know: it leaves the reads.
+  if (keyBatches > 1u && (touchLater(lane, keyBatches, inSplit) & (before >> 31)) != 0u) keyRows[lane] = noRow;
+#endif
   awaitEarlier(Chain(faults), before);
   takeHeads(lane, firstLine, ownHeads, kvHead, slot, headInGroup == 0u && gl_WorkGroupID.x == 0u, turning);
 #else

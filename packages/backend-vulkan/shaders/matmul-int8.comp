@@ -34,9 +34,6 @@ layout(constant_id = 10) const uint depth = 1;
 layout(constant_id = 11) const uint banks = 1;
 // Products of the dispatch.
 layout(constant_id = 12) const uint products = 1;
-// Vectors of 16 bytes of activations that the workgroup copies to shared memory, all that its tile has; 0: they are read where
-// they are.
-layout(constant_id = 13) const uint staged = 0;
 
 // The most of each that a tile has: `runnableTile` of src/kernel/lane-tile.ts. Line r * banks + bank is row r of a bank.
 #define MOST_LINES 4
@@ -65,33 +62,13 @@ layout(buffer_reference, scalar, buffer_reference_align = 8) readonly buffer Act
   CHAIN_SHARED uvec2 at[];
 };
 
-shared uvec4 stagedVectors[staged > 0 ? staged : 1];
-
-// Vectors of a row, as matmul-prepare lays out int8: quants of the first 16 columns of each block, of the others, and for two
-// blocks each the factors.
-uint rowVectors() {
+// As matmul-prepare lays out int8.
+Activations activationsAt(uint token, uint block) {
   uint blocks = columns / 32;
-  return 2 * blocks + (blocks + 1) / 2;
-}
-
-void stage(uint firstToken) {
-  uint start = firstToken * rowVectors();
-  uint count = min(tileTokens, tokens - firstToken) * rowVectors();
-  for (uint i = gl_LocalInvocationIndex; i < count; i += gl_WorkGroupSize.x) stagedVectors[i] = ActivationVectors(x).at[start + i];
-  barrier();
-}
-
-Activations activationsAt(uint firstToken, uint token, uint block) {
-  uint blocks = columns / 32;
-  if (staged > 0) {
-    uint start = (token - firstToken) * rowVectors();
-    uvec4 pair = stagedVectors[start + 2 * blocks + block / 2];
-    return Activations(ivec4(stagedVectors[start + block]), ivec4(stagedVectors[start + block + blocks]),
-                       (block & 1u) == 0u ? pair.xy : pair.zw);
-  }
-  uint start = token * rowVectors();
+  uint start = token * (2 * blocks + (blocks + 1) / 2);
+  uint at = start + block;
   ActivationVectors from = ActivationVectors(x);
-  return Activations(ivec4(from.at[start + block]), ivec4(from.at[start + block + blocks]),
+  return Activations(ivec4(from.at[at]), ivec4(from.at[at + blocks]),
                      ActivationPairs(x).at[2 * (start + 2 * blocks) + block]);
 }
 
@@ -183,7 +160,7 @@ Activations few[FEW_TOKENS];
     SOME_LINES(LOAD_LINE, d, block)                               \
   }
 #define LOAD_TOKEN(d, t) \
-  if (t < tileTokens) few[t] = activationsAt(firstToken, min(firstToken + t, tokens - 1), block);
+  if (t < tileTokens) few[t] = activationsAt(min(firstToken + t, tokens - 1), block);
 
 #define UNPACK_LINE(d, t, l) \
   if (l < lines) unpacked[l] = lineOf(raw[d * MOST_LINES + l]);
@@ -208,7 +185,7 @@ Activations few[FEW_TOKENS];
   if (l < lines) sums[l * MOST_TOKENS + t] = added(sums[l * MOST_TOKENS + t], unpacked[l], a);
 #define ADD_MANY(t)                                                             \
   if (t < tileTokens) {                                                         \
-    Activations a = activationsAt(firstToken, min(firstToken + t, tokens - 1), now.base);   \
+    Activations a = activationsAt(min(firstToken + t, tokens - 1), now.base);   \
     EACH_LINE(ADD_MANY_LINE, 0, t)                                              \
   }
 
@@ -283,7 +260,6 @@ void multiply(uint firstToken) {
   Matrix two = matrixAt(up, storedRows, rowColumns);
   EACH_DEPTH(LOAD)
   awaitEarlier(chainOf(products), chainBefore);
-  if (staged > 0) stage(firstToken);
   CLEAR_SUMS
   // The same for all of the workgroup: passes, and whether there are more.
   bool more = true;

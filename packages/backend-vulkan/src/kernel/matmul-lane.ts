@@ -34,8 +34,7 @@ export function laneDispatch(
   if (!given) return dispatch;
   const inChain = chainedTile(tile, shape, traits);
   const { kernel, groups } = cutDispatch(context, products, form, inChain, x);
-  const constants = [...kernel.constants, inChain.staged];
-  return { ...dispatch, chained: { ...chained({ kernel: { ...kernel, constants } }, given), groups } };
+  return { ...dispatch, chained: { ...chained({ kernel }, given), groups } };
 }
 
 function cutDispatch(
