@@ -159,32 +159,6 @@ Raw loadNext(uint lane, uint batch, uint keyBatches, uint load) {
   return loadRaw(isValue ? valueRow(row) : row, eighth);
 }
 
-#if CHAINED && HEADS
-uint touch(uint row, uint eighth) {
-  return row < ownRow ? loadRaw(row, eighth).bits.x : 0u;
-}
-
-// Something of what an invocation will load after the first two batches of keys.
-uint touchLater(uint lane, uint keyBatches, ivec2 inSplit) {
-  uint valueKeys = min(chainKeys, uint(inSplit.y) / chains + 1u);
-  uint folded = 0u;
-  for (uint batch = 2u; batch < keyBatches; ++batch) {
-    [[unroll]] for (uint i = 0; i < LOADS; ++i) {
-      uint key = batchKey(lane, batch, i);
-      folded |= touch(key < splitKeys ? keyRows[key] : noRow, batchEighth(lane, i));
-    }
-  }
-  for (uint first = 0; first < valueKeys; first += LOADS) {
-    [[unroll]] for (uint i = 0; i < LOADS; ++i) {
-      uint key = (first + i) * chains + lane / rowLanes;
-      uint row = key < splitKeys ? keyRows[key] : noRow;
-      folded |= touch(row < ownRow ? row + kvHeads * blockTokens : noRow, lane % rowLanes);
-    }
-  }
-  return folded;
-}
-#endif
-
 // Decodes a key (part 0) or a value (part 1).
 void decodePart(Raw raw, uint part, uint key, uint eighth, out vec4 low, out vec4 high) {
   decodeRaw(raw, low, high);
@@ -255,6 +229,12 @@ void attendSplit(
     }
     [[unroll]] for (uint i = 0; i < LOADS; ++i) raws[i] = upcoming[i];
   }
+  // The second values are on their way while scores become weights.
+  if (LOADS < valueKeys) {
+    [[unroll]] for (uint i = 0; i < LOADS; ++i) {
+      upcoming[i] = loadRaw(valueRow(keyRows[(LOADS + i) * chains + chain]), rowLane);
+    }
+  }
   barrier();
   for (uint h = gl_SubgroupID; h < heads; h += gl_NumSubgroups) weighLine(h, inSplit);
   barrier();
@@ -266,7 +246,7 @@ void attendSplit(
     highSums[h] = vec4(0.0);
   }
   for (uint first = 0; first < valueKeys; first += LOADS) {
-    if (first + LOADS < valueKeys) {
+    if (first > 0u && first + LOADS < valueKeys) {
       [[unroll]] for (uint i = 0; i < LOADS; ++i) {
         upcoming[i] = loadRaw(valueRow(keyRows[(first + LOADS + i) * chains + chain]), rowLane);
       }
@@ -324,6 +304,12 @@ void attendSplit(
 
 // The twin of attention-merge.comp, for few splits.
 void mergeLines(uint lane, uint firstLine, uint ownHeads) {
+  // The sums that an invocation merges first are on their way while factors are found.
+  float begun[8];
+  uint beginAt = (firstLine + lane / headDim) * splits * headDim + lane % headDim;
+  [[unroll]] for (uint k = 0; k < 8u; ++k) {
+    begun[k] = lane < ownHeads * headDim && k < splits ? partials.at[beginAt + k * headDim] : 0.0;
+  }
   for (uint i = lane; i < ownHeads * splits; i += 256u) {
     uint index = i / splits * mergedHere + i % splits;
     uint numbers = numbersStart() + 2u * (firstLine * splits + i);
@@ -351,7 +337,8 @@ void mergeLines(uint lane, uint firstLine, uint ownHeads) {
     for (uint first = 0; first < splits; first += 8u) {
       float parts[8];
       [[unroll]] for (uint k = 0; k < 8u; ++k) {
-        parts[k] = first + k < splits ? partials.at[start + (first + k) * headDim] : 0.0;
+        parts[k] = begun[k];
+        if ((i != lane || first > 0u) && first + k < splits) parts[k] = partials.at[start + (first + k) * headDim];
       }
       [[unroll]] for (uint k = 0; k < 8u; ++k) {
         uint index = own * mergedHere + min(first + k, splits - 1u);
@@ -424,11 +411,6 @@ void run() {
   [[unroll]] for (uint i = 0; i < LOADS; ++i) raws[i] = loadKey(lane, 0u, i);
   [[unroll]] for (uint i = 0; i < LOADS; ++i) upcoming[i] = loadNext(lane, 0u, keyBatches, i);
   Turning turning = loadTurning(lane);
-#if CHAINED
-  // What more keys will want is read meanwhile for its place in the last-level cache. The top bit of what is waited for is
-  // never set, but the compiler cannot know: it leaves the reads.
-  if (keyBatches > 1u && (touchLater(lane, keyBatches, inSplit) & (before >> 31)) != 0u) keyRows[lane] = noRow;
-#endif
   awaitEarlier(Chain(faults), before);
   takeHeads(lane, firstLine, ownHeads, kvHead, slot, headInGroup == 0u && gl_WorkGroupID.x == 0u, turning);
 #else

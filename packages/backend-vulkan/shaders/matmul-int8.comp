@@ -7,8 +7,8 @@
 // depends on the number of activation rows or their order, so a row's result is the same in every batch, bit for bit. Slow
 // twin: matmul-float.comp over decoded weights.
 //
-// A workgroup takes runs of rows, one after the other. Weights are always on their way: as soon as a block is unpacked, the
-// block that takes its place in the registers is asked for, be it of the next run.
+// A workgroup takes runs of rows, one after the other. The first blocks of the next run are on their way while the sums of
+// one are added up.
 #version 460
 #extension GL_KHR_shader_subgroup_basic : require
 #extension GL_KHR_shader_subgroup_shuffle : require
@@ -175,7 +175,6 @@ Activations few[FEW_TOKENS];
     SOME_TOKENS(LOAD_TOKEN, d)                                    \
     bool isInside = now.base + d * lanes < blocks;                \
     SOME_LINES(UNPACK_LINE, d, 0)                                 \
-    if (more) LOAD(d, SOME_LINES, SOME_TOKENS)                    \
     SOME_LINES(ADD_FEW_LINE, d, 0)                              \
     if (d < 2 && 1 < tileTokens) {                                \
       SOME_LINES(ADD_FEW_LINE, d, 1)                            \
@@ -279,6 +278,9 @@ void multiply(uint firstToken) {
       }
     }
     EACH_DEPTH(ADD)
+    if (more && tileTokens <= FEW_TOKENS) {
+      EACH_DEPTH(LOAD)
+    }
     if (tileTokens > FEW_TOKENS) {
       EACH_LINE(UNPACK_LINE, 0, 0)
       if (more) LOAD(0, EACH_LINE, 0)

@@ -39,8 +39,8 @@ export function chainHead(record: bigint, { software }: Pick<DeviceTraits, 'soft
   return new Uint8Array(head.buffer);
 }
 
-/** What the counter holds; its top bit is never set, which `attention-row.comp` relies on. */
-const mostWorkgroups = 2 ** 31 - 1;
+/** What the counter holds. */
+const mostWorkgroups = 2 ** 32 - 1;
 
 const nvidia = 0x10de;
 

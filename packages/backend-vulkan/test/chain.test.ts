@@ -125,10 +125,10 @@ describe('chainLinks', () => {
   });
 
   it('ends the chain before the counter would wrap', () => {
-    const large = (given: Argument[]): Dispatch => ({ ...dispatch(given), groups: [65_535, 32_767, 1] });
+    const large = (given: Argument[]): Dispatch => ({ ...dispatch(given), groups: [65_535, 65_535, 1] });
     const [first, second, third] = [large([write(a)]), large([read(a), write(b)]), dispatch([read(b)])];
     expect(linksOf(first, second, third)).toEqual([barrier, barrier, barrier]);
-    expect(linksOf(first, dispatch([read(a)]))).toEqual([barrier, wait(65_535 * 32_767)]);
+    expect(linksOf(first, dispatch([read(a)]))).toEqual([barrier, wait(65_535 ** 2)]);
   });
 
   it('orders whatever depends on each other, whenever dispatches begin', () => {

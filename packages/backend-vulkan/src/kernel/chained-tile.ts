@@ -2,26 +2,35 @@
  * How int8 products are cut over a device in a chain (`chain.ts`): what changes no bits, so the lanes are those of the product
  * by itself. Each workgroup asks whether it may go on and counts itself when it has ended, all of them at one place, so they
  * are few: as many as are resident at once, each taking several runs of rows.
+ *
+ * Of one row of activations, by what stages of decoding took on an H200 (1B, 7B and 27B models): lanes load whole rows, or
+ * halves, before they use anything; and a second row of weights serves where rows are long and there are many of them.
  */
 import type { DeviceTraits } from '../dispatch.js';
 import { runnableTile, type LaneTile } from './lane-tile.js';
 import type { ProductShape } from './matmul-tile.js';
 
-/** Invocations of a workgroup. */
-const workgroup = 512;
-
 /** Invocations of a compute unit that its registers hold. */
 const residentInvocations = 1024;
 
-/** A product whose workgroups take more runs each lasts so long that they may as well come one after the other. */
-const mostRuns = 32;
-
 /** @param own of the product outside of chains */
-export function chainedTile(own: LaneTile, { banks, rows, tokens }: ProductShape, traits: DeviceTraits): LaneTile {
-  const size = Math.max(own.lanes, own.workgroup, Math.min(workgroup, traits.maxInvocations));
-  const workgroups = Math.max(1, Math.floor((residentInvocations * traits.computeUnits) / size));
-  const cut = tokens > 1 ? {} : { rows: 2, depth: banks === 2 ? 1 : 2 };
-  const tile = runnableTile({ ...own, ...cut, workgroup: size, workgroups }, banks);
-  const runs = Math.ceil(rows / ((size / tile.lanes) * tile.rows));
-  return runs > mostRuns * workgroups ? own : tile;
+export function chainedTile(own: LaneTile, shape: ProductShape, traits: DeviceTraits): LaneTile {
+  const cut = shape.tokens > 1 ? { workgroup: 256 } : decodingCut(own, shape, traits);
+  const workgroup = Math.max(own.lanes, own.workgroup, Math.min(cut.workgroup, traits.maxInvocations));
+  const workgroups = Math.max(1, Math.floor((residentInvocations * traits.computeUnits) / workgroup));
+  return runnableTile({ ...own, ...cut, workgroup, workgroups }, shape.banks);
+}
+
+type Cut = Pick<LaneTile, 'workgroup' | 'rows' | 'depth'>;
+
+function decodingCut({ lanes }: LaneTile, shape: ProductShape, traits: DeviceTraits): Cut {
+  const { banks, columns, rows } = shape;
+  const perLane = Math.ceil(columns / 32 / lanes);
+  const evenDepth = (most: number): number => Math.ceil(perLane / Math.ceil(perLane / most));
+  if (banks === 2) return { workgroup: 256, rows: 1, depth: evenDepth(4) };
+  // Subgroups that share rows wait for each other after each run.
+  if (lanes > traits.subgroupSize) return { workgroup: 256, rows: 1, depth: evenDepth(6) };
+  const workgroup = 512;
+  const isFilled = rows * lanes >= 2 * workgroup * traits.computeUnits;
+  return isFilled ? { workgroup, rows: 2, depth: evenDepth(3) } : { workgroup, rows: 1, depth: evenDepth(6) };
 }

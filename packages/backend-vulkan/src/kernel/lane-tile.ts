@@ -1,6 +1,6 @@
 /**
  * How products by lanes are cut over a device. Only what does not change a result's bits may depend on the number of rows of
- * activations: `lanes` does change them, so it follows from the columns and the device alone.
+ * activations: `lanes` does change them, so it follows from the weights and the device alone.
  */
 import type { DeviceTraits } from '../dispatch.js';
 import type { ProductShape } from './matmul-tile.js';
@@ -35,11 +35,12 @@ const mostLanes = 128;
 /** Resident invocations of a compute unit that hide the latency of memory, each with some 16-byte loads under way. */
 const invocationsToFill = 512;
 
-/** As many lanes as have three blocks each or more, of which less than a fifth is idle. */
-function blockLanes(blocks: number, limit: number): number {
+/** As many lanes as have three blocks each or more, of which less than a fifth is idle. Of a pair two and a quarter do. */
+function blockLanes(blocks: number, banks: number, limit: number): number {
+  const [least, idle] = banks === 2 ? [2.25, 4 / 3] : [3, 1.2];
   let lanes = 1;
-  for (let more = 2; more <= limit && 3 * more <= blocks; more *= 2) {
-    if (Math.ceil(blocks / more) * more <= 1.2 * blocks) lanes = more;
+  for (let more = 2; more <= limit && least * more <= blocks; more *= 2) {
+    if (Math.ceil(blocks / more) * more <= idle * blocks) lanes = more;
   }
   return lanes;
 }
@@ -86,7 +87,7 @@ export function int8Tile({ columns, tokens, banks, rows }: ProductShape, traits:
   const { software, subgroupSize, computeUnits, maxInvocations } = traits;
   const blocks = columns / 32;
   const limit = software ? subgroupSize : largestPower(Math.min(mostLanes, maxInvocations));
-  const lanes = blockLanes(blocks, limit);
+  const lanes = blockLanes(blocks, banks, limit);
   const workgroup = software ? 4 * subgroupSize : Math.max(subgroupSize, 64, lanes);
   const even = tokensPerTile(tokens, software ? 4 : 8, traits);
   // Rows of activations are read from the cache for each run of weight rows: four share them where there are many. Of one,
