@@ -9,8 +9,8 @@
  *     bytes / (bandwidth * efficiency) + launches * launch
  *
  * bytes       that a token reads, by the model's file
- * efficiency  of the run: the share of the copy bandwidth that remains when its launches are taken off its time, so that
- *             launches are not counted twice. At most 1.
+ * efficiency  of the run's profile, in which launches follow each other with barriers as they do on a 780M: the share of the
+ *             copy bandwidth that remains when launches are taken off its time, so that they are not counted twice. At most 1.
  * launches    of the run, by its profile: the same programs run on any device
  *
  * The last column has an efficiency of 1 in its place. Kernels that are too small for the measured device, and so cost it
@@ -46,15 +46,15 @@ const rows = [
 ];
 for (const [name, { ours }] of Object.entries(models)) {
   const decode = ours?.kernels?.phases.find(({ phase }) => phase === 'decode');
-  if (decode?.launchesPerSubmission === undefined || !(ours.decode > 0)) {
+  if (decode?.launchesPerSubmission === undefined || !(decode.millisecondsPerSubmission > 0)) {
     console.error(
-      `${name}: ${positionals[0]} has no decode rate of it, or no launches: measure with --kernels on a GPU`,
+      `${name}: ${positionals[0]} has no profile of its decoding: measure with --kernels on a GPU`,
     );
     continue;
   }
   const { speed } = ours.kernels;
   const launches = decode.launchesPerSubmission;
-  const seconds = 1 / ours.decode - launches * (speed.launchSeconds ?? 0);
+  const seconds = decode.millisecondsPerSubmission / 1e3 - launches * (speed.launchSeconds ?? 0);
   const efficiency = Math.min(1, ours.bytesPerToken / speed.bytesPerSecond / seconds);
   const perToken = (share) => ours.bytesPerToken / (bytesPerSecond * share) + launches * launchSeconds;
   rows.push([

@@ -87,7 +87,7 @@ describe('reads ahead', () => {
     expect(prefetchOf({ kind: 'integrated', computeUnits: 12 }, {}).bytes).toBe(0);
     expect(prefetchOf(large, { UNICORN_VULKAN_PREFETCH: '0' }).bytes).toBe(0);
     const asked = prefetchOf({ kind: 'cpu', computeUnits: 0 }, { UNICORN_VULKAN_PREFETCH: '4096' });
-    expect(asked).toEqual({ bytes: 4096, leastWeightBytes: 0 });
+    expect(asked).toEqual({ bytes: 4096, chainedBytes: 4096, leastWeightBytes: 0 });
     for (const wrong of ['-1', 'much', '1.5', '1e12']) {
       expect(() => prefetchOf(large, { UNICORN_VULKAN_PREFETCH: wrong })).toThrow(
         expect.objectContaining({ code: 'usage/prefetch' }),

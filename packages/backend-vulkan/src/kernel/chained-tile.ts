@@ -27,10 +27,10 @@ function decodingCut({ lanes }: LaneTile, shape: ProductShape, traits: DeviceTra
   const { banks, columns, rows } = shape;
   const perLane = Math.ceil(columns / 32 / lanes);
   const evenDepth = (most: number): number => Math.ceil(perLane / Math.ceil(perLane / most));
-  if (banks === 2) return { workgroup: 256, rows: 1, depth: evenDepth(4) };
-  // Subgroups that share rows wait for each other after each run.
-  if (lanes > traits.subgroupSize) return { workgroup: 256, rows: 1, depth: evenDepth(6) };
+  // Subgroups that share rows wait for each other after each run: smaller workgroups wait for fewer.
+  if (lanes > traits.subgroupSize) return { workgroup: 256, rows: 1, depth: evenDepth(banks === 2 ? 4 : 6) };
   const workgroup = 512;
+  if (banks === 2) return { workgroup, rows: 1, depth: evenDepth(3) };
   const isFilled = rows * lanes >= 2 * workgroup * traits.computeUnits;
   return isFilled ? { workgroup, rows: 2, depth: evenDepth(3) } : { workgroup, rows: 1, depth: evenDepth(6) };
 }

@@ -589,6 +589,8 @@ export function dispatchesOf(
   );
   const { prefetch, traits } = target;
   const isLarge = prefetch !== undefined && weights.byteLength >= prefetch.leastWeightBytes;
-  const all = withPrefetches(dispatches, isLarge ? prefetch.bytes : 0, traits.computeUnits);
-  return target.chains && options.chains !== false ? withChains(all) : all;
+  const chains = target.chains === true && options.chains !== false;
+  const bytes = isLarge ? prefetch[chains ? 'chainedBytes' : 'bytes'] : 0;
+  const all = withPrefetches(dispatches, bytes, traits.computeUnits);
+  return chains ? withChains(all) : all;
 }
