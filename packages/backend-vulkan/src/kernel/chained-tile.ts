@@ -1,10 +1,10 @@
 /**
- * How int8 products are cut over a device in a chain (`chain.ts`): what changes no bits, so the lanes are those of the product
- * by itself. Each workgroup asks whether it may go on and counts itself when it has ended, all of them at one place, so they
- * are few: as many as are resident at once, each taking several runs of rows.
+ * How int8 products with one row of activations are cut over a device in a chain (`chain.ts`): what changes no bits, so the
+ * lanes are those of the product by itself. Each workgroup asks whether it may go on and counts itself when it has ended, all
+ * of them at one place, so they are few: as many as are resident at once, each taking several runs of rows.
  *
- * Of one row of activations, by what stages of decoding took on an H200 (1B, 7B and 27B models): lanes load whole rows, or
- * halves, before they use anything; and a second row of weights serves where rows are long and there are many of them.
+ * By what stages of decoding took on an H200 (1B, 7B and 27B models): lanes load whole rows, or halves, before they use
+ * anything, and take two rows where rows are long and there are many of them.
  */
 import type { DeviceTraits } from '../dispatch.js';
 import { runnableTile, type LaneTile } from './lane-tile.js';
@@ -15,22 +15,26 @@ const residentInvocations = 1024;
 
 /** @param own of the product outside of chains */
 export function chainedTile(own: LaneTile, shape: ProductShape, traits: DeviceTraits): LaneTile {
-  const cut = shape.tokens > 1 ? { workgroup: 256 } : decodingCut(own, shape, traits);
-  const workgroup = Math.max(own.lanes, own.workgroup, Math.min(cut.workgroup, traits.maxInvocations));
-  const workgroups = Math.max(1, Math.floor((residentInvocations * traits.computeUnits) / workgroup));
+  const { computeUnits, maxInvocations } = traits;
+  const cut = cutOf(own, shape, traits);
+  const workgroup = Math.max(own.lanes, own.workgroup, Math.min(cut.workgroup, maxInvocations));
+  const resident = Math.floor((residentInvocations * computeUnits) / workgroup);
+  // A device that does not tell its compute units.
+  const workgroups = resident === 0 ? Infinity : resident;
   return runnableTile({ ...own, ...cut, workgroup, workgroups }, shape.banks);
 }
 
-type Cut = Pick<LaneTile, 'workgroup' | 'rows' | 'depth'>;
-
-function decodingCut({ lanes }: LaneTile, shape: ProductShape, traits: DeviceTraits): Cut {
-  const { banks, columns, rows } = shape;
+function cutOf(
+  { lanes }: LaneTile,
+  { banks, columns, rows }: ProductShape,
+  { computeUnits, subgroupSize }: DeviceTraits,
+): Pick<LaneTile, 'workgroup' | 'rows' | 'depth'> {
   const perLane = Math.ceil(columns / 32 / lanes);
   const evenDepth = (most: number): number => Math.ceil(perLane / Math.ceil(perLane / most));
   // Subgroups that share rows wait for each other after each run: smaller workgroups wait for fewer.
-  if (lanes > traits.subgroupSize) return { workgroup: 256, rows: 1, depth: evenDepth(banks === 2 ? 4 : 6) };
+  if (lanes > subgroupSize) return { workgroup: 256, rows: 1, depth: evenDepth(banks === 2 ? 4 : 6) };
   const workgroup = 512;
   if (banks === 2) return { workgroup, rows: 1, depth: evenDepth(3) };
-  const isFilled = rows * lanes >= 2 * workgroup * traits.computeUnits;
+  const isFilled = rows * lanes >= 2 * workgroup * computeUnits;
   return isFilled ? { workgroup, rows: 2, depth: evenDepth(3) } : { workgroup, rows: 1, depth: evenDepth(6) };
 }

@@ -30,7 +30,9 @@ export function laneDispatch(
   const tile = form === 'int8' ? runnableTile(asked, banks) : asked;
   const x = preparedPlace(context, form);
   const dispatch = cutDispatch(context, products, form, tile, x);
-  const given = form === 'int8' ? chainedArguments(rows.tokens, x, products) : undefined;
+  // More rows were not measured in a chain.
+  const isSingle = form === 'int8' && rows.tokens === 1;
+  const given = isSingle ? chainedArguments(rows.tokens, x, products) : undefined;
   if (!given) return dispatch;
   const inChain = chainedTile(tile, shape, traits);
   const { kernel, groups } = cutDispatch(context, products, form, inChain, x);
