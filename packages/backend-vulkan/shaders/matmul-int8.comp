@@ -128,7 +128,7 @@ void put(Product product, uint firstToken, uint t, uint row, float value, float 
 #define EACH_FEW_TOKEN(DO, a) DO(a, 0) DO(a, 1)
 #define EACH_TOKEN(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7)
 // Of the first two blocks all lines of up to two activation rows, of the others two lines of one.
-#define EACH_DEPTH(DO) \
+#define EACH_DEPTH(DO)             \
   DO(0, EACH_LINE, EACH_FEW_TOKEN) \
   DO(1, EACH_LINE, EACH_FEW_TOKEN) \
   DO(2, EACH_FEW_LINES, ONE_TOKEN) \
@@ -145,76 +145,76 @@ Line unpacked[MOST_LINES];
 Activations few[FEW_TOKENS];
 
 // Of `ahead`. Blocks, rows and tokens past the end repeat the last one, and are not used.
-#define LOAD_LINE(d, block, l)                                                                         \
-  if (l < lines) {                                                                                     \
-    uint weightRow = min(ahead.row + l / banks, ahead.product.rows - 1);                               \
-    if (l % banks == 0) {                                                                              \
+#define LOAD_LINE(d, block, l)                                                                          \
+  if (l < lines) {                                                                                      \
+    uint weightRow = min(ahead.row + l / banks, ahead.product.rows - 1);                                \
+    if (l % banks == 0) {                                                                               \
       raw[d * MOST_LINES + l] = loadGroup(one, ahead.product.rowStart + weightRow, firstBlock + block); \
-    } else {                                                                                           \
-      raw[d * MOST_LINES + l] = loadGroup(two, upRowStart + weightRow, firstBlock + block);            \
-    }                                                                                                  \
+    } else {                                                                                            \
+      raw[d * MOST_LINES + l] = loadGroup(two, upRowStart + weightRow, firstBlock + block);             \
+    }                                                                                                   \
   }
-#define LOAD(d, SOME_LINES, SOME_TOKENS)                          \
-  if (d < depth) {                                                \
-    uint block = min(ahead.base + d * lanes, blocks - 1);         \
-    SOME_LINES(LOAD_LINE, d, block)                               \
+#define LOAD(d, SOME_LINES, SOME_TOKENS)                  \
+  if (d < depth) {                                        \
+    uint block = min(ahead.base + d * lanes, blocks - 1); \
+    SOME_LINES(LOAD_LINE, d, block)                       \
   }
 #define LOAD_TOKEN(d, t) \
   if (t < tileTokens) few[t] = activationsAt(min(firstToken + t, tokens - 1), block);
 
 #define UNPACK_LINE(d, t, l) \
   if (l < lines) unpacked[l] = lineOf(raw[d * MOST_LINES + l]);
-#define ADD_FEW_LINE(d, t, l)                                                                            \
-  if (l < lines) {                                                                                         \
-    float more = added(sums[l * MOST_TOKENS + t], unpacked[l], few[t]);               \
-    sums[l * MOST_TOKENS + t] = isInside ? more : sums[l * MOST_TOKENS + t];                               \
+#define ADD_FEW_LINE(d, t, l)                                                \
+  if (l < lines) {                                                           \
+    float more = added(sums[l * MOST_TOKENS + t], unpacked[l], few[t]);      \
+    sums[l * MOST_TOKENS + t] = isInside ? more : sums[l * MOST_TOKENS + t]; \
   }
-#define ADD(d, SOME_LINES, SOME_TOKENS)                           \
-  if (d < depth && tileTokens <= FEW_TOKENS) {                  \
-    uint block = min(now.base + d * lanes, blocks - 1);           \
-    SOME_TOKENS(LOAD_TOKEN, d)                                    \
-    bool isInside = now.base + d * lanes < blocks;                \
-    SOME_LINES(UNPACK_LINE, d, 0)                                 \
-    SOME_LINES(ADD_FEW_LINE, d, 0)                              \
-    if (d < 2 && 1 < tileTokens) {                                \
-      SOME_LINES(ADD_FEW_LINE, d, 1)                            \
-    }                                                             \
+#define ADD(d, SOME_LINES, SOME_TOKENS)                 \
+  if (d < depth && tileTokens <= FEW_TOKENS) {          \
+    uint block = min(now.base + d * lanes, blocks - 1); \
+    SOME_TOKENS(LOAD_TOKEN, d)                          \
+    bool isInside = now.base + d * lanes < blocks;      \
+    SOME_LINES(UNPACK_LINE, d, 0)                       \
+    SOME_LINES(ADD_FEW_LINE, d, 0)                      \
+    if (d < 2 && 1 < tileTokens) {                      \
+      SOME_LINES(ADD_FEW_LINE, d, 1)                    \
+    }                                                   \
   }
 #define ADD_MANY_LINE(d, t, l) \
   if (l < lines) sums[l * MOST_TOKENS + t] = added(sums[l * MOST_TOKENS + t], unpacked[l], a);
-#define ADD_MANY(t)                                                             \
-  if (t < tileTokens) {                                                         \
-    Activations a = activationsAt(min(firstToken + t, tokens - 1), now.base);   \
-    EACH_LINE(ADD_MANY_LINE, 0, t)                                              \
+#define ADD_MANY(t)                                                           \
+  if (t < tileTokens) {                                                       \
+    Activations a = activationsAt(min(firstToken + t, tokens - 1), now.base); \
+    EACH_LINE(ADD_MANY_LINE, 0, t)                                            \
   }
 
 // Neighbours that differ in bit `step` halve the activation rows: the one goes on with the sums of the first half, the other
 // with those of the second. Every sum is added up in the same order as if all had all.
-#define FOLD_LINE(t, half, l)                                                                 \
-  if (l < lines) {                                                                            \
-    float first = sums[l * MOST_TOKENS + t];                                                  \
-    float second = sums[l * MOST_TOKENS + t + half];                                          \
-    float theirs = subgroupShuffleXor(upper ? first : second, step);                          \
-    sums[l * MOST_TOKENS + t] = (upper ? second : first) + theirs;                            \
+#define FOLD_LINE(t, half, l)                                        \
+  if (l < lines) {                                                   \
+    float first = sums[l * MOST_TOKENS + t];                         \
+    float second = sums[l * MOST_TOKENS + t + half];                 \
+    float theirs = subgroupShuffleXor(upper ? first : second, step); \
+    sums[l * MOST_TOKENS + t] = (upper ? second : first) + theirs;   \
   }
 #define FOLD_4(half) EACH_LINE(FOLD_LINE, 0, half) EACH_LINE(FOLD_LINE, 1, half) FOLD_LATER(half)
 #define FOLD_LATER(half) EACH_LINE(FOLD_LINE, 2, half) EACH_LINE(FOLD_LINE, 3, half)
 #define FOLD_2(half) EACH_LINE(FOLD_LINE, 0, half) EACH_LINE(FOLD_LINE, 1, half)
 #define FOLD_1(half) EACH_LINE(FOLD_LINE, 0, half)
-#define FOLD(half)                              \
-  {                                             \
-    bool upper = (lane & step) != 0;            \
-    FOLD_##half(half)                           \
-    kept = half;                                \
-    firstToHave += upper ? half : 0;            \
-    step /= 2;                                  \
+#define FOLD(half)                   \
+  {                                  \
+    bool upper = (lane & step) != 0; \
+    FOLD_##half(half)                \
+    kept = half;                     \
+    firstToHave += upper ? half : 0; \
+    step /= 2;                       \
   }
 
 #define SUM_LINE(t, b, l) \
   if (l < lines) sums[l * MOST_TOKENS + t] = sums[l * MOST_TOKENS + t] + subgroupShuffleXor(sums[l * MOST_TOKENS + t], step);
-#define SUM(t)                          \
-  if (t < tileTokens && t < kept) {     \
-    EACH_LINE(SUM_LINE, t, 0)           \
+#define SUM(t)                      \
+  if (t < tileTokens && t < kept) { \
+    EACH_LINE(SUM_LINE, t, 0)       \
   }
 
 #define FIND_LINE(found, wanted, l) \
@@ -222,9 +222,9 @@ Activations few[FEW_TOKENS];
 
 #define SHARE_LINE(t, b, l) \
   if (l < lines) partials[(place / width * lines + l) * tileTokens + firstToHave + t] = sums[l * MOST_TOKENS + t];
-#define SHARE(t)                                                        \
-  if (t < kept && firstToHave + t < tileTokens && isFirst) {            \
-    EACH_LINE(SHARE_LINE, t, 0)                                         \
+#define SHARE(t)                                             \
+  if (t < kept && firstToHave + t < tileTokens && isFirst) { \
+    EACH_LINE(SHARE_LINE, t, 0)                              \
   }
 
 #define CLEAR_SUMS [[unroll]] for (uint i = 0; i < MOST_LINES * MOST_TOKENS; i++) sums[i] = 0.0;
