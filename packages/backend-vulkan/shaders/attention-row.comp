@@ -27,6 +27,7 @@
 #include "include/attention-state.glsl"
 #include "include/quantize.glsl"
 
+const uint invocations = 256u;
 layout(local_size_x = 256) in;
 // Query heads that a workgroup takes, at most 8 and at most `keyLanes`.
 layout(constant_id = 7) const uint heads = 8;
@@ -60,10 +61,10 @@ shared uint keyRows[splitKeys];
 #define KEYS BATCH_KEYS
 #endif
 // Keys of a group of lanes, and their batches.
-const uint keyGroups = 256u / keyLanes;
-const uint groupKeys = keyLanes;
+const uint keyGroups = invocations / keyLanes;
+const uint groupKeys = (splitKeys + keyGroups - 1u) / keyGroups;
 const uint batches = (groupKeys + BATCH_KEYS - 1) / BATCH_KEYS;
-const uint queryLoads = (heads * paddedDim + 255u) / 256u;
+const uint queryLoads = (heads * paddedDim + invocations - 1u) / invocations;
 // heads, rounded up to a power of two.
 const uint headSlots = heads + uint(heads == 3u) + uint(heads > 4u) * (8u - heads);
 
@@ -96,7 +97,7 @@ void quantizeLines(uint lane, uint firstLine, uint ownHeads) {
   barrier();
   uint row = firstLine / queryHeads;
   uint before = (firstLine - row * queryHeads) * headDim / 8u;
-  for (uint i = lane; i < ownHeads * headDim / 8u; i += 256u) {
+  for (uint i = lane; i < ownHeads * headDim / 8u; i += invocations) {
     vec4 low = vec4(finishedAt(8u * i), finishedAt(8u * i + 1u), finishedAt(8u * i + 2u), finishedAt(8u * i + 3u));
     vec4 high =
         vec4(finishedAt(8u * i + 4u), finishedAt(8u * i + 5u), finishedAt(8u * i + 6u), finishedAt(8u * i + 7u));
@@ -145,46 +146,95 @@ uint batchEighth(uint lane, uint load) {
   return load % KEY_VECTORS * keyLanes + lane % keyLanes;
 }
 
-Raw loadKey(uint lane, uint batch, uint load) {
-  uint key = batchKey(lane, batch, load);
-  return loadRaw(key < splitKeys ? keyRows[key] : noRow, batchEighth(lane, load));
+// What an invocation has loaded, or what is on its way. Bits of `owned`, one for each row that `raws` has elements of, tell
+// which are of the row that this step brings: those are put in when they are there.
+struct Loaded {
+  Raw raws[LOADS];
+  uint owned;
+};
+
+Loaded loadKeys(uint lane, uint batch) {
+  Loaded loaded;
+  loaded.owned = 0u;
+  [[unroll]] for (uint i = 0; i < LOADS; ++i) {
+    uint key = batchKey(lane, batch, i);
+    uint row = key < splitKeys ? keyRows[key] : noRow;
+    loaded.raws[i] = loadRaw(row, batchEighth(lane, i));
+    loaded.owned |= uint(row == ownRow) << i;
+  }
+  return loaded;
+}
+
+// The values of the lane's chain from `first` on.
+Loaded loadValues(uint lane, uint first) {
+  uint chain = lane / rowLanes;
+  uint place = lane % rowLanes;
+  Loaded loaded;
+  loaded.owned = 0u;
+  [[unroll]] for (uint i = 0; i < LOADS; ++i) {
+    uint row = first + i < chainKeys ? keyRows[(first + i) * chains + chain] : noRow;
+    loaded.owned |= uint(row == ownRow) << i;
+    loaded.raws[i] = loadRaw(valueRow(row), place);
+  }
+  return loaded;
 }
 
 // What is used after a batch of keys: the next, or after the last the first values.
-Raw loadNext(uint lane, uint batch, uint keyBatches, uint load) {
-  bool isValue = batch + 1u == keyBatches;
-  uint key = isValue ? (load < chainKeys ? load * chains + lane / rowLanes : splitKeys) : batchKey(lane, batch + 1u, load);
-  uint eighth = isValue ? lane % rowLanes : batchEighth(lane, load);
-  uint row = key < splitKeys ? keyRows[key] : noRow;
-  return loadRaw(isValue ? valueRow(row) : row, eighth);
-}
-
-// Decodes a key (part 0) or a value (part 1).
-void decodePart(Raw raw, uint part, uint key, uint eighth, out vec4 low, out vec4 high) {
-  decodeRaw(raw, low, high);
-#if HEADS
-  if (8u * eighth < headDim && key < splitKeys && keyRows[key] == ownRow) {
-    low = ownRows[part * (headDim / 4u) + 2u * eighth];
-    high = ownRows[part * (headDim / 4u) + 2u * eighth + 1u];
+Loaded loadNext(uint lane, uint batch, uint keyBatches) {
+  bool areValues = batches == 1u || batch + 1u == keyBatches;
+  Loaded loaded;
+  loaded.owned = 0u;
+  [[unroll]] for (uint i = 0; i < LOADS; ++i) {
+    uint value = i < chainKeys ? i * chains + lane / rowLanes : splitKeys;
+    uint key = areValues ? value : batchKey(lane, batch + 1u, i);
+    uint row = key < splitKeys ? keyRows[key] : noRow;
+    loaded.raws[i] = loadRaw(areValues ? valueRow(row) : row, areValues ? lane % rowLanes : batchEighth(lane, i));
+    loaded.owned |= uint(row == ownRow) << i;
   }
-#endif
+  return loaded;
 }
 
-// One split of `ownHeads` lines from `firstLine` on; `inSplit` is not empty. `raws` and `upcoming` are the first batch of keys
-// and what follows it, on their way; queries are in the pool.
+#if HEADS
+// Puts in the row's own key. Most subgroups have nothing of it.
+void putOwnKeys(uint lane, inout Loaded loaded) {
+  if (loaded.owned != 0u) {
+    [[unroll]] for (uint i = 0; i < LOADS; ++i) {
+      if ((loaded.owned >> i & 1u) != 0u) {
+        uint eighth = batchEighth(lane, i);
+        loaded.raws[i].bits = uvec4(ownHalf(0u, 2u * eighth), ownHalf(0u, 2u * eighth + 1u));
+      }
+    }
+  }
+}
+
+// And its value.
+void putOwnValues(uint lane, inout Loaded loaded) {
+  if (loaded.owned != 0u) {
+    uint place = lane % rowLanes;
+    uvec4 own = uvec4(ownHalf(1u, 2u * place), ownHalf(1u, 2u * place + 1u));
+    [[unroll]] for (uint i = 0; i < LOADS; ++i) {
+      if ((loaded.owned >> i & 1u) != 0u) loaded.raws[i].bits = own;
+    }
+  }
+}
+#else
+#define putOwnKeys(lane, loaded)
+#define putOwnValues(lane, loaded)
+#endif
+
+// One split of `ownHeads` lines from `firstLine` on; `inSplit` is not empty. `loaded` and `upcoming` are the first batch of
+// keys and what follows it, on their way; queries are in the pool.
 void attendSplit(
-    uint lane, uint firstLine, uint ownHeads, ivec2 inSplit, uint keyBatches, inout Raw raws[LOADS],
-    inout Raw upcoming[LOADS]) {
+    uint lane, uint firstLine, uint ownHeads, ivec2 inSplit, uint keyBatches, inout Loaded loaded,
+    inout Loaded upcoming) {
   uint partialLine = firstLine * splits + gl_WorkGroupID.x;
   uint keyLane = lane % keyLanes;
   uint keyGroup = lane / keyLanes;
-  uint rowLane = lane % rowLanes;
   uint chain = lane / rowLanes;
   uint valueKeys = min(chainKeys, uint(inSplit.y) / chains + 1u);
   for (uint batch = 0; batch < keyBatches; ++batch) {
-    if (batch > 0u) {
-      [[unroll]] for (uint i = 0; i < LOADS; ++i) upcoming[i] = loadNext(lane, batch, keyBatches, i);
-    }
+    if (batch > 0u) upcoming = loadNext(lane, batch, keyBatches);
+    putOwnKeys(lane, loaded);
     [[unroll]] for (uint first = 0; first < BATCH_KEYS; first += KEYS) {
       precise float dots[KEYS][8];
       [[unroll]] for (uint k = 0; k < KEYS; ++k) {
@@ -197,8 +247,7 @@ void attendSplit(
         vec4 low[KEYS];
         vec4 high[KEYS];
         [[unroll]] for (uint k = 0; k < KEYS; ++k) {
-          uint load = (first + k) * KEY_VECTORS + v;
-          decodePart(raws[load], 0u, batchKey(lane, batch, load), eighth, low[k], high[k]);
+          decodeRaw(loaded.raws[(first + k) * KEY_VECTORS + v], low[k], high[k]);
         }
         [[unroll]] for (uint h = 0; h < 8u; ++h) {
           if (h < heads) {
@@ -227,14 +276,10 @@ void attendSplit(
         if (keyLane < heads && key < splitKeys) setScore(keyLane, key, dots[k][0]);
       }
     }
-    [[unroll]] for (uint i = 0; i < LOADS; ++i) raws[i] = upcoming[i];
+    loaded = upcoming;
   }
   // The second values are on their way while scores become weights.
-  if (LOADS < valueKeys) {
-    [[unroll]] for (uint i = 0; i < LOADS; ++i) {
-      upcoming[i] = loadRaw(valueRow(keyRows[(LOADS + i) * chains + chain]), rowLane);
-    }
-  }
+  if (LOADS < valueKeys) upcoming = loadValues(lane, LOADS);
   barrier();
   for (uint h = gl_SubgroupID; h < heads; h += gl_NumSubgroups) weighLine(h, inSplit);
   barrier();
@@ -246,15 +291,12 @@ void attendSplit(
     highSums[h] = vec4(0.0);
   }
   for (uint first = 0; first < valueKeys; first += LOADS) {
-    if (first > 0u && first + LOADS < valueKeys) {
-      [[unroll]] for (uint i = 0; i < LOADS; ++i) {
-        upcoming[i] = loadRaw(valueRow(keyRows[(first + LOADS + i) * chains + chain]), rowLane);
-      }
-    }
+    if (first > 0u && first + LOADS < valueKeys) upcoming = loadValues(lane, first + LOADS);
+    putOwnValues(lane, loaded);
     [[unroll]] for (uint i = 0; i < LOADS; ++i) {
       if (i < chainKeys) {
         vec4 low, high;
-        decodePart(raws[i], 1u, (first + i) * chains + chain, rowLane, low, high);
+        decodeRaw(loaded.raws[i], low, high);
         uint place = chain * chainKeys + first + i;
         [[unroll]] for (uint h = 0; h < 8u; ++h) {
           if (h < heads) {
@@ -265,7 +307,7 @@ void attendSplit(
         }
       }
     }
-    [[unroll]] for (uint i = 0; i < LOADS; ++i) raws[i] = upcoming[i];
+    loaded = upcoming;
   }
 
   // The chains of two heads, added in order.
@@ -274,15 +316,15 @@ void attendSplit(
     [[unroll]] for (uint h = 0; h < 8u; ++h) {
       if (h < heads && h / 2u == pair) {
         pool[h % 2u * 512u + lane] = lowSums[h];
-        pool[h % 2u * 512u + 256u + lane] = highSums[h];
+        pool[h % 2u * 512u + invocations + lane] = highSums[h];
       }
     }
     barrier();
     uint ownElements = min(2u, max(ownHeads, 2u * pair) - 2u * pair) * headDim;
-    for (uint index = lane; index < ownElements; index += 256u) {
+    for (uint index = lane; index < ownElements; index += invocations) {
       uint head = 2u * pair + index / headDim;
       uint d = index % headDim;
-      uint at = index / headDim * 512u + (d >> 2 & 1u) * 256u + (d >> 3);
+      uint at = index / headDim * 512u + (d >> 2 & 1u) * invocations + (d >> 3);
       precise float sum = 0.0;
       for (uint c = 0; c < chains; c += 4u) {
         [[unroll]] for (uint k = 0; k < 4u; ++k) sum = sum + pool[at + (c + k) * rowLanes][d & 3u];
@@ -310,14 +352,14 @@ void mergeLines(uint lane, uint firstLine, uint ownHeads) {
   [[unroll]] for (uint k = 0; k < 8u; ++k) {
     begun[k] = lane < ownHeads * headDim && k < splits ? partials.at[beginAt + k * headDim] : 0.0;
   }
-  for (uint i = lane; i < ownHeads * splits; i += 256u) {
+  for (uint i = lane; i < ownHeads * splits; i += invocations) {
     uint index = i / splits * mergedHere + i % splits;
     uint numbers = numbersStart() + 2u * (firstLine * splits + i);
     mergeTops[index] = partials.at[numbers];
     mergeSums[index] = partials.at[numbers + 1u];
   }
   barrier();
-  for (uint i = lane; i < ownHeads * splits; i += 256u) {
+  for (uint i = lane; i < ownHeads * splits; i += invocations) {
     uint start = i / splits * mergedHere;
     uint index = start + i % splits;
     float before = -infinity;
@@ -329,7 +371,7 @@ void mergeLines(uint lane, uint firstLine, uint ownHeads) {
     mergeFactors[index] = isNothing(sum) ? vec2(1.0, 0.0) : mergeSplit(before, ignored, mergeTops[index], sum);
   }
   barrier();
-  for (uint i = lane; i < ownHeads * headDim; i += 256u) {
+  for (uint i = lane; i < ownHeads * headDim; i += invocations) {
     uint own = i / headDim;
     uint start = (firstLine + own) * splits * headDim + i % headDim;
     float mergedSum = 0.0;
@@ -403,13 +445,11 @@ void run() {
   keyRows[lane] = ofKey;
   // As many as the last key that is seen asks for.
   uint keyBatches = isEmpty ? 1u : min(batches, uint(inSplit.y) / (BATCH_KEYS * keyGroups) + 1u);
-  Raw raws[LOADS];
-  Raw upcoming[LOADS];
 #if HEADS
   // Keys and values of steps before are there: only the row's own are not.
   barrier();
-  [[unroll]] for (uint i = 0; i < LOADS; ++i) raws[i] = loadKey(lane, 0u, i);
-  [[unroll]] for (uint i = 0; i < LOADS; ++i) upcoming[i] = loadNext(lane, 0u, keyBatches, i);
+  Loaded loaded = loadKeys(lane, 0u);
+  Loaded upcoming = loadNext(lane, 0u, keyBatches);
   Turning turning = loadTurning(lane);
   awaitEarlier(Chain(faults), before);
   takeHeads(lane, firstLine, ownHeads, kvHead, slot, headInGroup == 0u && gl_WorkGroupID.x == 0u, turning);
@@ -420,25 +460,25 @@ void run() {
   float asked[LOADS];
   [[unroll]] for (uint i = 0; i < LOADS; ++i) {
     if (i < queryLoads) {
-      uint index = i * 256u + lane;
+      uint index = i * invocations + lane;
       uint head = index / paddedDim;
       uint element = index % paddedDim;
       bool there = head < ownHeads && element < headDim;
       asked[i] = there ? query.at[(firstLine + head) * headDim + element] : 0.0;
     }
   }
-  [[unroll]] for (uint i = 0; i < LOADS; ++i) raws[i] = loadKey(lane, 0u, i);
-  [[unroll]] for (uint i = 0; i < LOADS; ++i) upcoming[i] = loadNext(lane, 0u, keyBatches, i);
+  Loaded loaded = loadKeys(lane, 0u);
+  Loaded upcoming = loadNext(lane, 0u, keyBatches);
   [[unroll]] for (uint i = 0; i < LOADS; ++i) {
-    uint index = i * 256u + lane;
+    uint index = i * invocations + lane;
     if (i < queryLoads && index < heads * paddedDim) pool[scoreVectors + (index >> 2)][index & 3u] = asked[i];
   }
 #endif
   barrier();
   if (!isEmpty) {
-    attendSplit(lane, firstLine, ownHeads, inSplit, keyBatches, raws, upcoming);
+    attendSplit(lane, firstLine, ownHeads, inSplit, keyBatches, loaded, upcoming);
   } else if (splits == 1u) {
-    for (uint i = lane; i < ownHeads * headDim; i += 256u) finish(firstLine, i, 0.0);
+    for (uint i = lane; i < ownHeads * headDim; i += invocations) finish(firstLine, i, 0.0);
   } else if (lane < ownHeads) {
     uint line = (firstLine + lane) * splits + gl_WorkGroupID.x;
     partials.at[numbersStart() + 2u * line] = -infinity;

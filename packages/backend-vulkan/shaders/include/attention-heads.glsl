@@ -22,16 +22,19 @@ const uint valueForm = form >> 6 & 7u;
 
 // Lines, the key and the value first, and the rounds in which their invocations take them: 3 are enough for 8 heads of 256.
 const uint headLines = heads + 2u;
-const uint linesAtOnce = 256u / lineSize;
+const uint linesAtOnce = invocations / lineSize;
 const uint rounds = (headLines + linesAtOnce - 1u) / linesAtOnce;
 #define MOST_ROUNDS 3
 // What an invocation has of a line: elements lineSize apart.
 #define ELEMENTS 4
 
-// Key and value of the row, as the state holds them.
-shared vec4 ownRows[2u * (headDim / 4u)];
-// Of each round's subgroups, at most 64.
-shared float lineSums[64u * rounds];
+// Key and value of the row: the bits of floats, and at last of halves, as the state holds them.
+shared uvec4 ownRows[2u * (headDim / 4u)];
+// Subgroups of a line at most: it has up to 64 invocations, and each of them at least 4.
+#define LINE_SUBGROUPS 16
+// Of each round's subgroups.
+const uint mostSubgroups = invocations / 4u;
+shared float lineSums[mostSubgroups * rounds];
 
 // What comes from no product.
 struct Turning {
@@ -63,15 +66,22 @@ Turning loadTurning(uint lane) {
 
 void putElement(uint line, uint i, float x) {
   if (line < 2u) {
-    ownRows[line * (headDim / 4u) + (i >> 2)][i & 3u] = x;
+    ownRows[line * (headDim / 4u) + (i >> 2)][i & 3u] = floatBitsToUint(x);
   } else {
     pool[scoreVectors + ((line - 2u) * headDim + i >> 2)][i & 3u] = x;
   }
 }
 
 float elementAt(uint line, uint i) {
-  return line < 2u ? ownRows[line * (headDim / 4u) + (i >> 2)][i & 3u]
+  return line < 2u ? uintBitsToFloat(ownRows[line * (headDim / 4u) + (i >> 2)][i & 3u])
                    : pool[scoreVectors + ((line - 2u) * headDim + i >> 2)][i & 3u];
+}
+
+// Four elements of the row's key (line 0) or value (line 1), as they would be loaded; 0 beyond the head.
+uvec2 ownHalf(uint line, uint quarter) {
+  uvec4 bits = uvec4(0u);
+  if (4u * quarter < headDim) bits = ownRows[line * (headDim / 4u) + quarter];
+  return bits.xz | bits.yw << 16;
 }
 
 // Leaves queries in the pool, and key and value in ownRows; a barrier must follow. `stores`: this workgroup writes the state.
@@ -98,7 +108,7 @@ void takeHeads(uint lane, uint firstLine, uint ownHeads, uint kvHead, uint slot,
           if (elementOf(lane, k) < headDim) sum = fma(own[r][k], own[r][k], sum);
         }
         sums[r] = subgroupAdd(sum);
-        if (lineSize > gl_SubgroupSize && subgroupElect()) lineSums[64u * r + gl_SubgroupID] = sums[r];
+        if (lineSize > gl_SubgroupSize && subgroupElect()) lineSums[mostSubgroups * r + gl_SubgroupID] = sums[r];
       }
     }
     uint subgroups = lineSize / gl_SubgroupSize;
@@ -109,9 +119,11 @@ void takeHeads(uint lane, uint firstLine, uint ownHeads, uint kvHead, uint slot,
         uint todo = line == 0u ? keyForm : line == 1u ? valueForm : queryForm;
         precise float sum = sums[r];
         if (subgroups > 1u) {
-          uint first = 64u * r + gl_SubgroupID / subgroups * subgroups;
+          uint first = mostSubgroups * r + gl_SubgroupID / subgroups * subgroups;
           sum = lineSums[first];
-          for (uint i = 1u; i < subgroups; ++i) sum += lineSums[first + i];
+          [[unroll]] for (uint i = 1; i < LINE_SUBGROUPS; ++i) {
+            if (i < subgroups) sum += lineSums[first + i];
+          }
         }
         precise float mean = sum / float(headDim);
         precise float factor = inversesqrt(mean + epsilon);
@@ -165,7 +177,7 @@ void takeHeads(uint lane, uint firstLine, uint ownHeads, uint kvHead, uint slot,
         if (line < headLines && i < headDim) {
           if (line < 2u) {
             uint bits = halfBits(own[r][k]);
-            putElement(line, i, unpackHalf2x16(bits).x);
+            ownRows[line * (headDim / 4u) + (i >> 2)][i & 3u] = bits;
             uint to = kvRow(block, line, kvHead, kvHeads, blockTokens, slot);
             if (stores && isThere) Halves(uvec2(state)).at[to * headDim + i] = uint16_t(bits);
           } else {

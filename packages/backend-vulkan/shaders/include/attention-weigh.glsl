@@ -1,6 +1,5 @@
-// Scores of a split in shared memory, and what becomes of them: for the row and the tile form, whose workgroups have 256
-// invocations. Before it come attention.glsl, attention-state.glsl, and `lines`, how many lines a workgroup has; and
-// `pool`, the shared vec4s that begin with the scores.
+// Scores of a split in shared memory, and what becomes of them: for the row and the tile form. Before it come attention.glsl,
+// attention-state.glsl, and `lines`, how many lines a workgroup has; and `pool`, the shared vec4s that begin with the scores.
 #extension GL_KHR_shader_subgroup_basic : require
 #extension GL_KHR_shader_subgroup_shuffle : require
 
@@ -32,8 +31,8 @@ void setScore(uint line, uint key, float score) {
 shared float splitTop[lines];
 shared float splitSum[lines];
 
-// Turns the sums of products of a line into scores, those into weights, and finds m and l. One subgroup calls it; `span` are the first and last key of
-// the split that the line sees, first > last where none.
+// Turns the sums of products of a line into scores, those into weights, and finds m and l. One subgroup calls it; `span` are
+// the first and last key of the split that the line sees, first > last where none.
 void weighLine(uint line, ivec2 span) {
   uint start = line * lineVectors;
   float top = -infinity;
