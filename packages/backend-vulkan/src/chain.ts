@@ -13,7 +13,7 @@ import type { PhysicalDevice } from './addon.js';
 import { read, type Argument, type DeviceTraits, type Dispatch, type Place } from './dispatch.js';
 import { findBarriers, MemoryRanges, rangesOf, type RangeOf } from './hazards.js';
 
-/** `1` chains dispatches on any device, `0` on none. */
+/** `1` chains dispatches on any device that can have chains, `0` on none. */
 export const chainVariable = 'UNICORN_VULKAN_CHAIN';
 
 /** A submission's fault record and the counters of its chain: the begin of its inputs ({@link chainHead}). */
@@ -45,18 +45,25 @@ const mostWorkgroups = 2 ** 32 - 1;
 const nvidia = 0x10de;
 
 /**
- * Whether to chain on a device: on discrete ones of NVIDIA by its own driver, where the environment does not say. Mesa's for
- * the same devices was not tried.
+ * Whether to chain on a device: on discrete ones of NVIDIA by its own driver, where the environment does not say. Never by
+ * Mesa's drivers of hardware: Mesa 22.3 gives wrong results for chained products whose rows several subgroups share, which
+ * pass sums through shared memory in a module of the Vulkan memory model. lavapipe, whose products have no such rows, may.
  *
- * @throws UnicornError `usage/chain` when the environment asks for neither
+ * @throws UnicornError `usage/chain` when the environment asks for neither, or for chains where there are none
  */
 export function chainsOn(
   { kind, vendorId, driver }: Pick<PhysicalDevice, 'kind' | 'vendorId' | 'driver'>,
   environment = process.env,
 ): boolean {
   const asked = environment[chainVariable];
-  if (asked === undefined || asked === '') {
-    return kind === 'discrete' && vendorId === nvidia && !driver.includes('Mesa');
+  const isWrong = kind !== 'cpu' && driver.includes('Mesa');
+  if (asked === undefined || asked === '') return kind === 'discrete' && vendorId === nvidia && !isWrong;
+  if (asked === '1' && isWrong) {
+    throw new UnicornError(
+      'usage/chain',
+      `${chainVariable} is 1, and the driver is ${driver}: chains give wrong results by it.`,
+      { fields: { asked, driver }, fix: `Unset ${chainVariable}, or set it to 0.` },
+    );
   }
   if (asked === '0' || asked === '1') return asked === '1';
   throw new UnicornError('usage/chain', `${chainVariable} is "${asked}"; it takes 0 or 1.`, {
@@ -65,7 +72,7 @@ export function chainsOn(
   });
 }
 
-/** The chained variant of a dispatch: its arguments include {@link before}. */
+/** The chained variant of a dispatch. `given` has an argument of kind `before` where its shader looks for it. */
 export function chained(
   { kernel }: Pick<Dispatch, 'kernel'>,
   given: readonly Argument[],

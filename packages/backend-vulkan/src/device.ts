@@ -21,8 +21,8 @@ import {
   type NativeAddon,
   type PhysicalDevice,
 } from './addon.js';
-import { chainsOn } from './chain.js';
 import { checkRange, VulkanBuffer } from './buffer.js';
+import { chainsOn } from './chain.js';
 import type { Kernel } from './dispatch.js';
 import { VulkanExecutable, type ExecutableHost } from './executable.js';
 import { FaultRecords } from './faults.js';

@@ -34,7 +34,7 @@ export interface Place {
 
 export type Access = 'read' | 'write' | 'readWrite';
 
-/** A push constant. Addresses (8 bytes) come before numbers (4 bytes), so that no padding lies between them. */
+/** A push constant: addresses of 8 bytes, which begin at multiples of 8 so that no padding is needed, and numbers of 4. */
 export type Argument =
   | { readonly kind: 'address'; readonly place: Place; readonly access: Access; readonly isEarly?: true }
   /** An optional operand that is absent: address 0, which the shader tests. */

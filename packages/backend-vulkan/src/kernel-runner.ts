@@ -3,9 +3,9 @@
  * run, results read back. For measuring kernels and for their tests; graphs have the device of the backend.
  */
 import { dtypes, elementCount, tensorBytes, type DType } from '@unicorn-exec/tensor';
-import { chainLinks } from './chain.js';
 import { guarded, type NativeAddon, type PhysicalDevice } from './addon.js';
 import { VulkanBuffer } from './buffer.js';
+import { chainLinks } from './chain.js';
 import type { DeviceTraits, Dispatch, Kernel, Place } from './dispatch.js';
 import type { Operand, WeightOperand } from './kernel/operand.js';
 import { Pipelines } from './pipelines.js';

@@ -30,7 +30,7 @@ export interface Prefetch {
  * What it gains is mostly translated addresses. Measured on an H200, steps of decode a second with 0, 8, 16 and 32 MiB:
  * 416, 404, 399, 370 with 4.6 GB of weights (Qwen2.5-7B), 703, 691, 684, 680 with 0.7 GB (Gemma 3 1B); with 15.6 GB
  * (Gemma 3 27B) 123.6 with 0 and 137.5 with 8 MiB, of which pages touched without bytes make 133.6. In a chain touched pages
- * are all that pays: 161.2 with 0 and 162.0 with them.
+ * are all that pays, if little: 161.0 with 0 and 161.4 with them.
  */
 const largeDevice = {
   computeUnits: 64,

@@ -13,8 +13,8 @@ import {
   type PipelineHandle,
   type RecordingHandle,
 } from './addon.js';
-import { chainLinks } from './chain.js';
 import type { VulkanBuffer } from './buffer.js';
+import { chainLinks } from './chain.js';
 import type { Kernel, Place } from './dispatch.js';
 import type { MemoryRange } from './hazards.js';
 import type { KeyBound } from './lowering/attention-bound.js';

@@ -228,12 +228,20 @@ describe('chainsOn', () => {
     for (const other of [
       { ...nvidia, kind: 'integrated' },
       { ...nvidia, vendorId: 0x1002 },
-      { ...nvidia, driver: 'NVK Mesa 25.1.0' },
       { kind: 'cpu', vendorId: 0x10005, driver: 'llvmpipe Mesa 22.3.6' },
     ] as const) {
       expect(chainsOn(other, {})).toBe(false);
       expect(chainsOn(other, { UNICORN_VULKAN_CHAIN: '1' })).toBe(true);
     }
+  });
+
+  it('has no chains by Mesa on hardware, which gives wrong results for them', () => {
+    const nvk = { ...nvidia, driver: 'NVK Mesa 25.1.0' };
+    expect(chainsOn(nvk, {})).toBe(false);
+    expect(chainsOn(nvk, { UNICORN_VULKAN_CHAIN: '0' })).toBe(false);
+    expect(() => chainsOn(nvk, { UNICORN_VULKAN_CHAIN: '1' })).toThrow(
+      expect.objectContaining({ code: 'usage/chain' }),
+    );
   });
 
   it.each(['yes', '2', ' 1', 'true'])('refuses "%s"', (asked) => {

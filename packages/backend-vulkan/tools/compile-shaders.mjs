@@ -1,8 +1,9 @@
 /**
  * Compiles `shaders/**` to SPIR-V, family by family, and writes what is committed: `shaders/compiled/<family>.bin`, the
  * variants' blobs behind each other, packed as a whole since they have much in common, and `shaders/compiled/<family>.json`,
- * where each lies in what is unpacked and the hash of its inputs. Which variants there are, and how a family declares them, is told in shader-inputs.mjs. Variants whose hash is
- * that of the committed blob are not compiled again; a family with a shader that does not compile is left as it was.
+ * where each lies in what is unpacked and the hash of its inputs. Which variants there are, and how a family declares them,
+ * is told in shader-inputs.mjs. Variants whose hash is that of the committed blob are not compiled again; a family with a
+ * shader that does not compile is left as it was.
  *
  *     node tools/compile-shaders.mjs [--fetch-compiler] [--only family,...] [--all] [--jobs N] [--keep folder]
  *

@@ -8,7 +8,8 @@
 //
 // CHAIN_SHARED marks members of buffers that other dispatches of the chain write or read. It makes their loads pass by the
 // caches of compute units, unless VULKAN_MODEL is defined: then waiting empties those, and what is read again comes from
-// them. (Mesa 22 miscompiles shared memory in that model.)
+// them. (Mesa 22 gives wrong results for attention-row.comp in that model: of it, and of heads.comp, which reads nothing twice,
+// the plain form.)
 #ifndef CHAINED
 #define CHAINED 0
 #endif

@@ -5,8 +5,8 @@
  * one of two, depending on whether its step has more than 16 rows (and more than two for each sequence), as they are for
  * products; within a form they depend neither on the batch nor on how a prompt was cut.
  */
-import { chained } from '../chain.js';
 import { rowBytes, type DType } from '@unicorn-exec/tensor';
+import { chained } from '../chain.js';
 import {
   early,
   f32,
