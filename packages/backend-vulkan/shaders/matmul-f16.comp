@@ -261,9 +261,8 @@ void fetch(uint step, uint set) {
   }
 }
 
-// What was fetched for the step goes into a half of shared memory. `set` and `half_` are literals.
-void put(uint step, uint set, uint half_) {
-  uint base = half_ * halfVectors;
+// What was fetched for the step goes into a half of shared memory, which begins at `base`. `set` is a literal.
+void put(uint step, uint set, uint base) {
   bool beyond = step * stepUnits + ownUnit >= units;
   UNROLL for (uint i = 0; i < MOST_UNITS; i++) if (i < unitsEach) {
     uint line = ownUnitLine + i * unitLines;
@@ -305,8 +304,26 @@ void multiplyColumns(uint base, uint k, uint ownRow, uint ownToken) {
   }
 }
 
-void multiplyStep(uint half_, uint ownRow, uint ownToken) {
-  uint base = half_ * halfVectors;
+// Multiplies the steps from `first` until before `end`, which pass through shared memory in turns. Past the end, what was
+// there last is fetched and put once more: nobody reads it.
+#if AHEAD == 1
+void walk(uint first, uint end, uint ownRow, uint ownToken) {
+  uint last = end - 1;
+  fetch(first, 0);
+  put(first, 0, 0);
+  fetch(min(first + 1, last), 0);
+  barrier();
+  uint base = 0;
+  for (uint step = first; step < end; step++) {
+    UNROLL for (uint k = 0; k < depth / SIDE; k++) multiplyColumns(base, k, ownRow, ownToken);
+    base = halfVectors - base;
+    put(min(step + 1, last), 0, base);
+    fetch(min(step + 2, last), 0);
+    barrier();
+  }
+}
+#else
+void multiplyStep(uint base, uint ownRow, uint ownToken) {
   multiplyColumns(base, 0, ownRow, ownToken);
   multiplyColumns(base, 1, ownRow, ownToken);
   if (depth > 2 * SIDE) {
@@ -314,6 +331,28 @@ void multiplyStep(uint half_, uint ownRow, uint ownToken) {
     multiplyColumns(base, 3, ownRow, ownToken);
   }
 }
+
+// Two steps at a time, so that sets and halves are literals.
+void walk(uint first, uint end, uint ownRow, uint ownToken) {
+  uint last = end - 1;
+  fetch(first, 0);
+  fetch(min(first + 1, last), 1);
+  put(first, 0, 0);
+  fetch(min(first + 2, last), 0);
+  barrier();
+  for (uint step = first; step < end; step += 2) {
+    multiplyStep(0, ownRow, ownToken);
+    put(min(step + 1, last), 1, halfVectors);
+    fetch(min(step + 3, last), 1);
+    barrier();
+    // Slices are whole pairs of steps of 32 columns.
+    if (2 * depth == sliceColumns || step < last) multiplyStep(halfVectors, ownRow, ownToken);
+    put(min(step + 2, last), 0, 0);
+    fetch(min(step + 4, last), 0);
+    barrier();
+  }
+}
+#endif
 
 // Leaves this slice's sums for the workgroup that ends last. True for that one, which then has the sums of all slices.
 bool mergeSlices(uint tileIndex, uint slice) {
@@ -369,27 +408,8 @@ void main() {
   uint first = min(slice * sliceCuts, cuts) * (sliceColumns / depth);
   uint end = min((slice + 1) * sliceCuts, cuts) * (sliceColumns / depth);
   if (first < end) {
-    // Past the end, what was there last once more: nobody reads it.
-    uint last = end - 1;
     findLines(firstRow, firstToken, padded / 8);
-    fetch(first, 0);
-#if AHEAD == 2
-    fetch(min(first + 1, last), 1);
-#endif
-    put(first, 0, 0);
-    fetch(min(first + AHEAD, last), 0);
-    barrier();
-    for (uint step = first; step < end; step += 2) {
-      multiplyStep(0, ownRow, ownToken);
-      put(min(step + 1, last), AHEAD - 1, 1);
-      fetch(min(step + 1 + AHEAD, last), AHEAD - 1);
-      barrier();
-      // Slices are whole pairs of steps of 32 columns.
-      if (2 * depth == sliceColumns || step < last) multiplyStep(1, ownRow, ownToken);
-      put(min(step + 2, last), 0, 0);
-      fetch(min(step + 2 + AHEAD, last), 0);
-      barrier();
-    }
+    walk(first, end, ownRow, ownToken);
   }
   if (slices > 1) {
     if (!mergeSlices(rowTile * tokenTiles + tokenTile, slice)) return;
