@@ -49,7 +49,8 @@ async function load(maxSequences, profile = false) {
   const engine = await Engine.load({
     model,
     backend: flags.backend,
-    context: prompt + generate + 16,
+    // Room for all sequences: they share it.
+    context: Math.max(prompt, 16 * maxSequences) + maxSequences * (generate + 16),
     maxSequences,
     profile,
   });
