@@ -70,20 +70,28 @@ layout(push_constant, scalar) uniform Arguments {
 #define Octet mat2x4
 #define EACH_ELEMENT(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7)
 
-shared float subgroupSums[gl_WorkGroupSize.x / 4];
+// Of the sum of the joined row, and of the normed one.
+#define SUMS (gl_WorkGroupSize.x / 4)
+shared float subgroupSums[2 * SUMS];
 shared uint largest;
 
-// By way of as few values of shared memory as there are subgroups; all invocations have the same bits.
-float workgroupSum(float value) {
-  float sum = subgroupAdd(value);
+float subgroupSum(float value) {
+  precise float sum = value;
+  for (uint distance = gl_SubgroupSize / 2; distance > 0; distance /= 2) sum = sum + subgroupShuffleXor(sum, distance);
+  return sum;
+}
+
+// All invocations have the same bits. Each call has shared memory of its own, and so needs one barrier.
+float workgroupSum(float value, uint call) {
+  float sum = subgroupSum(value);
   if (gl_NumSubgroups == 1) return sum;
-  // Whoever read the last call's sums has done so.
-  barrier();
-  if (subgroupElect()) subgroupSums[gl_SubgroupID] = sum;
+  if (gl_SubgroupInvocationID == 0) subgroupSums[call * SUMS + gl_SubgroupID] = sum;
   barrier();
   sum = 0.0;
-  for (uint i = gl_SubgroupInvocationID; i < gl_NumSubgroups; i += gl_SubgroupSize) sum = sum + subgroupSums[i];
-  return subgroupAdd(sum);
+  for (uint i = gl_SubgroupInvocationID; i < gl_NumSubgroups; i += gl_SubgroupSize) {
+    sum = sum + subgroupSums[call * SUMS + i];
+  }
+  return subgroupSum(sum);
 }
 
 // Zeros beyond the columns.
@@ -123,8 +131,8 @@ float squaresOf(Octet v, float given) {
   return sum;
 }
 
-float inverseRms(float squares, float least) {
-  precise float mean = workgroupSum(squares) / float(columns) + least;
+float inverseRms(float squares, float least, uint call) {
+  precise float mean = workgroupSum(squares, call) / float(columns) + least;
   return 1.0 / sqrt(mean);
 }
 
@@ -164,14 +172,12 @@ Joint jointAt(uint start, uint column) {
   return Joint(octetAt(Floats(residual), wide, start, column), joinFactorsAt(column));
 }
 
-Octet joinedAt(Octet v, float inverse, Joint joint, uint start, uint column) {
+Octet joinedWith(Joint joint, Octet v, float inverse) {
   if (normsJoined) v = normed(v, inverse, joint.factors, hasJoinWeight, joinOffset);
   Octet base = joint.base;
   precise vec4 low = base[0] + v[0];
   precise vec4 high = base[1] + v[1];
-  v = Octet(low, high);
-  store(joined, start, column, v);
-  return v;
+  return Octet(low, high);
 }
 
 uint largestOf(Octet v, uint top) {
@@ -226,27 +232,35 @@ void prepare(uint token) {
 #define ADD_SQUARES(i) if (i < held) squares = squaresOf(kept[i], squares);
       EACH_KEPT(ADD_SQUARES)
       for (uint o = rest; o < octets; o += size) squares = squaresOf(octetAt(x, wide, start, 8 * o), squares);
-      inverse = inverseRms(squares, joinEpsilon);
+      inverse = inverseRms(squares, joinEpsilon, 0);
     }
-#define JOIN(i)                                                                 \
-  if (i < held) {                                                               \
-    if (!early) joint = jointAt(start, 8 * (place + i * size));                 \
-    kept[i] = joinedAt(kept[i], inverse, joint, start, 8 * (place + i * size)); \
+#define JOIN(i)                                                 \
+  if (i < held) {                                               \
+    if (!early) joint = jointAt(start, 8 * (place + i * size)); \
+    kept[i] = joinedWith(joint, kept[i], inverse);              \
   }
     EACH_KEPT(JOIN)
     for (uint o = rest; o < octets; o += size) {
-      joinedAt(octetAt(x, wide, start, 8 * o), inverse, jointAt(start, 8 * o), start, 8 * o);
+      Octet v = joinedWith(jointAt(start, 8 * o), octetAt(x, wide, start, 8 * o), inverse);
+      store(joined, start, 8 * o, v);
     }
     source = joined;
   }
 
-  if (form == FORM_NONE) return;
   float inverse = 1.0;
   if (hasNorm) {
     float squares = 0.0;
     EACH_KEPT(ADD_SQUARES)
     for (uint o = rest; o < octets; o += size) squares = squaresOf(octetAt(source, wide, start, 8 * o), squares);
-    inverse = inverseRms(squares, epsilon);
+    inverse = inverseRms(squares, epsilon, 1);
+  }
+  // After the last sum: its barrier would wait for what is stored.
+#define STORE_JOINED(i) if (i < held) store(joined, start, 8 * (place + i * size), kept[i]);
+  if (joins) {
+    EACH_KEPT(STORE_JOINED)
+  }
+  if (form == FORM_NONE) return;
+  if (hasNorm) {
 #define NORM(i)                                                                                             \
   if (i < held) {                                                                                           \
     kept[i] = early ? normed(kept[i], inverse, factors, hasWeight, normOffset)                              \
