@@ -51,19 +51,17 @@ layout(buffer_reference, scalar, buffer_reference_align = 4) coherent buffer Cou
 // Columns that are cut at multiples of, whatever the step.
 const uint sliceColumns = 64;
 
-// Of columns that are decoded together: 16-byte vectors of f16, and such units in a group of 32 columns.
+// Of columns that are decoded together, 16-byte vectors of f16: a whole group, whose scale is read once.
 #if PLANES
-#define UNIT_VECTORS 2
-#define GROUP_UNITS 2
+#define UNIT_VECTORS 4
 #else
 #define UNIT_VECTORS 1
-#define GROUP_UNITS 4
 #endif
 
 // Vectors from a line to the next in shared memory: one more than there are, so that eight lines lie in all banks.
 const uint lineVectors = depth / 8 + 1;
-const uint stepUnits = depth / 32 * GROUP_UNITS;
 const uint stepVectors = depth / 8;
+const uint stepUnits = stepVectors / UNIT_VECTORS;
 const uint weightLines = banks * tileRows;
 const uint halfVectors = (weightLines + tileTokens) * lineVectors;
 // Lines that the workgroup loads at once; lines, therefore, of an invocation: at most MOST_UNITS and MOST_VECTORS.
@@ -106,38 +104,7 @@ const uint blocksN = subgroupTokens / SIDE;
 
 #if PLANES
 
-// Half a group: columns 8 side to 8 side + 7, and the same of the group's second 16. Words 0, 1, 4 and 5 of a group are
-// theirs after `sideOf`.
 #define RawUnit RawGroup
-
-RawUnit loadUnit(Vectors start, Matrix m, uint group, uint side) {
-  RawUnit raw;
-  WordPairsIn pairs = WordPairsIn(start);
-#if QUANT_VECTORS == 2
-  raw.quants[0] = uvec4(pairs.at[4 * group + side], 0, 0);
-  raw.quants[1] = uvec4(pairs.at[4 * group + 2 + side], 0, 0);
-#else
-  raw.quants[0] = uvec4(pairs.at[2 * group + side], 0, 0);
-#endif
-#if HIGH_WORDS == 2
-  raw.high = WordPairsIn(start).at[m.high / 2 + group];
-#elif HIGH_WORDS == 1
-  raw.high = WordsIn(start).at[m.high + group];
-#endif
-#if SUPERS
-  raw.scales = uint(HalvesIn(start).at[8 * m.scales + group]);
-#if MINIMUMS
-  raw.supers = WordsIn(start).at[m.supers + group / 8];
-#else
-  raw.supers = uint(HalvesIn(start).at[m.supers + group / 8]);
-#endif
-#elif MINIMUMS
-  raw.scales = WordsIn(start).at[m.scales + group];
-#else
-  raw.scales = uint(HalvesIn(start).at[m.scales + group]);
-#endif
-  return raw;
-}
 
 // Columns 4 word, 4 word + 2, 4 word + 1, 4 word + 3 as f16: a number below 1,024 in the mantissa of 1,024 is a sum.
 uvec2 decodeWord(RawUnit raw, uint word, f16vec2 scale, f16vec2 minimum) {
@@ -157,19 +124,24 @@ uvec2 decodeWord(RawUnit raw, uint word, f16vec2 scale, f16vec2 minimum) {
 #endif
 }
 
-// `line` is where the group's line begins in shared memory. Columns past the end are 0.
-void decodeUnit(RawUnit raw, uint line, uint side, bool beyond) {
-#if HIGH_WORDS == 2
-  raw.high >>= 4 * side;
-#elif HIGH_WORDS == 1
-  raw.high >>= 2 * side;
-#endif
-  vec2 scales = beyond ? vec2(0) : groupScales(raw);
-  f16vec2 minimum = f16vec2(beyond ? 0.0hf : float16_t(groupMinimum(raw)));
+// Into shared memory from `place`. Columns past the end are 0.
+void decodeUnit(RawUnit raw, uint place, bool beyond) {
+#if SUPERS
+  raw.supers = beyond ? 0 : raw.supers;
+  vec2 scales = groupScales(raw);
   f16vec2 first = f16vec2(float16_t(scales.x));
   f16vec2 second = f16vec2(float16_t(scales.y));
-  tile[line + side] = uvec4(decodeWord(raw, 0, first, minimum), decodeWord(raw, 1, first, minimum));
-  tile[line + 2 + side] = uvec4(decodeWord(raw, 4, second, minimum), decodeWord(raw, 5, second, minimum));
+  f16vec2 minimum = f16vec2(float16_t(groupMinimum(raw)));
+#else
+  f16vec2 factors = unpackFloat2x16(beyond ? 0 : raw.scales);
+  f16vec2 first = factors.xx;
+  f16vec2 second = factors.xx;
+  f16vec2 minimum = factors.yy;
+#endif
+  tile[place] = uvec4(decodeWord(raw, 0, first, minimum), decodeWord(raw, 1, first, minimum));
+  tile[place + 1] = uvec4(decodeWord(raw, 2, first, minimum), decodeWord(raw, 3, first, minimum));
+  tile[place + 2] = uvec4(decodeWord(raw, 4, second, minimum), decodeWord(raw, 5, second, minimum));
+  tile[place + 3] = uvec4(decodeWord(raw, 6, second, minimum), decodeWord(raw, 7, second, minimum));
 }
 
 #else
@@ -179,7 +151,7 @@ struct RawUnit {
   uvec4 vectors[ELEMENT_BYTES / 2];
 };
 
-void decodeUnit(RawUnit raw, uint line, uint side, bool beyond) {
+void decodeUnit(RawUnit raw, uint place, bool beyond) {
 #if DTYPE == F16
   uvec4 values = raw.vectors[0];
 #elif DTYPE == BF16
@@ -190,7 +162,7 @@ void decodeUnit(RawUnit raw, uint line, uint side, bool beyond) {
   vec4 second = uintBitsToFloat(raw.vectors[1]);
   uvec4 values = uvec4(packHalf2x16(first.xy), packHalf2x16(first.zw), packHalf2x16(second.xy), packHalf2x16(second.zw));
 #endif
-  tile[line + side] = beyond ? uvec4(0) : values;
+  tile[place] = beyond ? uvec4(0) : values;
 }
 
 #endif
@@ -249,7 +221,8 @@ void fetch(uint step, uint set) {
   uint unit = min(step * stepUnits + ownUnit, units - 1);
   UNROLL for (uint i = 0; i < MOST_UNITS; i++) if (i < unitsEach) {
 #if PLANES
-    raw[set * MOST_UNITS + i] = loadUnit(unitStart[i], matrix, unitRow[i] + unit / GROUP_UNITS, unit % GROUP_UNITS);
+    matrix.start = unitStart[i];
+    raw[set * MOST_UNITS + i] = loadGroup(matrix, 0, unitRow[i] + unit);
 #else
     UNROLL for (uint j = 0; j < ELEMENT_BYTES / 2; j++) {
       raw[set * MOST_UNITS + i].vectors[j] = unitStart[i].at[unitRow[i] + unit * (ELEMENT_BYTES / 2) + j];
@@ -267,7 +240,7 @@ void put(uint step, uint set, uint base) {
   UNROLL for (uint i = 0; i < MOST_UNITS; i++) if (i < unitsEach) {
     uint line = ownUnitLine + i * unitLines;
     if (weightLines % unitLines == 0 || line < weightLines) {
-      decodeUnit(raw[set * MOST_UNITS + i], base + line * lineVectors + ownUnit / GROUP_UNITS * 4, ownUnit % GROUP_UNITS, beyond);
+      decodeUnit(raw[set * MOST_UNITS + i], base + line * lineVectors + ownUnit * UNIT_VECTORS, beyond);
     }
   }
   UNROLL for (uint i = 0; i < MOST_VECTORS; i++) if (i < vectorsEach) {
@@ -393,11 +366,7 @@ void main() {
   if (firstRow >= rows) return;
   // As matmul-prepare pads them, whatever the step.
   uint padded = (columns + sliceColumns - 1) / sliceColumns * sliceColumns;
-#if PLANES
-  units = columns / 32 * GROUP_UNITS;
-#else
-  units = columns / 8;
-#endif
+  units = columns / (8 * UNIT_VECTORS);
   uint subgroupsAlongRows = tileRows / subgroupRows;
   uint ownRow = gl_SubgroupID % subgroupsAlongRows * subgroupRows;
   uint ownToken = gl_SubgroupID / subgroupsAlongRows * subgroupTokens;

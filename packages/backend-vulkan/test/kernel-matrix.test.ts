@@ -158,6 +158,10 @@ describe.skipIf(!addon)('products by matrices on a device', () => {
       { ...plain, rows: 32, tokens: 32, subgroupTokens: 16 },
       // Steps are fetched two ahead.
       { ...plain, tokens: 128, subgroupTokens: 64 },
+      // More invocations than groups of weights in a step.
+      { ...plain, rows: 16, tokens: 128, subgroupTokens: 16 },
+      // The last tile has few rows of many.
+      { ...plain, rows: 64, subgroupTokens: 16 },
     ];
     const [expected, first, ...others] = await both(part, 35, tiles);
     expectClose(first!, expected!);
@@ -243,6 +247,26 @@ describe('tiles of products by matrices', () => {
         }
         expect(f16Tile({ dtype: 'q4_0', rows: 64, columns: 64, tokens: 16, banks }, traits)).toBeUndefined();
       }
+    }
+  });
+
+  it('have as many lines of weights as workgroups for every unit allow, evenly spread', () => {
+    const linesOf = (rows: number, columns: number, banks: 1 | 2, tokens: number): number =>
+      banks * f16Tile({ dtype: 'q4_0', rows, columns, tokens, banks }, card)!.rows;
+    for (const [rows, columns, banks, few, more] of [
+      // Too few for every unit to have one, whatever the lines.
+      [512, 3584, 1, 32, 64],
+      // One for every unit by 64 lines, not by 128.
+      [3584, 3584, 1, 64, 64],
+      // 1.7 for a unit by 128 lines: 2 of them are less work than 4 of 64 lines.
+      [3584, 18_944, 1, 128, 64],
+      // 2.2, so that 3 are as much as 5 of 64 lines; for more tokens, whose lines weigh more, they are less.
+      [18_944, 3584, 2, 64, 128],
+      [152_064, 3584, 1, 128, 128],
+    ] as const) {
+      expect(linesOf(rows, columns, banks, 17)).toBe(few);
+      expect(linesOf(rows, columns, banks, 32)).toBe(few);
+      expect(linesOf(rows, columns, banks, 64)).toBe(more);
     }
   });
 
