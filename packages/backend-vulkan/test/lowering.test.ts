@@ -307,6 +307,7 @@ describe('the bound of keys', () => {
   });
 
   it('is a power of two from 256 on', () => {
-    expect([0, 1, 256, 257, 5000].map(keyBucket)).toEqual([256, 256, 256, 512, 8192]);
+    const keys = [0, 1, 128, 129, 257, 384, 385, 513, 769, 5000];
+    expect(keys.map(keyBucket)).toEqual([128, 128, 128, 256, 384, 384, 512, 768, 1024, 6144]);
   });
 });

@@ -40,12 +40,16 @@ export function attentionBounds({ graph, steps, bindings }: Plan): KeyBound[] {
   return [...bounds].map(([binding, bounded]) => ({ binding, steps: bounded }));
 }
 
-/** Keys are counted in powers of two from here on: attention cuts them at multiples of it. */
-const leastKeys = 256;
+/** What attention in few rows cuts keys at multiples of. */
+const splitKeys = 128;
 
-/** An upper bound of `keys` that few step lengths differ in. */
+/**
+ * An upper bound of `keys` that few step lengths differ in: a power of two splits, or three quarters of one. Splits beyond
+ * the last key are workgroups that find nothing to do.
+ */
 export function keyBucket(keys: number): number {
-  let bucket = leastKeys;
+  let bucket = splitKeys;
   while (bucket < keys) bucket *= 2;
-  return bucket;
+  const less = 0.75 * bucket;
+  return keys <= less && less % splitKeys === 0 ? less : bucket;
 }
