@@ -34,6 +34,8 @@ layout(constant_id = 8) const bool wide = false;
 layout(constant_id = 9) const bool wideWeights = false;
 // Octets of columns that an invocation keeps, at most 4. More are read again from memory.
 layout(constant_id = 10) const uint held = 1;
+// Whether there are any more.
+layout(constant_id = 11) const bool hasRest = true;
 
 // What is kept lies in registers: indices are literals, so loops are written out under conditions of `held`.
 #define EACH_KEPT(DO) DO(0) DO(1) DO(2) DO(3)
@@ -231,7 +233,7 @@ void prepare(uint token) {
       float squares = 0.0;
 #define ADD_SQUARES(i) if (i < held) squares = squaresOf(kept[i], squares);
       EACH_KEPT(ADD_SQUARES)
-      for (uint o = rest; o < octets; o += size) squares = squaresOf(octetAt(x, wide, start, 8 * o), squares);
+      for (uint o = rest; hasRest && o < octets; o += size) squares = squaresOf(octetAt(x, wide, start, 8 * o), squares);
       inverse = inverseRms(squares, joinEpsilon, 0);
     }
 #define JOIN(i)                                                 \
@@ -240,7 +242,7 @@ void prepare(uint token) {
     kept[i] = joinedWith(joint, kept[i], inverse);              \
   }
     EACH_KEPT(JOIN)
-    for (uint o = rest; o < octets; o += size) {
+    for (uint o = rest; hasRest && o < octets; o += size) {
       Octet v = joinedWith(jointAt(start, 8 * o), octetAt(x, wide, start, 8 * o), inverse);
       store(joined, start, 8 * o, v);
     }
@@ -251,7 +253,7 @@ void prepare(uint token) {
   if (hasNorm) {
     float squares = 0.0;
     EACH_KEPT(ADD_SQUARES)
-    for (uint o = rest; o < octets; o += size) squares = squaresOf(octetAt(source, wide, start, 8 * o), squares);
+    for (uint o = rest; hasRest && o < octets; o += size) squares = squaresOf(octetAt(source, wide, start, 8 * o), squares);
     inverse = inverseRms(squares, epsilon, 1);
   }
   // After the last sum: its barrier would wait for what is stored.
@@ -275,7 +277,7 @@ void prepare(uint token) {
     uint top = 0;
 #define FIND_LARGEST(i) if (i < held) top = largestOf(kept[i], top);
     EACH_KEPT(FIND_LARGEST)
-    for (uint o = rest; o < octets; o += size) {
+    for (uint o = rest; hasRest && o < octets; o += size) {
       Octet v = octetAt(source, wide, start, 8 * o);
       if (hasNorm) v = normedAt(v, inverse, 8 * o);
       top = largestOf(v, top);
@@ -296,7 +298,7 @@ void prepare(uint token) {
 
 #define PUT(i) if (i < held && place + i * size < octets) put(kept[i], power, token, start, place + i * size);
   EACH_KEPT(PUT)
-  for (uint octet = rest; octet < octets; octet += size) {
+  for (uint octet = rest; hasRest && octet < octets; octet += size) {
     Octet v = octetAt(source, wide, start, 8 * octet);
     if (hasNorm) v = normedAt(v, inverse, 8 * octet);
     put(v, power, token, start, octet);

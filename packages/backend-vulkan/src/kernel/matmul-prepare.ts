@@ -146,9 +146,10 @@ function prepareDispatch(context: Context, kind: Prepared | 'none', place: Place
   const wideWeights = columns % 8 === 0 && weights.every(isAligned);
   // A row that nothing of is summed up is shared by several workgroups: small ones begin sooner, and read side by side.
   const isShared = form !== 'f16' && !norm && !join?.norm;
+  const all = form === 'f16' ? paddedColumns(columns) : columns;
   const { workgroup, held, parts } = isShared
     ? sharedCut(rows, traits)
-    : { ...prepareCut(form === 'f16' ? paddedColumns(columns) : columns, traits), parts: 1 };
+    : { ...prepareCut(all, traits), parts: 1 };
   const [x0, y0] = foldedGroups(tokens);
   const flag = (value: unknown): number => (value ? 1 : 0);
   const address = (operand: Operand | undefined): Argument =>
@@ -164,6 +165,7 @@ function prepareDispatch(context: Context, kind: Prepared | 'none', place: Place
       constants: [
         ...[workgroup, formCodes[form], flag(norm), flag(norm?.weight), flag(kind === 'f16 swapped')],
         ...[flag(join), flag(join?.norm), flag(join?.norm?.weight), flag(wide), flag(wideWeights), held],
+        flag(8 * held * workgroup * parts < all),
       ],
       ...pinnedSubgroup(traits),
     },
