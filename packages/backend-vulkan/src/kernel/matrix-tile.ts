@@ -138,8 +138,7 @@ const cuts: readonly { readonly tokens: number; readonly cuts: readonly Cut[] }[
   {
     tokens: Infinity,
     cuts: [
-      [128, 128, 32, 64, 64, 0.8 * occupied],
-      [128, 128, 32, 64, 32, 0.4 * occupied],
+      [128, 128, 32, 64, 64, 0.4 * occupied],
       [64, 64, 64, 32, 32, 0],
       [64, 64, 32, 32, 32, 0],
     ],
