@@ -36,14 +36,25 @@ layout(constant_id = 8) const bool mergesHere = false;
 // The result is left as int8 products take it: heads are whole blocks, and no dispatch merges them after this.
 layout(constant_id = 9) const bool quantizes = false;
 
+// Splits that `mergesHere` can take.
+const uint mergedHere = 128u;
+
 const uint lines = heads;
 // Heads whose chains pass through shared memory at once.
 const uint headsAtOnce = 1u + uint(heads > 1u);
 // Scores and queries; afterwards chains of value sums.
-const uint scoreVectors = heads * 65u;
+const uint scoreVectors = heads * (splitKeys / 4u + 1u);
+// Of one or two heads each subgroup finds the weights of the values that it sums, and nobody waits for another's. The sums'
+// order is that of `weighLine`. Their chains then lie behind the scores, which others may still read.
+const bool weighsTogether = HEADS == 1 && heads <= 2u;
+const uint sumsStart = uint(weighsTogether) * scoreVectors;
 const uint firstVectors = scoreVectors + heads * rowLanes * 2u;
-const uint lastVectors = headsAtOnce * 512u;
-const uint poolVectors = firstVectors * uint(firstVectors >= lastVectors) + lastVectors * uint(firstVectors < lastVectors);
+const uint lastVectors = headsAtOnce * 512u + sumsStart;
+const uint splitVectors = firstVectors * uint(firstVectors >= lastVectors) + lastVectors * uint(firstVectors < lastVectors);
+// When splits are merged: the heads that come of it, then of each split the factors of mergeSplit and (m, l).
+const uint mergeStart = (heads * headDim + 3u) / 4u;
+const uint mergeVectors = uint(mergesHere) * (mergeStart + heads * mergedHere);
+const uint poolVectors = splitVectors * uint(splitVectors >= mergeVectors) + mergeVectors * uint(splitVectors < mergeVectors);
 shared vec4 pool[poolVectors];
 #include "include/attention-weigh.glsl"
 
@@ -67,13 +78,6 @@ const uint batches = (groupKeys + BATCH_KEYS - 1) / BATCH_KEYS;
 const uint queryLoads = (heads * paddedDim + invocations - 1u) / invocations;
 // heads, rounded up to a power of two.
 const uint headSlots = heads + uint(heads == 3u) + uint(heads > 4u) * (8u - heads);
-
-// Splits that `mergesHere` can take.
-const uint mergedHere = 64u;
-const uint mergeSlots = uint(mergesHere) * heads * mergedHere + 1u;
-shared vec2 mergeFactors[mergeSlots];
-shared float mergeSums[mergeSlots];
-shared float mergeTops[mergeSlots];
 
 // Heads on their way to be quantized; where splits are merged here they have the pool, which is free by then.
 shared float endedHeads[quantizes && !mergesHere ? heads * headDim : 1];
@@ -217,9 +221,68 @@ void putOwnValues(uint lane, inout Loaded loaded) {
     }
   }
 }
+
+// Weights, chain by chain: scores are still read for the largest while a subgroup writes the first of them.
+shared vec4 weights[weighsTogether ? heads * splitKeys / 4u : 1u];
+
+// Floats as integers that compare as they do: some devices find the largest of a subgroup's integers in one instruction.
+uint orderOf(float x) {
+  uint bits = floatBitsToUint(x);
+  return bits ^ ((bits >> 31) != 0u ? 0xffffffffu : 0x80000000u);
+}
+
+float ofOrder(uint order) {
+  return uintBitsToFloat(order ^ ((order >> 31) != 0u ? 0x80000000u : 0xffffffffu));
+}
+
+// The largest score of a line; keys that it does not see have -infinity. As in weighLine no NaN is the largest.
+float topOf(uint line) {
+  float top = -infinity;
+  for (uint i = gl_SubgroupInvocationID; i < splitKeys / 4u; i += gl_SubgroupSize) {
+    vec4 four = pool[line * lineVectors + i];
+    [[unroll]] for (uint c = 0; c < 4u; ++c) {
+      if (four[c] > top) top = four[c];
+    }
+  }
+  return ofOrder(subgroupMax(orderOf(top)));
+}
+
+// Weights of the chains that the subgroup's invocations have: by four, as in weighLine (Mesa's compiler makes other bits of
+// exactExp among other instructions).
+void weighChains(uint line, float top, ivec2 span) {
+  uint first = gl_SubgroupID * gl_SubgroupSize / rowLanes * chainKeys;
+  uint end = first + (gl_SubgroupSize + rowLanes - 1u) / rowLanes * chainKeys;
+  for (uint i = first / 4u + gl_SubgroupInvocationID; 4u * i < end; i += gl_SubgroupSize) {
+    vec4 four = pool[line * lineVectors + i];
+    [[unroll]] for (uint c = 0; c < 4u; ++c) {
+      int key = int(keyAt(4u * i + c));
+      precise float weight = 0.0;
+      if (key >= span.x && key <= span.y) weight = exactExp(four[c] - top);
+      four[c] = weight;
+    }
+    weights[line * (splitKeys / 4u) + i] = four;
+  }
+}
+
+// The sum of a line's weights, in the order of weighLine.
+float sumWeights(uint line) {
+  precise float sum = 0.0;
+  for (uint i = gl_SubgroupInvocationID; i < splitKeys / 4u; i += gl_SubgroupSize) {
+    vec4 four = weights[line * (splitKeys / 4u) + i];
+    [[unroll]] for (uint c = 0; c < 4u; ++c) sum = sum + four[c];
+  }
+  for (uint distance = gl_SubgroupSize / 2u; distance > 0u; distance /= 2u) sum = sum + subgroupShuffleXor(sum, distance);
+  return sum;
+}
+
+float weightAt(uint line, uint place) {
+  return weighsTogether ? weights[(line * splitKeys + place) >> 2][place & 3u]
+                        : pool[line * lineVectors + (place >> 2)][place & 3u];
+}
 #else
 #define putOwnKeys(lane, loaded)
 #define putOwnValues(lane, loaded)
+#define weightAt(line, place) pool[(line) * lineVectors + ((place) >> 2)][(place) & 3u]
 #endif
 
 // One split of `ownHeads` lines from `firstLine` on; `inSplit` is not empty. `loaded` and `upcoming` are the first batch of
@@ -236,44 +299,51 @@ void attendSplit(
     if (batch > 0u) upcoming = loadNext(lane, batch, keyBatches);
     putOwnKeys(lane, loaded);
     [[unroll]] for (uint first = 0; first < BATCH_KEYS; first += KEYS) {
-      precise float dots[KEYS][8];
-      [[unroll]] for (uint k = 0; k < KEYS; ++k) {
-        [[unroll]] for (uint h = 0; h < 8u; ++h) dots[k][h] = 0.0;
-      }
-      [[unroll]] for (uint v = 0; v < KEY_VECTORS; ++v) {
-        uint eighth = v * keyLanes + keyLane;
-        // Beyond the head both are 0.
-        uint at = scoreVectors + 2u * (eighth % rowLanes);
-        vec4 low[KEYS];
-        vec4 high[KEYS];
+      if (first < groupKeys) {
+        precise float dots[KEYS][8];
         [[unroll]] for (uint k = 0; k < KEYS; ++k) {
-          decodeRaw(loaded.raws[(first + k) * KEY_VECTORS + v], low[k], high[k]);
+          [[unroll]] for (uint h = 0; h < 8u; ++h) dots[k][h] = 0.0;
         }
-        [[unroll]] for (uint h = 0; h < 8u; ++h) {
-          if (h < heads) {
-            vec4 q = pool[at + h * rowLanes * 2u];
-            vec4 r = pool[at + h * rowLanes * 2u + 1u];
-            [[unroll]] for (uint k = 0; k < KEYS; ++k) {
-              precise float dot = dots[k][h];
-              dot = fma(q.x, low[k].x, dot);
-              dot = fma(q.y, low[k].y, dot);
-              dot = fma(q.z, low[k].z, dot);
-              dot = fma(q.w, low[k].w, dot);
-              dot = fma(r.x, high[k].x, dot);
-              dot = fma(r.y, high[k].y, dot);
-              dot = fma(r.z, high[k].z, dot);
-              dot = fma(r.w, high[k].w, dot);
-              dots[k][h] = dot;
+        [[unroll]] for (uint v = 0; v < KEY_VECTORS; ++v) {
+          uint eighth = v * keyLanes + keyLane;
+          // Beyond the head both are 0.
+          uint at = scoreVectors + 2u * (eighth % rowLanes);
+          vec4 low[KEYS];
+          vec4 high[KEYS];
+          [[unroll]] for (uint k = 0; k < KEYS; ++k) {
+            decodeRaw(loaded.raws[(first + k) * KEY_VECTORS + v], low[k], high[k]);
+          }
+          [[unroll]] for (uint h = 0; h < 8u; ++h) {
+            if (h < heads) {
+              vec4 q = pool[at + h * rowLanes * 2u];
+              vec4 r = pool[at + h * rowLanes * 2u + 1u];
+              [[unroll]] for (uint k = 0; k < KEYS; ++k) {
+                precise float dot = dots[k][h];
+                dot = fma(q.x, low[k].x, dot);
+                dot = fma(q.y, low[k].y, dot);
+                dot = fma(q.z, low[k].z, dot);
+                dot = fma(q.w, low[k].w, dot);
+                dot = fma(r.x, high[k].x, dot);
+                dot = fma(r.y, high[k].y, dot);
+                dot = fma(r.z, high[k].z, dot);
+                dot = fma(r.w, high[k].w, dot);
+                dots[k][h] = dot;
+              }
             }
           }
         }
-      }
-      [[unroll]] for (uint k = 0; k < KEYS; ++k) {
-        if (keyLanes >= 8u) ADD_CHAINS(dots[k], 4u)
-        if (keyLanes >= 4u) ADD_CHAINS(dots[k], 2u)
-        if (keyLanes >= 2u) ADD_CHAINS(dots[k], 1u)
-        uint key = (batch * BATCH_KEYS + first + k) * keyGroups + keyGroup;
-        if (keyLane < heads && key < splitKeys) setScore(keyLane, key, dots[k][0]);
+        [[unroll]] for (uint k = 0; k < KEYS; ++k) {
+          if (keyLanes >= 8u) ADD_CHAINS(dots[k], 4u)
+          if (keyLanes >= 4u) ADD_CHAINS(dots[k], 2u)
+          if (keyLanes >= 2u) ADD_CHAINS(dots[k], 1u)
+          uint key = (batch * BATCH_KEYS + first + k) * keyGroups + keyGroup;
+          precise float score = dots[k][0];
+          if (weighsTogether) {
+            score = score * scale;
+            if (int(key) < inSplit.x || int(key) > inSplit.y) score = -infinity;
+          }
+          if (keyLane < heads && key < splitKeys) setScore(keyLane, key, score);
+        }
       }
     }
     loaded = upcoming;
@@ -281,8 +351,24 @@ void attendSplit(
   // The second values are on their way while scores become weights.
   if (LOADS < valueKeys) upcoming = loadValues(lane, LOADS);
   barrier();
-  for (uint h = gl_SubgroupID; h < heads; h += gl_NumSubgroups) weighLine(h, inSplit);
-  barrier();
+  vec2 tops;
+  vec2 weightSums;
+#if HEADS
+  if (weighsTogether) {
+    [[unroll]] for (uint h = 0; h < 2u; ++h) {
+      if (h < heads) {
+        tops[h] = topOf(h);
+        weighChains(h, tops[h], inSplit);
+      }
+    }
+    subgroupMemoryBarrierShared();
+    subgroupBarrier();
+  }
+#endif
+  if (!weighsTogether) {
+    for (uint h = gl_SubgroupID; h < heads; h += gl_NumSubgroups) weighLine(h, inSplit);
+    barrier();
+  }
 
   precise vec4 lowSums[8];
   precise vec4 highSums[8];
@@ -300,7 +386,7 @@ void attendSplit(
         uint place = chain * chainKeys + first + i;
         [[unroll]] for (uint h = 0; h < 8u; ++h) {
           if (h < heads) {
-            vec4 weight = vec4(pool[h * lineVectors + (place >> 2)][place & 3u]);
+            vec4 weight = vec4(weightAt(h, place));
             lowSums[h] = fma(weight, low, lowSums[h]);
             highSums[h] = fma(weight, high, highSums[h]);
           }
@@ -312,25 +398,32 @@ void attendSplit(
 
   // The chains of two heads, added in order.
   for (uint pair = 0; pair < (heads + 1u) / 2u; ++pair) {
-    barrier();
+    if (!weighsTogether) barrier();
     [[unroll]] for (uint h = 0; h < 8u; ++h) {
       if (h < heads && h / 2u == pair) {
-        pool[h % 2u * 512u + lane] = lowSums[h];
-        pool[h % 2u * 512u + invocations + lane] = highSums[h];
+        pool[sumsStart + h % 2u * 512u + lane] = lowSums[h];
+        pool[sumsStart + h % 2u * 512u + invocations + lane] = highSums[h];
       }
     }
     barrier();
+#if HEADS
+    if (weighsTogether) {
+      [[unroll]] for (uint h = 0; h < 2u; ++h) {
+        if (h < heads) weightSums[h] = sumWeights(h);
+      }
+    }
+#endif
     uint ownElements = min(2u, max(ownHeads, 2u * pair) - 2u * pair) * headDim;
     for (uint index = lane; index < ownElements; index += invocations) {
       uint head = 2u * pair + index / headDim;
       uint d = index % headDim;
-      uint at = index / headDim * 512u + (d >> 2 & 1u) * invocations + (d >> 3);
+      uint at = sumsStart + index / headDim * 512u + (d >> 2 & 1u) * invocations + (d >> 3);
       precise float sum = 0.0;
       for (uint c = 0; c < chains; c += 4u) {
         [[unroll]] for (uint k = 0; k < 4u; ++k) sum = sum + pool[at + (c + k) * rowLanes][d & 3u];
       }
       if (splits == 1u) {
-        precise float value = sum * (1.0 / splitSum[head]);
+        precise float value = sum * (1.0 / (weighsTogether ? weightSums[head & 1u] : splitSum[head]));
         finish(firstLine, head * headDim + d, value);
       } else {
         partials.at[(partialLine + head * splits) * headDim + d] = sum;
@@ -339,8 +432,8 @@ void attendSplit(
   }
   if (splits > 1u && lane < ownHeads) {
     uint index = numbersStart() + 2u * (partialLine + lane * splits);
-    partials.at[index] = splitTop[lane];
-    partials.at[index + 1u] = splitSum[lane];
+    partials.at[index] = weighsTogether ? tops[lane & 1u] : splitTop[lane];
+    partials.at[index + 1u] = weighsTogether ? weightSums[lane & 1u] : splitSum[lane];
   }
 }
 
@@ -355,8 +448,7 @@ void mergeLines(uint lane, uint firstLine, uint ownHeads) {
   for (uint i = lane; i < ownHeads * splits; i += invocations) {
     uint index = i / splits * mergedHere + i % splits;
     uint numbers = numbersStart() + 2u * (firstLine * splits + i);
-    mergeTops[index] = partials.at[numbers];
-    mergeSums[index] = partials.at[numbers + 1u];
+    pool[mergeStart + index].zw = vec2(partials.at[numbers], partials.at[numbers + 1u]);
   }
   barrier();
   for (uint i = lane; i < ownHeads * splits; i += invocations) {
@@ -364,11 +456,13 @@ void mergeLines(uint lane, uint firstLine, uint ownHeads) {
     uint index = start + i % splits;
     float before = -infinity;
     for (uint k = start; k < index; ++k) {
-      if (!isNothing(mergeSums[k]) && mergeTops[k] > before) before = mergeTops[k];
+      vec2 numbers = pool[mergeStart + k].zw;
+      if (!isNothing(numbers.y) && numbers.x > before) before = numbers.x;
     }
     float ignored = 0.0;
-    float sum = mergeSums[index];
-    mergeFactors[index] = isNothing(sum) ? vec2(1.0, 0.0) : mergeSplit(before, ignored, mergeTops[index], sum);
+    vec2 numbers = pool[mergeStart + index].zw;
+    pool[mergeStart + index].xy =
+        isNothing(numbers.y) ? vec2(1.0, 0.0) : mergeSplit(before, ignored, numbers.x, numbers.y);
   }
   barrier();
   for (uint i = lane; i < ownHeads * headDim; i += invocations) {
@@ -384,9 +478,10 @@ void mergeLines(uint lane, uint firstLine, uint ownHeads) {
       }
       [[unroll]] for (uint k = 0; k < 8u; ++k) {
         uint index = own * mergedHere + min(first + k, splits - 1u);
-        if (first + k < splits && !isNothing(mergeSums[index])) {
-          precise float sum = fma(mergedSum, mergeFactors[index].x, mergeSums[index] * mergeFactors[index].y);
-          precise float value = fma(merged, mergeFactors[index].x, parts[k] * mergeFactors[index].y);
+        vec4 of = pool[mergeStart + index];
+        if (first + k < splits && !isNothing(of.w)) {
+          precise float sum = fma(mergedSum, of.x, of.w * of.y);
+          precise float value = fma(merged, of.x, parts[k] * of.y);
           mergedSum = sum;
           merged = value;
         }
@@ -433,7 +528,7 @@ void run() {
   }
   ivec2 span = spanOf(position, last);
   int firstKey = int(split * splitKeys);
-  ivec2 inSplit = ivec2(max(span.x - firstKey, 0), min(span.y - firstKey, 255));
+  ivec2 inSplit = ivec2(max(span.x - firstKey, 0), min(span.y - firstKey, int(splitKeys) - 1));
   bool isEmpty = inSplit.x > inSplit.y || sequence < 0;
   bool sees = !isEmpty && int(lane) >= inSplit.x && int(lane) <= inSplit.y;
   uint ofKey = sees ? keyRow(tableEntry, kvHead, uint(firstKey) + lane) : noRow;
@@ -442,10 +537,15 @@ void run() {
   uint block = slot / blockTokens;
   if (block < poolBlocks && ofKey == kvRow(block, 0u, kvHead, kvHeads, blockTokens, slot)) ofKey = ownRow;
 #endif
-  keyRows[lane] = ofKey;
+  if (lane < splitKeys) keyRows[lane] = ofKey;
   // As many as the last key that is seen asks for.
   uint keyBatches = isEmpty ? 1u : min(batches, uint(inSplit.y) / (BATCH_KEYS * keyGroups) + 1u);
+  if (row == 0u && gl_WorkGroupID.x == 0u && gl_WorkGroupID.y == 0u) checkStarts();
 #if HEADS
+  // Keys beyond those that are scored are not seen.
+  if (weighsTogether) {
+    for (uint i = lane; i < scoreVectors; i += invocations) pool[i] = vec4(-infinity);
+  }
   // Keys and values of steps before are there: only the row's own are not.
   barrier();
   Loaded loaded = loadKeys(lane, 0u);
@@ -484,7 +584,6 @@ void run() {
     partials.at[numbersStart() + 2u * line] = -infinity;
     partials.at[numbersStart() + 2u * line + 1u] = nothingSeen;
   }
-  if (row == 0u && gl_WorkGroupID.x == 0u && gl_WorkGroupID.y == 0u) checkStarts();
   if (!mergesHere) {
     if (quantizes) quantizeLines(lane, firstLine, ownHeads);
     return;

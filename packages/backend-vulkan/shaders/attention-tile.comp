@@ -1,6 +1,6 @@
 // softmax(scale q k^T) v over a paged KV state, causal, grouped-query, ragged, for many rows, to the same bits as
-// attention-row.comp: a workgroup takes 16 lines (a line is one head of one row) that share a KV head, and all splits one
-// after the other. Keys and values pass through shared memory; scores, and sums of values, are tiles in registers.
+// attention-row.comp: a workgroup takes 16 lines (a line is one head of one row) that share a KV head, and all splits, two at
+// a time. Keys and values pass through shared memory; scores, and sums of values, are tiles in registers.
 //
 // For devices without cooperative matrices and for f32 precision: attention-matrix.comp is many times as fast.
 #version 460
@@ -13,21 +13,25 @@
 
 layout(local_size_x = 256) in;
 
-const uint lines = 16u;
-// A tile of keys, [2][256] vectors of 4 elements; afterwards scores.
-shared vec4 pool[lines * 65u];
+const uint tileLines = 16u;
+// Scored side by side: the lines of the first of two splits, then those of the second.
+const uint splitsAtOnce = 2u;
+const uint tileKeys = splitsAtOnce * splitKeys;
+const uint lines = splitsAtOnce * tileLines;
+// A tile of keys, [2][tileKeys] vectors of 4 elements; afterwards scores.
+shared vec4 pool[lines * (splitKeys / 4u + 1u)];
 #include "include/attention-weigh.glsl"
 
-shared vec4 queryTile[2u * lines];
+shared vec4 queryTile[2u * tileLines];
 shared float valueTile[2048];
-shared uint keyRows[splitKeys];
+shared uint keyRows[tileKeys];
 // Keys of the split that a line sees, first and last, relative to the split; first > last where none.
 shared ivec2 seen[lines];
 
-shared ivec2 spans[lines];
-shared int sequencesOfLines[lines];
-shared float merged[lines];
-shared float mergedSum[lines];
+shared ivec2 spans[tileLines];
+shared int sequencesOfLines[tileLines];
+shared float merged[tileLines];
+shared float mergedSum[tileLines];
 shared vec2 factors[lines];
 shared int lowest;
 shared int highest;
@@ -40,7 +44,7 @@ void main() {
   uint lane = gl_LocalInvocationID.x;
   uint kvHead = gl_WorkGroupID.y;
   uint group = queryHeads / kvHeads;
-  uint firstLine = gl_WorkGroupID.x * lines;
+  uint firstLine = gl_WorkGroupID.x * tileLines;
   uint allLines = rows * group;
   uint valueOffset = kvHeads * blockTokens;
 
@@ -48,10 +52,10 @@ void main() {
   uint lineGroup = lane >> 6;
   uint column = lane & 63u;
 
-  uint lastRow = (min(firstLine + lines, allLines) - 1u) / group;
+  uint lastRow = (min(firstLine + tileLines, allLines) - 1u) / group;
   int firstSequence = sequenceOf(firstLine / group);
   int lastSequence = sequenceOf(lastRow);
-  if (lane < lines) {
+  if (lane < tileLines) {
     uint line = firstLine + lane;
     int own = -1;
     if (line < allLines) {
@@ -80,7 +84,7 @@ void main() {
       highest = -1;
     }
     barrier();
-    if (lane < lines && sequencesOfLines[lane] == sequence && spans[lane].x <= spans[lane].y) {
+    if (lane < tileLines && sequencesOfLines[lane] == sequence && spans[lane].x <= spans[lane].y) {
       atomicMin(lowest, spans[lane].x);
       atomicMax(highest, spans[lane].y);
     }
@@ -89,8 +93,8 @@ void main() {
     int to = highest;
     if (from > to) continue;
 
-    for (int split = from / int(splitKeys); split <= to / int(splitKeys); ++split) {
-      int firstKey = split * int(splitKeys);
+    for (int firstKey = from / int(splitKeys) * int(splitKeys); firstKey <= to; firstKey += int(tileKeys)) {
+      uint splitsHere = min(uint(to - firstKey) / splitKeys + 1u, splitsAtOnce);
       int position = firstKey + int(lane);
       uint rowOfKey = noRow;
       if (position >= from && position <= to) {
@@ -99,8 +103,10 @@ void main() {
       }
       keyRows[lane] = rowOfKey;
       if (lane < lines) {
-        ivec2 inSplit = ivec2(max(spans[lane].x - firstKey, 0), min(spans[lane].y - firstKey, 255));
-        seen[lane] = sequencesOfLines[lane] == sequence ? inSplit : ivec2(1, 0);
+        uint line = lane % tileLines;
+        ivec2 span = spans[line] - firstKey - int(lane / tileLines * splitKeys);
+        ivec2 inSplit = ivec2(max(span.x, 0), min(span.y, int(splitKeys) - 1));
+        seen[lane] = sequencesOfLines[line] == sequence ? inSplit : ivec2(1, 0);
       }
 
       // Scores of 4 lines and 4 keys an invocation, 8 elements of all keys and lines at a time, in the order of the tree
@@ -116,7 +122,7 @@ void main() {
           vec4 low, high;
           decodeRaw(loadRaw(rowOfKey, eighth), low, high);
           vec4 own = vec4(0.0);
-          if (lane < 2u * lines) {
+          if (lane < 2u * tileLines) {
             uint line = firstLine + (lane & 15u);
             uint element = 8u * eighth + 4u * (lane >> 4);
             if (line < allLines) {
@@ -129,14 +135,14 @@ void main() {
           }
           barrier();
           pool[lane] = low;
-          pool[256u + lane] = high;
-          if (lane < 2u * lines) queryTile[lane] = own;
+          pool[tileKeys + lane] = high;
+          if (lane < 2u * tileLines) queryTile[lane] = own;
           barrier();
           for (uint i = 0; i < 2u; ++i) {
             vec4 key[4];
-            for (uint k = 0; k < 4u; ++k) key[k] = pool[i * 256u + column + 64u * k];
+            for (uint k = 0; k < 4u; ++k) key[k] = pool[i * tileKeys + column + 64u * k];
             for (uint l = 0; l < 4u; ++l) {
-              vec4 q = queryTile[i * lines + 4u * lineGroup + l];
+              vec4 q = queryTile[i * tileLines + 4u * lineGroup + l];
               precise vec4 dot = dots[l];
               dot = fma(vec4(q.x), vec4(key[0].x, key[1].x, key[2].x, key[3].x), dot);
               dot = fma(vec4(q.y), vec4(key[0].y, key[1].y, key[2].y, key[3].y), dot);
@@ -168,85 +174,94 @@ void main() {
       }
       barrier();
       for (uint l = 0; l < 4u; ++l) {
-        for (uint k = 0; k < 4u; ++k) setScore(4u * lineGroup + l, column + 64u * k, dots[l][k]);
+        for (uint k = 0; k < 4u; ++k) {
+          uint key = column + 64u * k;
+          setScore(key / splitKeys * tileLines + 4u * lineGroup + l, key % splitKeys, dots[l][k]);
+        }
       }
       if (lane == 0u) hasNonFinite = 0u;
       barrier();
-      for (uint line = gl_SubgroupID; line < lines; line += gl_NumSubgroups) weighLine(line, seen[line]);
+      for (uint line = gl_SubgroupID; line < splitsHere * tileLines; line += gl_NumSubgroups) {
+        weighLine(line, seen[line]);
+      }
       barrier();
-      if (lane < lines) {
-        float l = splitSum[lane];
-        vec2 both = vec2(1.0, 0.0);
-        if (!isNothing(l)) {
-          float top = merged[lane];
-          float sum = mergedSum[lane];
-          both = mergeSplit(top, sum, splitTop[lane], l);
-          merged[lane] = top;
-          mergedSum[lane] = sum;
+      if (lane < tileLines) {
+        for (uint line = lane; line < splitsHere * tileLines; line += tileLines) {
+          float l = splitSum[line];
+          vec2 both = vec2(1.0, 0.0);
+          if (!isNothing(l)) {
+            float top = merged[lane];
+            float sum = mergedSum[lane];
+            both = mergeSplit(top, sum, splitTop[line], l);
+            merged[lane] = top;
+            mergedSum[lane] = sum;
+          }
+          factors[line] = both;
         }
-        factors[lane] = both;
       }
 
-      // Sums of values, as many keys at a time as there are chains, one chain's after the other's.
-      precise float chainSums[4][8];
-      precise float splitSums[4][8];
-      for (uint l = 0; l < 4u; ++l) {
-        for (uint j = 0; j < ownElements; ++j) {
-          chainSums[l][j] = 0.0;
-          splitSums[l][j] = 0.0;
-        }
-      }
-      for (uint stage = 0; stage < splitKeys / chains; ++stage) {
-        uint staged = stage * chains + lane / rowLanes;
-        uint at = keyRows[keyAt(staged)];
-        vec4 low, high;
-        decodeRaw(loadRaw(at == noRow ? noRow : at + valueOffset, lane % rowLanes), low, high);
-        barrier();
-        bool finite = true;
-        for (uint i = 0; i < 4u; ++i) {
-          valueTile[8u * lane + i] = low[i];
-          valueTile[8u * lane + 4u + i] = high[i];
-          finite = finite && (floatBitsToUint(low[i]) & 0x7f800000u) != 0x7f800000u &&
-                   (floatBitsToUint(high[i]) & 0x7f800000u) != 0x7f800000u;
-        }
-        if (!finite) hasNonFinite = 1u;
-        barrier();
-        // A key that one line sees and another does not has weight 0 for the latter, and 0 times what is not finite is NaN.
-        bool careful = hasNonFinite != 0u;
-        for (uint k = 0; k < chains; ++k) {
-          uint place = stage * chains + k;
-          int key = int(keyAt(place));
-          float value[8];
+      for (uint split = 0; split < splitsHere; ++split) {
+        uint ownLine = split * tileLines + 4u * lineGroup;
+        // Sums of values, as many keys at a time as there are chains, one chain's after the other's.
+        precise float chainSums[4][8];
+        precise float splitSums[4][8];
+        for (uint l = 0; l < 4u; ++l) {
           for (uint j = 0; j < ownElements; ++j) {
-            uint element = column + 64u * j;
-            value[j] = element < paddedDim ? valueTile[k * paddedDim + element] : 0.0;
+            chainSums[l][j] = 0.0;
+            splitSums[l][j] = 0.0;
           }
-          for (uint l = 0; l < 4u; ++l) {
-            uint line = 4u * lineGroup + l;
-            if (careful && (key < seen[line].x || key > seen[line].y)) continue;
-            float weight = pool[line * lineVectors + (place >> 2)][place & 3u];
+        }
+        for (uint stage = 0; stage < splitKeys / chains; ++stage) {
+          uint at = keyRows[split * splitKeys + keyAt(stage * chains + lane / rowLanes)];
+          vec4 low, high;
+          decodeRaw(loadRaw(at == noRow ? noRow : at + valueOffset, lane % rowLanes), low, high);
+          barrier();
+          bool finite = true;
+          for (uint i = 0; i < 4u; ++i) {
+            valueTile[8u * lane + i] = low[i];
+            valueTile[8u * lane + 4u + i] = high[i];
+            finite = finite && (floatBitsToUint(low[i]) & 0x7f800000u) != 0x7f800000u &&
+                     (floatBitsToUint(high[i]) & 0x7f800000u) != 0x7f800000u;
+          }
+          if (!finite) hasNonFinite = 1u;
+          barrier();
+          // A key that one line sees and another does not has weight 0 for the latter, and 0 times what is not finite is NaN.
+          bool careful = hasNonFinite != 0u;
+          for (uint k = 0; k < chains; ++k) {
+            uint place = stage * chains + k;
+            int key = int(keyAt(place));
+            float value[8];
             for (uint j = 0; j < ownElements; ++j) {
-              precise float chain = fma(weight, value[j], chainSums[l][j]);
-              chainSums[l][j] = chain;
+              uint element = column + 64u * j;
+              value[j] = element < paddedDim ? valueTile[k * paddedDim + element] : 0.0;
             }
-          }
-          if (place % chainKeys == chainKeys - 1u) {
             for (uint l = 0; l < 4u; ++l) {
+              uint line = ownLine + l;
+              if (careful && (key < seen[line].x || key > seen[line].y)) continue;
+              float weight = pool[line * lineVectors + (place >> 2)][place & 3u];
               for (uint j = 0; j < ownElements; ++j) {
-                precise float sum = splitSums[l][j] + chainSums[l][j];
-                splitSums[l][j] = sum;
-                chainSums[l][j] = 0.0;
+                precise float chain = fma(weight, value[j], chainSums[l][j]);
+                chainSums[l][j] = chain;
+              }
+            }
+            if (place % chainKeys == chainKeys - 1u) {
+              for (uint l = 0; l < 4u; ++l) {
+                for (uint j = 0; j < ownElements; ++j) {
+                  precise float sum = splitSums[l][j] + chainSums[l][j];
+                  splitSums[l][j] = sum;
+                  chainSums[l][j] = 0.0;
+                }
               }
             }
           }
         }
-      }
-      for (uint l = 0; l < 4u; ++l) {
-        vec2 both = factors[4u * lineGroup + l];
-        if (isNothing(splitSum[4u * lineGroup + l])) continue;
-        for (uint j = 0; j < ownElements; ++j) {
-          precise float sum = fma(sums[l][j], both.x, splitSums[l][j] * both.y);
-          sums[l][j] = sum;
+        for (uint l = 0; l < 4u; ++l) {
+          if (isNothing(splitSum[ownLine + l])) continue;
+          vec2 both = factors[ownLine + l];
+          for (uint j = 0; j < ownElements; ++j) {
+            precise float sum = fma(sums[l][j], both.x, splitSums[l][j] * both.y);
+            sums[l][j] = sum;
+          }
         }
       }
       barrier();

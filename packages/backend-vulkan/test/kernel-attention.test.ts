@@ -31,7 +31,7 @@ const shapes: Record<string, AttentionShape> = {
     blockTokens: 64,
     sequences: [{ keys: 36_000, rows: 1 }],
   },
-  'a window over two splits': {
+  'a window over three splits': {
     dtype: 'f16',
     heads: 3,
     kvHeads: 1,
@@ -141,7 +141,7 @@ describe.skipIf(problem !== undefined)(`attention kernels${problem ? ` (${proble
         const out = await run.operand('f32', tensors.query.shape);
         const call = { ...base, out, scratch: run.faults };
         const traits = { ...run.traits, software: false };
-        const scratch = await run.memory(attentionScratchBytes(call, traits));
+        const scratch = await run.memory(attentionScratchBytes(call, traits, form));
         const dispatches = attention({ ...call, scratch }, traits, form);
         expect(dispatches[0]!.kernel.shader).toContain(form);
         await run.run(dispatches);
@@ -228,6 +228,32 @@ describe.skipIf(problem !== undefined)(`attention kernels${problem ? ` (${proble
     await run.run(attention({ ...call, out: left, quantizes: true }, traits));
     const wanted = (await run.read(prepared)).bytes;
     expect((await run.read(left)).bytes.subarray(0, wanted.length)).toEqual(wanted);
+  });
+
+  it('asks for room for the splits of rows that are not taken in tiles', () => {
+    const of = (rows: number, sequences: number, keys: number): number => {
+      const operand = (...shape: number[]): Operand => ({ place: run.faults, dtype: 'f16', shape });
+      const call = {
+        query: operand(rows, 4, 128),
+        state: operand(1, 2, 2, 16, 128),
+        positions: operand(rows),
+        starts: operand(sequences),
+        blocks: operand(sequences, Math.ceil(keys / 16)),
+        out: operand(rows, 4, 128),
+        scale: 1,
+        keys,
+        scratch: run.faults,
+        counters: run.faults,
+        faults: run.faults,
+      };
+      return attentionScratchBytes(call, { ...run.traits, software: false });
+    };
+    const oneRow = 4 * 4 * 130 * 2;
+    expect(of(1, 1, 128)).toBe(0);
+    expect(of(1, 1, 129)).toBe(oneRow);
+    expect(of(512, 1, 256)).toBe(16 * oneRow);
+    expect(of(512, 32, 256)).toBe(64 * oneRow);
+    expect(of(512, 32, 1_000_000)).toBe(128 * 2 ** 20);
   });
 
   it('encodes q8_0 as the reference does, at every size of numbers', async () => {

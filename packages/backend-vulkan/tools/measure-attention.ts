@@ -132,7 +132,7 @@ async function evaluate(
     counters: nowhere,
     faults,
   };
-  const scratch = runner.memory(attentionScratchBytes(call, device));
+  const scratch = runner.memory(attentionScratchBytes(call, device, form));
   const counters = runner.memory(attentionCounterBytes(call));
   await runner.run(attention({ ...call, scratch, counters }, device, form));
   const result = await runner.readFloats(out);
@@ -361,11 +361,10 @@ async function timeOne(one: Timed): Promise<void> {
       counters: nowhere,
     });
   }
-  const scratch = runner.memory(attentionScratchBytes(calls[0]!, traits));
+  const form = flags.form as AttentionForm | undefined;
+  const scratch = runner.memory(attentionScratchBytes(calls[0]!, traits, form));
   const counters = runner.memory(attentionCounterBytes(calls[0]!));
-  const steps = calls.map((call) =>
-    attention({ ...call, scratch, counters }, traits, flags.form as AttentionForm | undefined),
-  );
+  const steps = calls.map((call) => attention({ ...call, scratch, counters }, traits, form));
   const [first] = await runner.runOften(steps.flat(), 1);
   const often = Math.ceil(warmNanoseconds / first!.reduce((sum, time) => sum + time, 1));
   const runs = (await runner.runOften(steps.flat(), Math.min(500, often) + 4)).slice(-4);

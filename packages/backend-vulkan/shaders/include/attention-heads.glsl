@@ -27,6 +27,9 @@ const uint rounds = (headLines + linesAtOnce - 1u) / linesAtOnce;
 #define MOST_ROUNDS 3
 // What an invocation has of a line: elements lineSize apart.
 #define ELEMENTS 4
+// Whether it has both elements of a pair, and how many elements further the second is: one or two.
+const bool hasPartners = !interleaved && pairs % lineSize == 0u;
+const uint partnerStep = pairs / lineSize;
 
 // Key and value of the row: the bits of floats, and at last of halves, as the state holds them.
 shared uvec4 ownRows[2u * (headDim / 4u)];
@@ -138,32 +141,50 @@ void takeHeads(uint lane, uint firstLine, uint ownHeads, uint kvHead, uint slot,
   }
 
   if (((queryForm | keyForm) & TURNED) != 0u) {
-    [[unroll]] for (uint r = 0; r < MOST_ROUNDS; ++r) {
-      if (r < rounds) {
-        uint line = r * linesAtOnce + lane / lineSize;
-        [[unroll]] for (uint k = 0; k < ELEMENTS; ++k) {
-          uint i = elementOf(lane, k);
-          if (line < headLines && i < headDim) putElement(line, i, own[r][k]);
-        }
-      }
-    }
-    barrier();
-    [[unroll]] for (uint r = 0; r < MOST_ROUNDS; ++r) {
-      if (r < rounds) {
-        uint line = r * linesAtOnce + lane / lineSize;
-        uint todo = line == 0u ? keyForm : line == 1u ? valueForm : queryForm;
-        [[unroll]] for (uint k = 0; k < ELEMENTS; ++k) {
-          uint i = elementOf(lane, k);
-          if (line < headLines && (todo & TURNED) != 0u && i < 2u * pairs) {
-            uint partner = interleaved ? i ^ 1u : (i < pairs ? i + pairs : i - pairs);
-            precise float y = fma(own[r][k], turning.turns[k].x, elementAt(line, partner) * turning.turns[k].y);
-            own[r][k] = y;
+    if (hasPartners) {
+      [[unroll]] for (uint r = 0; r < MOST_ROUNDS; ++r) {
+        if (r < rounds) {
+          uint line = r * linesAtOnce + lane / lineSize;
+          uint todo = line == 0u ? keyForm : line == 1u ? valueForm : queryForm;
+          float turned[ELEMENTS];
+          [[unroll]] for (uint k = 0; k < ELEMENTS; ++k) {
+            float partner = partnerStep == 1u ? own[r][k ^ 1u] : own[r][k ^ 2u];
+            precise float y = fma(own[r][k], turning.turns[k].x, partner * turning.turns[k].y);
+            turned[k] = y;
+          }
+          [[unroll]] for (uint k = 0; k < ELEMENTS; ++k) {
+            if ((todo & TURNED) != 0u && k < 2u * partnerStep) own[r][k] = turned[k];
           }
         }
       }
+    } else {
+      [[unroll]] for (uint r = 0; r < MOST_ROUNDS; ++r) {
+        if (r < rounds) {
+          uint line = r * linesAtOnce + lane / lineSize;
+          [[unroll]] for (uint k = 0; k < ELEMENTS; ++k) {
+            uint i = elementOf(lane, k);
+            if (line < headLines && i < headDim) putElement(line, i, own[r][k]);
+          }
+        }
+      }
+      barrier();
+      [[unroll]] for (uint r = 0; r < MOST_ROUNDS; ++r) {
+        if (r < rounds) {
+          uint line = r * linesAtOnce + lane / lineSize;
+          uint todo = line == 0u ? keyForm : line == 1u ? valueForm : queryForm;
+          [[unroll]] for (uint k = 0; k < ELEMENTS; ++k) {
+            uint i = elementOf(lane, k);
+            if (line < headLines && (todo & TURNED) != 0u && i < 2u * pairs) {
+              uint partner = interleaved ? i ^ 1u : (i < pairs ? i + pairs : i - pairs);
+              precise float y = fma(own[r][k], turning.turns[k].x, elementAt(line, partner) * turning.turns[k].y);
+              own[r][k] = y;
+            }
+          }
+        }
+      }
+      // Whoever read a partner has done so.
+      barrier();
     }
-    // Whoever read a partner has done so.
-    barrier();
   }
 
   uint block = slot / blockTokens;

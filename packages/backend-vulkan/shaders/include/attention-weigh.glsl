@@ -7,9 +7,9 @@
 layout(constant_id = 6) const uint keyLanes = 8;
 
 const uint paddedDim = rowLanes * 8u;
-// Chains of value sums in a split, and the keys of each.
-const uint chains = splitKeys / rowLanes;
-const uint chainKeys = rowLanes;
+// Chains of value sums in a split, one for each rowLanes of 256 invocations, and the keys of each: with two lanes one.
+const uint chains = 256u / rowLanes;
+const uint chainKeys = splitKeys / chains;
 
 // Scores lie chain by chain, so that the keys of a chain are neighbours; a gap after each line moves it to other banks.
 const uint lineVectors = splitKeys / 4u + 1u;

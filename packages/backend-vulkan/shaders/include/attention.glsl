@@ -1,7 +1,7 @@
 // The arithmetic of attention that attention-row.comp, attention-tile.comp and attention-merge.comp have in common, operation
 // by operation, so that a row's result is the same bits in a decode step, in a chunk of a prompt, and in any batch:
 //
-// - Keys are cut at absolute multiples of 256 (a split).
+// - Keys are cut at absolute multiples of 128 (a split).
 // - A score is a sum over `keyLanes` chains of fma: chain r runs over the head's elements in vectors of 8, r, r + keyLanes,
 //   and so on. The chains are added as a tree: r and r ^ keyLanes / 2 first, r and r ^ 1 last. Then times the scale; then
 //   capped.
@@ -14,7 +14,7 @@
 // Sums begin at +0, so they are never -0, and adding 0 times a finite number changes nothing. attention-matrix.comp has an
 // arithmetic of its own.
 
-const uint splitKeys = 256u;
+const uint splitKeys = 128u;
 
 // Marks a split of which a line sees nothing, in place of l.
 const float nothingSeen = -1.0;

@@ -25,6 +25,7 @@
                  gl_SemanticsAcquireRelease | gl_SemanticsMakeAvailable | gl_SemanticsMakeVisible)
 #define CHAIN_ACQUIRE \
   memoryBarrier(gl_ScopeDevice, gl_StorageSemanticsBuffer, gl_SemanticsAcquire | gl_SemanticsMakeVisible)
+#define CHAIN_AWAITED CHAIN_BARRIER
 #define chainLoad(word) atomicLoad(word, gl_ScopeDevice, gl_StorageSemanticsBuffer, gl_SemanticsRelaxed)
 #define chainCount(word) \
   atomicAdd(word, 1u, gl_ScopeDevice, gl_StorageSemanticsBuffer, gl_SemanticsRelease | gl_SemanticsMakeAvailable)
@@ -34,6 +35,9 @@
 #define CHAIN_SHARED coherent
 #define CHAIN_BARRIER memoryBarrierBuffer(); barrier()
 #define CHAIN_ACQUIRE memoryBarrierBuffer()
+// Who waited has acquired. A barrier of memory in each of the others would wait for the loads that they have on their way,
+// and they need none: what they load from here on passes by caches.
+#define CHAIN_AWAITED barrier()
 #define chainLoad(word) word
 #define chainCount(word) atomicAdd(word, 1u)
 #define chainStore(word, value) word = value
@@ -76,7 +80,7 @@ void awaitEarlier(Chain chain, uint before) {
     }
     CHAIN_ACQUIRE;
   }
-  CHAIN_BARRIER;
+  CHAIN_AWAITED;
 }
 
 // Counts the workgroup. All of its invocations call it, when they have written everything.

@@ -44,7 +44,8 @@ function overlaps(a: Place, b: Place): boolean {
 /**
  * Whether attention in row form can do the heads before it, with the same bits: of one row, whose own key and value are all
  * that the state lacks. Not where a division by a constant might be compiled to a product with its inverse, which a
- * power of two makes no different: for other heads, and for a softcap.
+ * power of two makes no different: for other heads, and for a softcap. Nor for heads of 8, whose padding (`paddedDim`)
+ * would have to be filled.
  */
 export function takesHeads(call: AttentionCall, heads: HeadsCall, traits: DeviceTraits): boolean {
   const { query, state, starts, blocks, reach, softcap, out, scratch } = call;
@@ -63,7 +64,7 @@ export function takesHeads(call: AttentionCall, heads: HeadsCall, traits: Device
     !value.turned &&
     headDim <= largestHeadDim &&
     (headDim & (headDim - 1)) === 0 &&
-    headDim >= 8 &&
+    headDim >= 16 &&
     workgroupFor(headDim, traits) <= mostLineInvocations &&
     [out.place, scratch].every((place) => operands.every((other) => !overlaps(place, other)))
   );

@@ -26,11 +26,11 @@ import { pinnedSubgroup } from './matmul-product.js';
 import type { AttentionCall, HeadsCall, Operand } from './operand.js';
 
 /** Keys are cut at multiples of it: `splitKeys` of the shaders. */
-const splitKeys = 256;
+const splitKeys = 128;
 
 /**
  * Query heads that a workgroup of the row form takes at most: their sums stay in registers, and their queries, scores and
- * what invocations exchange fit 32 KiB of shared memory (8 heads of 256, or 4 of 512).
+ * what invocations and splits exchange fit 32 KiB of shared memory (8 heads of 256, or 4 of 512).
  */
 const maximumHeads = (headDim: number, keyLanes: number): number => Math.min(keyLanes, headDim > 256 ? 4 : 8);
 
@@ -41,13 +41,13 @@ const tileLines = 16;
 const fewRows = 16;
 
 /** Splits that the workgroup which ends last merges: `mergedHere` of the shader. More are worth a dispatch of their own. */
-const mergedHere = 64;
+const mergedHere = 128;
 
 /** Rows that have counters for that. */
 const countedRows = 64;
 
 /** What the splits' results may occupy: above, rows are taken in tiles, which need nothing. */
-const largestScratchBytes = 64 * 2 ** 20;
+const largestScratchBytes = 128 * 2 ** 20;
 
 /** Keys that the tile form can take in one invocation on drivers that drop loop passes (llvmpipe, see DeviceTraits). */
 const softwareTileKeys = 4096;
@@ -122,11 +122,24 @@ function partialBytes({ rows, queryHeads, headDim, splits }: Shape): number {
   return splits === 1 ? 0 : 4 * rows * queryHeads * splits * (headDim + 2);
 }
 
-/** What the row form leaves for the merge, as far as it is chosen. */
-export function attentionScratchBytes(call: AttentionCall, traits: DeviceTraits): number {
-  const bytes = partialBytes(shapeOf(call));
-  return traits.software ? bytes : Math.min(bytes, largestScratchBytes);
+/**
+ * What the row form leaves for the merge, in steps of up to the call's rows, sequences and keys, as far as it is chosen.
+ * @param form for tests, as of `attention`
+ */
+export function attentionScratchBytes(
+  call: AttentionCall,
+  traits: DeviceTraits,
+  form?: AttentionForm,
+): number {
+  const shape = shapeOf(call);
+  const all = partialBytes(shape);
+  if (form === 'row' || (traits.software && call.keys > softwareTileKeys)) return all;
+  const rows = Math.min(shape.rows, mostRows(call));
+  return Math.min(partialBytes({ ...shape, rows }), largestScratchBytes);
 }
+
+/** Rows that are not taken in tiles. */
+const mostRows = ({ starts }: AttentionCall): number => Math.max(fewRows, 2 * product(starts.shape));
 
 /** Invocations that share a row of keys in the row form: 8, where a subgroup has so many. */
 const keyLanesOf = ({ subgroupSize }: DeviceTraits): number =>
@@ -162,14 +175,9 @@ export function attentionCounterBytes({ query }: AttentionCall): number {
 }
 
 function takesTiles(call: AttentionCall, shape: Shape, traits: DeviceTraits): boolean {
-  const sequences = product(call.starts.shape);
   if (!takesRows(call, shape, traits)) return true;
   if (traits.software && call.keys > softwareTileKeys) return false;
-  return (
-    (shape.rows > fewRows && shape.rows > 2 * sequences) ||
-    shape.rows > 65_535 ||
-    partialBytes(shape) > largestScratchBytes
-  );
+  return shape.rows > mostRows(call) || shape.rows > 65_535 || partialBytes(shape) > largestScratchBytes;
 }
 
 /** Rows of the state are whole vectors of 16 bytes, and it begins at one. */
@@ -177,9 +185,9 @@ function readsVectors({ dtype, shape, place }: Operand): boolean {
   return dtype !== 'q8_0' && rowBytes(dtype, shape.at(-1)!) % 16 === 0 && place.byteOffset % 16 === 0;
 }
 
-/** Lanes of 8 elements that hold a head: a power of two, so that they divide a workgroup. */
+/** Lanes of 8 elements that hold a head: a power of two, so that they divide a workgroup; at least two (`chainKeys`). */
 function rowLanes(headDim: number): number {
-  let lanes = 1;
+  let lanes = 2;
   while (8 * lanes < headDim) lanes *= 2;
   return lanes;
 }
