@@ -3,7 +3,7 @@
  * over from the last. See run.mjs, which starts it.
  *
  *     node measure.mjs MODEL.gguf [--backend vulkan] [--prompt 512] [--short-prompt 128] [--generate 128]
- *                      [--repetitions 5] [--sequences 0] [--speculate half] [--tune SECONDS] [--kernels] [--load-only]
+ *                      [--repetitions 5] [--sequences 0] [--speculate e2b] [--tune SECONDS] [--kernels] [--load-only]
  *
  * --tune       tunes for the model first, and keeps what was found for later processes too
  * --kernels    also where the time goes, step by step

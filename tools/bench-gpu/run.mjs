@@ -7,7 +7,7 @@
  *                  [--peer-gpu vulkan] [--limit SECONDS] [--json FILE] [--tune SECONDS] [--cache FOLDER] [--no-kernels]
  *
  * --sequences  also that many sequences together, on the second shape; 0 leaves it out
- * --speculate  for example gemma3n-e4b=half: what guessing costs there when no guess is right
+ * --speculate  for example gemma3n-e4b=e2b: what guessing costs there when no guess is right
  * --peer       a folder with node_modules/node-llama-cpp; by default the one that the kit brought, if it did
  * --limit      begins no measurement after that many seconds; what was measured until then is printed
  * --json       writes results after each measurement, so that none is lost
