@@ -11,7 +11,7 @@
  * bytes       that a token reads, by the model's file
  * efficiency  of the run's profile, in which launches follow each other with barriers as they do on a 780M: the share of the
  *             copy bandwidth that remains when launches are taken off its time, so that they are not counted twice. At most 1.
- * launches    of the run, by its profile: the same programs run on any device
+ * launches    of the run, by its profile: the same programs run on any device, without what reads ahead on large ones
  *
  * The last column has an efficiency of 1 in its place. Kernels that are too small for the measured device, and so cost it
  * efficiency, fill one with a tenth of its compute units: large models are projected better than small ones.
@@ -53,8 +53,9 @@ for (const [name, { ours }] of Object.entries(models)) {
     continue;
   }
   const { speed } = ours.kernels;
-  const launches = decode.launchesPerSubmission;
-  const seconds = decode.millisecondsPerSubmission / 1e3 - launches * (speed.launchSeconds ?? 0);
+  const measured = decode.launchesPerSubmission;
+  const seconds = decode.millisecondsPerSubmission / 1e3 - measured * (speed.launchSeconds ?? 0);
+  const launches = measured - readsAhead(decode);
   const efficiency = Math.min(1, ours.bytesPerToken / speed.bytesPerSecond / seconds);
   const perToken = (share) => ours.bytesPerToken / (bytesPerSecond * share) + launches * launchSeconds;
   rows.push([
@@ -66,6 +67,16 @@ for (const [name, { ours }] of Object.entries(models)) {
     (1 / perToken(1)).toFixed(1),
   ]);
 }
+/** Launches of a token that read ahead: integrated devices have none. */
+function readsAhead({ rows }) {
+  const each = rows.flatMap(({ callsPerSubmission, kernels }) =>
+    kernels.map(({ name, launchesPerCall }) =>
+      name === 'prefetch' ? callsPerSubmission * launchesPerCall : 0,
+    ),
+  );
+  return each.reduce((sum, count) => sum + count, 0);
+}
+
 // As Prettier lays tables out: names to the left, numbers to the right.
 const widths = rows[0].map((_, column) => Math.max(...rows.map((cells) => cells[column].length)));
 const pad = (cell, column) => (column === 0 ? cell.padEnd(widths[0]) : cell.padStart(widths[column]));
