@@ -222,58 +222,7 @@ void putOwnValues(uint lane, inout Loaded loaded) {
   }
 }
 
-// Weights, chain by chain: scores are still read for the largest while a subgroup writes the first of them.
-shared vec4 weights[weighsTogether ? heads * splitKeys / 4u : 1u];
-
-// Floats as integers that compare as they do: some devices find the largest of a subgroup's integers in one instruction.
-uint orderOf(float x) {
-  uint bits = floatBitsToUint(x);
-  return bits ^ ((bits >> 31) != 0u ? 0xffffffffu : 0x80000000u);
-}
-
-float ofOrder(uint order) {
-  return uintBitsToFloat(order ^ ((order >> 31) != 0u ? 0x80000000u : 0xffffffffu));
-}
-
-// The largest score of a line; keys that it does not see have -infinity. As in weighLine no NaN is the largest.
-float topOf(uint line) {
-  float top = -infinity;
-  for (uint i = gl_SubgroupInvocationID; i < splitKeys / 4u; i += gl_SubgroupSize) {
-    vec4 four = pool[line * lineVectors + i];
-    [[unroll]] for (uint c = 0; c < 4u; ++c) {
-      if (four[c] > top) top = four[c];
-    }
-  }
-  return ofOrder(subgroupMax(orderOf(top)));
-}
-
-// Weights of the chains that the subgroup's invocations have: by four, as in weighLine (Mesa's compiler makes other bits of
-// exactExp among other instructions).
-void weighChains(uint line, float top, ivec2 span) {
-  uint first = gl_SubgroupID * gl_SubgroupSize / rowLanes * chainKeys;
-  uint end = first + (gl_SubgroupSize + rowLanes - 1u) / rowLanes * chainKeys;
-  for (uint i = first / 4u + gl_SubgroupInvocationID; 4u * i < end; i += gl_SubgroupSize) {
-    vec4 four = pool[line * lineVectors + i];
-    [[unroll]] for (uint c = 0; c < 4u; ++c) {
-      int key = int(keyAt(4u * i + c));
-      precise float weight = 0.0;
-      if (key >= span.x && key <= span.y) weight = exactExp(four[c] - top);
-      four[c] = weight;
-    }
-    weights[line * (splitKeys / 4u) + i] = four;
-  }
-}
-
-// The sum of a line's weights, in the order of weighLine.
-float sumWeights(uint line) {
-  precise float sum = 0.0;
-  for (uint i = gl_SubgroupInvocationID; i < splitKeys / 4u; i += gl_SubgroupSize) {
-    vec4 four = weights[line * (splitKeys / 4u) + i];
-    [[unroll]] for (uint c = 0; c < 4u; ++c) sum = sum + four[c];
-  }
-  for (uint distance = gl_SubgroupSize / 2u; distance > 0u; distance /= 2u) sum = sum + subgroupShuffleXor(sum, distance);
-  return sum;
-}
+#include "include/attention-chains.glsl"
 
 float weightAt(uint line, uint place) {
   return weighsTogether ? weights[(line * splitKeys + place) >> 2][place & 3u]
