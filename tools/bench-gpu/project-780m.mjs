@@ -67,16 +67,6 @@ for (const [name, { ours }] of Object.entries(models)) {
     (1 / perToken(1)).toFixed(1),
   ]);
 }
-/** Launches of a token that read ahead: integrated devices have none. */
-function readsAhead({ rows }) {
-  const each = rows.flatMap(({ callsPerSubmission, kernels }) =>
-    kernels.map(({ name, launchesPerCall }) =>
-      name === 'prefetch' ? callsPerSubmission * launchesPerCall : 0,
-    ),
-  );
-  return each.reduce((sum, count) => sum + count, 0);
-}
-
 // As Prettier lays tables out: names to the left, numbers to the right.
 const widths = rows[0].map((_, column) => Math.max(...rows.map((cells) => cells[column].length)));
 const pad = (cell, column) => (column === 0 ? cell.padEnd(widths[0]) : cell.padStart(widths[column]));
@@ -93,4 +83,14 @@ if (flags.write !== undefined) {
     flags.write,
     `${text.slice(0, from + begin.length)}\n\n${lines.join('\n')}\n\n${text.slice(to)}`,
   );
+}
+
+/** Launches of a token that read ahead: integrated devices have none. */
+function readsAhead({ rows }) {
+  const each = rows.flatMap(({ callsPerSubmission, kernels }) =>
+    kernels.map(({ name, launchesPerCall }) =>
+      name === 'prefetch' ? callsPerSubmission * launchesPerCall : 0,
+    ),
+  );
+  return each.reduce((sum, count) => sum + count, 0);
 }

@@ -39,7 +39,10 @@ export interface LoadOptions {
    * fit in its memory. With the backend `auto` a number above 0 chooses a backend that has a GPU.
    */
   readonly gpuLayers?: GpuLayers | undefined;
-  /** Tokens of context, of one sequence and of all together: they share it. Default: the smaller of the model's and what memory allows. */
+  /**
+   * Tokens of context, of one sequence and of all together: they share it. Default: the smaller of the model's and what
+   * memory allows.
+   */
   readonly context?: number | undefined;
   /** Default `f16`. */
   readonly kvType?: KvType | undefined;

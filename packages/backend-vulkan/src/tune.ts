@@ -93,10 +93,13 @@ function inOrder(uses: readonly ProductUse[]): ProductUse[] {
   return [...uses].sort((a, b) => urgency(a) - urgency(b) || weight(b) - weight(a));
 }
 
-/** Milliseconds after which a device counts as idle: its clocks fall, while pipelines are made for example. */
+/**
+ * Milliseconds after which a device counts as idle: its clocks fall, while pipelines are made for example. Chosen, not
+ * measured.
+ */
 const idleMs = 20;
 
-/** Milliseconds of work that bring clocks back up before anything is measured. */
+/** Milliseconds of work that bring clocks back up before anything is timed. Chosen, not measured. */
 const warmUpMs = 200;
 
 /** Runs products of weights that lie all over one large stretch of memory, so that each run finds cold ones. */
@@ -181,7 +184,7 @@ class ProductTimer {
     };
   }
 
-  /** A CPU's clocks need no such thing. */
+  /** Work for a device that was idle; a CPU's clocks need none. */
   async #warmUp(dispatches: readonly Dispatch[]): Promise<void> {
     const begin = performance.now();
     if (this.runner.traits.software || begin - this.#ranAt < idleMs) return;

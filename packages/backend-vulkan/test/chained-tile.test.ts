@@ -9,6 +9,7 @@ import { matmul, matmulScratchBytes } from '../src/kernel/matmul.js';
 import type { MatmulCall, Operand, ProductCall } from '../src/kernel/operand.js';
 import { KernelRunner } from '../src/kernel-runner.js';
 import { diagnoseAddon } from '../src/load-addon.js';
+import { card } from './card.js';
 import { driver } from './lavapipe.js';
 import { normals } from './random.js';
 
@@ -16,19 +17,6 @@ const addon = driver.present ? diagnoseAddon().loaded?.addon : undefined;
 
 /** `parts` of `matmul-int8.comp`. */
 const partsConstant = 7;
-
-const card: DeviceTraits = {
-  subgroupSize: 32,
-  minSubgroupSize: 32,
-  maxSubgroupSize: 32,
-  computeUnits: 132,
-  sharedMemoryBytes: 49_152,
-  maxInvocations: 1024,
-  integerDot: true,
-  cooperativeMatrix: [],
-  float16: true,
-  software: false,
-};
 
 describe('chainedTile', () => {
   const tiles = (rows: number, columns: number, banks: 1 | 2, traits = card) => {

@@ -20,11 +20,10 @@ import type { MatmulCall, Operand, WeightOperand } from '../src/kernel/operand.j
 import { diagnoseAddon } from '../src/load-addon.js';
 import { planeDTypes } from '../src/weight-layout.js';
 import { KernelRunner } from '../src/kernel-runner.js';
+import { card } from './card.js';
 import { driver } from './lavapipe.js';
 
 const addon = driver.present ? diagnoseAddon().loaded?.addon : undefined;
-
-const hardware = { m: 16, n: 16, k: 16, a: 'f16', result: 'f32', scope: 'subgroup' } as const;
 
 const plain: MatrixTile = {
   rows: 32,
@@ -52,7 +51,7 @@ describe.skipIf(!addon)('products by matrices on a device', () => {
   beforeAll(() => {
     runner = KernelRunner.open(addon!);
     emulates = !hasMatrices(runner.traits);
-    traits = emulates ? { ...runner.traits, cooperativeMatrix: [hardware] } : runner.traits;
+    traits = emulates ? { ...runner.traits, cooperativeMatrix: card.cooperativeMatrix } : runner.traits;
   });
   afterAll(() => runner.close());
 
@@ -218,18 +217,6 @@ describe.skipIf(!addon)('products by matrices on a device', () => {
 });
 
 describe('tiles of products by matrices', () => {
-  const card: DeviceTraits = {
-    subgroupSize: 32,
-    minSubgroupSize: 32,
-    maxSubgroupSize: 32,
-    computeUnits: 132,
-    sharedMemoryBytes: 49_152,
-    maxInvocations: 1024,
-    integerDot: true,
-    cooperativeMatrix: [hardware],
-    float16: true,
-    software: false,
-  };
   const devices: readonly DeviceTraits[] = [
     card,
     { ...card, computeUnits: 12, sharedMemoryBytes: 65_536, maxSubgroupSize: 64 },

@@ -25,8 +25,8 @@ import { foldedGroups, product } from './grid.js';
 import { pinnedSubgroup } from './matmul-product.js';
 import type { AttentionCall, HeadsCall, Operand } from './operand.js';
 
-/** Keys are cut at multiples of it: `splitKeys` of the shaders. */
-const splitKeys = 128;
+/** The row form cuts keys at multiples of it: `splitKeys` of the shaders. */
+export const splitKeys = 128;
 
 /**
  * Query heads that a workgroup of the row form takes at most: their sums stay in registers, and their queries, scores and

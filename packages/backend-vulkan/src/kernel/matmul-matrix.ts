@@ -19,8 +19,9 @@ const mostTileTokens = 128;
 
 /**
  * Rows of activations of a tile up to which steps are fetched one ahead, and two ahead above. Measured on an H200: with tiles
- * of 32 rows two ahead bring nothing (3584 x 3584 takes 17.5 us against 17.2, 152064 x 3584 279 against 280) and take
- * registers and a pipeline twice as large; with tiles of 128, 3584 x 3584 takes 75 us against 90.
+ * of 32 rows two ahead bring nothing (3584 x 3584 takes 17.4 us against 17.1, 152064 x 3584 262 against 259), with tiles of 64
+ * and 128 lines of weights they cost a third (a pair of 18944 x 3584 168 against 126); with tiles of 128 rows, 3584 x 3584
+ * takes 75 us against 90.
  */
 const mostNearTokens = 64;
 

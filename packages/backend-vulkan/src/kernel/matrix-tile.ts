@@ -138,6 +138,7 @@ const cuts: readonly { readonly tokens: number; readonly cuts: readonly Cut[] }[
   {
     tokens: Infinity,
     cuts: [
+      // 3584 x 18944 with 512 tokens takes 352 us on an H200, 383 with subgroups of 64 by 32.
       [128, 128, 32, 64, 64, 0.4 * occupied],
       [64, 64, 64, 32, 32, 0],
       [64, 64, 32, 32, 32, 0],

@@ -4,6 +4,7 @@
  */
 import type { AttentionStep } from '@unicorn-exec/lowering';
 import type { Graph } from '@unicorn-exec/tensor';
+import { splitKeys } from '../kernel/attention.js';
 import type { Plan } from './plan.js';
 
 export interface KeyBound {
@@ -39,9 +40,6 @@ export function attentionBounds({ graph, steps, bindings }: Plan): KeyBound[] {
   }
   return [...bounds].map(([binding, bounded]) => ({ binding, steps: bounded }));
 }
-
-/** What attention in few rows cuts keys at multiples of. */
-const splitKeys = 128;
 
 /**
  * An upper bound of `keys` that few step lengths differ in: a power of two splits, or three quarters of one. Splits beyond
