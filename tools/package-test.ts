@@ -11,7 +11,8 @@ export function packageTest() {
         // The model is a file with a hand-written module beside it, not a source to compile.
         { find: '@unicorn-exec/model-nano', replacement: `${packages}/model-nano/index.js` },
         { find: /^@unicorn-exec\/([^/]+)$/, replacement: `${packages}/$1/src/index.ts` },
-        { find: /^@unicorn-exec\/([^/]+)\/([^/.]+)$/, replacement: `${packages}/$1/src/$2.ts` },
+        // Other entry points, as in `tsconfig.source.json`: a file of that name, or a folder with an index.
+        { find: /^@unicorn-exec\/([^/]+)\/([^/.]+)$/, replacement: `${packages}/$1/src/$2` },
       ],
     },
     test: {

@@ -3,7 +3,8 @@
  * between two layers. The context follows, since it shares their memory.
  */
 import { layerOfWeight, type Model } from '@unicorn-exec/models';
-import { ChainDevice, cutGraph, planKv, type LayerCut } from '@unicorn-exec/scheduler';
+import { planKv } from '@unicorn-exec/scheduler';
+import { ChainDevice, cutGraph, type LayerCut } from '@unicorn-exec/scheduler/placement';
 import {
   defaultBlockTokens,
   GraphBuilder,

@@ -1,7 +1,7 @@
 /** What a caller asks for and gets: requests, events, usage, timings. Checked here, before anything is queued. */
 import { UnicornError, type ElasticSize } from '@unicorn-exec/tensor';
-import type { SpeculationOptions, SpeculationUsage } from './drafter.js';
-import type { Reuse } from './kv-cache.js';
+import type { SpeculationOptions, SpeculationUsage } from './draft/speculation.js';
+import type { Reuse } from './kv/kv-cache.js';
 import type { SamplingParameters } from './sampling-parameters.js';
 
 /**

@@ -13,16 +13,19 @@ import {
   type ProfileEntry,
   type WeightSet,
 } from '@unicorn-exec/tensor';
-import { checkSpeculation } from './drafter.js';
-import { GenerationJob, ScoreJob, type Job, type SpeculationSetup } from './job.js';
-import type { KvGroupStats } from './kv-cache.js';
-import { planKv, type KvPlan } from './kv-plan.js';
-import { maxStepsAhead, programKind, stepNames, type ProgramHost } from './program.js';
+import { checkSpeculation } from './draft/speculation.js';
+import { GenerationJob, type SpeculationSetup } from './generation-job.js';
+import type { KvGroupStats } from './kv/kv-cache.js';
+import { planKv, type KvPlan } from './kv/kv-plan.js';
+import type { Job } from './step/job.js';
+import { programKind } from './step/program-kind.js';
+import { maxStepsAhead, stepNames, type ProgramHost } from './step/program.js';
 import { checkContext, checkMaxTokens, checkTokens } from './request.js';
 import type { ForwardOptions, ForwardResult, GenerateRequest, Generation } from './request.js';
 import { packSampling } from './sampling-parameters.js';
-import type { StepStates } from './step-batch.js';
-import { StepLoop } from './step-loop.js';
+import { ScoreJob } from './score-job.js';
+import type { StepStates } from './step/step-batch.js';
+import { StepLoop } from './step/step-loop.js';
 
 export interface SchedulerOptions {
   readonly device: Device;

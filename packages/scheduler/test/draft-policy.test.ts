@@ -1,10 +1,10 @@
 /** The choice of drafts on an invented machine: whatever its times, speculation must not cost more than it may. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { AcceptanceRates } from '../src/acceptance-rates.js';
-import { headStart, mostSaved, trialShare } from '../src/draft-ledger.js';
-import { DraftPolicy } from '../src/draft-policy.js';
-import { Pace, StepCosts } from '../src/step-costs.js';
+import { AcceptanceRates } from '../src/draft/acceptance-rates.js';
+import { headStart, mostSaved, trialShare } from '../src/draft/draft-ledger.js';
+import { DraftPolicy } from '../src/draft/draft-policy.js';
+import { Pace, StepCosts } from '../src/draft/step-costs.js';
 import { randomNumbers } from './toy-model.js';
 
 describe('AcceptanceRates', () => {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { lookUp } from '../src/prompt-lookup.js';
+import { lookUp } from '../src/draft/prompt-lookup.js';
 
 describe('lookUp', () => {
   it('takes the longest suffix that was there before, of equal ones the latest', () => {

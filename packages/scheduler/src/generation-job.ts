@@ -1,69 +1,13 @@
-/**
- * The two kinds of work that steps serve, from submission to end: a generation and a sequence to score. A job knows its
- * own tokens, events and clock; the scheduler decides when it runs and holds its memory.
- */
+/** A generation, from submission to end: its tokens, events, limits and times. It decides nothing about steps. */
 import { UnicornError } from '@unicorn-exec/tensor';
-import { Drafter, type DrafterSetup } from './drafter.js';
+import { Drafter, type DrafterSetup } from './draft/drafter.js';
 import { EventQueue } from './event-queue.js';
-import type { KvSequence, Reuse } from './kv-cache.js';
-import type { ProgramKind } from './program.js';
-import type {
-  FinishReason,
-  ForwardResult,
-  ForwardRows,
-  Generation,
-  GenerationEvent,
-  TokenMask,
-  Timings,
-  Usage,
-} from './request.js';
+import type { Reuse } from './kv/kv-cache.js';
+import type { FinishReason, Generation, GenerationEvent, TokenMask, Timings, Usage } from './request.js';
 import type { SamplingRow } from './sampling-parameters.js';
-import type { SampleRequest, StepPart } from './step-batch.js';
-
-/** What a step left in the output buffers for one job. */
-export interface StepOutput {
-  /** The sampled ids, in order: none, one, or those behind a draft as far as they stand. */
-  readonly tokens: readonly number[];
-  /** `logits` and `hidden.<L>` as f32 [count, features]; absent after a sampling step. */
-  readonly rows?: ReadonlyMap<string, Float32Array>;
-}
-
-/** Admitted: memory and a row of the history are its own until it is released. */
-export interface Holding {
-  readonly kv: KvSequence;
-  readonly slot: number;
-}
-
-export interface Job {
-  readonly tokens: number[];
-  /** Positions that it needs at most. */
-  readonly totalTokens: number;
-  readonly reuse: Reuse;
-  readonly program: ProgramKind;
-  /** Set by the scheduler while the job runs. */
-  holding: Holding | undefined;
-  /** Submissions and transfers in flight that may touch the job's blocks. */
-  inFlight: number;
-  readonly ended: boolean;
-  /** Whether its computed tokens are worth keeping for others. */
-  readonly retain: boolean;
-  /** True once a token was generated. */
-  readonly decoding: boolean;
-  /** Guesses tokens ahead. */
-  readonly drafter?: Drafter | undefined;
-  /** May lose its memory to an older job and start again from its tokens, unnoticed but for the time it takes. */
-  readonly preemptible: boolean;
-  admitted(): void;
-  part(count: number): StepPart;
-  /** Whether it goes on one token at a time after `unknown` more tokens, whatever these are, unless one of them ends it. */
-  goesOn(unknown: number): boolean;
-  /** The last token, or the last guess, alone: to draw another guess after it. */
-  draftPart?(): StepPart;
-  /** Takes what a step computed for positions `position` to `position + count - 1`. */
-  absorb(output: StepOutput, position: number, count: number): void;
-  cancel(): void;
-  fail(error: unknown): void;
-}
+import type { Holding, Job, StepOutput } from './step/job.js';
+import type { ProgramKind } from './step/program-kind.js';
+import type { SampleRequest, StepPart } from './step/step-batch.js';
 
 export interface GenerationSetup {
   readonly tokens: number[];
@@ -258,103 +202,5 @@ export class GenerationJob implements Job {
         : 'The token mask allows no token.',
       { fields: { words: words.length, expected: length } },
     );
-  }
-}
-
-export interface ScoreSetup {
-  readonly sequence: number;
-  readonly tokens: number[];
-  readonly program: ProgramKind;
-  readonly reuse: Reuse;
-  readonly onRows: ((rows: ForwardRows) => void) | undefined;
-  readonly onEnd: (job: Job) => void;
-}
-
-export class ScoreJob implements Job {
-  readonly tokens: number[];
-  readonly totalTokens: number;
-  readonly reuse: Reuse;
-  readonly program: ProgramKind;
-  retain: boolean;
-  /** Its rows were handed out already. */
-  readonly preemptible = false;
-  readonly decoding = false;
-  readonly result: Promise<ForwardResult>;
-  holding: Holding | undefined;
-  inFlight = 0;
-  ended = false;
-  readonly #collected = new Map<string, Float32Array>();
-  #reused = 0;
-  #settle!: { resolve: (result: ForwardResult) => void; reject: (error: unknown) => void };
-
-  constructor(private readonly setup: ScoreSetup) {
-    this.tokens = setup.tokens;
-    this.totalTokens = setup.tokens.length;
-    this.program = setup.program;
-    this.reuse = setup.reuse;
-    this.retain = setup.reuse !== 'none';
-    this.result = new Promise((resolve, reject) => (this.#settle = { resolve, reject }));
-    // The caller awaits all sequences together; the first failure must not leave the others unhandled.
-    this.result.catch(() => {});
-  }
-
-  admitted(): void {
-    this.#reused = this.holding!.kv.reused;
-  }
-
-  part(count: number): StepPart {
-    const { kv } = this.holding!;
-    return { kv, begin: kv.computed, count, draft: [] };
-  }
-
-  goesOn(): boolean {
-    return false;
-  }
-
-  absorb({ rows: outputs }: StepOutput, position: number, count: number): void {
-    if (this.ended) return;
-    const { logits, ...hidden } = Object.fromEntries(outputs!);
-    const rows: ForwardRows = {
-      sequence: this.setup.sequence,
-      position,
-      count,
-      ...(logits ? { logits } : {}),
-      ...(this.program.hidden ? { hidden } : {}),
-    };
-    if (this.setup.onRows) this.setup.onRows(rows);
-    else this.#collect(rows);
-    if (position + count < this.tokens.length) return;
-    this.ended = true;
-    this.#settle.resolve(this.#result());
-    this.setup.onEnd(this);
-  }
-
-  cancel(): void {
-    this.fail(new UnicornError('usage/cancelled', 'The forward pass was cancelled.'));
-  }
-
-  fail(error: unknown): void {
-    if (this.ended) return;
-    this.ended = true;
-    this.retain = false;
-    this.#settle.reject(error);
-    this.setup.onEnd(this);
-  }
-
-  #collect({ position, count, logits, hidden }: ForwardRows): void {
-    const rows = this.tokens.length - this.#reused;
-    for (const [name, data] of Object.entries({ ...hidden, ...(logits ? { logits } : {}) })) {
-      const features = data.length / count;
-      let all = this.#collected.get(name);
-      if (!all) this.#collected.set(name, (all = new Float32Array(rows * features)));
-      all.set(data, (position - this.#reused) * features);
-    }
-  }
-
-  #result(): ForwardResult {
-    const reused = this.#reused > 0 ? { reusedTokens: this.#reused } : {};
-    if (this.setup.onRows) return reused;
-    const { logits, ...hidden } = Object.fromEntries(this.#collected);
-    return { ...reused, ...(logits ? { logits } : {}), ...(this.program.hidden ? { hidden } : {}) };
   }
 }

@@ -24,11 +24,11 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { invariant, isUnicornError, type DeviceBuffer, type UnicornError } from '@unicorn-exec/tensor';
 import type { Job } from './job.js';
-import { DraftPolicy } from './draft-policy.js';
-import type { Drafter } from './drafter.js';
-import { KvCache } from './kv-cache.js';
-import { draftRows, programKind, ProgramCache, programTokens, sizeName } from './program.js';
-import type { Program, ProgramHost, ProgramKind } from './program.js';
+import { DraftPolicy } from '../draft/draft-policy.js';
+import type { Drafter } from '../draft/drafter.js';
+import { KvCache } from '../kv/kv-cache.js';
+import { programKind, sizeName, type ProgramKind } from './program-kind.js';
+import { draftRows, ProgramCache, programTokens, type Program, type ProgramHost } from './program.js';
 import { follower, StepBatch, type StepPart, type StepStates } from './step-batch.js';
 
 /** One program's share of a step. */

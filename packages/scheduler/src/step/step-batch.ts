@@ -12,10 +12,10 @@ import {
   type Bindings,
   type DeviceBuffer,
 } from '@unicorn-exec/tensor';
-import type { KvSequence } from './kv-cache.js';
-import type { KvPlan } from './kv-plan.js';
+import type { KvSequence } from '../kv/kv-cache.js';
+import type { KvPlan } from '../kv/kv-plan.js';
 import { stepNames, type Program } from './program.js';
-import type { SamplingRow } from './sampling-parameters.js';
+import type { SamplingRow } from '../sampling-parameters.js';
 
 /** The part of a step that belongs to one sequence. */
 export interface StepPart {

@@ -12,7 +12,8 @@ import {
   type SubmitOptions,
   type WeightSet,
 } from '@unicorn-exec/tensor';
-import { ChainDevice, cutGraph, Scheduler, type LayerCut } from '../src/index.js';
+import { Scheduler } from '../src/index.js';
+import { ChainDevice, cutGraph, type LayerCut } from '../src/placement/index.js';
 import { answer, promptOf } from './toy-answer.js';
 import { ToyModel, toyBench, type Bench } from './toy-model.js';
 

@@ -1,0 +1,53 @@
+/**
+ * The work that steps serve, as the step loop sees it: a job knows its own tokens, events and clock; the loop decides
+ * when it runs and holds its memory.
+ */
+import type { Drafter } from '../draft/drafter.js';
+import type { KvSequence, Reuse } from '../kv/kv-cache.js';
+import type { ProgramKind } from './program-kind.js';
+import type { StepPart } from './step-batch.js';
+
+/** What a step left in the output buffers for one job. */
+export interface StepOutput {
+  /** The sampled ids, in order: none, one, or those behind a draft as far as they stand. */
+  readonly tokens: readonly number[];
+  /** `logits` and `hidden.<L>` as f32 [count, features]; absent after a sampling step. */
+  readonly rows?: ReadonlyMap<string, Float32Array>;
+}
+
+/** Admitted: memory and a row of the history are its own until it is released. */
+export interface Holding {
+  readonly kv: KvSequence;
+  readonly slot: number;
+}
+
+export interface Job {
+  readonly tokens: number[];
+  /** Positions that it needs at most. */
+  readonly totalTokens: number;
+  readonly reuse: Reuse;
+  readonly program: ProgramKind;
+  /** Set by the scheduler while the job runs. */
+  holding: Holding | undefined;
+  /** Submissions and transfers in flight that may touch the job's blocks. */
+  inFlight: number;
+  readonly ended: boolean;
+  /** Whether its computed tokens are worth keeping for others. */
+  readonly retain: boolean;
+  /** True once a token was generated. */
+  readonly decoding: boolean;
+  /** Guesses tokens ahead. */
+  readonly drafter?: Drafter | undefined;
+  /** May lose its memory to an older job and start again from its tokens, unnoticed but for the time it takes. */
+  readonly preemptible: boolean;
+  admitted(): void;
+  part(count: number): StepPart;
+  /** Whether it goes on one token at a time after `unknown` more tokens, whatever these are, unless one of them ends it. */
+  goesOn(unknown: number): boolean;
+  /** The last token, or the last guess, alone: to draw another guess after it. */
+  draftPart?(): StepPart;
+  /** Takes what a step computed for positions `position` to `position + count - 1`. */
+  absorb(output: StepOutput, position: number, count: number): void;
+  cancel(): void;
+  fail(error: unknown): void;
+}
