@@ -15,15 +15,17 @@ if (!process.env.NX_TASK_TARGET_PROJECT) await createProjectGraphAsync({ exitOnE
 const imports = {
   'scope:tensor': [],
   'scope:conformance': ['scope:tensor'],
-  'scope:quant': ['scope:tensor'],
+  'scope:checkpoint': ['scope:tensor'],
+  'scope:quant': ['scope:tensor', 'scope:checkpoint'],
   'scope:lowering': ['scope:tensor'],
   'scope:backend': ['scope:tensor', 'scope:lowering'],
-  'scope:models': ['scope:tensor', 'scope:quant'],
+  'scope:models': ['scope:tensor', 'scope:checkpoint'],
   'scope:scheduler': ['scope:tensor'],
   'scope:model': [],
   'scope:api': [
     'scope:tensor',
     'scope:conformance',
+    'scope:checkpoint',
     'scope:quant',
     'scope:backend',
     'scope:models',
@@ -34,8 +36,12 @@ const imports = {
   'scope:tools': [],
 };
 
-/** What tests may name beyond that: a backend is held to the conformance suite by its own tests. */
-const testImports = { ...imports, 'scope:backend': ['scope:tensor', 'scope:lowering', 'scope:conformance'] };
+/** What tests may name beyond that: the conformance suite holds a backend, and tests of models make quantized files. */
+const testImports = {
+  ...imports,
+  'scope:backend': ['scope:tensor', 'scope:lowering', 'scope:conformance'],
+  'scope:models': ['scope:tensor', 'scope:checkpoint', 'scope:quant'],
+};
 
 const boundaries = (table) => [
   'error',

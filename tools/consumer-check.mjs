@@ -1,7 +1,7 @@
 /**
  * The packages as a consumer gets them: packs each, installs the tarballs into empty projects, and uses what lies there.
  *
- * - `quant` alone brings `tensor` and nothing else: no native code, no network.
+ * - `checkpoint` alone brings `tensor` and nothing else: no native code, no network.
  * - The examples of each packed README run, as ES module and as CommonJS, and print what the README says.
  * - Their types, and every declaration, hold under `module: node16` in both.
  * - The `unicorn` command answers, and says so when it falls back for want of the native kernels.
@@ -40,10 +40,10 @@ try {
 function checkAll() {
   const packages = announce('packing', () => packAll());
 
-  announce('quant alone', () => {
-    const project = install('quant-alone', packages, ['@unicorn-exec/quant']);
+  announce('checkpoint alone', () => {
+    const project = install('checkpoint-alone', packages, ['@unicorn-exec/checkpoint']);
     const installed = Object.keys(readJson(join(project, 'node_modules/.package-lock.json')).packages);
-    assert.deepEqual(installed.map(packageName).sort(), ['@unicorn-exec/quant', '@unicorn-exec/tensor']);
+    assert.deepEqual(installed.map(packageName).sort(), ['@unicorn-exec/checkpoint', '@unicorn-exec/tensor']);
     for (const file of filesUnder(join(project, 'node_modules/@unicorn-exec'))) {
       assert.doesNotMatch(file, /\.(?:node|gyp|cpp|cc|h|so|dll|dylib)$|CMakeLists\.txt$/, 'native code');
       if (/\.c?js$/.test(file))
@@ -53,7 +53,7 @@ function checkAll() {
           `${file} reaches beyond the file system`,
         );
     }
-    runExamples(project, ['@unicorn-exec/quant']);
+    runExamples(project, ['@unicorn-exec/checkpoint']);
   });
 
   const names = Object.keys(packages);

@@ -1,6 +1,6 @@
 /** Token ids in, logits and hidden states out: for checking a backend or a model against a reference. */
 import { resolveSize, type ElasticSpec } from '@unicorn-exec/models';
-import { writeSafetensors, type SafetensorsTensor } from '@unicorn-exec/quant';
+import { writeSafetensors, type SafetensorsTensor } from '@unicorn-exec/checkpoint';
 import type { Engine } from './engine.js';
 
 export interface EvaluationOptions {

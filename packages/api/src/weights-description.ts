@@ -1,5 +1,5 @@
 /** What a weights file, or a model, holds: the data behind `unicorn show`. Reads headers only. */
-import { openWeights, MetadataArray, type Metadata, type Weights } from '@unicorn-exec/quant';
+import { openWeights, MetadataArray, type Metadata, type Weights } from '@unicorn-exec/checkpoint';
 import { openModel, type Model } from '@unicorn-exec/models';
 import { isUnicornError } from '@unicorn-exec/tensor';
 import { locateModel } from './model-location.js';

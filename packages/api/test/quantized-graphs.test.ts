@@ -44,7 +44,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { architectures, ConfigFields, modelToGguf, openModel } from '@unicorn-exec/models';
-import { openGguf, writeGguf, writeSafetensors } from '@unicorn-exec/quant';
+import { openGguf, writeGguf, writeSafetensors } from '@unicorn-exec/checkpoint';
+import { encodeTensor } from '@unicorn-exec/quant';
 import { dtypeLayout, GraphBuilder, isBlockDType, type Backend, type DType } from '@unicorn-exec/tensor';
 import { Engine, evaluate } from '../src/index.js';
 import { meanDivergence, meanOf, meanVariance, varianceOf } from './divergence.js';
@@ -196,7 +197,7 @@ async function quantize({ path: original, ids }: Checkpoint, dtype: DType): Prom
   const [path, plain, noisy] = ['quantized', 'plain', 'noisy'].map((name) => join(folder, `${name}.gguf`));
   const dtypeOf = ({ shape }: { readonly shape: readonly number[] }): DType => blockType(dtype, shape);
   const source = await openModel(original);
-  await writeGguf(path!, modelToGguf(source, { dtypeOf }));
+  await writeGguf(path!, modelToGguf(source, { dtypeOf, encode: encodeTensor }));
   await writeGguf(plain!, modelToGguf(source));
   await source.close();
 

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { modelToGguf, openModel, tokenizerFromGguf, type Tokenizer } from '@unicorn-exec/models';
 import { modelPath } from '@unicorn-exec/model-nano';
-import { openGguf, writeGguf, type MetadataEntry } from '@unicorn-exec/quant';
+import { openGguf, writeGguf, type MetadataEntry } from '@unicorn-exec/checkpoint';
 import { referenceBackend } from '@unicorn-exec/tensor';
 import { Engine } from '../src/index.js';
 import { ReasoningText } from '../src/reasoning-text.js';

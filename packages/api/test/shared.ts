@@ -1,7 +1,7 @@
 /** Where the shared reference data lie, when they lie beside the checkout. */
 import { existsSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { openSafetensors } from '@unicorn-exec/quant';
+import { openSafetensors } from '@unicorn-exec/checkpoint';
 import { cpuBackend } from '@unicorn-exec/backend-cpu';
 import { vulkanBackend } from '@unicorn-exec/backend-vulkan';
 import { referenceBackend, type Backend } from '@unicorn-exec/tensor';

@@ -2,7 +2,7 @@
  * Finds a model's weights in its file: which tensor each one is, that it has the shape that the configuration promises,
  * and where its bytes lie. Reads no bytes.
  */
-import type { TensorInfo, Weights } from '@unicorn-exec/quant';
+import type { TensorInfo, Weights } from '@unicorn-exec/checkpoint';
 import { isBlockDType, UnicornError, type DType, type WeightEntry } from '@unicorn-exec/tensor';
 import type { WeightDeclaration } from './decoder/decoder-weights.js';
 

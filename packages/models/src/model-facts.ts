@@ -1,6 +1,6 @@
 /** Facts that lie beside the weights: end-of-turn ids, sampling defaults, nested sizes. */
 import { join } from 'node:path';
-import type { Metadata, Weights } from '@unicorn-exec/quant';
+import type { Metadata, Weights } from '@unicorn-exec/checkpoint';
 import type { ElasticSize } from '@unicorn-exec/tensor';
 import { ConfigFields } from './config/config-fields.js';
 import * as limits from './config/limits.js';

@@ -3,7 +3,7 @@
  * about it. It builds graphs and never runs them; it reads no weights.
  */
 import { basename, dirname } from 'node:path';
-import type { Weights } from '@unicorn-exec/quant';
+import type { Weights } from '@unicorn-exec/checkpoint';
 import type {
   DType,
   ElasticSize,

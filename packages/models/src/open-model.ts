@@ -1,7 +1,7 @@
 /** Opening a model: from a path to a checked {@link Model}. Reads headers and configuration, no weights. */
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { openWeights, type Weights } from '@unicorn-exec/quant';
+import { openWeights, type Weights } from '@unicorn-exec/checkpoint';
 import { UnicornError } from '@unicorn-exec/tensor';
 import type { ModelDefinition } from './architecture/architecture.js';
 import { findGgufArchitecture, findHuggingFaceArchitecture } from './architecture/index.js';
@@ -29,7 +29,7 @@ interface Description {
  * @param path a GGUF file, or a directory with `config.json` and safetensors (one file, or shards with their index)
  * @throws UnicornError `usage/file`, `usage/model-directory` (no configuration), `unsupported/architecture`,
  *   `unsupported/config`, `unsupported/dtype`, `format/config`, `format/missing-tensor`, `format/tensor-shape`, what
- *   `quant` says of a damaged file, `usage/cancelled`
+ *   `checkpoint` says of a damaged file, `usage/cancelled`
  */
 export async function openModel(path: string, options: OpenModelOptions = {}): Promise<Model> {
   const { signal } = options;

@@ -1,7 +1,7 @@
 /** The text side of a model, wherever its files keep it: tokenizer and chat template, without weights. */
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { openGguf } from '@unicorn-exec/quant';
+import { openGguf } from '@unicorn-exec/checkpoint';
 import { UnicornError } from '@unicorn-exec/tensor';
 import { chatTemplateFromConfig, chatTemplateFromGguf, type ChatTemplate } from './chat-template/index.js';
 import { tokenizerFromGguf, tokenizerFromJson, type Tokenizer } from './tokenizer/index.js';

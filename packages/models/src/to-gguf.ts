@@ -4,7 +4,7 @@
  * sizes are `matformerKeys`'.
  */
 import { open } from 'node:fs/promises';
-import { encodeTensor, type GgufContent, type GgufTensor, type MetadataEntry } from '@unicorn-exec/quant';
+import type { GgufContent, GgufTensor, MetadataEntry } from '@unicorn-exec/checkpoint';
 import { decodeRow, UnicornError, type DType, type WeightEntry } from '@unicorn-exec/tensor';
 import type { ModelDefinition } from './architecture/architecture.js';
 import { findGgufArchitecture } from './architecture/index.js';
@@ -18,21 +18,29 @@ const f32 = (value: number): MetadataEntry => ({ type: 'f32', value });
 
 export interface ModelToGgufOptions {
   /**
-   * The type of each tensor, whose last dim must be whole blocks of it. Default: f32. Vectors are norms and biases,
-   * which others expect in f32 whatever the rest is.
+   * The type of each tensor, whose last dim must be whole blocks of it. Vectors are norms and biases, which others expect
+   * in f32 whatever the rest is.
    */
-  readonly dtypeOf?: (tensor: { readonly name: string; readonly shape: readonly number[] }) => DType;
+  readonly dtypeOf: (tensor: { readonly name: string; readonly shape: readonly number[] }) => DType;
+  /** Packs all rows of a tensor, in order, as one of these types: `encodeTensor` of `@unicorn-exec/quant`, or another. */
+  readonly encode: (dtype: DType, values: Float32Array) => Uint8Array;
 }
+
+const unquantized: ModelToGgufOptions = {
+  dtypeOf: () => 'f32',
+  encode: (_, values) => new Uint8Array(values.buffer, values.byteOffset, values.byteLength),
+};
 
 /**
  * The model for `writeGguf`. Weights are read, decoded and encoded tensor by tensor when they are due; the model must stay
  * open until then.
  *
- * @throws UnicornError `unsupported/config` for a rope that GGUF cannot express; when tensors are due, as `encodeRow`
+ * @param options types and their encoder. Default: every tensor as f32
+ * @throws UnicornError `unsupported/config` for a rope that GGUF cannot express; when tensors are due, as `encode`
  */
-export function modelToGguf(model: Model, options: ModelToGgufOptions = {}): GgufContent {
+export function modelToGguf(model: Model, options = unquantized): GgufContent {
   const { definition } = model;
-  const { dtypeOf = () => 'f32' } = options;
+  const { dtypeOf, encode } = options;
   const entries = new Map(model.weights().map((entry) => [entry.name, entry]));
   const parts = new Map<string, WeightEntry[]>();
   for (const { name, gguf } of definition.weights) {
@@ -50,7 +58,7 @@ export function modelToGguf(model: Model, options: ModelToGgufOptions = {}): Ggu
       values.forEach((part, index) =>
         joined.set(asConverted(definition.config, stack[index]!, part, reordered), index * part.length),
       );
-      return encodeTensor(dtype, joined);
+      return encode(dtype, joined);
     };
     return { name, dtype, shape, data };
   });

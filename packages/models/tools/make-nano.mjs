@@ -10,7 +10,8 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { writeGguf } from '@unicorn-exec/quant';
+import { writeGguf } from '@unicorn-exec/checkpoint';
+import { encodeTensor } from '@unicorn-exec/quant';
 import { matformerKeys, modelToGguf, openModel, tokenizerToGguf } from '../dist/index.js';
 
 const q8Columns = 32;
@@ -32,7 +33,7 @@ if (!directory) {
 }
 const json = async (name) => JSON.parse(await readFile(join(directory, name), 'utf8'));
 const model = await openModel(directory);
-const { tensors } = modelToGguf(model, { dtypeOf });
+const { tensors } = modelToGguf(model, { dtypeOf, encode: encodeTensor });
 await writeGguf(output, { metadata: await describe(model), tensors });
 await model.close();
 console.log(`${output}: ${tensors.length} tensors`);

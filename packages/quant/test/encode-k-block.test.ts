@@ -1,7 +1,8 @@
 /** What the K encoders promise: half a step of the group, for the scales as they are stored. */
 import fc from 'fast-check';
+import { decodeRow, type DType } from '@unicorn-exec/tensor';
 import { describe, expect, it } from 'vitest';
-import { decodeRow, encodeTensor, encodingDistortion, type DType } from '../src/index.js';
+import { encodeTensor, encodingDistortion } from '../src/index.js';
 
 function decoded(dtype: DType, values: Float32Array): Float32Array {
   const out = new Float32Array(values.length);

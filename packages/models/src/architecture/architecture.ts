@@ -1,5 +1,5 @@
 /** One registry entry: what must be said of a model family so that its files can be opened and its graph built. */
-import type { MetadataEntry } from '@unicorn-exec/quant';
+import type { MetadataEntry } from '@unicorn-exec/checkpoint';
 import type { ElasticSize, Value } from '@unicorn-exec/tensor';
 import type { ConfigFields } from '../config/config-fields.js';
 import type { GgufConfig } from '../config/gguf.js';

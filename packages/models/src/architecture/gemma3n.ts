@@ -1,5 +1,5 @@
 /** Gemma 3n, text: configuration and weight names. The graph is in `gemma3n-graph.ts`. */
-import type { MetadataEntry } from '@unicorn-exec/quant';
+import type { MetadataEntry } from '@unicorn-exec/checkpoint';
 import { GgufConfig, readGgufDimensions, readGgufLayerKinds, readGgufRopes } from '../config/gguf.js';
 import {
   everyNthFull,

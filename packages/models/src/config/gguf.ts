@@ -1,5 +1,5 @@
 /** What the metadata of all decoders' GGUF files have in common. Keys are those of llama.cpp's `gguf` package. */
-import type { Metadata, TensorInfo, Weights } from '@unicorn-exec/quant';
+import type { Metadata, TensorInfo, Weights } from '@unicorn-exec/checkpoint';
 import { UnicornError } from '@unicorn-exec/tensor';
 import type { AttentionKind } from '../decoder/decoder-config.js';
 import { makeRope, type Rope, type RopeScaling } from '../decoder/rope-frequencies.js';

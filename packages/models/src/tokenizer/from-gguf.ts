@@ -13,7 +13,7 @@ import { preTokenizers } from './splitting-patterns.js';
 import type { Tokenizer } from './tokenizer.js';
 import { Vocabulary } from './vocabulary.js';
 
-/** What is needed of a GGUF file's metadata; `quant`'s reader satisfies it. A getter throws where the type is another. */
+/** What is needed of a GGUF file's metadata; `checkpoint`'s reader satisfies it. A getter throws where the type is another. */
 export interface GgufTokenizerMetadata {
   has(key: string): boolean;
   string(key: string): string;

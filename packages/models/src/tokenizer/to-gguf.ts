@@ -2,7 +2,7 @@
  * The inverse of `from-gguf.ts` for byte-level vocabularies: the metadata that lets a GGUF file carry the tokenizer of a
  * Hugging Face directory. Refuses what GGUF has no words for, so that what is read back is what was written.
  */
-import type { MetadataEntry } from '@unicorn-exec/quant';
+import type { MetadataEntry } from '@unicorn-exec/checkpoint';
 import { UnicornError } from '@unicorn-exec/tensor';
 import { readSplitting } from './from-json.js';
 import { preTokenizers } from './splitting-patterns.js';
@@ -27,7 +27,7 @@ interface TokenizerJson {
 /**
  * The keys `tokenizer.*` for a tokenizer that `tokenizerFromJson` accepts.
  *
- * @returns in file order, as `quant`'s GGUF writer takes them
+ * @returns in file order, as `checkpoint`'s GGUF writer takes them
  * @param tokenizerJson the parsed `tokenizer.json`
  * @param tokenizerConfigJson the parsed `tokenizer_config.json`: special tokens, `add_bos_token`, the chat template
  * @throws UnicornError `unsupported/tokenizer` when no `tokenizer.ggml.pre` splits text as this file does, or an id has no

@@ -1,6 +1,6 @@
 /** A special token that somebody types into a message must come out of the tokenizer as text, whatever the template does. */
 import { existsSync, readFileSync } from 'node:fs';
-import { openGguf } from '@unicorn-exec/quant';
+import { openGguf } from '@unicorn-exec/checkpoint';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {

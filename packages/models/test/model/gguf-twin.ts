@@ -3,7 +3,7 @@
  * key rows (Llama) and its norms with the 1 added (Gemma 2 and 3). All tensors stay f32.
  */
 import { open } from 'node:fs/promises';
-import { writeGguf, type GgufTensor, type MetadataEntry } from '@unicorn-exec/quant';
+import { writeGguf, type GgufTensor, type MetadataEntry } from '@unicorn-exec/checkpoint';
 import { decodeRow, type WeightEntry } from '@unicorn-exec/tensor';
 import type { Model } from '../../src/index.js';
 

@@ -3,7 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { MetadataEntry } from '@unicorn-exec/quant';
+import type { MetadataEntry } from '@unicorn-exec/checkpoint';
 import { openModel, type Model } from '../../src/index.js';
 import { goldenFolder, GoldenNumbers, hasGolden, maxAbsDifference, readMeta } from './golden-model.js';
 import { f32, u32, writeTwin, type TwinOptions } from './gguf-twin.js';

@@ -2,7 +2,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { openSafetensors, type SafetensorsFile } from '@unicorn-exec/quant';
+import { openSafetensors, type SafetensorsFile } from '@unicorn-exec/checkpoint';
 
 const here = fileURLToPath(new URL('../goldens/', import.meta.url));
 const shared = fileURLToPath(new URL('../../../../../shared/goldens/models/', import.meta.url));

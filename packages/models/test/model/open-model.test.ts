@@ -3,7 +3,7 @@ import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { openSafetensors, writeGguf, writeSafetensors } from '@unicorn-exec/quant';
+import { openSafetensors, writeGguf, writeSafetensors } from '@unicorn-exec/checkpoint';
 import { isUnicornError, type UnicornError } from '@unicorn-exec/tensor';
 import { openModel, openTextSide } from '../../src/index.js';
 import { goldenFolder, hasGolden } from './golden-model.js';

@@ -3,7 +3,7 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { openSafetensors, writeSafetensors, type SafetensorsTensor } from '@unicorn-exec/quant';
+import { openSafetensors, writeSafetensors, type SafetensorsTensor } from '@unicorn-exec/checkpoint';
 import { openModel } from '../../src/index.js';
 import { goldenFolder, GoldenNumbers, maxAbsDifference } from './golden-model.js';
 import { StepRunner } from './step-runner.js';

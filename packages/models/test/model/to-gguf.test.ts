@@ -3,7 +3,8 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { writeGguf } from '@unicorn-exec/quant';
+import { writeGguf } from '@unicorn-exec/checkpoint';
+import { encodeTensor } from '@unicorn-exec/quant';
 import { architectures, ConfigFields, configToGguf, modelToGguf, openModel } from '../../src/index.js';
 import { goldenFolder, GoldenNumbers, hasGolden, maxAbsDifference, readMeta } from './golden-model.js';
 import { StepRunner } from './step-runner.js';
@@ -50,6 +51,7 @@ for (const folder of ['llama', 'llama3-rope', 'qwen2', 'qwen3', 'gemma2', 'gemma
       const path = join(directory, `${folder}-q8.gguf`);
       const content = modelToGguf(original, {
         dtypeOf: ({ shape }) => (shape.length > 1 && shape.at(-1)! % 32 === 0 ? 'q8_0' : 'f32'),
+        encode: encodeTensor,
       });
       await writeGguf(path, content);
       const copy = await openModel(path);

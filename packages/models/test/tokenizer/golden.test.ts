@@ -1,5 +1,5 @@
 import { existsSync, readFileSync } from 'node:fs';
-import { openGguf } from '@unicorn-exec/quant';
+import { openGguf } from '@unicorn-exec/checkpoint';
 import { describe, expect, it } from 'vitest';
 import {
   tokenizerFromGguf,

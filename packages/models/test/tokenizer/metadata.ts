@@ -2,7 +2,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { openGguf, writeGguf, type Metadata, type MetadataEntry } from '@unicorn-exec/quant';
+import { openGguf, writeGguf, type Metadata, type MetadataEntry } from '@unicorn-exec/checkpoint';
 import type { GgufTokenizerMetadata } from '../../src/tokenizer/index.js';
 
 /** The same, but each string has to be asked for. */

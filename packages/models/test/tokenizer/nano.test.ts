@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import type { MetadataEntry } from '@unicorn-exec/quant';
+import type { MetadataEntry } from '@unicorn-exec/checkpoint';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { ChatTemplate, chatTemplateFromConfig, chatTemplateFromGguf } from '../../src/chat-template/index.js';

@@ -1,5 +1,5 @@
 /** Vocabularies small enough to be read, for what the published ones do not show. */
-import type { MetadataEntry } from '@unicorn-exec/quant';
+import type { MetadataEntry } from '@unicorn-exec/checkpoint';
 import { describe, expect, it } from 'vitest';
 import { tokenizerFromGguf, tokenizerFromJson } from '../../src/tokenizer/index.js';
 import { metadataOf } from './metadata.js';

@@ -3,7 +3,7 @@
  * block are set so that the weights have a mean of zero and the deviation that trained matrices have. Nobody needs to
  * decode them to know it: the tests do.
  */
-import { dtypeLayout, floatToHalf, rowBytes } from '@unicorn-exec/quant';
+import { dtypeLayout, floatToHalf, rowBytes } from '@unicorn-exec/tensor';
 
 /** About what trained matrices have; activations then stay within what norms and int8 rounding are used to. */
 const deviation = 0.02;

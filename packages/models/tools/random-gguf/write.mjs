@@ -1,5 +1,6 @@
 /** A GGUF file of a model's shapes with random weights, under llama.cpp's names. */
-import { dtypeLayout, writeGguf } from '@unicorn-exec/quant';
+import { writeGguf } from '@unicorn-exec/checkpoint';
+import { dtypeLayout } from '@unicorn-exec/tensor';
 import { Random, randomBlocks, randomFloats } from './random-weights.mjs';
 
 const text = (value) => ({ type: 'string', value });

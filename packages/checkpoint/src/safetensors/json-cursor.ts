@@ -3,8 +3,8 @@
  * A general parser would build what a hostile header asks for (deep nesting, huge numbers), lose duplicate keys and
  * the digits beyond 2^53, and could not say at which byte it failed.
  */
-import { formatError } from './format-error.js';
-import { decodeUtf8 } from './utf8.js';
+import { formatError } from '../file/format-error.js';
+import { decodeUtf8 } from '../file/utf8.js';
 
 const SPACE = 0x20;
 const QUOTE = 0x22;

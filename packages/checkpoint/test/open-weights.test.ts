@@ -1,7 +1,7 @@
 import { copyFile, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { encodeTensor, openSafetensorsIndex, openWeights, writeSafetensors } from '../src/index.js';
+import { openSafetensorsIndex, openWeights, writeSafetensors } from '../src/index.js';
 import { golden, refusal, temporaryDirectory } from './support.js';
 
 const indexName = 'model.safetensors.index.json';
@@ -11,7 +11,7 @@ async function shardedDirectory(
 ) {
   const directory = await temporaryDirectory();
   const tensor = (name: string, value: number) =>
-    ({ name, dtype: 'f32', shape: [1], data: encodeTensor('f32', Float32Array.of(value)) }) as const;
+    ({ name, dtype: 'f32', shape: [1], data: new Uint8Array(Float32Array.of(value).buffer) }) as const;
   await writeSafetensors(join(directory, 'one.safetensors'), [tensor('a', 1), tensor('unlisted', 9)]);
   await writeSafetensors(join(directory, 'two.safetensors'), [tensor('b', 2)]);
   await writeFile(

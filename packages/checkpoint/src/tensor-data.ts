@@ -1,7 +1,7 @@
 /** What the writers take as the content of a tensor: bytes, or a promise of bytes kept only when their turn comes. */
 import { UnicornError } from '@unicorn-exec/tensor';
-import type { AtomicFile } from './atomic-file.js';
-import { quote } from './format-error.js';
+import type { AtomicFile } from './file/atomic-file.js';
+import { quote } from './file/format-error.js';
 
 /**
  * Packed bytes, or a function that makes them when they are due, whole or piece by piece: a model larger than memory

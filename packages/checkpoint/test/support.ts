@@ -5,8 +5,8 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { UnicornError } from '@unicorn-exec/tensor';
 import { expect, onTestFinished } from 'vitest';
-import { UnicornError } from '../src/index.js';
 
 export function golden(name: string): string {
   return fileURLToPath(new URL(`goldens/${name}`, import.meta.url));
@@ -26,7 +26,7 @@ export function sha256(bytes: Uint8Array): string {
 
 /** A directory that goes when the test does. */
 export async function temporaryDirectory(): Promise<string> {
-  const directory = await mkdtemp(join(tmpdir(), 'unicorn-quant-'));
+  const directory = await mkdtemp(join(tmpdir(), 'unicorn-checkpoint-'));
   onTestFinished(() => rm(directory, { recursive: true, force: true }));
   return directory;
 }

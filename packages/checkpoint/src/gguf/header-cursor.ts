@@ -3,9 +3,9 @@
  * more of them when the cursor runs dry. The parser starts over each time, which costs little (the buffer grows
  * fourfold) and keeps it a plain function of bytes.
  */
-import { formatError, quote } from './format-error.js';
-import { type RandomAccessSource, allocateBytes, readFully } from './random-access-source.js';
-import { decodeUtf8 } from './utf8.js';
+import { formatError, quote } from '../file/format-error.js';
+import { type RandomAccessSource, allocateBytes, readFully } from '../file/random-access-source.js';
+import { decodeUtf8 } from '../file/utf8.js';
 
 /** First read: covers a header without a vocabulary in one go. */
 const FIRST_READ_BYTES = 64 * 1024;

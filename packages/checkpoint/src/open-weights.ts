@@ -2,12 +2,12 @@
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UnicornError } from '@unicorn-exec/tensor';
-import { fileError } from './format-error.js';
-import { openGguf } from './gguf-reader.js';
-import { GGUF_MAGIC } from './gguf-type.js';
-import { openFileSource, type RandomAccessSource, readFully } from './random-access-source.js';
-import { openSafetensorsIndex, SAFETENSORS_INDEX_NAME } from './safetensors-index.js';
-import { openSafetensors } from './safetensors-reader.js';
+import { fileError } from './file/format-error.js';
+import { openGguf } from './gguf/reader.js';
+import { GGUF_MAGIC } from './gguf/type.js';
+import { openFileSource, type RandomAccessSource, readFully } from './file/random-access-source.js';
+import { openSafetensorsIndex, SAFETENSORS_INDEX_NAME } from './safetensors/shard-index.js';
+import { openSafetensors } from './safetensors/reader.js';
 import type { Weights } from './weights.js';
 
 /**

@@ -4,14 +4,19 @@
 import { stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { UnicornError } from '@unicorn-exec/tensor';
-import { fileError, formatError, quote } from './format-error.js';
-import { INDEX_BYTES_MAX, METADATA_KEYS_MAX, TENSORS_MAX } from './limit.js';
-import { Metadata, type MetadataEntry } from './metadata.js';
-import { allocateBytes, openFileSource, type RandomAccessSource, readFully } from './random-access-source.js';
-import { readSafetensorsHeader, type SafetensorsFile } from './safetensors-reader.js';
-import type { TensorInfo } from './tensor-info.js';
-import { decodeUtf8 } from './utf8.js';
-import { WeightsReader } from './weights.js';
+import { fileError, formatError, quote } from '../file/format-error.js';
+import { INDEX_BYTES_MAX, METADATA_KEYS_MAX, TENSORS_MAX } from '../limit.js';
+import { Metadata, type MetadataEntry } from '../metadata.js';
+import {
+  allocateBytes,
+  openFileSource,
+  type RandomAccessSource,
+  readFully,
+} from '../file/random-access-source.js';
+import { readSafetensorsHeader, type SafetensorsFile } from './reader.js';
+import type { TensorInfo } from '../tensor-info.js';
+import { decodeUtf8 } from '../file/utf8.js';
+import { WeightsReader } from '../weights.js';
 
 /** The name that transformers gives an index. */
 export const SAFETENSORS_INDEX_NAME = 'model.safetensors.index.json';

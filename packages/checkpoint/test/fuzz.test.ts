@@ -2,11 +2,11 @@
  * Mutated files: whatever the damage, a reader either loads or throws a `format` error, soon, and without asking for
  * more memory than the file can justify. `FUZZ_RUNS=100000` runs longer.
  */
+import { isUnicornError } from '@unicorn-exec/tensor';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
   bytesSource,
-  isUnicornError,
   openGguf,
   openSafetensors,
   type RandomAccessSource,

@@ -1,9 +1,9 @@
 import { join } from 'node:path';
 import { readFile } from 'node:fs/promises';
 import { expect, it } from 'vitest';
-import { bytesSource, openGguf, type RandomAccessSource, writeGguf } from '../src/index.js';
-import { GGUF_HEADER_BYTES_MAX } from '../src/limit.js';
-import { expectFormatError, refusal, temporaryDirectory } from './support.js';
+import { bytesSource, openGguf, type RandomAccessSource, writeGguf } from '../../src/index.js';
+import { GGUF_HEADER_BYTES_MAX } from '../../src/limit.js';
+import { expectFormatError, refusal, temporaryDirectory } from '../support.js';
 
 const vocabulary = 262_144;
 const tokens = Array.from({ length: vocabulary }, (_, i) => `token number ${i} é`);

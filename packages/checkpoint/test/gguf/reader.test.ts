@@ -8,8 +8,8 @@ import {
   openGguf,
   openSafetensors,
   writeGguf,
-} from '../src/index.js';
-import { golden, goldenBytes, refusal, sha256, temporaryDirectory } from './support.js';
+} from '../../src/index.js';
+import { golden, goldenBytes, refusal, sha256, temporaryDirectory } from '../support.js';
 
 interface TinyTensor {
   name: string;

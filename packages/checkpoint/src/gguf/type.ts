@@ -1,6 +1,6 @@
 /** Numbers that GGUF gives to types (ggml's `gguf_type` and `ggml_type`; the same in every version). */
 import { type DType, dtypeLayout } from '@unicorn-exec/tensor';
-import type { MetadataScalarType } from './metadata.js';
+import type { MetadataScalarType } from '../metadata.js';
 
 /** "GGUF", the first four bytes. */
 export const GGUF_MAGIC = 0x46554747;

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { openSafetensors } from '../src/index.js';
-import { golden, goldenJson, refusal } from './support.js';
+import { openSafetensors } from '../../src/index.js';
+import { golden, goldenJson, refusal } from '../support.js';
 
 const tiny = goldenJson<{
   header: Record<string, { dtype: string; shape: number[]; data_offsets: [number, number] }>;

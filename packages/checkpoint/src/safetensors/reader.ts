@@ -2,19 +2,24 @@
  * One safetensors file, read by position. The rules are those of the format's reference implementation: tensors cover
  * the data exactly, without holes, overlaps or a remainder. Not here: shards (`safetensors-index.ts`).
  */
-import { formatError, quote } from './format-error.js';
+import { formatError, quote } from '../file/format-error.js';
 import { JsonCursor } from './json-cursor.js';
 import {
   METADATA_KEYS_MAX,
   SAFETENSORS_HEADER_BYTES_MAX,
   SAFETENSORS_RANK_MAX,
   TENSORS_MAX,
-} from './limit.js';
-import { Metadata, type MetadataEntry } from './metadata.js';
-import { allocateBytes, openFileSource, type RandomAccessSource, readFully } from './random-access-source.js';
-import { safetensorsType } from './safetensors-type.js';
-import type { TensorInfo } from './tensor-info.js';
-import { type Weights, WeightsReader } from './weights.js';
+} from '../limit.js';
+import { Metadata, type MetadataEntry } from '../metadata.js';
+import {
+  allocateBytes,
+  openFileSource,
+  type RandomAccessSource,
+  readFully,
+} from '../file/random-access-source.js';
+import { safetensorsType } from './type.js';
+import type { TensorInfo } from '../tensor-info.js';
+import { type Weights, WeightsReader } from '../weights.js';
 
 /** An opened safetensors file; its metadata values are all strings. */
 export interface SafetensorsFile extends Weights {

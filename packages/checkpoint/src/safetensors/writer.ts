@@ -1,11 +1,11 @@
 /** One safetensors file, written front to back and put in place whole. */
 import { type DType, dtypeLayout, tensorBytes, UnicornError } from '@unicorn-exec/tensor';
-import { writeAtomically } from './atomic-file.js';
-import { quote } from './format-error.js';
-import { SAFETENSORS_HEADER_BYTES_MAX, SAFETENSORS_RANK_MAX, TENSORS_MAX } from './limit.js';
-import { safetensorsTypeName } from './safetensors-type.js';
-import { type TensorData, writeTensorData } from './tensor-data.js';
-import { encodeUtf8 } from './utf8.js';
+import { writeAtomically } from '../file/atomic-file.js';
+import { quote } from '../file/format-error.js';
+import { SAFETENSORS_HEADER_BYTES_MAX, SAFETENSORS_RANK_MAX, TENSORS_MAX } from '../limit.js';
+import { safetensorsTypeName } from './type.js';
+import { type TensorData, writeTensorData } from '../tensor-data.js';
+import { encodeUtf8 } from '../file/utf8.js';
 
 export interface SafetensorsTensor {
   readonly name: string;

@@ -4,7 +4,7 @@
  * Not here: writing (`gguf-writer.ts`), files split into parts (refused).
  */
 import { UnicornError } from '@unicorn-exec/tensor';
-import { quote } from './format-error.js';
+import { quote } from '../file/format-error.js';
 import {
   GGUF_ARRAY,
   GGUF_DEFAULT_ALIGNMENT,
@@ -12,7 +12,7 @@ import {
   ggufScalarTypes,
   ggufTensorType,
   refusedTensorType,
-} from './gguf-type.js';
+} from './type.js';
 import { type HeaderCursor, parseHeader } from './header-cursor.js';
 import {
   GGUF_HEADER_BYTES_MAX,
@@ -21,7 +21,7 @@ import {
   METADATA_KEYS_MAX,
   NAME_BYTES_MAX,
   TENSORS_MAX,
-} from './limit.js';
+} from '../limit.js';
 import {
   Metadata,
   MetadataArray,
@@ -29,10 +29,10 @@ import {
   metadataElementBytes,
   type MetadataScalarType,
   readNumber,
-} from './metadata.js';
-import { openFileSource, type RandomAccessSource } from './random-access-source.js';
-import type { TensorInfo } from './tensor-info.js';
-import { type Weights, WeightsReader } from './weights.js';
+} from '../metadata.js';
+import { openFileSource, type RandomAccessSource } from '../file/random-access-source.js';
+import type { TensorInfo } from '../tensor-info.js';
+import { type Weights, WeightsReader } from '../weights.js';
 
 /** An opened GGUF file. */
 export interface GgufFile extends Weights {

@@ -1,5 +1,6 @@
+import { UnicornError } from '@unicorn-exec/tensor';
 import { describe, expect, it } from 'vitest';
-import { openGguf, openSafetensors, openWeights, UnicornError, type Weights } from '../src/index.js';
+import { openGguf, openSafetensors, openWeights, type Weights } from '../src/index.js';
 import { expectFormatError, golden, goldenBytes, goldenJson, refusal, sha256 } from './support.js';
 
 interface LegalTensor {

@@ -1,18 +1,18 @@
 /** GGUF version 3, little endian, written front to back and put in place whole. */
 import { type DType, dtypeLayout, tensorBytes, UnicornError } from '@unicorn-exec/tensor';
-import { writeAtomically } from './atomic-file.js';
-import { quote } from './format-error.js';
-import { GGUF_ARRAY, GGUF_DEFAULT_ALIGNMENT, GGUF_MAGIC, ggufScalarTypes, ggufTypeId } from './gguf-type.js';
+import { writeAtomically } from '../file/atomic-file.js';
+import { quote } from '../file/format-error.js';
+import { GGUF_ARRAY, GGUF_DEFAULT_ALIGNMENT, GGUF_MAGIC, ggufScalarTypes, ggufTypeId } from './type.js';
 import {
   GGUF_RANK_MAX,
   METADATA_ARRAY_MAX,
   METADATA_KEYS_MAX,
   NAME_BYTES_MAX,
   TENSORS_MAX,
-} from './limit.js';
-import { metadataElementBytes, type MetadataEntry, type MetadataScalarType } from './metadata.js';
-import { type TensorData, writeTensorData } from './tensor-data.js';
-import { encodeUtf8 } from './utf8.js';
+} from '../limit.js';
+import { metadataElementBytes, type MetadataEntry, type MetadataScalarType } from '../metadata.js';
+import { type TensorData, writeTensorData } from '../tensor-data.js';
+import { encodeUtf8 } from '../file/utf8.js';
 
 export interface GgufTensor {
   readonly name: string;

@@ -1,8 +1,8 @@
 /** Opened weights: the same face for a GGUF file, a safetensors file and a set of shards. */
 import { decodeRow, UnicornError } from '@unicorn-exec/tensor';
-import { quote } from './format-error.js';
+import { quote } from './file/format-error.js';
 import type { Metadata } from './metadata.js';
-import { allocateBytes, type RandomAccessSource, readFully } from './random-access-source.js';
+import { allocateBytes, type RandomAccessSource, readFully } from './file/random-access-source.js';
 import type { TensorInfo } from './tensor-info.js';
 
 /** Weights on disk. Holds its files open until {@link close}; reads nothing but what is asked for. */

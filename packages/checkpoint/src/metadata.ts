@@ -3,8 +3,8 @@
  * 262,144 strings costs nothing to those who only want the number of layers.
  */
 import { UnicornError } from '@unicorn-exec/tensor';
-import { formatError, quote } from './format-error.js';
-import { decodeUtf8 } from './utf8.js';
+import { formatError, quote } from './file/format-error.js';
+import { decodeUtf8 } from './file/utf8.js';
 
 export type MetadataNumberType = 'u8' | 'i8' | 'u16' | 'i16' | 'u32' | 'i32' | 'u64' | 'i64' | 'f32' | 'f64';
 export type MetadataScalarType = MetadataNumberType | 'bool' | 'string';
