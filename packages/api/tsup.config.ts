@@ -1,3 +1,10 @@
 import { packageBuild } from '../../tools/package-build.ts';
 
-export default packageBuild({ entry: ['src/index.ts', 'src/error.ts'] });
+export default packageBuild({
+  entry: {
+    index: 'src/index.ts',
+    error: 'src/error.ts',
+    backends: 'src/backends.ts',
+    measure: 'src/measure/index.ts',
+  },
+});

@@ -10,7 +10,8 @@
  * --load-only  the times of loading, and no more
  */
 import { parseArgs } from 'node:util';
-import { Engine, profileKernels, tuneModel } from '@unicorn-exec/api';
+import { Engine } from '@unicorn-exec/api';
+import { profileKernels, tuneModel } from '@unicorn-exec/api/measure';
 
 const { positionals, values: flags } = parseArgs({
   allowPositionals: true,

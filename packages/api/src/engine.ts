@@ -20,24 +20,21 @@ import type {
   SpeculationOptions,
   Timings as ScheduledTimings,
 } from '@unicorn-exec/scheduler';
-import type { ContextChoice } from './context-length.js';
-import { generateShifting } from './context-shift.js';
+import type { ContextChoice } from './machine/context-length.js';
+import { generateShifting } from './answer/context-shift.js';
 import { locateModel } from './model-location.js';
-import { noText, ReasoningText, type TextPiece } from './reasoning-text.js';
+import { noText, ReasoningText, type TextPiece } from './answer/reasoning-text.js';
 import type {
-  BackendSummary,
   EngineStats,
   GenerateChunk,
   GenerateRequest,
-  KvType,
-  LoadOptions,
-  LoadTimes,
   ProgramProfile,
   Timings,
   Usage,
-} from './request.js';
-import { LastingRuntime, throwIfCancelled } from './runtime.js';
-import { StopText } from './stop-text.js';
+} from './answer/request.js';
+import type { BackendSummary, KvType, LoadOptions, LoadTimes } from './machine/load-options.js';
+import { LastingRuntime, throwIfCancelled } from './machine/runtime.js';
+import { StopText } from './answer/stop-text.js';
 
 /** Requests that a desktop user has in flight at once; each costs a row of history, not KV, until it is used. */
 const defaultMaxSequences = 4;

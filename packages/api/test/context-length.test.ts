@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { chooseContext } from '../src/context-length.js';
+import { chooseContext } from '../src/machine/context-length.js';
 
 const MiB = 2 ** 20;
 const kvBytes = (context: number): number => context * 1000;

@@ -1,7 +1,8 @@
 /** Where time goes: figures of a real profile, and reasons that follow from figures. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { Engine, profileKernels, type KernelProfile } from '../src/index.js';
-import { slownessReason } from '../src/kernel-profile.js';
+import { Engine } from '../src/index.js';
+import { profileKernels, type KernelProfile } from '../src/measure/index.js';
+import { slownessReason } from '../src/measure/kernel-profile.js';
 
 describe('profileKernels', () => {
   let engine: Engine;

@@ -1,8 +1,9 @@
 /** How many layers go where: on an invented machine, then on the devices that are there. */
 import { describe, expect, it } from 'vitest';
 import type { Backend } from '@unicorn-exec/tensor';
-import { Engine, evaluate, type GenerateRequest, type LoadOptions } from '../src/index.js';
-import { chooseSplit, type SideBytes, type SplitRequest } from '../src/layer-split.js';
+import { Engine, type GenerateRequest, type LoadOptions } from '../src/index.js';
+import { evaluate } from '../src/measure/index.js';
+import { chooseSplit, type SideBytes, type SplitRequest } from '../src/machine/layer-split.js';
 import {
   argmax,
   backends,

@@ -1,6 +1,7 @@
 /** Small checkpoints against Hugging Face transformers, layer by layer, on every backend in float32. */
 import { afterAll, describe, expect, it } from 'vitest';
-import { Engine, evaluate, type ElasticSpec } from '../src/index.js';
+import { Engine, type ElasticSpec } from '../src/index.js';
+import { evaluate } from '../src/measure/index.js';
 import {
   argmax,
   backends,

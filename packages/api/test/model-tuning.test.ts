@@ -3,7 +3,8 @@ import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { Engine, profileKernels, tuneModel, type TuneProgress } from '../src/index.js';
+import { Engine } from '../src/index.js';
+import { profileKernels, tuneModel, type TuneProgress } from '../src/measure/index.js';
 
 const lavapipe = ['/usr/share/vulkan/icd.d', '/etc/vulkan/icd.d']
   .filter((folder) => existsSync(folder))

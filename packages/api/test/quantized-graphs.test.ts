@@ -47,7 +47,8 @@ import { architectures, ConfigFields, modelToGguf, openModel } from '@unicorn-ex
 import { openGguf, writeGguf, writeSafetensors } from '@unicorn-exec/checkpoint';
 import { encodeTensor } from '@unicorn-exec/quant';
 import { dtypeLayout, GraphBuilder, isBlockDType, type Backend, type DType } from '@unicorn-exec/tensor';
-import { Engine, evaluate } from '../src/index.js';
+import { Engine } from '../src/index.js';
+import { evaluate } from '../src/measure/index.js';
 import { meanDivergence, meanOf, meanVariance, varianceOf } from './divergence.js';
 import { uniformNumbers, unrounded, withRoundingNoise } from './rounding-noise.js';
 import { backends, goldenFile, hasShared, sharedPath } from './shared.js';

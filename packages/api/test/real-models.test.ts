@@ -1,7 +1,8 @@
 /** Models with trained weights: SmolLM2-135M (a file that people use) and Unicorn Nano (every part of Gemma 3n). */
 import { modelPath as nanoGguf } from '@unicorn-exec/model-nano';
 import { describe, expect, it } from 'vitest';
-import { Engine, perplexity, type LoadOptions } from '../src/index.js';
+import { Engine, type LoadOptions } from '../src/index.js';
+import { perplexity } from '../src/measure/index.js';
 import { argmax, backends, hasShared, sharedJson, sharedPath } from './shared.js';
 
 interface SmolLm2Golden {

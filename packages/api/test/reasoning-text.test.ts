@@ -8,7 +8,7 @@ import { modelPath } from '@unicorn-exec/model-nano';
 import { openGguf, writeGguf, type MetadataEntry } from '@unicorn-exec/checkpoint';
 import { referenceBackend } from '@unicorn-exec/tensor';
 import { Engine } from '../src/index.js';
-import { ReasoningText } from '../src/reasoning-text.js';
+import { ReasoningText } from '../src/answer/reasoning-text.js';
 import { hasShared, sharedPath } from './shared.js';
 
 const list = (elementType: 'string' | 'f32' | 'i32', values: (string | number)[]): MetadataEntry => ({

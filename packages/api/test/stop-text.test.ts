@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { StopText } from '../src/stop-text.js';
+import { StopText } from '../src/answer/stop-text.js';
 
 /** The plain meaning: everything before the first stop string. */
 function before(text: string, stops: readonly string[]): string {

@@ -1,5 +1,6 @@
 /** Parsers of option values, and the option groups that several commands share. */
 import { InvalidArgumentError, Option, type Command } from 'commander';
+import { backendNames, type BackendName } from '@unicorn-exec/api/backends';
 
 /** Commander shows the sentence behind the flag's name and exits with 2. */
 function number(text: string, what: string, fits: (value: number) => boolean): number {
@@ -76,7 +77,7 @@ export interface ModelFlags {
 }
 
 export interface EngineFlags extends ModelFlags {
-  readonly backend: 'auto' | 'cpu' | 'vulkan' | 'npu' | 'hybrid' | 'reference';
+  readonly backend: BackendName;
   readonly device?: string;
   readonly gpuLayers?: number | 'auto' | 'all';
   readonly threads?: number;
@@ -117,11 +118,7 @@ export function withModelFlags(command: Command): Command {
 
 export function withEngineFlags(command: Command): Command {
   return withModelFlags(command)
-    .addOption(
-      new Option('--backend <name>', 'where to compute')
-        .choices(['auto', 'cpu', 'vulkan', 'npu', 'hybrid', 'reference'])
-        .default('auto'),
-    )
+    .addOption(new Option('--backend <name>', 'where to compute').choices(backendNames).default('auto'))
     .option('--device <id>', 'a device of the backend, as `unicorn doctor` lists them')
     .option(
       '--gpu-layers <n|all|auto>',

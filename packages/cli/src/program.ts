@@ -1,5 +1,6 @@
 /** The commands with their flags and help; the work itself lies in `command/`, imported on demand. */
 import { readFileSync } from 'node:fs';
+import { tunableBackends } from '@unicorn-exec/api/backends';
 import { Argument, Command } from 'commander';
 import {
   keyValue,
@@ -74,8 +75,8 @@ export function createProgram(terminal: Terminal): Command {
       'after',
       example(
         'unicorn bench -m model.gguf -p 512 -n 128 -r 5 -t 2',
-        'unicorn bench -m model.gguf --kernels --backend vulkan',
-        'unicorn bench -m model.gguf --tune --backend vulkan',
+        `unicorn bench -m model.gguf --kernels --backend ${tunableBackends[0]}`,
+        `unicorn bench -m model.gguf --tune --backend ${tunableBackends[0]}`,
         'unicorn bench --machine',
       ),
     )

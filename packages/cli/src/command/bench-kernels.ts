@@ -1,5 +1,10 @@
 /** `unicorn bench --kernels`: where the time of prefill and decode goes, against the bandwidth measured in the same run. */
-import { expectedShare, profileKernels, type KernelProfile, type PhaseProfile } from '@unicorn-exec/api';
+import {
+  expectedShare,
+  profileKernels,
+  type KernelProfile,
+  type PhaseProfile,
+} from '@unicorn-exec/api/measure';
 import { loadOptions, withEngine } from '../engine-session.js';
 import { markdownTable } from '../table.js';
 import type { Terminal } from '../terminal.js';

@@ -1,5 +1,5 @@
 /** `unicorn bench --tune`: tries tiles for a model's products on the GPU and keeps the best. Ctrl-C keeps what was found. */
-import { tuneModel, type TunedProduct, type TuneReport } from '@unicorn-exec/api';
+import { tuneModel, type TunedProduct, type TuneReport } from '@unicorn-exec/api/measure';
 import { ProgressBar } from '../progress.js';
 import { markdownTable } from '../table.js';
 import type { Terminal } from '../terminal.js';

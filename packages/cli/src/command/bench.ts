@@ -1,5 +1,5 @@
 /** `unicorn bench`: prefill and decode speed, llama-bench's table. */
-import { benchmark, describeMachine, type BenchmarkReport } from '@unicorn-exec/api';
+import { benchmark, describeMachine, type BenchmarkReport } from '@unicorn-exec/api/measure';
 import { loadOptions, megabytes, withEngine } from '../engine-session.js';
 import { readJsonFile } from '../input.js';
 import { speculationFrom, type DraftFlags, type EngineFlags } from '../option.js';

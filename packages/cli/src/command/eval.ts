@@ -1,5 +1,5 @@
 /** `unicorn eval`: token ids in, logits out, as a safetensors file. */
-import { writeEvaluation } from '@unicorn-exec/api';
+import { writeEvaluation } from '@unicorn-exec/api/measure';
 import { UnicornError } from '@unicorn-exec/api/error';
 import { loadOptions, withEngine } from '../engine-session.js';
 import { readJsonFile } from '../input.js';

@@ -1,5 +1,6 @@
 /** `unicorn perplexity`: how well a model predicts a text. */
-import { Engine, perplexity as score } from '@unicorn-exec/api';
+import { Engine } from '@unicorn-exec/api';
+import { perplexity as score } from '@unicorn-exec/api/measure';
 import { loadOptions, withEngine } from '../engine-session.js';
 import { readTextFile } from '../input.js';
 import type { EngineFlags } from '../option.js';

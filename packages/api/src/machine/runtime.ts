@@ -6,7 +6,7 @@ import type { Model } from '@unicorn-exec/models';
 import { Scheduler } from '@unicorn-exec/scheduler';
 import { isUnicornError, UnicornError, type WeightSet } from '@unicorn-exec/tensor';
 import { placeModel, type Placement } from './placement.js';
-import type { KvType, LoadOptions, LoadTimes } from './request.js';
+import type { KvType, LoadOptions, LoadTimes } from './load-options.js';
 
 export interface RuntimeOptions extends LoadOptions {
   readonly kvType: KvType;

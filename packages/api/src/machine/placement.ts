@@ -15,27 +15,11 @@ import {
   type Device,
   type Graph,
 } from '@unicorn-exec/tensor';
-import { knownBackends, openDevice, openHost, type OpenedDevice } from './backend-choice.js';
+import { knownBackends } from './backends.js';
 import { availableMemoryBytes, type ContextChoice } from './context-length.js';
-import { checkGpuLayers, chooseSplit, type GpuLayers, type SideBytes } from './layer-split.js';
-import type { KvType, LoadOptions } from './request.js';
-
-/** One of the devices that a model is spread over. */
-export interface LayerPlace {
-  /** For people. */
-  readonly device: string;
-  readonly layers: number;
-  readonly weightBytes: number;
-  readonly kvBytes: number;
-}
-
-/** A model's layers on two devices, or on another than was asked for. The first ones run on the CPU. */
-export interface LayerSplit {
-  /** In the order of execution; the last has the head. */
-  readonly places: readonly LayerPlace[];
-  /** Present when memory, not the caller, parted them. */
-  readonly limitedBy?: { readonly availableBytes: number; readonly neededBytes: number };
-}
+import { checkGpuLayers, chooseSplit, type SideBytes } from './layer-split.js';
+import type { GpuLayers, KvType, LayerPlace, LayerSplit, LoadOptions } from './load-options.js';
+import { openDevice, openHost, type OpenedDevice } from './open-device.js';
 
 export interface Placement extends OpenedDevice {
   readonly context: ContextChoice;
@@ -109,7 +93,7 @@ export async function placeModel(model: Model, options: PlacementOptions): Promi
 /** Who asks for layers on a GPU means a backend that has one. */
 function choice(backend: NonNullable<LoadOptions['backend']>, asked: GpuLayers): typeof backend {
   if (backend !== 'auto' || asked === 'auto' || asked === 0) return backend;
-  return knownBackends.find(({ isHost }) => !isHost)!.name as typeof backend;
+  return knownBackends.find(({ isHost }) => !isHost)!.name;
 }
 
 function noGpu({ info }: Device, asked: GpuLayers): UnicornError {

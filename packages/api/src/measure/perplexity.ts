@@ -1,7 +1,7 @@
 /** How well a model predicts a text: perplexity, and the KL divergence from a second model. */
 import { resolveSize, type ElasticSpec } from '@unicorn-exec/models';
 import { UnicornError } from '@unicorn-exec/tensor';
-import type { Engine } from './engine.js';
+import type { Engine } from '../engine.js';
 
 export interface PerplexityOptions {
   /** A second model of the same vocabulary: the divergence is KL(against || engine), per token, in nats. */

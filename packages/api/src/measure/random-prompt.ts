@@ -1,6 +1,6 @@
 /** Requests for measurements: prompts that no cache has seen, answers of a given length. */
-import type { Engine } from './engine.js';
-import type { GenerateRequest, Timings } from './request.js';
+import type { Engine } from '../engine.js';
+import type { GenerateRequest, Timings } from '../answer/request.js';
 
 type Extra = Pick<GenerateRequest, 'elastic' | 'speculation' | 'signal'>;
 

@@ -7,9 +7,7 @@
  */
 import { isUnicornError, UnicornError } from '@unicorn-exec/tensor';
 import { chooseContext, type ContextChoice } from './context-length.js';
-
-/** A number of layers, `all`, or `auto`: as many as fit. */
-export type GpuLayers = number | 'auto' | 'all';
+import type { GpuLayers } from './load-options.js';
 
 /** What one side of a cut holds. */
 export interface SideBytes {

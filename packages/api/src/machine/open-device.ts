@@ -1,9 +1,7 @@
-/** From a backend's name to an open device. The only place in the library that names concrete backends. */
-import { backendApiVersion, isUnicornError, referenceBackend, UnicornError } from '@unicorn-exec/tensor';
+/** From a backend's name to an open device. */
+import { backendApiVersion, isUnicornError, UnicornError } from '@unicorn-exec/tensor';
 import type { Backend, Device, DeviceDescription, OpenOptions } from '@unicorn-exec/tensor';
-
-export const backendNames = ['auto', 'cpu', 'vulkan', 'npu', 'hybrid', 'reference'] as const;
-export type BackendName = (typeof backendNames)[number];
+import { backendNames, knownBackends, type BackendName, type KnownBackend } from './backends.js';
 
 export interface OpenedDevice {
   readonly device: Device;
@@ -11,42 +9,17 @@ export interface OpenedDevice {
   readonly fallback?: { readonly from: string; readonly reason: string; readonly fix?: string };
 }
 
-export interface KnownBackend {
-  readonly name: string;
-  /** False: only when it is asked for by name. */
-  readonly automatic: boolean;
-  /** Computes on the CPU. */
-  readonly isHost: boolean;
-  load(): Promise<Backend>;
-}
-
-/** Backends that this release brings, in the order in which `auto` tries them. */
-export const knownBackends: readonly KnownBackend[] = [
-  {
-    name: 'cpu',
-    automatic: true,
-    isHost: true,
-    load: async () => (await import('@unicorn-exec/backend-cpu')).cpuBackend,
-  },
-  {
-    name: 'vulkan',
-    automatic: false,
-    isHost: false,
-    load: async () => (await import('@unicorn-exec/backend-vulkan')).vulkanBackend,
-  },
-  { name: 'reference', automatic: true, isHost: true, load: async () => referenceBackend },
-];
-
 /** What `probe` of each known backend says; a backend that cannot even be imported is described too. */
-export async function probeBackends(): Promise<{ name: string; devices: readonly DeviceDescription[] }[]> {
+export async function probeBackends(): Promise<
+  { readonly name: BackendName; readonly devices: readonly DeviceDescription[] }[]
+> {
   return Promise.all(
-    knownBackends.map(async ({ name, load }) => {
+    knownBackends.map(async ({ name, fix: install, load }) => {
       try {
         return { name, devices: await (await load()).probe() };
       } catch (error) {
         const reason = error instanceof Error ? error.message : String(error);
-        const fix =
-          isUnicornError(error) && error.fix ? error.fix : `npm install @unicorn-exec/backend-${name}`;
+        const fix = isUnicornError(error) && error.fix ? error.fix : install;
         return { name, devices: [{ id: name, name, usable: false as const, reason, fix }] };
       }
     }),
@@ -71,8 +44,8 @@ export async function openDevice(
     const known = knownBackends.find(({ name }) => name === choice);
     if (!known) {
       throw new UnicornError('unsupported/backend', `The backend "${choice}" is not part of this release.`, {
-        fields: { backend: choice, available: knownBackends.map(({ name }) => name) },
-        fix: `Use --backend ${knownBackends.map(({ name }) => name).join(', ')} or auto.`,
+        fields: { backend: choice, available: backendNames },
+        fix: `Use one of ${backendNames.join(', ')}.`,
       });
     }
     return { device: await checked(await known.load()).open(id, open) };

@@ -3,10 +3,12 @@
  * the data behind `unicorn bench --kernels`. It times on the device, between timestamps; what the host adds is not in it.
  */
 import { UnicornError, type ProfileEntry } from '@unicorn-exec/tensor';
-import { measureDeviceSpeed, type DeviceSpeed } from './device-speed.js';
-import type { Engine } from './engine.js';
+import type { DeviceSpeed } from '../machine/backends.js';
+import { measureDeviceSpeed } from './device-speed.js';
+import type { Engine } from '../engine.js';
 import { generateRandom } from './random-prompt.js';
-import type { BackendSummary, ProgramProfile } from './request.js';
+import type { ProgramProfile } from '../answer/request.js';
+import type { BackendSummary } from '../machine/load-options.js';
 
 export interface KernelProfileOptions {
   /** Tokens of prefill; 0 leaves it out. Default 512. */

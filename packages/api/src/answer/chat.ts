@@ -6,7 +6,7 @@ import { writeFile } from 'node:fs/promises';
 import { UnicornError } from '@unicorn-exec/tensor';
 import type { ChatMessage, ElasticSpec } from '@unicorn-exec/models';
 import type { SamplingParameters } from '@unicorn-exec/scheduler';
-import type { Engine } from './engine.js';
+import type { Engine } from '../engine.js';
 import type { GenerateChunk, Speculation } from './request.js';
 
 export interface ChatOptions {

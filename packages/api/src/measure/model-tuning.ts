@@ -1,16 +1,19 @@
 /** Finding the fastest tiles for a model's products on this machine's GPU: the work of `unicorn bench --tune`. */
 import { openModel } from '@unicorn-exec/models';
 import { defaultBlockTokens, GraphBuilder, UnicornError } from '@unicorn-exec/tensor';
-import type { TuneProgress, TuneReport } from '@unicorn-exec/backend-vulkan';
-import type { BackendName } from './backend-choice.js';
-import { locateModel } from './model-location.js';
-
-export type { TunedProduct, TuneProgress, TuneReport } from '@unicorn-exec/backend-vulkan';
+import {
+  knownBackends,
+  tunableBackends,
+  type BackendName,
+  type TuneProgress,
+  type TuneReport,
+} from '../machine/backends.js';
+import { locateModel } from '../model-location.js';
 
 export interface TuneModelOptions {
   /** As in `LoadOptions`. */
   readonly model?: string | undefined;
-  /** `vulkan` or `auto`: no other backend has tiles to choose from. */
+  /** One of `tunableBackends`, or `auto`: no other backend has tiles to choose from. */
   readonly backend?: BackendName | undefined;
   readonly device?: string | undefined;
   /** After so long no further candidate is tried. Default 60,000. */
@@ -31,19 +34,22 @@ export interface TuneModelOptions {
  */
 export async function tuneModel(options: TuneModelOptions = {}): Promise<TuneReport> {
   const { backend = 'auto', device, budgetMs, signal, onProgress, tokens } = options;
-  if (backend !== 'auto' && backend !== 'vulkan') {
+  const tunable = knownBackends.find(
+    ({ name, loadTuner }) => loadTuner && (backend === 'auto' || backend === name),
+  );
+  if (!tunable) {
     throw new UnicornError('unsupported/tuning', `The backend "${backend}" has nothing to tune.`, {
       fields: { backend },
-      fix: 'Use --backend vulkan.',
+      fix: `Use the backend ${tunableBackends.join(' or ')}.`,
     });
   }
   const model = await openModel(await locateModel(options.model));
   try {
     const builder = new GraphBuilder(model.name);
     model.buildStep(builder, { kvDType: 'f16', blockTokens: defaultBlockTokens, logits: 'selected' });
-    const { tuneGraph } = await import('@unicorn-exec/backend-vulkan');
+    const tune = await tunable.loadTuner!();
     const search = { device, budgetMs, signal, onProgress, tokens };
-    return await tuneGraph(builder.build(), model.weights(), search);
+    return await tune(builder.build(), model.weights(), search);
   } finally {
     await model.close();
   }

@@ -1,11 +1,12 @@
 /** Prefill and decode speed of an engine: llama-bench's tests, over the same path that answers take. */
 import { availableParallelism, cpus } from 'node:os';
 import type { ElasticSpec } from '@unicorn-exec/models';
-import type { Engine } from './engine.js';
-import { measureDeviceSpeed, type DeviceSpeed } from './device-speed.js';
+import type { Engine } from '../engine.js';
+import type { DeviceSpeed } from '../machine/backends.js';
+import { measureDeviceSpeed, readBandwidth } from './device-speed.js';
 import { generateRandom } from './random-prompt.js';
-import { readBandwidth } from './read-bandwidth.js';
-import type { LoadTimes, Speculation } from './request.js';
+import type { LoadTimes } from '../machine/load-options.js';
+import type { Speculation } from '../answer/request.js';
 
 export interface BenchmarkOptions {
   /** Tokens of prefill; 0 leaves the test out. Default 512. */

@@ -1,6 +1,7 @@
 /** What this machine can compute on: the data behind `unicorn doctor`. */
 import { availableParallelism, cpus, totalmem } from 'node:os';
-import { openDevice, probeBackends, type BackendName } from './backend-choice.js';
+import type { BackendName } from './backends.js';
+import { openDevice, probeBackends } from './open-device.js';
 import { availableMemoryBytes } from './context-length.js';
 import { isUnicornError, type DeviceInfo } from '@unicorn-exec/tensor';
 
@@ -25,7 +26,7 @@ export async function diagnose(): Promise<Diagnosis> {
   // One after the other: each is timed.
   for (const { name, devices } of probed) {
     const lack = devices.find((device) => !device.usable);
-    const opened = devices.some((device) => device.usable) ? await tryToOpen(name as BackendName) : {};
+    const opened = devices.some((device) => device.usable) ? await tryToOpen(name) : {};
     const failure = opened.failure ?? (lack && !lack.usable ? lack : undefined);
     backends.push({
       name,

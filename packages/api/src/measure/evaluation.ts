@@ -1,7 +1,7 @@
 /** Token ids in, logits and hidden states out: for checking a backend or a model against a reference. */
 import { resolveSize, type ElasticSpec } from '@unicorn-exec/models';
 import { writeSafetensors, type SafetensorsTensor } from '@unicorn-exec/checkpoint';
-import type { Engine } from './engine.js';
+import type { Engine } from '../engine.js';
 
 export interface EvaluationOptions {
   /** Also `hidden.<L>`: 0 is the embedding, L >= 1 the output of decoder layer L - 1. Default false. */

@@ -1,0 +1,94 @@
+/**
+ * The one list of the backends that this release brings. Whatever depends on which backends there are asks it: the names
+ * that callers and flags may use, the order of `auto`, the fixes in errors, native builds, tuning. No other file of the
+ * library or of the command names a backend. It opens nothing and imports a backend only when it is asked to.
+ */
+import type { Backend } from '@unicorn-exec/tensor';
+import type { tuneGraph } from '@unicorn-exec/backend-vulkan';
+
+export type { TunedProduct, TuneProgress, TuneReport } from '@unicorn-exec/backend-vulkan';
+
+/** What a device yields at best, measured now: the roof that its kernels are compared with. */
+export interface DeviceSpeed {
+  /** `copy`: read and written bytes of a copy. `read`: bytes that are only read. */
+  readonly kind: 'copy' | 'read';
+  readonly bytesPerSecond: number;
+  /** The least that a launch takes, where the device launches kernels. */
+  readonly launchSeconds?: number;
+  /** Of a device that has compute units and tells how many. */
+  readonly computeUnits?: number;
+}
+
+export interface KnownBackend {
+  readonly name: string;
+  /** False: only when it is asked for by name. */
+  readonly automatic: boolean;
+  /** True where the backend computes on the CPU, in the host's memory. */
+  readonly isHost: boolean;
+  /** What installs the package that the backend comes in. */
+  readonly fix: string;
+  load(): Promise<Backend>;
+  /** Compiles the backend's native part on this machine, where it has one. */
+  buildNative?(): Promise<{ readonly path: string; readonly seconds: number }>;
+  /** The search for faster tiles, of a backend that has tiles to choose from. */
+  loadTuner?(): Promise<typeof tuneGraph>;
+  /** @throws UnicornError as opening the device */
+  measureSpeed?(deviceId: string | undefined, threads: number | undefined): Promise<DeviceSpeed>;
+}
+
+/** In the order in which `auto` tries them and native parts are built: without the first one nothing is fast. */
+const listed = [
+  {
+    name: 'cpu',
+    automatic: true,
+    isHost: true,
+    fix: 'npm install @unicorn-exec/backend-cpu',
+    load: async () => (await import('@unicorn-exec/backend-cpu')).cpuBackend,
+    buildNative: async () => (await import('@unicorn-exec/backend-cpu')).buildNativeAddon(),
+    measureSpeed: async (_deviceId, threads) => {
+      const { measureReadBandwidth } = await import('@unicorn-exec/backend-cpu');
+      return { kind: 'read', bytesPerSecond: await measureReadBandwidth(threads) };
+    },
+  },
+  {
+    name: 'vulkan',
+    automatic: false,
+    isHost: false,
+    fix: 'npm install @unicorn-exec/backend-vulkan',
+    load: async () => (await import('@unicorn-exec/backend-vulkan')).vulkanBackend,
+    buildNative: async () => (await import('@unicorn-exec/backend-vulkan')).buildNativeAddon(),
+    loadTuner: async () => (await import('@unicorn-exec/backend-vulkan')).tuneGraph,
+    measureSpeed: async (deviceId) => {
+      const { measureDevice } = await import('@unicorn-exec/backend-vulkan');
+      const { copyBytesPerSecond, launchSeconds, computeUnits } = await measureDevice(deviceId);
+      return {
+        kind: 'copy',
+        bytesPerSecond: copyBytesPerSecond,
+        launchSeconds,
+        ...(computeUnits > 0 ? { computeUnits } : {}),
+      };
+    },
+  },
+  {
+    name: 'reference',
+    automatic: true,
+    isHost: true,
+    fix: 'npm install @unicorn-exec/tensor',
+    load: async () => (await import('@unicorn-exec/tensor')).referenceBackend,
+  },
+] as const satisfies readonly KnownBackend[];
+
+type ListedName = (typeof listed)[number]['name'];
+
+/** A backend of the list, or `auto`: the first automatic one that has a usable device. */
+export type BackendName = 'auto' | ListedName;
+
+export const knownBackends: readonly (KnownBackend & { readonly name: ListedName })[] = listed;
+
+/** Everything that may be given as a backend's name. */
+export const backendNames: readonly BackendName[] = ['auto', ...knownBackends.map(({ name }) => name)];
+
+/** Names of the backends that have something to tune. */
+export const tunableBackends: readonly ListedName[] = knownBackends
+  .filter(({ loadTuner }) => loadTuner)
+  .map(({ name }) => name);

@@ -1,0 +1,90 @@
+/** How a caller wants a model loaded, and what the engine says about where it runs. Types only. */
+import type { Backend } from '@unicorn-exec/tensor';
+import type { BackendName } from './backends.js';
+
+export type LoadStage = 'open' | 'weights' | 'compile' | 'ready';
+
+export interface LoadProgress {
+  readonly stage: LoadStage;
+  readonly loadedBytes: number;
+  readonly totalBytes: number;
+}
+
+/** What loading took. Programs are compiled later: `Engine.prepare`, or the first request. */
+export interface LoadTimes {
+  /** The driver and the device, what it keeps from earlier processes included. */
+  readonly openMs: number;
+  /** Reading weights and laying them out on the device. */
+  readonly weightsMs: number;
+}
+
+/** A number of layers, `all`, or `auto`: as many as fit. */
+export type GpuLayers = number | 'auto' | 'all';
+
+/** Element types of the KV cache. */
+export type KvType = 'f32' | 'f16' | 'q8_0';
+
+export interface LoadOptions {
+  /** A path to a `.gguf` file or a Hugging Face directory, or the alias `nano` (default: the bundled model). */
+  readonly model?: string | undefined;
+  /** Default `auto`: the first backend with a usable device. Or a backend of one's own. */
+  readonly backend?: BackendName | Backend | undefined;
+  /** A device id that the backend's `probe` lists. */
+  readonly device?: string | undefined;
+  /** Threads of a CPU device. Default: the physical cores that the process may use. */
+  readonly threads?: number | undefined;
+  /**
+   * Layers, counted from the last, that run on a GPU; the others run on the CPU. `all`, or `auto` (default): as many as
+   * fit in its memory. With the backend `auto` a number above 0 chooses a backend that has a GPU.
+   */
+  readonly gpuLayers?: GpuLayers | undefined;
+  /**
+   * Tokens of context, of one sequence and of all together: they share it. Default: the smaller of the model's and what
+   * memory allows.
+   */
+  readonly context?: number | undefined;
+  /** Default `f16`. */
+  readonly kvType?: KvType | undefined;
+  /** `f32` keeps every intermediate in float32 (for comparison with references); default `fast`. */
+  readonly precision?: 'f32' | 'fast' | undefined;
+  /** Sequences that may be in flight at once, default 4. */
+  readonly maxSequences?: number | undefined;
+  /**
+   * Times each step of the device by itself, for `Engine.profile`. Slows decoding down, most where steps overlap
+   * otherwise. Default false.
+   */
+  readonly profile?: boolean | undefined;
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: ((progress: LoadProgress) => void) | undefined;
+}
+
+/** One of the devices that a model is spread over. */
+export interface LayerPlace {
+  /** For people. */
+  readonly device: string;
+  readonly layers: number;
+  readonly weightBytes: number;
+  readonly kvBytes: number;
+}
+
+/** A model's layers on two devices, or on another than was asked for. The first ones run on the CPU. */
+export interface LayerSplit {
+  /** In the order of execution; the last has the head. */
+  readonly places: readonly LayerPlace[];
+  /** Present when memory, not the caller, parted them. */
+  readonly limitedBy?: { readonly availableBytes: number; readonly neededBytes: number };
+}
+
+export interface BackendSummary {
+  /** `cpu`, `reference`, ...; `vulkan+cpu` when layers run on both. */
+  readonly name: string;
+  /** For people: `AMD EPYC (2 threads, avx512vnni)`. */
+  readonly device: string;
+  /** As the backend's `probe` lists it. */
+  readonly deviceId: string;
+  readonly threads?: number;
+  /** Why the first choice of `auto` is not in use. */
+  readonly fallback?: { readonly from: string; readonly reason: string; readonly fix?: string };
+  /** Which layers run where, when not all run on the device that was asked for. */
+  readonly split?: LayerSplit;
+}

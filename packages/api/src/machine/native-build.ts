@@ -1,0 +1,26 @@
+/** Compiling the native parts on the user's machine, where the package manager blocked install scripts. */
+import { knownBackends, type BackendName } from './backends.js';
+
+export interface NativeBuild {
+  readonly backend: BackendName;
+  readonly path: string;
+  readonly seconds: number;
+}
+
+/**
+ * Compiles the addon of each backend that has one, one after the other.
+ *
+ * @param onStart told before each
+ * @throws UnicornError `device/build` with the compiler's own words and the packages to install; those before it are built
+ */
+export async function buildNative(
+  onStart?: (backend: NativeBuild['backend']) => void,
+): Promise<readonly NativeBuild[]> {
+  const built: NativeBuild[] = [];
+  for (const { name, buildNative: build } of knownBackends) {
+    if (!build) continue;
+    onStart?.(name);
+    built.push({ backend: name, ...(await build()) });
+  }
+  return built;
+}

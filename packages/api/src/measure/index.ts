@@ -1,0 +1,12 @@
+/** Numbers about models and machines: speed, where the time goes, tuning, perplexity, and logits for comparisons. */
+export { benchmark, describeMachine } from './benchmark.js';
+export type { BenchmarkOptions, BenchmarkReport, Machine, Samples } from './benchmark.js';
+export { evaluate, writeEvaluation } from './evaluation.js';
+export type { Evaluation, EvaluationOptions } from './evaluation.js';
+export { expectedShare, profileKernels } from './kernel-profile.js';
+export type { KernelProfile, KernelProfileOptions, KernelRow, PhaseProfile } from './kernel-profile.js';
+export { perplexity } from './perplexity.js';
+export type { Perplexity, PerplexityOptions } from './perplexity.js';
+export { tuneModel } from './model-tuning.js';
+export type { TuneModelOptions } from './model-tuning.js';
+export type { DeviceSpeed, TunedProduct, TuneProgress, TuneReport } from '../machine/backends.js';
