@@ -18,6 +18,7 @@ class FragileBackend implements Backend {
   readonly name: string;
   readonly apiVersion: number;
   readonly probe: Backend['probe'];
+  readonly planner: Backend['planner'];
   /** Devices that were opened, and those that were closed. */
   opened = 0;
   closed = 0;
@@ -33,6 +34,7 @@ class FragileBackend implements Backend {
     this.name = inner.name;
     this.apiVersion = inner.apiVersion;
     this.probe = () => inner.probe();
+    this.planner = (info) => inner.planner(info);
   }
 
   async open(...given: Parameters<Backend['open']>): Promise<Device> {
@@ -49,15 +51,15 @@ class FragileBackend implements Backend {
         const executable: Executable = await device.compile(...compile);
         const submit = executable.submit.bind(executable);
         executable.submit = (...submission) => {
-          const { done } = submit(...submission);
+          const { done, times } = submit(...submission);
           const number = ++this.#submissions;
           isLost ||= number === this.loseAt;
           if (isLost || number === this.stallAt) {
             const failed = done.then(() => Promise.reject(isLost ? lost() : stalled()));
             failed.catch(() => {});
-            return { done: failed };
+            return { done: failed, times };
           }
-          return { done };
+          return { done, times };
         };
         return executable;
       },

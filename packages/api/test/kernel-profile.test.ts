@@ -53,6 +53,7 @@ describe('profileKernels', () => {
 describe('slownessReason', () => {
   const speed = { kind: 'copy', bytesPerSecond: 1e12, launchSeconds: 4e-6, computeUnits: 100 } as const;
   const entry = (seconds: number, bytes: number, flops: number, workgroups: number) => ({
+    device: 'gpu0',
     step: 'matmul',
     calls: 1,
     seconds,

@@ -1,9 +1,17 @@
 /** The backend `cpu`: one device, the processor, when the addon can be loaded. */
 import { availableParallelism } from 'node:os';
-import { backendApiVersion, blockDTypes, isUnicornError, kvDTypes, UnicornError } from '@unicorn-exec/tensor';
+import {
+  backendApiVersion,
+  blockDTypes,
+  hostPool,
+  isUnicornError,
+  kvDTypes,
+  UnicornError,
+} from '@unicorn-exec/tensor';
 import type { Backend, Device, DeviceDescription, DeviceInfo, OpenOptions } from '@unicorn-exec/tensor';
 import { guarded } from './addon.js';
 import { CpuDevice } from './device.js';
+import { CpuPlanner } from './planner.js';
 import { loadAddon } from './load-addon.js';
 import { availableCores, availableMemory, processorName } from './processor.js';
 import { weightPlacements, type WeightPlacement } from './weight-set.js';
@@ -18,10 +26,17 @@ function deviceInfo(threads: number, levels: readonly string[], best: string): D
     id: 'cpu',
     name: `${processorName()} (${threads} ${threads === 1 ? 'thread' : 'threads'}, ${best})`,
     dtypes: { weights: ['f32', 'f16', 'bf16', ...blockDTypes], kv: kvDTypes },
+    precisions: ['f32', 'fast'],
+    activations: {
+      f32: { kind: 'float', dtype: 'f32' },
+      fast: { kind: 'int8', scale: 'block', blockSize: 32 },
+    },
+    numerics: { prompt: `cpu ${best}`, token: `cpu ${best}` },
     shapes: 'dynamic',
+    rows: { kind: 'any' },
     alignmentBytes: 64,
     maxBufferBytes: bytes,
-    heaps: [{ name: 'host', bytes, hostVisible: true }],
+    heaps: [{ name: 'host', bytes, pool: hostPool, hostVisible: true }],
     threads,
     features: levels,
   };
@@ -94,4 +109,6 @@ export const cpuBackend: CpuBackend = {
     const level = chosenLevel(levels, best);
     return guarded(() => new CpuDevice(addon, deviceInfo(threads, levels, level), threads, level, weights));
   },
+
+  planner: (info) => new CpuPlanner(info),
 };

@@ -1,6 +1,18 @@
 /** A CPU device: one thread pool of the addon behind the Device contract. */
-import { checkWeights, graphSignature, maximumDims, ops, UnicornError } from '@unicorn-exec/tensor';
+import {
+  checkHostCopy,
+  checkWeights,
+  completionsOf,
+  copyOnHost,
+  endOf,
+  graphSignature,
+  maximumDims,
+  ownWeightSets,
+  UnicornError,
+} from '@unicorn-exec/tensor';
 import type {
+  AllocateOptions,
+  BufferView,
   CompileOptions,
   Completion,
   Device,
@@ -11,6 +23,8 @@ import type {
   LoadOptions,
   MemoryUse,
   Node,
+  PlanOptions,
+  SubmitOptions,
   Support,
   WeightEntry,
   WeightSet,
@@ -20,10 +34,8 @@ import { CpuBuffer, ImportedBuffer, readBuffer, writeBuffer } from './buffer.js'
 import { CpuExecutable, type NativeSubmission, type Submitter } from './executable.js';
 import { encodePlan } from './lowering/encode.js';
 import { lower } from './lowering/lower.js';
+import { CpuPlanner } from './planner.js';
 import { CpuWeightSet, loadRequest, weightPlacements, type WeightPlacement } from './weight-set.js';
-
-/** `maxRank` of native/runtime/tensor.h. */
-const maximumRank = 8;
 
 /** A job of the addon that JavaScript waits for. */
 interface PendingJob {
@@ -45,10 +57,15 @@ class CpuCompletion implements Completion {
     // A caller that awaits only the last of a chain must not be ended by an unhandled rejection of an earlier one.
     done.catch(() => {});
   }
+
+  times(): readonly [] {
+    return [];
+  }
 }
 
 export class CpuDevice implements Device, Submitter {
   readonly #handle: DeviceHandle;
+  readonly #planner: CpuPlanner;
   readonly #placement: number;
   readonly #pending = new Map<number, PendingJob>();
   readonly #buffers = new Set<CpuBuffer>();
@@ -67,6 +84,7 @@ export class CpuDevice implements Device, Submitter {
     level: string,
     weights: WeightPlacement,
   ) {
+    this.#planner = new CpuPlanner(info);
     this.#placement = weightPlacements.indexOf(weights);
     this.#handle = guarded(() =>
       addon.openDevice(threads, level, (job, ended, loadedBytes, failure) => {
@@ -80,19 +98,8 @@ export class CpuDevice implements Device, Submitter {
     );
   }
 
-  supports(node: Node, graph: Graph): Support {
-    if (!ops.some(({ name }) => name === node.op)) {
-      return { ok: false, reason: `there is no op named "${node.op}"` };
-    }
-    const ids = [...Object.values(node.inputs), ...node.outputs];
-    const deep = ids.map((id) => graph.values[id]!.shape.length).find((rank) => rank > maximumRank);
-    if (deep !== undefined) {
-      return {
-        ok: false,
-        reason: `${node.op} on a tensor of ${deep} axes; at most ${maximumRank} are supported`,
-      };
-    }
-    return { ok: true };
+  supports(node: Node, graph: Graph, options: PlanOptions): Support {
+    return this.#planner.supports(node, graph, options);
   }
 
   async load(entries: readonly WeightEntry[], options: LoadOptions = {}): Promise<WeightSet> {
@@ -127,14 +134,17 @@ export class CpuDevice implements Device, Submitter {
     return set;
   }
 
-  async compile(graph: Graph, weights: WeightSet, options: CompileOptions): Promise<Executable> {
+  async compile(
+    graph: Graph,
+    given: WeightSet | readonly WeightSet[],
+    options: CompileOptions,
+  ): Promise<Executable> {
     this.expectOpen();
-    if (!(weights instanceof CpuWeightSet)) {
-      throw new UnicornError('usage/weight', 'The weights were loaded by another kind of device.');
-    }
+    const { sets } = ownWeightSets(given, (set) => set instanceof CpuWeightSet);
+    const weights = sets[0]!;
     checkWeights(graph, (name) => weights.spec(name));
     for (const node of graph.nodes) {
-      const support = this.supports(node, graph);
+      const support = this.supports(node, graph, { precision: options.precision ?? 'fast' });
       if (!support.ok) {
         throw new UnicornError('unsupported/op', `The CPU backend does not support ${support.reason}.`, {
           fields: { node: node.id, op: node.op, reason: support.reason },
@@ -161,7 +171,7 @@ export class CpuDevice implements Device, Submitter {
     return executable;
   }
 
-  allocate(byteLength: number): DeviceBuffer {
+  allocate(byteLength: number, _options: AllocateOptions = {}): DeviceBuffer {
     this.expectOpen();
     if (!Number.isSafeInteger(byteLength) || byteLength < 0) {
       throw new UnicornError('usage/buffer-size', `A buffer of ${byteLength} bytes cannot be.`, {
@@ -185,9 +195,25 @@ export class CpuDevice implements Device, Submitter {
     return buffer;
   }
 
-  importHost(memory: Uint8Array): DeviceBuffer {
+  importBuffer(memory: Uint8Array | DeviceBuffer): DeviceBuffer {
     this.expectOpen();
-    return new ImportedBuffer(memory);
+    const host = memory instanceof Uint8Array ? memory : memory.host;
+    if (host) return new ImportedBuffer(host);
+    throw new UnicornError('unsupported/import', 'The host cannot address the memory of that buffer.', {
+      fix: "Allocate it with host: 'required'.",
+    });
+  }
+
+  copy(from: BufferView, to: BufferView, byteLength: number, options: SubmitOptions = {}): Completion {
+    this.expectOpen();
+    checkHostCopy(from, to, byteLength);
+    const idle = this.#idle();
+    const done = (async () => {
+      await endOf(completionsOf(options));
+      await idle;
+      copyOnHost(from, to, byteLength);
+    })();
+    return new CpuCompletion(this, done);
   }
 
   async write(buffer: DeviceBuffer, byteOffset: number, data: Uint8Array): Promise<void> {
@@ -212,6 +238,7 @@ export class CpuDevice implements Device, Submitter {
       bufferBytes: this.#bufferBytes,
       // Executables of one device run one after the other, over the same memory.
       scratchBytes: Math.max(0, ...[...this.#executables].map(({ scratchBytes }) => scratchBytes)),
+      copiedBytes: 0,
     };
   }
 
@@ -231,7 +258,10 @@ export class CpuDevice implements Device, Submitter {
     for (const buffer of [...this.#buffers]) buffer.dispose();
   }
 
-  enqueue(submission: NativeSubmission, after: Completion | undefined): Completion {
+  enqueue(submission: NativeSubmission, options: SubmitOptions): Completion {
+    const all = completionsOf(options);
+    const after = all[0];
+    if (all.length > 1) return this.#submitLater(submission, endOf(all));
     const own = after instanceof CpuCompletion && after.device === this ? after : undefined;
     if (!this.#gate && (own?.job !== undefined || after === undefined)) {
       const job = this.#submit(submission, own?.job ?? 0);
@@ -239,11 +269,11 @@ export class CpuDevice implements Device, Submitter {
       completion.job = job;
       return completion;
     }
-    return this.#submitLater(submission, after);
+    return this.#submitLater(submission, after?.done);
   }
 
   /** Waits for what was submitted before, and for the other device, then submits. */
-  #submitLater(submission: NativeSubmission, after: Completion | undefined): Completion {
+  #submitLater(submission: NativeSubmission, after: Promise<unknown> | undefined): Completion {
     // Host data is copied now, since the caller may reuse it as soon as `submit` returns.
     const copied = {
       ...submission,
@@ -256,7 +286,7 @@ export class CpuDevice implements Device, Submitter {
     let completion: CpuCompletion | undefined;
     const submitted = (async (): Promise<Promise<void>[]> => {
       await before;
-      await after?.done;
+      await after;
       const job = this.#submit(copied, 0);
       completion!.job = job;
       // In an array, since a promise's promise would be awaited here.

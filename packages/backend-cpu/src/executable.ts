@@ -15,6 +15,7 @@ import type {
   CompileOptions,
   Completion,
   ConcreteSpec,
+  DeviceInfo,
   DimValues,
   Executable,
   Graph,
@@ -55,10 +56,11 @@ interface Remembered {
 }
 
 export interface Submitter {
+  readonly info: DeviceInfo;
   readonly addon: NativeAddon;
   /** @throws UnicornError `device/closed` */
   expectOpen(): void;
-  enqueue(submission: NativeSubmission, after: Completion | undefined): Completion;
+  enqueue(submission: NativeSubmission, options: SubmitOptions): Completion;
   /** An executable was disposed of. */
   forget(executable: Executable): void;
 }
@@ -102,7 +104,7 @@ export class CpuExecutable implements Executable {
     this.#submitter.expectOpen();
     if (this.#disposed) throw new UnicornError('usage/disposed', 'The executable was disposed of.');
     const bound = this.#sameAsBefore(bindings) ?? this.#bindAll(bindings);
-    const completion = this.#submitter.enqueue({ program: this.#program, ...bound }, options.after);
+    const completion = this.#submitter.enqueue({ program: this.#program, ...bound }, options);
     if (this.#options.profile) this.#count(bindings.dims);
     return completion;
   }
@@ -177,7 +179,16 @@ export class CpuExecutable implements Executable {
       const name = profileName(step);
       const detail = workText(nodesOf(step), this.#graph);
       const key = `${name} ${detail}`;
-      const entry = entries.get(key) ?? { step: name, detail, calls: 0, seconds: 0, bytes: 0, flops: 0 };
+      const none = {
+        device: this.#submitter.info.id,
+        step: name,
+        detail,
+        calls: 0,
+        seconds: 0,
+        bytes: 0,
+        flops: 0,
+      };
+      const entry = entries.get(key) ?? none;
       entry.seconds += times[2 * index]!;
       entry.calls += times[2 * index + 1]!;
       entry.flops += this.#work[index]!.flops;

@@ -2,6 +2,7 @@
 import { backendApiVersion, isUnicornError, UnicornError } from '@unicorn-exec/tensor';
 import type { Backend, DeviceDescription, DeviceInfo } from '@unicorn-exec/tensor';
 import { guarded, type NativeAddon, type PhysicalDevice } from './addon.js';
+import { VulkanPlanner } from './planner.js';
 import { VulkanDevice } from './device.js';
 import { loadAddon } from './load-addon.js';
 import { deviceInfo } from './traits.js';
@@ -89,4 +90,6 @@ export const vulkanBackend: Backend = {
     const { info, physical } = findDevice(addon, id);
     return new VulkanDevice(addon, info, physical);
   },
+
+  planner: (info) => new VulkanPlanner(info),
 };

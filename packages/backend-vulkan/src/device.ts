@@ -1,6 +1,18 @@
 /** A Vulkan device: one queue of the addon behind the Device contract. */
-import { checkWeights, graphSignature, maximumDims, UnicornError } from '@unicorn-exec/tensor';
+import {
+  checkWeights,
+  completionsOf,
+  endOf,
+  expectApart,
+  graphSignature,
+  maximumDims,
+  ownWeightSets,
+  UnicornError,
+} from '@unicorn-exec/tensor';
 import type {
+  AllocateOptions,
+  BufferView,
+  Completion,
   CompileOptions,
   Device,
   DeviceBuffer,
@@ -10,6 +22,8 @@ import type {
   LoadOptions,
   MemoryUse,
   Node,
+  PlanOptions,
+  SubmitOptions,
   Support,
   WeightEntry,
   WeightSet,
@@ -37,7 +51,7 @@ import { prefetchOf } from './prefetch.js';
 import { JobQueue } from './queue.js';
 import { inputsBlocks, inputsBytes, type ExecutableMemory } from './recordings.js';
 import { ShaderLibrary } from './shader-library.js';
-import { supportOf } from './support.js';
+import { VulkanPlanner } from './planner.js';
 import { deviceTraits } from './traits.js';
 import { tunedTuner } from './tuning.js';
 import { shippedTunings } from './tuning-defaults.js';
@@ -61,6 +75,7 @@ export class VulkanDevice implements Device, ExecutableHost {
   target: Target;
   /** Of the heap that weights and caches lie in. Absent on a device that computes on the CPU, in the host's memory. */
   readonly availableBytes?: () => number;
+  readonly #planner: VulkanPlanner;
   readonly #cache: PipelineCacheFile;
   readonly #buffers = new Set<VulkanBuffer>();
   readonly #executables = new Set<VulkanExecutable>();
@@ -75,6 +90,7 @@ export class VulkanDevice implements Device, ExecutableHost {
     readonly info: DeviceInfo,
     physical: PhysicalDevice,
   ) {
+    this.#planner = new VulkanPlanner(info);
     const shaders = new ShaderLibrary();
     this.#cache = new PipelineCacheFile(physical);
     this.queue = new JobQueue((job) => addon.jobEnded(this.handle, job));
@@ -90,8 +106,8 @@ export class VulkanDevice implements Device, ExecutableHost {
     if (!this.target.traits.software) this.availableBytes = () => this.#budgetLeft(physical);
   }
 
-  supports(node: Node, graph: Graph): Support {
-    return supportOf(node, graph);
+  supports(node: Node, graph: Graph, options: PlanOptions): Support {
+    return this.#planner.supports(node, graph, options);
   }
 
   // ---------------------------------------------------------------- weights
@@ -128,14 +144,17 @@ export class VulkanDevice implements Device, ExecutableHost {
 
   // ---------------------------------------------------------------- executables
 
-  async compile(graph: Graph, weights: WeightSet, options: CompileOptions): Promise<Executable> {
+  async compile(
+    graph: Graph,
+    given: WeightSet | readonly WeightSet[],
+    options: CompileOptions,
+  ): Promise<Executable> {
     this.expectOpen();
-    if (!(weights instanceof VulkanWeightSet)) {
-      throw new UnicornError('usage/weight', 'The weights were loaded by another kind of device.');
-    }
+    const { sets } = ownWeightSets(given, (set) => set instanceof VulkanWeightSet);
+    const weights = sets[0]!;
     checkWeights(graph, (name) => weights.spec(name));
     for (const node of graph.nodes) {
-      const support = this.supports(node, graph);
+      const support = this.supports(node, graph, { precision: options.precision ?? 'fast' });
       if (!support.ok) {
         throw new UnicornError('unsupported/op', `The Vulkan backend does not support ${support.reason}.`, {
           fields: { node: node.id, op: node.op, reason: support.reason },
@@ -234,7 +253,7 @@ export class VulkanDevice implements Device, ExecutableHost {
 
   // ---------------------------------------------------------------- buffers
 
-  allocate(byteLength: number): DeviceBuffer {
+  allocate(byteLength: number, _options: AllocateOptions = {}): DeviceBuffer {
     this.expectOpen();
     if (!Number.isSafeInteger(byteLength) || byteLength < 0) {
       throw new UnicornError('usage/buffer-size', `A buffer of ${byteLength} bytes cannot be.`, {
@@ -257,6 +276,23 @@ export class VulkanDevice implements Device, ExecutableHost {
     this.#buffers.add(buffer);
     this.#bufferBytes += byteLength;
     return buffer;
+  }
+
+  importBuffer(_memory: Uint8Array | DeviceBuffer): DeviceBuffer {
+    this.expectOpen();
+    throw new UnicornError('unsupported/import', 'This device does not import memory.');
+  }
+
+  copy(from: BufferView, to: BufferView, byteLength: number, options: SubmitOptions = {}): Completion {
+    this.expectOpen();
+    expectApart(from, to, byteLength);
+    const done = (async () => {
+      await endOf(completionsOf(options));
+      const bytes = await this.read(from.buffer, from.byteOffset, byteLength);
+      await this.write(to.buffer, to.byteOffset, bytes);
+    })();
+    done.catch(() => {});
+    return { done, times: () => [] };
   }
 
   async write(buffer: DeviceBuffer, byteOffset: number, data: Uint8Array): Promise<void> {
@@ -295,6 +331,7 @@ export class VulkanDevice implements Device, ExecutableHost {
       weightBytes: this.#weightBytes,
       bufferBytes: this.#bufferBytes,
       scratchBytes: this.#arena?.byteLength ?? 0,
+      copiedBytes: 0,
     };
   }
 

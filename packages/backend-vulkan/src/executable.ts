@@ -7,6 +7,7 @@ import type {
   CompileOptions,
   Completion,
   DeviceBuffer,
+  DeviceInfo,
   DimValues,
   Executable,
   ProfileEntry,
@@ -36,6 +37,7 @@ import type { VulkanWeightSet } from './weight-set.js';
 
 /** What executables of one device share. */
 export interface ExecutableHost extends RecordingHost {
+  readonly info: DeviceInfo;
   readonly queue: JobQueue;
   readonly faults: FaultRecords;
   /** @throws UnicornError `device/closed` */
@@ -92,7 +94,7 @@ export class VulkanExecutable implements Executable {
     this.#bounds = attentionBounds(plan);
     const timed = options.profile ?? false;
     this.#recordings = new Recordings(host, plan, this.#bounds, weights, memory, timed);
-    this.#profile = new StepProfile(plan);
+    this.#profile = new StepProfile(plan, host.info.id);
     this.#inFlight = memory.inputs.map(() => 0);
   }
 
@@ -109,7 +111,7 @@ export class VulkanExecutable implements Executable {
     this.#host.expectOpen();
     if (this.#disposed) throw new UnicornError('usage/disposed', 'The executable was disposed of.');
     const request = this.#sameAsBefore(bindings) ?? this.#check(bindings);
-    const completion = this.#host.queue.enqueue(this.#submission(request), options.after);
+    const completion = this.#host.queue.enqueue(this.#submission(request), options);
     if (this.#options.profile) this.#last = completion.done.catch(() => {});
     return completion;
   }

@@ -2,7 +2,8 @@
  * The order of what a device is given, and who is told when it ends. The addon has the queue itself; this keeps a
  * submission back while it, or one before it, waits for another device or for its pipelines.
  */
-import type { Completion } from '@unicorn-exec/tensor';
+import { completionsOf, endOf } from '@unicorn-exec/tensor';
+import type { Completion, SubmitOptions } from '@unicorn-exec/tensor';
 import { UnicornError } from '@unicorn-exec/tensor';
 import { unicornFailure, type JobListener } from './addon.js';
 
@@ -33,6 +34,10 @@ class QueuedCompletion implements Completion {
     // A caller that awaits only the last of a chain must not be ended by an unhandled rejection of an earlier one.
     done.catch(() => {});
   }
+
+  times(): readonly [] {
+    return [];
+  }
 }
 
 export class JobQueue {
@@ -62,12 +67,18 @@ export class JobQueue {
     );
   }
 
-  enqueue(submission: Submission, after: Completion | undefined): Completion {
-    // Jobs of one queue run in order; of one before only the failure has to be shared.
-    const own = after instanceof QueuedCompletion && after.queue === this;
-    if (!this.#gate && (own || after === undefined)) {
+  enqueue(submission: Submission, options: SubmitOptions): Completion {
+    // Jobs of one queue run in order; of those before only the failures have to be shared.
+    const after = completionsOf(options);
+    const isOwn = (one: Completion): boolean => one instanceof QueuedCompletion && one.queue === this;
+    const own = endOf(after.filter(isOwn));
+    const foreign = endOf(after.filter((one) => !isOwn(one)));
+    // Their failures are this submission's.
+    own?.catch(() => {});
+    foreign?.catch(() => {});
+    if (!this.#gate && !foreign) {
       const wait = submission.ready();
-      if (!wait) return new QueuedCompletion(this, this.#run(submission, after));
+      if (!wait) return new QueuedCompletion(this, this.#run(submission, own));
       // Asked again below, where its failure is the submission's.
       wait.catch(() => {});
     }
@@ -75,10 +86,10 @@ export class JobQueue {
     const before = this.#gate;
     const submitted = (async (): Promise<Promise<void>[]> => {
       await before;
-      if (!own) await after?.done;
+      await foreign;
       for (let wait = submission.ready(); wait; wait = submission.ready()) await wait;
       // In an array, since a promise's promise would be awaited here.
-      return [this.#run(submission, own ? after : undefined)];
+      return [this.#run(submission, own)];
     })();
     this.#close(submitted);
     return new QueuedCompletion(
@@ -99,7 +110,7 @@ export class JobQueue {
     return this.settled(start());
   }
 
-  async #run(submission: Submission, after: Completion | undefined): Promise<void> {
+  async #run(submission: Submission, after: Promise<unknown> | undefined): Promise<void> {
     const job = submission.run();
     try {
       await this.settled(job);
@@ -108,7 +119,7 @@ export class JobQueue {
       // eslint-disable-next-line no-unsafe-finally -- what the device noted tells more than that it stopped
       if (fault) throw fault;
     }
-    await after?.done;
+    await after;
   }
 
   /** Lets later submissions wait for this one to be submitted, well or not. */

@@ -26,7 +26,10 @@ export class StepProfile {
   /** Under the same dims it is the same, so it is computed once for each. */
   readonly #workByDims = new Map<string, readonly NodeCost[]>();
 
-  constructor(private readonly plan: Plan) {
+  constructor(
+    private readonly plan: Plan,
+    device: string,
+  ) {
     const entries = new Map<string, Entry>();
     this.#entryOf = plan.steps.map((given) => {
       const step = profileName(given);
@@ -34,7 +37,7 @@ export class StepProfile {
       const key = `${step} ${detail}`;
       const known = entries.get(key);
       if (known) return known;
-      const made = { step, detail, calls: 0, seconds: 0, flops: 0, bytes: 0, kernels: new Map() };
+      const made = { device, step, detail, calls: 0, seconds: 0, flops: 0, bytes: 0, kernels: new Map() };
       entries.set(key, made);
       return made;
     });

@@ -1,5 +1,5 @@
 /** What the addon tells of a device, as the Backend contract and as kernels want it. */
-import { kvDTypes, type DeviceInfo } from '@unicorn-exec/tensor';
+import { hostPool, kvDTypes, type DeviceInfo } from '@unicorn-exec/tensor';
 import type { PhysicalDevice } from './addon.js';
 import type { CooperativeMatrixShape, DeviceTraits } from './dispatch.js';
 import { bindingAlignment } from './buffer.js';
@@ -50,6 +50,8 @@ export function deviceInfo(device: PhysicalDevice, id: string): DeviceInfo {
   const heaps = device.heaps.map(({ bytes, deviceLocal, hostVisible }, index) => ({
     name: `${deviceLocal ? 'device' : 'host'}${index}`,
     bytes,
+    // Only a card of its own has memory that is not the system's.
+    pool: deviceLocal && device.kind === 'discrete' ? id : hostPool,
     hostVisible,
   }));
   const largest = Math.max(0, ...device.heaps.filter((heap) => heap.deviceLocal).map(({ bytes }) => bytes));
@@ -65,7 +67,14 @@ export function deviceInfo(device: PhysicalDevice, id: string): DeviceInfo {
     id,
     name: `${device.name} (${device.driver}, Vulkan ${device.apiVersion})`,
     dtypes: { weights: ['f32', 'f16', 'bf16', ...planeDTypes], kv: kvDTypes },
+    precisions: ['f32', 'fast'],
+    activations: {
+      f32: { kind: 'float', dtype: 'f32' },
+      fast: { kind: 'int8', scale: 'block', blockSize: 32 },
+    },
+    numerics: { prompt: `vulkan ${device.name}`, token: `vulkan ${device.name}` },
     shapes: 'dynamic',
+    rows: { kind: 'any' },
     alignmentBytes: bindingAlignment,
     maxBufferBytes: Math.min(device.maxAllocationBytes, largest),
     heaps,

@@ -174,7 +174,7 @@ export async function benchBackend(
     print(header.join(' '));
     for (const test of benchmarkCases(device.info)) {
       if (options.only && !options.only.test(test.name)) continue;
-      const refused = unsupportedReason(device, test);
+      const refused = unsupportedReason(device, test, options.precision ?? 'fast');
       if (refused !== undefined) {
         print(`${'unsupported'.padEnd(48)} ${test.name}: ${refused}`);
         continue;

@@ -85,7 +85,7 @@ export async function conformBackend(backend: Backend, options: ConformanceOptio
           if (test.precisions && !test.precisions.includes(precision)) continue;
           it(test.name, async ({ skip }) => {
             const target = await device();
-            const refused = unsupportedReason(target, test);
+            const refused = unsupportedReason(target, test, precision);
             await runDeclared(options, names(test), refused, skip, () => runCase(target, test, precision));
           });
         }
@@ -95,7 +95,7 @@ export async function conformBackend(backend: Backend, options: ConformanceOptio
             for (const count of threads) {
               devices.push({ name: `${count} threads`, device: await device(count) });
             }
-            const refused = invarianceRefused(devices[0]!.device, test);
+            const refused = invarianceRefused(devices[0]!.device, test, precision);
             await runDeclared(options, names(test), refused, skip, () =>
               runInvariance(devices, test, precision),
             );
@@ -106,10 +106,10 @@ export async function conformBackend(backend: Backend, options: ConformanceOptio
   });
 }
 
-function invarianceRefused(device: Device, test: InvarianceCase): string | undefined {
+function invarianceRefused(device: Device, test: InvarianceCase, precision: Precision): string | undefined {
   const { graph } = test.make().variants[0]!.steps[0]!.problem;
   for (const node of graph.nodes) {
-    const support = device.supports(node, graph);
+    const support = device.supports(node, graph, { precision });
     if (!support.ok) return `${node.op}: ${support.reason}`;
   }
   return undefined;

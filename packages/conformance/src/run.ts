@@ -11,10 +11,10 @@ export interface CaseResult {
 }
 
 /** Why the device does not support a case; undefined when it does. */
-export function unsupportedReason(device: Device, test: Case): string | undefined {
+export function unsupportedReason(device: Device, test: Case, precision: Precision): string | undefined {
   const { graph } = defaultProblem(test);
   for (const node of graph.nodes) {
-    const support = device.supports(node, graph);
+    const support = device.supports(node, graph, { precision });
     if (!support.ok) return `${node.op}: ${support.reason}`;
   }
   return undefined;

@@ -47,6 +47,7 @@ export async function meddlingDevice(
     async compile(...args) {
       const executable = await device.compile(...args);
       return wrapExecutable(executable, (bindings) => ({
+        times: () => [],
         done: executable
           .submit(bindings)
           .done.then(() => meddle((name) => memoryOf(bindings.buffers[name]), bindings)),
@@ -71,8 +72,9 @@ export async function misunderstandingDevice(
       const executable = await device.compile(...args);
       return wrapExecutable(executable, (bindings) => {
         op.evaluate = (evaluation) => evaluate(evaluation, original);
-        const { done } = executable.submit(bindings);
+        const { done, times } = executable.submit(bindings);
         return {
+          times,
           done: done.finally(() => {
             op.evaluate = original;
           }),

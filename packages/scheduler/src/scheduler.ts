@@ -143,10 +143,11 @@ export class Scheduler {
     const states = new Map<number, DeviceBuffer>();
     try {
       for (const { group, layerBytes } of plan.groups) {
-        for (const layer of group.layers) states.set(layer, device.allocate(layerBytes, stateName(layer)));
+        for (const layer of group.layers)
+          states.set(layer, device.allocate(layerBytes, { name: stateName(layer) }));
       }
       const historyBytes = tensorBytes('i32', [plan.maxSequences, plan.contextLength]);
-      const history = device.allocate(historyBytes, stepNames.history);
+      const history = device.allocate(historyBytes, { name: stepNames.history });
       const precision = options.precision ?? 'fast';
       const profile = options.profile ?? false;
       return new Scheduler(

@@ -223,7 +223,7 @@ describe('ChainDevice', () => {
     const { inputs, state, outputs } = executable.signature;
     const buffers: Record<string, DeviceBuffer | Int32Array> = {};
     for (const name of Object.keys(inputs)) buffers[name] = new Int32Array(1);
-    for (const name of Object.keys(state)) buffers[name] = device.allocate(2 * 2 * 4 * 4 * 4, name);
+    for (const name of Object.keys(state)) buffers[name] = device.allocate(2 * 2 * 4 * 4 * 4, { name });
     const [logits, others] = [0, 1].map(() => device.allocate(4 * model.vocabularySize));
     for (const name of Object.keys(outputs)) buffers[name] = logits!;
     const submit = (id: number, options?: SubmitOptions): Completion =>

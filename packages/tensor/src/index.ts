@@ -31,7 +31,16 @@ export type { NodeCost } from './graph/cost.js';
 export { formatSpec, printGraph } from './graph/text.js';
 export { findOp, ops } from './op/index.js';
 export { specBytes, specElements } from './op/op.js';
-export type { AttributeDeclaration, ConcreteSpec, Evaluation, Op, Operand, OperandSpecs } from './op/op.js';
+export type {
+  AttributeDeclaration,
+  ConcreteSpec,
+  Evaluation,
+  Op,
+  Operand,
+  OperandSpecs,
+  StateRows,
+  NamedRows,
+} from './op/op.js';
 export type { ActivationKind } from './op/activation.js';
 export { kvDTypes } from './op/kv-cache.js';
 export { drawToken, sampleControls, sampleDistribution, sampleParameters } from './op/sample.js';
@@ -39,10 +48,23 @@ export type { Candidates, SampleParameters } from './op/sample.js';
 export { philox4x32, uniformAt } from './philox.js';
 export { backendApiVersion } from './backend/backend.js';
 export type * from './backend/backend.js';
+export type * from './backend/buffer.js';
+export { hostPool, paddedRows } from './backend/device-info.js';
+export type * from './backend/device-info.js';
+export type * from './backend/executable.js';
+export type * from './backend/planner.js';
+export type * from './backend/weights.js';
+export { completionsOf, endOf, SubmissionQueue } from './backend/completion.js';
+export { checkHostCopy, copyOnHost, expectApart, HostBuffer, hostRange } from './backend/host-device.js';
+export { HostWeightSet, loadHostWeights } from './backend/host-device.js';
+export { rooflineEstimate } from './backend/roofline.js';
+export { hostSync, rangesOverlap, touchedBindings } from './backend/touched.js';
+export type { HostSync, TouchedBinding } from './backend/touched.js';
 export {
   checkWeights,
   graphSignature,
   maximumDims,
+  ownWeightSets,
   resolveBindings,
   submissionDims,
 } from './backend/bindings.js';

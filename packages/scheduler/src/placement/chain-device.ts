@@ -11,11 +11,15 @@ import {
   graphSignature,
   maximumDims,
   namedValues,
+  ownWeightSets,
   resolveShape,
   symbolicDims,
   tensorBytes,
   UnicornError,
+  type AllocateOptions,
+  type BufferView,
   type CompileOptions,
+  type Completion,
   type Device,
   type DeviceBuffer,
   type DeviceInfo,
@@ -24,6 +28,8 @@ import {
   type LoadOptions,
   type MemoryUse,
   type Node,
+  type PlanOptions,
+  type SubmitOptions,
   type Support,
   type TensorSpec,
   type WeightEntry,
@@ -88,9 +94,9 @@ export class ChainDevice implements Device {
     this.#learn(parts.front);
   }
 
-  supports(node: Node, graph: Graph): Support {
-    const support = this.front.supports(node, graph);
-    return support.ok ? this.back.supports(node, graph) : support;
+  supports(node: Node, graph: Graph, options: PlanOptions): Support {
+    const support = this.front.supports(node, graph, options);
+    return support.ok ? this.back.supports(node, graph, options) : support;
   }
 
   async load(entries: readonly WeightEntry[], options: LoadOptions = {}): Promise<WeightSet> {
@@ -112,10 +118,12 @@ export class ChainDevice implements Device {
     }
   }
 
-  async compile(graph: Graph, weights: WeightSet, options: CompileOptions): Promise<Executable> {
-    if (!(weights instanceof ChainWeightSet)) {
-      throw new UnicornError('usage/weight', 'The weights were loaded by another kind of device.');
-    }
+  async compile(
+    graph: Graph,
+    given: WeightSet | readonly WeightSet[],
+    options: CompileOptions,
+  ): Promise<Executable> {
+    const weights = ownWeightSets(given, (set) => set instanceof ChainWeightSet).sets[0]!;
     const maximum = maximumDims(graph, options);
     const parts = cutGraph(graph, this.#cut);
     this.#learn(parts.front);
@@ -145,9 +153,10 @@ export class ChainDevice implements Device {
   }
 
   /** On the device in front when the name is that of a state or an output there, else behind. */
-  allocate(byteLength: number, name?: string): DeviceBuffer {
+  allocate(byteLength: number, options: AllocateOptions = {}): DeviceBuffer {
+    const { name } = options;
     const device = name !== undefined && this.#frontNames.has(name) ? this.front : this.back;
-    const buffer = device.allocate(byteLength, name);
+    const buffer = device.allocate(byteLength, options);
     this.#owners.set(buffer, device);
     return buffer;
   }
@@ -160,12 +169,21 @@ export class ChainDevice implements Device {
     return this.#owner(buffer).read(buffer, byteOffset, byteLength);
   }
 
+  importBuffer(memory: Uint8Array | DeviceBuffer): DeviceBuffer {
+    return this.front.importBuffer(memory);
+  }
+
+  copy(from: BufferView, to: BufferView, byteLength: number, options?: SubmitOptions): Completion {
+    return this.#owner(from.buffer).copy(from, to, byteLength, options);
+  }
+
   memory(): MemoryUse {
     const [front, back] = [this.front.memory(), this.back.memory()];
     return {
       weightBytes: front.weightBytes + back.weightBytes,
       bufferBytes: front.bufferBytes + back.bufferBytes,
       scratchBytes: front.scratchBytes + back.scratchBytes,
+      copiedBytes: front.copiedBytes + back.copiedBytes,
     };
   }
 
@@ -206,7 +224,14 @@ function chainInfo(front: DeviceInfo, back: DeviceInfo): DeviceInfo {
       weights: back.dtypes.weights.filter((dtype) => front.dtypes.weights.includes(dtype)),
       kv: back.dtypes.kv.filter((dtype) => front.dtypes.kv.includes(dtype)),
     },
+    precisions: back.precisions.filter((precision) => front.precisions.includes(precision)),
+    activations: back.activations,
+    numerics: {
+      prompt: `${front.numerics.prompt} + ${back.numerics.prompt}`,
+      token: `${front.numerics.token} + ${back.numerics.token}`,
+    },
     shapes: front.shapes === 'dynamic' ? back.shapes : front.shapes,
+    rows: front.rows.kind === 'any' ? back.rows : front.rows,
     alignmentBytes: Math.max(front.alignmentBytes, back.alignmentBytes),
     maxBufferBytes: Math.min(front.maxBufferBytes, back.maxBufferBytes),
     heaps: [...back.heaps, ...front.heaps],

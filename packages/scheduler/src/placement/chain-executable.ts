@@ -1,5 +1,6 @@
 /** A graph that was cut in two: each submission is one of the part in front and, after it, one of the part behind. */
 import {
+  completionsOf,
   UnicornError,
   type Binding,
   type Bindings,
@@ -51,7 +52,7 @@ export class ChainExecutable implements Executable {
     return this.#parts.map(({ name, executable }) => `on ${name}:\n${executable.describe()}`).join('\n\n');
   }
 
-  submit(bindings: Bindings, { after }: SubmitOptions = {}): Completion {
+  submit(bindings: Bindings, options: SubmitOptions = {}): Completion {
     if (this.#disposed) throw new UnicornError('usage/disposed', 'The executable was disposed of.');
     for (const name of Object.keys(bindings.buffers)) {
       if (this.#names.has(name)) continue;
@@ -61,12 +62,13 @@ export class ChainExecutable implements Executable {
         { fields: { name } },
       );
     }
-    let last = this.#free(after);
+    let after = this.#free(completionsOf(options));
     for (const { executable } of this.#parts) {
-      last = executable.submit(this.#bindingsOf(executable, bindings), last ? { after: last } : {});
+      after = [executable.submit(this.#bindingsOf(executable, bindings), { after })];
     }
-    this.#watch(last!);
-    return last!;
+    const last = after[0]!;
+    this.#watch(last);
+    return last;
   }
 
   profile(): readonly ProfileEntry[] {
@@ -81,12 +83,11 @@ export class ChainExecutable implements Executable {
   }
 
   /** What the part in front waits for: `after`, and that nobody reads what crossed before. */
-  #free(after: Completion | undefined): Completion | undefined {
+  #free(after: readonly Completion[]): readonly Completion[] {
     const reading = this.#reading;
-    if (!reading || reading === after || this.#crossing.size === 0) return after;
+    if (!reading || after.includes(reading) || this.#crossing.size === 0) return after;
     // A failure there is not this submission's.
-    const read = reading.done.catch(() => {});
-    return { done: after ? Promise.all([after.done, read]).then(() => {}) : read };
+    return [...after, { done: reading.done.catch(() => {}), times: () => [] }];
   }
 
   #watch(last: Completion): void {

@@ -152,8 +152,8 @@ export class ProgramCache {
     const ahead = executable.runsAhead && !kind.masked && !kind.drafts ? maxStepsAhead : 0;
     for (const [output, { dtype, shape }] of Object.entries(executable.signature.outputs)) {
       const byteLength = tensorBytes(dtype, resolveShape(shape, maximum));
-      if (output !== stepNames.sampled) outputs[output] = device.allocate(byteLength, output);
-      else while (sampled.length <= ahead) sampled.push(device.allocate(byteLength, output));
+      if (output !== stepNames.sampled) outputs[output] = device.allocate(byteLength, { name: output });
+      else while (sampled.length <= ahead) sampled.push(device.allocate(byteLength, { name: output }));
     }
     return { kind, executable, outputs, sampled };
   }

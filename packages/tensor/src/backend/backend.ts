@@ -4,16 +4,20 @@
  *
  * The order of calls: probe, open, load (weights, once), allocate (state), compile (as often as needed), submit.
  * Everything a device hands out ends with it: after `close` every call rejects with `device/closed`. What was disposed
- * of by itself answers with `usage/disposed`.
+ * of by itself answers with `usage/disposed`. Errors of the family `device` name the device in `fields.device`.
  */
-import type { DType } from '../dtype.js';
-import type { Graph, Node, TensorSpec } from '../graph/graph.js';
+import type { Graph, Node } from '../graph/graph.js';
+import type { AllocateOptions, BufferView, DeviceBuffer } from './buffer.js';
+import type { DeviceInfo, DeviceSpeed } from './device-info.js';
+import type { CompileOptions, Completion, Executable, SubmitOptions } from './executable.js';
+import type { Planner, PlanOptions, Support } from './planner.js';
+import type { LoadOptions, WeightEntry, WeightSet } from './weights.js';
 
 /** The version of this contract. A loader refuses a backend of another one. */
-export const backendApiVersion = 1;
+export const backendApiVersion = 2;
 
 export interface Backend {
-  /** `cpu`, `vulkan`, `npu`, `reference`, ... */
+  /** `cpu`, `vulkan`, `reference`, ... */
   readonly name: string;
   readonly apiVersion: number;
   /** Lists devices. Never throws because hardware or a driver is absent: that is a description with a reason. */
@@ -23,6 +27,15 @@ export interface Backend {
    * @throws UnicornError `device/unavailable` with the reason and the fix that `probe` gives
    */
   open(id?: string, options?: OpenOptions): Promise<Device>;
+  /** Answers for a device of this backend that is described by `info`, whether or not this machine has it. */
+  planner(info: DeviceInfo): Planner;
+  /**
+   * Measures the rates of a device and keeps them for this machine, so that later probes find them in `info.speed`. Takes
+   * up to a few seconds, in which the device should do nothing else.
+   *
+   * @throws UnicornError as `open`
+   */
+  measure?(id?: string): Promise<DeviceSpeed>;
 }
 
 export interface OpenOptions {
@@ -40,208 +53,52 @@ export type DeviceDescription =
       readonly fix?: string;
     };
 
-export interface MemoryHeap {
-  readonly name: string;
-  readonly bytes: number;
-  /** True when the host can address the heap's memory. */
-  readonly hostVisible: boolean;
-  /** Measured or nominal read bandwidth, where known. */
-  readonly bytesPerSecond?: number;
-}
-
-/** What a device is. `supports` is a pure function of this, so a described device can be planned for without having it. */
-export interface DeviceInfo {
-  readonly backend: string;
-  readonly id: string;
-  /** For people: `AMD EPYC (2 threads, avx512vnni)`. */
-  readonly name: string;
-  readonly dtypes: {
-    /** Weights that `matmul` and `embed` read. */
-    readonly weights: readonly DType[];
-    /** KV-cache elements. */
-    readonly kv: readonly DType[];
-  };
-  readonly shapes: 'dynamic' | 'static';
-  /** Buffers begin at a multiple of this. */
-  readonly alignmentBytes: number;
-  readonly maxBufferBytes: number;
-  readonly heaps: readonly MemoryHeap[];
-  /** Threads, for devices that compute on the CPU. */
-  readonly threads?: number;
-  /** Instruction sets, extensions: for people and for `supports`. */
-  readonly features: readonly string[];
-}
-
-/** Unsupported is a value: partitioning reads it. `seconds` is the device's own estimate of one execution, if it has one. */
-export type Support =
-  | { readonly ok: true; readonly cost?: { readonly seconds: number } }
-  | { readonly ok: false; readonly reason: string };
-
-export interface WeightEntry extends TensorSpec {
-  readonly name: string;
-  /** Concrete, row-major, slowest axis first. */
-  readonly shape: readonly number[];
-  readonly source: FileSource | BytesSource;
-  /** `host` entries stay in mapped memory and are gathered row by row (per-layer embeddings). Default `device`. */
-  readonly residency?: 'device' | 'host';
-}
-
-export interface FileSource {
-  readonly kind: 'file';
-  readonly path: string;
-  readonly offset: number;
-  readonly byteLength: number;
-}
-
-export interface BytesSource {
-  readonly kind: 'bytes';
-  readonly bytes: Uint8Array;
-}
-
-export interface LoadOptions {
-  readonly signal?: AbortSignal;
-  readonly onProgress?: (progress: { readonly loadedBytes: number; readonly totalBytes: number }) => void;
-}
-
-/** Weights on a device, shared by everything compiled on it. */
-export interface WeightSet {
-  readonly names: readonly string[];
-  /** The spec under which `name` was loaded. */
-  spec(name: string): TensorSpec | undefined;
-  /** Bytes that the set occupies on the device, mapped host entries left out. */
-  readonly byteLength: number;
-  /** Idempotent. Executables compiled over the set must be disposed of first. */
-  dispose(): void;
-}
-
-export interface DeviceBuffer {
-  readonly byteLength: number;
-  /** The memory itself when the host can address it. Do not touch it while a submission that uses it is unfinished. */
-  readonly host?: Uint8Array;
-  /** Idempotent. */
-  dispose(): void;
-}
-
-/** A value that a symbolic dim always has, or the largest it may have. */
-export type DimRange = number | { readonly max: number };
-
-export interface CompileOptions {
-  /** One entry for each symbolic dim of the graph. */
-  readonly dims: Readonly<Record<string, DimRange>>;
-  /** `f32`: every intermediate is f32 and activations are not quantized. `fast` (default): the device's best. */
-  readonly precision?: 'f32' | 'fast';
-  /** Collects the time of each step; read it from {@link Executable.profile}. */
-  readonly profile?: boolean;
-}
-
-export interface Signature {
-  readonly inputs: Readonly<Record<string, TensorSpec>>;
-  readonly outputs: Readonly<Record<string, TensorSpec>>;
-  /** Bound buffers that the executable reads and writes in place. */
-  readonly state: Readonly<Record<string, TensorSpec>>;
-  readonly dims: readonly string[];
-}
-
-/** A part of a buffer. `byteOffset` is a multiple of the device's `alignmentBytes`. */
-export interface BufferView {
-  readonly buffer: DeviceBuffer;
-  readonly byteOffset: number;
-}
-
-/** Host data may be bound to inputs only; it is copied before `submit` returns. */
-export type Binding = DeviceBuffer | BufferView | Float32Array | Int32Array;
-
-export interface Bindings {
-  readonly dims: Readonly<Record<string, number>>;
-  /** One entry for each input, output and state of the signature. */
-  readonly buffers: Readonly<Record<string, Binding>>;
-}
-
-export interface SubmitOptions {
-  /** This submission begins when that one, on this or another device, has ended. When that one failed, it fails likewise. */
-  readonly after?: Completion;
-}
-
-export interface Completion {
-  /** Settled off the event loop; rejects with `device/lost` and the like. Never settles before its effects are visible. */
-  readonly done: Promise<void>;
-}
-
-/** What the calls of one kind of step took. Entries are told apart by `step` and `detail` together. */
-export interface ProfileEntry {
-  /** The device's name for the step, for example `rmsNorm+matmul`. */
-  readonly step: string;
-  /** Stored type and shape of what it works on, for example `q4_0 [18944, 3584]`, where the device tells. */
-  readonly detail?: string;
-  readonly calls: number;
-  readonly seconds: number;
-  readonly bytes: number;
-  readonly flops: number;
-  /** The kernels that the step's calls launched, in order, where the device launches kernels. */
-  readonly kernels?: readonly ProfiledKernel[];
-}
-
-export interface ProfiledKernel {
-  readonly name: string;
-  /** Over all calls of the step, like `seconds`. */
-  readonly launches: number;
-  readonly seconds: number;
-  /** Workgroups, thread blocks: over all launches. */
-  readonly workgroups: number;
-}
-
-export interface Executable {
-  readonly signature: Signature;
-  /** Memory beyond weights, state and bound buffers. */
-  readonly scratchBytes: number;
-  /**
-   * True where it pays to submit before the submission at work has ended: the device computes while the host does
-   * something else, and every input may be bound to a buffer that a submission in flight writes. Absent: false.
-   */
-  readonly runsAhead?: boolean;
-  /** The compiled plan as text, for people and for snapshot tests. */
-  describe(): string;
-  /**
-   * @throws UnicornError synchronously: `usage/binding` when a binding is missing, too small or of the wrong kind,
-   * `usage/dims` when a dim is above its maximum, `device/closed`, `usage/disposed`
-   */
-  submit(bindings: Bindings, options?: SubmitOptions): Completion;
-  /** Times since compilation, when compiled with `profile`. */
-  profile(): readonly ProfileEntry[];
-  /** Where the device can keep its artefacts. */
-  serialize?(): Promise<Uint8Array>;
-  dispose(): void;
-}
-
 export interface MemoryUse {
   readonly weightBytes: number;
   readonly bufferBytes: number;
   readonly scratchBytes: number;
+  /**
+   * Bytes that the device has copied, since it was opened, because they lay in memory of another device that it could
+   * neither import nor map. What a caller asked for by `read`, `write` and `copy` is not counted.
+   */
+  readonly copiedBytes: number;
 }
 
 export interface Device {
   readonly info: DeviceInfo;
-  supports(node: Node, graph: Graph): Support;
+  /** As the backend's planner for `info` answers. */
+  supports(node: Node, graph: Graph, options: PlanOptions): Support;
   /**
    * @throws UnicornError `usage/weight` for a name given twice or bytes that do not fit the shape, `usage/file` for a file
    * that cannot be opened, `format/truncated` for one that ends too early, `usage/cancelled` when the signal aborts
    */
   load(entries: readonly WeightEntry[], options?: LoadOptions): Promise<WeightSet>;
   /**
-   * @throws UnicornError `unsupported/op` naming the first node that `supports` refuses, `usage/weight` for a weight that
-   * the set lacks or holds otherwise, `usage/dims` for a symbolic dim without a value
+   * @param weights one set or several whose names are disjoint: an adapter is loaded later than its model
+   * @throws UnicornError `unsupported/op` naming the first node that `supports` refuses, `unsupported/precision`,
+   * `usage/weight` for a weight that the sets lack, hold otherwise or hold twice, `usage/dims` for a symbolic dim without a
+   * value
    */
-  compile(graph: Graph, weights: WeightSet, options: CompileOptions): Promise<Executable>;
-  loadExecutable?(bytes: Uint8Array, weights: WeightSet): Promise<Executable>;
+  compile(
+    graph: Graph,
+    weights: WeightSet | readonly WeightSet[],
+    options: CompileOptions,
+  ): Promise<Executable>;
   /**
    * Zero-filled.
    *
-   * @param name under which it will be bound, where that is known: what is several devices in one puts it by that
-   * @throws UnicornError `resource/memory` with the bytes asked for and left
+   * @throws UnicornError `resource/memory` with the bytes asked for and left, `unsupported/host-memory` when `host` is
+   * required and the device has no memory that the host can address
    */
-  allocate(byteLength: number, name?: string): DeviceBuffer;
-  /** Zero-copy where host and device share memory. */
-  importHost?(memory: Uint8Array): DeviceBuffer;
+  allocate(byteLength: number, options?: AllocateOptions): DeviceBuffer;
+  /**
+   * A buffer of this device over memory that is there already: the host's, or another device's with `host`. Nothing is
+   * copied. The memory stays its owner's: disposing of the result frees nothing of it, and it must outlive the result.
+   *
+   * @throws UnicornError `unsupported/import` when this device cannot address that memory; it may still be bound, and is
+   * then copied
+   */
+  importBuffer(memory: Uint8Array | DeviceBuffer): DeviceBuffer;
   /**
    * Transfers keep the order of the queue: a write does not overtake a submission made before it, a read sees its result.
    *
@@ -250,6 +107,14 @@ export interface Device {
   write(buffer: DeviceBuffer, byteOffset: number, data: Uint8Array): Promise<void>;
   /** @throws UnicornError `usage/range` outside the buffer. */
   read(buffer: DeviceBuffer, byteOffset: number, byteLength: number): Promise<Uint8Array>;
+  /**
+   * Moves bytes between two buffers in the order of the queue, without JavaScript in between. One of them is this
+   * device's; the other may be another's when it has `host`. Ranges of one buffer must not overlap.
+   *
+   * @throws UnicornError `usage/range` outside a buffer or for ranges that overlap, `usage/binding` for a foreign buffer
+   * without `host`
+   */
+  copy(from: BufferView, to: BufferView, byteLength: number, options?: SubmitOptions): Completion;
   memory(): MemoryUse;
   /** Bytes of its own memory that the device may still give, now. Absent where it computes in the host's memory. */
   availableBytes?(): number;

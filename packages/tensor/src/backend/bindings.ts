@@ -4,7 +4,9 @@ import { UnicornError } from '../error.js';
 import { namedValues, symbolicDims, type Graph, type TensorSpec, type Value } from '../graph/graph.js';
 import { formatSpec } from '../graph/text.js';
 import { resolveShape, type DimValues } from '../shape.js';
-import type { Binding, Bindings, BufferView, CompileOptions, DeviceBuffer, Signature } from './backend.js';
+import type { BufferView, DeviceBuffer } from './buffer.js';
+import type { Binding, Bindings, CompileOptions, Signature } from './executable.js';
+import type { WeightSet } from './weights.js';
 
 export function graphSignature(graph: Graph): Signature {
   const specs = (values: Map<string, Value[]>): Record<string, TensorSpec> =>
@@ -158,9 +160,39 @@ export function resolveBindings(
 }
 
 /**
- * The weights of a graph as the set holds them.
+ * The weight sets that a graph is compiled over, as one look-up.
  *
- * @throws UnicornError `usage/weight` when the set lacks one, or holds it with another dtype or shape
+ * @param isOwn tells the sets that this device has loaded
+ * @throws UnicornError `usage/weight` for a set of another device, or a name that two sets hold
+ */
+export function ownWeightSets<T extends WeightSet>(
+  weights: WeightSet | readonly WeightSet[],
+  isOwn: (set: WeightSet) => set is T,
+): { readonly sets: readonly T[]; holder(name: string): T | undefined } {
+  const sets = ('names' in weights ? [weights] : weights).map((set) => {
+    if (isOwn(set)) return set;
+    throw new UnicornError('usage/weight', 'The weights were loaded by another device.', {
+      fix: 'Load them on the device that compiles the graph.',
+    });
+  });
+  if (sets.length > 1) expectDisjoint(sets);
+  return { sets, holder: (name) => sets.find((set) => set.spec(name)) };
+}
+
+function expectDisjoint(sets: readonly WeightSet[]): void {
+  const seen = new Set<string>();
+  for (const name of sets.flatMap(({ names }) => names)) {
+    if (seen.has(name)) {
+      throw new UnicornError('usage/weight', `Two weight sets hold "${name}".`, { fields: { name } });
+    }
+    seen.add(name);
+  }
+}
+
+/**
+ * The weights of a graph as the sets hold them.
+ *
+ * @throws UnicornError `usage/weight` when they lack one, or hold it with another dtype or shape
  */
 export function checkWeights(graph: Graph, spec: (name: string) => TensorSpec | undefined): void {
   for (const [name, values] of namedValues(graph, 'weight')) {

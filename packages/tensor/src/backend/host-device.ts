@@ -8,17 +8,39 @@ import { tensorBytes } from '../dtype.js';
 import { formatSpec } from '../graph/text.js';
 import { HostTensor } from '../host-tensor.js';
 import type { TensorSpec } from '../graph/graph.js';
-import type { DeviceBuffer, LoadOptions, WeightEntry, WeightSet } from './backend.js';
+import type { BufferView, DeviceBuffer } from './buffer.js';
+import type { LoadOptions, WeightEntry, WeightSet } from './weights.js';
 
 export class HostBuffer implements DeviceBuffer {
   host: Uint8Array;
+  #disposed = false;
 
-  constructor(
-    readonly byteLength: number,
-    private readonly released: (byteLength: number) => void,
+  private constructor(
+    host: Uint8Array,
+    private readonly released: () => void,
+    /** Of the buffer that this one was imported from. */
+    readonly sync: DeviceBuffer['sync'] | undefined,
   ) {
+    this.host = host;
+    this.byteLength = host.byteLength;
+  }
+
+  readonly byteLength: number;
+
+  /**
+   * Zero-filled memory of its own.
+   *
+   * @param released called once, when the buffer is disposed of
+   * @throws UnicornError `resource/memory` when there is not as much, `usage/buffer-size` for an impossible number
+   */
+  static allocate(byteLength: number, released: () => void): HostBuffer {
+    if (!Number.isSafeInteger(byteLength) || byteLength < 0) {
+      throw new UnicornError('usage/buffer-size', `A buffer of ${byteLength} bytes is impossible.`, {
+        fields: { byteLength },
+      });
+    }
     try {
-      this.host = new Uint8Array(byteLength);
+      return new HostBuffer(new Uint8Array(byteLength), released, undefined);
     } catch (cause) {
       throw new UnicornError('resource/memory', `${byteLength} bytes of memory could not be had.`, {
         fields: { byteLength },
@@ -28,7 +50,24 @@ export class HostBuffer implements DeviceBuffer {
     }
   }
 
-  #disposed = false;
+  /**
+   * A buffer over memory that belongs to somebody else.
+   *
+   * @throws UnicornError `unsupported/import` when the host cannot address it
+   */
+  static over(memory: Uint8Array | DeviceBuffer): HostBuffer {
+    if (memory instanceof Uint8Array) return new HostBuffer(memory, () => {}, undefined);
+    const { host, sync } = memory;
+    if (host)
+      return new HostBuffer(
+        host,
+        () => {},
+        sync && ((direction, ranges) => sync.call(memory, direction, ranges)),
+      );
+    throw new UnicornError('unsupported/import', 'The host cannot address the memory of that buffer.', {
+      fix: "Allocate it with host: 'required'.",
+    });
+  }
 
   /**
    * The bytes of a range.
@@ -37,23 +76,80 @@ export class HostBuffer implements DeviceBuffer {
    */
   range(byteOffset: number, byteLength: number): Uint8Array {
     if (this.#disposed) throw new UnicornError('usage/disposed', 'The buffer was disposed of.');
-    // Negated, so that NaN is refused too.
-    if (!(byteOffset >= 0 && byteLength >= 0 && byteOffset + byteLength <= this.byteLength)) {
-      throw new UnicornError(
-        'usage/range',
-        `${byteLength} bytes at offset ${byteOffset} lie outside a buffer of ${this.byteLength}.`,
-        { fields: { byteOffset, byteLength, bufferBytes: this.byteLength } },
-      );
-    }
-    return this.host.subarray(byteOffset, byteOffset + byteLength);
+    return hostRange(this, byteOffset, byteLength);
   }
 
   dispose(): void {
     if (this.#disposed) return;
     this.#disposed = true;
     this.host = new Uint8Array(0);
-    this.released(this.byteLength);
+    this.released();
   }
+}
+
+/**
+ * A range of a buffer that the host can address, whichever device it belongs to.
+ *
+ * @throws UnicornError `usage/range` when it lies outside, `usage/binding` when the host cannot address the buffer,
+ * `usage/disposed` when it was disposed of
+ */
+export function hostRange(buffer: DeviceBuffer, byteOffset: number, byteLength: number): Uint8Array {
+  // Negated, so that NaN is refused too.
+  if (!(byteOffset >= 0 && byteLength >= 0 && byteOffset + byteLength <= buffer.byteLength)) {
+    throw new UnicornError(
+      'usage/range',
+      `${byteLength} bytes at offset ${byteOffset} lie outside a buffer of ${buffer.byteLength}.`,
+      { fields: { byteOffset, byteLength, bufferBytes: buffer.byteLength } },
+    );
+  }
+  const { host } = buffer;
+  if (!host) {
+    throw new UnicornError('usage/binding', 'The host cannot address that buffer.', {
+      fix: "Allocate it with host: 'required', or bind it on its own device.",
+    });
+  }
+  if (host.byteLength < byteOffset + byteLength) {
+    throw new UnicornError('usage/disposed', 'The buffer was disposed of.');
+  }
+  return host.subarray(byteOffset, byteOffset + byteLength);
+}
+
+/**
+ * Copies between two buffers that the host can address, synchronizing what is not coherent.
+ *
+ * @throws UnicornError as {@link checkHostCopy}
+ */
+export function copyOnHost(from: BufferView, to: BufferView, byteLength: number): void {
+  const { source, target } = checkHostCopy(from, to, byteLength);
+  from.buffer.sync?.('toHost', [{ byteOffset: from.byteOffset, byteLength }]);
+  target.set(source);
+  to.buffer.sync?.('toDevice', [{ byteOffset: to.byteOffset, byteLength }]);
+}
+
+/**
+ * The two ranges of a copy.
+ *
+ * @throws UnicornError `usage/range` outside a buffer or for ranges of one buffer that overlap, `usage/binding` for a
+ * buffer that the host cannot address, `usage/disposed`
+ */
+export function checkHostCopy(
+  from: BufferView,
+  to: BufferView,
+  byteLength: number,
+): { readonly source: Uint8Array; readonly target: Uint8Array } {
+  expectApart(from, to, byteLength);
+  return {
+    source: hostRange(from.buffer, from.byteOffset, byteLength),
+    target: hostRange(to.buffer, to.byteOffset, byteLength),
+  };
+}
+
+/** @throws UnicornError `usage/range` when the two ranges of one buffer overlap */
+export function expectApart(from: BufferView, to: BufferView, byteLength: number): void {
+  if (from.buffer !== to.buffer || Math.abs(from.byteOffset - to.byteOffset) >= byteLength) return;
+  throw new UnicornError('usage/range', 'The two ranges of a copy overlap.', {
+    fields: { from: from.byteOffset, to: to.byteOffset, byteLength },
+  });
 }
 
 export class HostWeightSet implements WeightSet {

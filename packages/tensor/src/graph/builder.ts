@@ -20,7 +20,20 @@ export class GraphBuilder {
   /** Versions of a state that an op has changed in place: their content is gone. */
   readonly #overwritten = new Set<number>();
 
+  #scope: string | undefined;
+
   constructor(readonly name: string) {}
+
+  /** Nodes that `build` adds are of the part of the model that `name` says; a scope within another is named behind it. */
+  scoped<T>(name: string, build: () => T): T {
+    const outer = this.#scope;
+    this.#scope = outer === undefined ? name : `${outer}.${name}`;
+    try {
+      return build();
+    } finally {
+      this.#scope = outer;
+    }
+  }
 
   /** The finished graph; the builder may go on afterwards without changing it. */
   build(): Graph {
@@ -158,6 +171,7 @@ export class GraphBuilder {
       inputs: Object.fromEntries(present.map(([name, value]) => [name, value.id])),
       attributes: normalized,
       outputs: outputs.map((value) => value.id),
+      ...(this.#scope === undefined ? {} : { scope: this.#scope }),
     });
     for (const operand of Object.values(op.aliases ?? {})) this.#overwritten.add(inputs[operand]!.id);
     return outputs;

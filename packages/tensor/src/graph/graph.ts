@@ -50,6 +50,8 @@ export interface Node {
   readonly attributes: Attributes;
   /** Value ids. */
   readonly outputs: readonly number[];
+  /** The part of the model that the node is of, for example `layer.12.attention`: what plans, traces and overrides name. */
+  readonly scope?: string;
 }
 
 export interface Graph {

@@ -53,7 +53,10 @@ export function printGraph(graph: Graph): string {
       .map(([name, value]) => `${name}: ${formatAttribute(value)}`)
       .join(', ');
     const specs = node.outputs.map((id) => formatSpec(graph.values[id]!)).join(', ');
-    lines.push(`  ${outputs} = ${node.op}(${inputs})${attributes ? ` {${attributes}}` : ''} : ${specs}`);
+    const scope = node.scope === undefined ? '' : ` @${node.scope}`;
+    lines.push(
+      `  ${outputs} = ${node.op}(${inputs})${attributes ? ` {${attributes}}` : ''} : ${specs}${scope}`,
+    );
   }
   for (const [name, id] of Object.entries(graph.outputs)) lines.push(`  output "${name}" = %${id}`);
   return `${lines.join('\n')}\n`;

@@ -4,15 +4,35 @@
  * can report what was submitted, so that a scheduler is tested without kernels. It is no stand-in for a real device:
  * no answer that it gives means anything. The oracle is `../reference`.
  */
-import { backendApiVersion, type Backend, type Device, type DeviceInfo } from '../backend/backend.js';
-import type { Bindings, CompileOptions, Completion, DeviceBuffer, Executable } from '../backend/backend.js';
-import type { LoadOptions, MemoryUse, Signature, SubmitOptions } from '../backend/backend.js';
-import type { Support, WeightEntry, WeightSet } from '../backend/backend.js';
-import { checkWeights, graphSignature, maximumDims } from '../backend/bindings.js';
-import { resolveBindings, submissionDims, type ResolvedBinding } from '../backend/bindings.js';
-import { HostBuffer } from '../backend/host-device.js';
+import { totalmem } from 'node:os';
+import { backendApiVersion, type Backend, type Device, type MemoryUse } from '../backend/backend.js';
+import {
+  checkWeights,
+  graphSignature,
+  maximumDims,
+  ownWeightSets,
+  resolveBindings,
+  submissionDims,
+  type ResolvedBinding,
+} from '../backend/bindings.js';
+import type { AllocateOptions, BufferView, DeviceBuffer } from '../backend/buffer.js';
+import { SubmissionQueue } from '../backend/completion.js';
+import { hostPool, type DeviceInfo, type DeviceSpeed } from '../backend/device-info.js';
+import type {
+  Bindings,
+  CompileOptions,
+  Completion,
+  Executable,
+  Signature,
+  SubmitOptions,
+} from '../backend/executable.js';
+import { checkHostCopy, copyOnHost, HostBuffer, hostRange } from '../backend/host-device.js';
+import type { Phase, Planner, PlanOptions, Support } from '../backend/planner.js';
+import { rooflineEstimate } from '../backend/roofline.js';
+import { hostSync } from '../backend/touched.js';
+import type { LoadOptions, WeightEntry, WeightSet } from '../backend/weights.js';
 import { tensorBytes } from '../dtype.js';
-import { invariant, UnicornError } from '../error.js';
+import { UnicornError } from '../error.js';
 import type { Graph, Node, TensorSpec } from '../graph/graph.js';
 import { printGraph } from '../graph/text.js';
 import { kvDTypes } from '../op/kv-cache.js';
@@ -22,11 +42,15 @@ export interface NullSubmission {
   readonly graph: Graph;
   readonly dims: Readonly<Record<string, number>>;
   readonly bindings: readonly ResolvedBinding[];
+  /** Of the executable. */
+  readonly phase: Phase;
 }
 
 export interface NullBackendOptions {
   /** Called for each submission in the order of execution. What it throws or rejects with fails the submission. */
   readonly onSubmit?: (submission: NullSubmission) => void | Promise<void>;
+  /** What the device says of itself beside what the null device does: a described machine for planners and schedulers. */
+  readonly info?: Partial<DeviceInfo>;
 }
 
 /** Weights: only their specs are kept. Yours: map or read the bytes, repack them once, and let the originals go. */
@@ -64,7 +88,7 @@ class NullExecutable implements Executable {
     return printGraph(this.graph);
   }
 
-  submit(bindings: Bindings, { after }: SubmitOptions = {}): Completion {
+  submit(bindings: Bindings, options: SubmitOptions = {}): Completion {
     // Mistakes of the caller are thrown here and now; what goes wrong on the device rejects the completion.
     const dims = { ...submissionDims(this.signature, this.options, bindings) };
     const resolved = resolveBindings(this.signature, dims, bindings).map((binding): ResolvedBinding => {
@@ -74,12 +98,21 @@ class NullExecutable implements Executable {
         ? { ...binding, source: { kind: 'host', bytes: source.bytes.slice() } }
         : binding;
     });
-    // Submissions run one after the other, in the order of these calls, and not before `after` has ended.
+    // Buffers of other devices are bound like one's own when they have `host`. Yours: import or map them, or copy what is
+    // touched and count it.
+    const sync = hostSync(this.graph, resolved);
+    // Submissions run one after the other, in the order of these calls, and not before `options.after` have ended.
     return this.device.enqueue(async () => {
-      await after?.done;
+      sync?.before();
       // Yours: run the compiled steps.
-      await this.device.options.onSubmit?.({ graph: this.graph, dims, bindings: resolved });
-    });
+      await this.device.options.onSubmit?.({
+        graph: this.graph,
+        dims,
+        bindings: resolved,
+        phase: this.options.phase ?? 'token',
+      });
+      sync?.after();
+    }, options);
   }
 
   profile(): readonly [] {
@@ -89,20 +122,36 @@ class NullExecutable implements Executable {
   dispose(): void {}
 }
 
+/** Answers from the info alone. Yours: refuse with a reason what you cannot run, and estimate what you can. */
+class NullPlanner implements Planner {
+  constructor(private readonly info: DeviceInfo) {}
+
+  supports(_node: Node, _graph: Graph, { precision }: PlanOptions): Support {
+    if (this.info.precisions.includes(precision)) return { ok: true };
+    return { ok: false, reason: `the precision ${precision} is not there` };
+  }
+
+  estimate(...[segment, options]: Parameters<Planner['estimate']>): ReturnType<Planner['estimate']> {
+    return rooflineEstimate(segment, this.info.speed ?? speed, options);
+  }
+}
+
 class NullDevice implements Device {
+  readonly #planner: Planner;
+  readonly #queue: SubmissionQueue;
   #closed = false;
   #bufferBytes = 0;
-  #last: Promise<void> = Promise.resolve();
 
   constructor(
     readonly info: DeviceInfo,
     readonly options: NullBackendOptions,
-  ) {}
+  ) {
+    this.#planner = new NullPlanner(info);
+    this.#queue = new SubmissionQueue(info.id);
+  }
 
-  // Yours: refuse with a reason what you cannot run. It must follow from `info` alone, so that a planner may ask about
-  // a device that is not there.
-  supports(_node: Node, _graph: Graph): Support {
-    return { ok: true, cost: { seconds: 0 } };
+  supports(node: Node, graph: Graph, options: PlanOptions): Support {
+    return this.#planner.supports(node, graph, options);
   }
 
   async load(entries: readonly WeightEntry[], { signal, onProgress }: LoadOptions = {}): Promise<WeightSet> {
@@ -114,85 +163,120 @@ class NullDevice implements Device {
     return new NullWeightSet(entries);
   }
 
-  async compile(graph: Graph, weights: WeightSet, options: CompileOptions): Promise<Executable> {
+  async compile(
+    graph: Graph,
+    weights: WeightSet | readonly WeightSet[],
+    options: CompileOptions,
+  ): Promise<Executable> {
     this.#expectOpen();
-    invariant(weights instanceof NullWeightSet, 'the weights were loaded by another device');
-    checkWeights(graph, (name) => weights.spec(name));
+    const { holder } = ownWeightSets(weights, (set) => set instanceof NullWeightSet);
+    checkWeights(graph, (name) => holder(name)?.spec(name));
+    const { precision = this.info.precisions.at(-1)! } = options;
     for (const node of graph.nodes) {
-      const support = this.supports(node, graph);
+      const support = this.supports(node, graph, { precision });
       if (!support.ok) throw new UnicornError('unsupported/op', `${node.op}: ${support.reason}`);
     }
     return new NullExecutable(this, graph, options);
   }
 
-  allocate(byteLength: number): DeviceBuffer {
+  allocate(byteLength: number, _options: AllocateOptions = {}): DeviceBuffer {
     this.#expectOpen();
-    // Yours: device memory, zero-filled; `host` only where the host can address it.
-    const buffer = new HostBuffer(byteLength, (released) => (this.#bufferBytes -= released));
+    // Yours: device memory, zero-filled; with `host` where it is required or costs nothing.
+    const buffer = HostBuffer.allocate(byteLength, () => (this.#bufferBytes -= byteLength));
     this.#bufferBytes += byteLength;
     return buffer;
+  }
+
+  importBuffer(memory: Uint8Array | DeviceBuffer): DeviceBuffer {
+    this.#expectOpen();
+    // Yours: the same memory under an address of your device, or `unsupported/import`.
+    return HostBuffer.over(memory);
   }
 
   async write(buffer: DeviceBuffer, byteOffset: number, data: Uint8Array): Promise<void> {
     this.#expectOpen();
     // Transfers keep the order of the queue: a write must not overtake a submission that still reads the buffer.
-    await this.#last;
-    buffer.host!.set(data, byteOffset);
+    const copy = data.slice();
+    await this.#queue.enqueue(() => hostRange(buffer, byteOffset, copy.byteLength).set(copy)).done;
   }
 
   async read(buffer: DeviceBuffer, byteOffset: number, byteLength: number): Promise<Uint8Array> {
     this.#expectOpen();
-    await this.#last;
-    return buffer.host!.slice(byteOffset, byteOffset + byteLength);
+    let bytes = new Uint8Array(0);
+    await this.#queue.enqueue(() => void (bytes = hostRange(buffer, byteOffset, byteLength).slice())).done;
+    return bytes;
+  }
+
+  copy(from: BufferView, to: BufferView, byteLength: number, options?: SubmitOptions): Completion {
+    // What is wrong with the call is told at once.
+    checkHostCopy(from, to, byteLength);
+    return this.enqueue(() => copyOnHost(from, to, byteLength), options);
   }
 
   memory(): MemoryUse {
-    return { weightBytes: 0, bufferBytes: this.#bufferBytes, scratchBytes: 0 };
+    return { weightBytes: 0, bufferBytes: this.#bufferBytes, scratchBytes: 0, copiedBytes: 0 };
   }
 
   async close(): Promise<void> {
     this.#closed = true;
-    await this.#last;
+    await this.#queue.idle();
   }
 
   /** Runs `work` after everything before it, whether that succeeded or not. Yours: your queue or your thread. */
-  enqueue(work: () => Promise<void>): Completion {
+  enqueue(work: () => Promise<void> | void, options?: SubmitOptions): Completion {
     this.#expectOpen();
-    const done = this.#last.then(work);
-    // A failure belongs to its own completion; the queue goes on, and an unawaited rejection must not end the process.
-    this.#last = done.catch(() => {});
-    return { done };
+    return this.#queue.enqueue(work, options);
   }
 
   #expectOpen(): void {
-    if (this.#closed) throw new UnicornError('device/closed', 'The null device was closed.');
+    if (!this.#closed) return;
+    throw new UnicornError('device/closed', 'The null device was closed.', {
+      fields: { device: this.info.id },
+    });
   }
 }
+
+/** Of a device that takes no time. Yours: what was measured, or what is known of such devices. */
+const speed: DeviceSpeed = {
+  bytesPerSecond: Infinity,
+  flopsPerSecond: { f32: Infinity, fast: Infinity },
+  submitSeconds: 0,
+  stepSeconds: 0,
+  basis: 'modelled',
+};
 
 const info: DeviceInfo = {
   backend: 'null',
   id: 'null',
   name: 'null device (computes nothing)',
   dtypes: { weights: ['f32'], kv: kvDTypes },
+  precisions: ['f32', 'fast'],
+  activations: { f32: { kind: 'float', dtype: 'f32' }, fast: { kind: 'float', dtype: 'f32' } },
+  numerics: { prompt: 'null', token: 'null' },
   shapes: 'dynamic',
+  rows: { kind: 'any' },
   alignmentBytes: 4,
   maxBufferBytes: Number.MAX_SAFE_INTEGER,
-  heaps: [],
+  heaps: [{ name: 'host', bytes: totalmem(), pool: hostPool, hostVisible: true }],
   features: [],
 };
 
 export function createNullBackend(options: NullBackendOptions = {}): Backend {
+  const own = { ...info, ...options.info };
   return {
-    name: info.backend,
+    name: own.backend,
     apiVersion: backendApiVersion,
     // Yours: list what is there. Absent hardware or drivers are a description with a reason and a fix, never a throw.
     async probe() {
-      return [{ id: info.id, name: info.name, usable: true, info }];
+      return [{ id: own.id, name: own.name, usable: true, info: own }];
     },
-    async open(id = info.id) {
-      if (id === info.id) return new NullDevice(info, options);
-      throw new UnicornError('device/unavailable', `There is no null device "${id}"; open "${info.id}".`);
+    async open(id = own.id) {
+      if (id === own.id) return new NullDevice(own, options);
+      throw new UnicornError('device/unavailable', `There is no null device "${id}"; open "${own.id}".`, {
+        fields: { device: id },
+      });
     },
+    planner: (described) => new NullPlanner(described),
   };
 }
 

@@ -44,6 +44,10 @@ function stateRow(state: HostTensor, slot: number, part: 0 | 1, head: number): n
   return ((block * 2 + part) * heads + head) * blockTokens + (slot % blockTokens);
 }
 
+function* blocksOfSlots(slots: Int32Array, { shape }: ConcreteSpec): Iterable<number> {
+  for (const slot of slots) yield Math.floor(slot / shape[3]!);
+}
+
 export const kvWrite: Op = {
   name: 'kvWrite',
   about: 'stores the keys and values of tokens at their slots; returns the state as a new value',
@@ -70,6 +74,7 @@ export const kvWrite: Op = {
     return [state!];
   },
   aliases: { 0: 'state' },
+  touches: { state: { operand: 'slots', rows: ({ integers }, state) => blocksOfSlots(integers, state) } },
   flops: () => 0,
   bytes: ({ state, key }) =>
     8 * specElements(key!) +
@@ -152,6 +157,7 @@ export const attention: Op = {
       throw shapeError('attention', `${heads} heads are not a multiple of ${kvHeads} KV heads.`);
     return [{ dtype: 'f32', shape: query!.shape }];
   },
+  touches: { state: { operand: 'blocks', rows: ({ integers }) => integers } },
   flops: attentionFlops,
   bytes: ({ query, state, blocks }) =>
     8 * specElements(query!) +

@@ -39,6 +39,18 @@ export interface Evaluation {
   readonly outputs: readonly HostTensor[];
 }
 
+/** The values of an i32 operand, where the host knows them. */
+export interface NamedRows {
+  readonly shape: readonly number[];
+  readonly integers: Int32Array;
+}
+
+/** Which rows of a state, along its leading axis, an execution touches: a function of one i32 operand. */
+export interface StateRows {
+  readonly operand: string;
+  rows(named: NamedRows, state: ConcreteSpec): Iterable<number>;
+}
+
 export interface Op {
   readonly name: string;
   readonly about: string;
@@ -51,6 +63,8 @@ export interface Op {
   readonly aliases?: Readonly<Record<number, string>>;
   /** Output index to an operand whose bytes it may share when the operand is dense: pure views such as reshape. */
   readonly view?: Readonly<Record<number, string>>;
+  /** State operand to the rule that tells which of its rows one execution touches; without one it may touch all. */
+  readonly touches?: Readonly<Record<string, StateRows>>;
   /** Floating-point operations, a multiply-add counted as two. */
   flops(inputs: OperandSpecs<ConcreteSpec>, attributes: Attributes): number;
   /** Bytes that must cross memory, when not simply all operands and outputs once. */

@@ -166,6 +166,11 @@ export function drawToken({ ids, probabilities }: Candidates, uniform: number): 
   return ids[ids.length - 1]!;
 }
 
+function* historySlots(controls: Int32Array): Iterable<number> {
+  const column = sampleControls.indexOf('historySlot');
+  for (let at = column; at < controls.length; at += sampleControls.length) yield controls[at]!;
+}
+
 export const sample: Op = {
   name: 'sample',
   about: 'one token for each row of logits; appended to the row of history that the controls name',
@@ -218,6 +223,7 @@ export const sample: Op = {
     return attributes.probabilities ? [...outputs, { dtype: 'f32', shape: logits!.shape } as const] : outputs;
   },
   aliases: { 1: 'history' },
+  touches: { history: { operand: 'controls', rows: ({ integers }) => historySlots(integers) } },
   flops: ({ logits }) => 8 * specElements(logits!),
   evaluate({ inputs, attributes, outputs }) {
     const [rows, vocabulary] = inputs.logits!.shape as [number, number];

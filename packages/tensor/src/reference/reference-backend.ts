@@ -4,33 +4,47 @@
  */
 import { totalmem } from 'node:os';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { backendApiVersion, type Backend, type Completion, type CompileOptions } from '../backend/backend.js';
-import type {
-  Bindings,
-  Device,
-  DeviceBuffer,
-  DeviceInfo,
-  Executable,
-  LoadOptions,
-} from '../backend/backend.js';
-import type {
-  MemoryUse,
-  ProfileEntry,
-  Signature,
-  SubmitOptions,
-  Support,
-  WeightEntry,
-  WeightSet,
-} from '../backend/backend.js';
+import { backendApiVersion, type Backend, type Device, type MemoryUse } from '../backend/backend.js';
 import {
   checkWeights,
   graphSignature,
   maximumDims,
+  ownWeightSets,
   resolveBindings,
   submissionDims,
   type ResolvedBinding,
 } from '../backend/bindings.js';
-import { HostBuffer, HostWeightSet, loadHostWeights } from '../backend/host-device.js';
+import type { AllocateOptions, BufferView, DeviceBuffer } from '../backend/buffer.js';
+import { SubmissionQueue } from '../backend/completion.js';
+import { hostPool, type DeviceInfo, type DeviceSpeed } from '../backend/device-info.js';
+import type {
+  Bindings,
+  CompileOptions,
+  Completion,
+  Executable,
+  ProfileEntry,
+  Signature,
+  SubmitOptions,
+} from '../backend/executable.js';
+import {
+  checkHostCopy,
+  copyOnHost,
+  HostBuffer,
+  hostRange,
+  HostWeightSet,
+  loadHostWeights,
+} from '../backend/host-device.js';
+import type {
+  Estimate,
+  EstimateOptions,
+  Planner,
+  PlanOptions,
+  Segment,
+  Support,
+} from '../backend/planner.js';
+import { rooflineEstimate } from '../backend/roofline.js';
+import { hostSync } from '../backend/touched.js';
+import type { LoadOptions, WeightEntry, WeightSet } from '../backend/weights.js';
 import { blockDTypes, tensorBytes } from '../dtype.js';
 import { UnicornError } from '../error.js';
 import type { Graph, Node } from '../graph/graph.js';
@@ -54,7 +68,7 @@ class ReferenceExecutable implements Executable {
   constructor(
     private readonly device: ReferenceDevice,
     private readonly graph: Graph,
-    private readonly weights: HostWeightSet,
+    private readonly weights: (name: string) => HostTensor,
     private readonly options: CompileOptions,
   ) {
     this.signature = graphSignature(graph);
@@ -81,10 +95,12 @@ class ReferenceExecutable implements Executable {
         ? { ...binding, source: { kind: 'host' as const, bytes: Uint8Array.from(binding.source.bytes) } }
         : binding,
     );
+    const sync = hostSync(this.graph, resolved);
     return this.device.enqueue(async () => {
-      await options.after?.done;
+      sync?.before();
       await this.#run(resolved, dims);
-    });
+      sync?.after();
+    }, options);
   }
 
   profile(): readonly ProfileEntry[] {
@@ -98,11 +114,7 @@ class ReferenceExecutable implements Executable {
 
   async #run(bindings: readonly ResolvedBinding[], dims: DimValues): Promise<void> {
     const bound = Object.fromEntries(bindings.map((binding) => [binding.name, boundTensor(binding)]));
-    const steps = evaluateGraph(
-      this.graph,
-      { tensors: bound, weight: (name) => this.weights.tensor(name) },
-      dims,
-    );
+    const steps = evaluateGraph(this.graph, { tensors: bound, weight: this.weights }, dims);
     let turn = performance.now();
     let running: { node: number; since: number } | undefined;
     for (;;) {
@@ -127,6 +139,7 @@ class ReferenceExecutable implements Executable {
     const { flops, bytes } = nodeCost(node, this.graph, dims);
     const entry = this.#profile.get(node.op);
     this.#profile.set(node.op, {
+      device: this.device.info.id,
       step: node.op,
       calls: (entry?.calls ?? 0) + 1,
       seconds: (entry?.seconds ?? 0) + seconds,
@@ -136,30 +149,50 @@ class ReferenceExecutable implements Executable {
   }
 }
 
-function boundTensor({ name, dtype, shape, source }: ResolvedBinding): HostTensor {
+function boundTensor({ dtype, shape, byteLength, source }: ResolvedBinding): HostTensor {
   if (source.kind === 'host') return new HostTensor(dtype, shape, source.bytes);
-  const { host } = source.buffer;
-  if (!host)
-    throw new UnicornError('usage/binding', `"${name}" is bound to a buffer that the host cannot address.`);
-  return new HostTensor(dtype, shape, host, source.byteOffset);
+  return new HostTensor(dtype, shape, hostRange(source.buffer, source.byteOffset, byteLength));
 }
 
-function hostBuffer(buffer: DeviceBuffer): HostBuffer {
-  if (buffer instanceof HostBuffer) return buffer;
-  throw new UnicornError('usage/binding', 'The buffer was allocated by another kind of device.');
+/** Rates of plain JavaScript on one core of a desktop processor, by order of magnitude. */
+const modelledSpeed: DeviceSpeed = {
+  bytesPerSecond: 1e9,
+  flopsPerSecond: { f32: 2e8, fast: 2e8 },
+  submitSeconds: 2e-5,
+  stepSeconds: 2e-6,
+  basis: 'modelled',
+};
+
+class ReferencePlanner implements Planner {
+  constructor(private readonly info: DeviceInfo) {}
+
+  supports(node: Node, _graph: Graph, { precision }: PlanOptions): Support {
+    if (!this.info.precisions.includes(precision)) {
+      return { ok: false, reason: `the precision ${precision} is not there` };
+    }
+    const known = ops.some(({ name }) => name === node.op);
+    return known ? { ok: true } : { ok: false, reason: `there is no op named "${node.op}"` };
+  }
+
+  estimate(segment: Segment, options: EstimateOptions): Estimate {
+    return rooflineEstimate(segment, this.info.speed ?? modelledSpeed, options);
+  }
 }
 
 class ReferenceDevice implements Device {
+  readonly #planner: Planner;
+  readonly #queue: SubmissionQueue;
   #closed = false;
-  #queue: Promise<void> = Promise.resolve();
   #weightBytes = 0;
   #bufferBytes = 0;
 
-  constructor(readonly info: DeviceInfo) {}
+  constructor(readonly info: DeviceInfo) {
+    this.#planner = new ReferencePlanner(info);
+    this.#queue = new SubmissionQueue(info.id);
+  }
 
-  supports(node: Node, _graph: Graph): Support {
-    const known = ops.some(({ name }) => name === node.op);
-    return known ? { ok: true } : { ok: false, reason: `there is no op named "${node.op}"` };
+  supports(node: Node, graph: Graph, options: PlanOptions): Support {
+    return this.#planner.supports(node, graph, options);
   }
 
   async load(entries: readonly WeightEntry[], options: LoadOptions = {}): Promise<WeightSet> {
@@ -169,56 +202,73 @@ class ReferenceDevice implements Device {
     return set;
   }
 
-  async compile(graph: Graph, weights: WeightSet, options: CompileOptions): Promise<Executable> {
+  async compile(
+    graph: Graph,
+    weights: WeightSet | readonly WeightSet[],
+    options: CompileOptions,
+  ): Promise<Executable> {
     this.#expectOpen();
-    if (!(weights instanceof HostWeightSet)) {
-      throw new UnicornError('usage/weight', 'The weights were loaded by another kind of device.');
-    }
-    checkWeights(graph, (name) => weights.spec(name));
-    return new ReferenceExecutable(this, graph, weights, options);
+    const { holder } = ownWeightSets(weights, (set) => set instanceof HostWeightSet);
+    checkWeights(graph, (name) => holder(name)?.spec(name));
+    return new ReferenceExecutable(this, graph, (name) => holder(name)!.tensor(name), options);
   }
 
-  allocate(byteLength: number): DeviceBuffer {
+  allocate(byteLength: number, _options: AllocateOptions = {}): DeviceBuffer {
     this.#expectOpen();
-    const buffer = new HostBuffer(byteLength, (released) => (this.#bufferBytes -= released));
+    const buffer = HostBuffer.allocate(byteLength, () => (this.#bufferBytes -= byteLength));
     this.#bufferBytes += byteLength;
     return buffer;
   }
 
+  importBuffer(memory: Uint8Array | DeviceBuffer): DeviceBuffer {
+    this.#expectOpen();
+    return HostBuffer.over(memory);
+  }
+
   async write(buffer: DeviceBuffer, byteOffset: number, data: Uint8Array): Promise<void> {
     const copy = data.slice();
-    await this.enqueue(async () => hostBuffer(buffer).range(byteOffset, copy.byteLength).set(copy)).done;
+    await this.enqueue(() => hostRange(buffer, byteOffset, copy.byteLength).set(copy)).done;
   }
 
   async read(buffer: DeviceBuffer, byteOffset: number, byteLength: number): Promise<Uint8Array> {
     let bytes = new Uint8Array(0);
-    await this.enqueue(async () => {
-      bytes = hostBuffer(buffer).range(byteOffset, byteLength).slice();
-    }).done;
+    await this.enqueue(() => void (bytes = hostRange(buffer, byteOffset, byteLength).slice())).done;
     return bytes;
   }
 
+  copy(from: BufferView, to: BufferView, byteLength: number, options?: SubmitOptions): Completion {
+    checkHostCopy(from, to, byteLength);
+    return this.enqueue(() => copyOnHost(from, to, byteLength), options);
+  }
+
   memory(): MemoryUse {
-    return { weightBytes: this.#weightBytes, bufferBytes: this.#bufferBytes, scratchBytes: 0 };
+    return {
+      weightBytes: this.#weightBytes,
+      bufferBytes: this.#bufferBytes,
+      scratchBytes: 0,
+      copiedBytes: 0,
+    };
   }
 
   async close(): Promise<void> {
     this.#closed = true;
-    await this.#queue;
+    await this.#queue.idle();
   }
 
   /** Runs after everything queued before, whether that succeeded or not. */
-  enqueue(work: () => Promise<void>): Completion {
+  enqueue(work: () => Promise<void> | void, options?: SubmitOptions): Completion {
     this.#expectOpen();
-    const done = this.#queue.then(work);
-    this.#queue = done.catch(() => {});
-    // A caller that awaits only the last of a chain must not be ended by an unhandled rejection of an earlier one.
-    done.catch(() => {});
-    return { done };
+    const completion = this.#queue.enqueue(work, options);
+    // A caller that awaits only the last of several must not be ended by an unhandled rejection of an earlier one.
+    completion.done.catch(() => {});
+    return completion;
   }
 
   #expectOpen(): void {
-    if (this.#closed) throw new UnicornError('device/closed', 'The reference device was closed.');
+    if (!this.#closed) return;
+    throw new UnicornError('device/closed', 'The reference device was closed.', {
+      fields: { device: this.info.id },
+    });
   }
 }
 
@@ -228,10 +278,14 @@ function referenceInfo(): DeviceInfo {
     id: 'reference',
     name: 'reference evaluator (JavaScript)',
     dtypes: { weights: ['f32', 'f16', 'bf16', ...blockDTypes], kv: kvDTypes },
+    precisions: ['f32', 'fast'],
+    activations: { f32: { kind: 'float', dtype: 'f32' }, fast: { kind: 'float', dtype: 'f32' } },
+    numerics: { prompt: 'reference', token: 'reference' },
     shapes: 'dynamic',
+    rows: { kind: 'any' },
     alignmentBytes: 4,
     maxBufferBytes: Number.MAX_SAFE_INTEGER,
-    heaps: [{ name: 'host', bytes: totalmem(), hostVisible: true }],
+    heaps: [{ name: 'host', bytes: totalmem(), pool: hostPool, hostVisible: true }],
     threads: 1,
     features: [],
   };
@@ -249,8 +303,9 @@ export const referenceBackend: Backend = {
     const info = referenceInfo();
     if (id === undefined || id === info.id) return new ReferenceDevice(info);
     throw new UnicornError('device/unavailable', `There is no reference device "${id}".`, {
-      fields: { id },
+      fields: { device: id },
       fix: `Open "${info.id}", the only one.`,
     });
   },
+  planner: (info) => new ReferencePlanner(info),
 };

@@ -1,0 +1,40 @@
+/** What a Vulkan device can do and what it takes, from its description alone. */
+import { rooflineEstimate } from '@unicorn-exec/tensor';
+import type {
+  DeviceInfo,
+  DeviceSpeed,
+  Estimate,
+  EstimateOptions,
+  Graph,
+  Node,
+  Planner,
+  PlanOptions,
+  Segment,
+  Support,
+} from '@unicorn-exec/tensor';
+import { supportOf } from './support.js';
+
+/**
+ * Of an integrated GPU of 2023 with two channels of DDR5, by its data sheet: the least that a device with this backend is
+ * likely to have. A dispatch takes about 5 microseconds on such a device.
+ */
+const modelledSpeed: DeviceSpeed = {
+  bytesPerSecond: 60e9,
+  flopsPerSecond: { f32: 4e12, fast: 8e12 },
+  submitSeconds: 5e-5,
+  stepSeconds: 5e-6,
+  basis: 'modelled',
+};
+
+export class VulkanPlanner implements Planner {
+  constructor(private readonly info: DeviceInfo) {}
+
+  supports(node: Node, graph: Graph, { precision }: PlanOptions): Support {
+    if (this.info.precisions.includes(precision)) return supportOf(node, graph);
+    return { ok: false, reason: `the precision ${precision}` };
+  }
+
+  estimate(segment: Segment, options: EstimateOptions): Estimate {
+    return rooflineEstimate(segment, this.info.speed ?? modelledSpeed, options);
+  }
+}
