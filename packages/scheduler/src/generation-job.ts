@@ -35,7 +35,7 @@ export class GenerationJob implements Job {
   readonly program: ProgramKind;
   readonly events: EventQueue<GenerationEvent>;
   holding: Holding | undefined;
-  inFlight = 0;
+  pins = 0;
   ended = false;
   retain = true;
   readonly preemptible = true;
@@ -114,9 +114,9 @@ export class GenerationJob implements Job {
   }
 
   #sample(masks: readonly (Int32Array | undefined)[]): SampleRequest {
-    const { slot } = this.holding!;
+    const { historyRow } = this.holding!;
     const { sampling: row } = this.setup;
-    return { row, slot, promptLength: this.#promptTokens, count: masks.length, masks };
+    return { row, historyRow, promptLength: this.#promptTokens, count: masks.length, masks };
   }
 
   #take(token: number): void {

@@ -68,7 +68,9 @@ export interface SchedulerStats {
   readonly generatedTokens: number;
   /** Times that a generation had to give its memory to an older one. */
   readonly preemptions: number;
+  /** Times that work was planned, or followed on the device from what was planned before. */
   readonly steps: number;
+  /** At least one for each program that a step needs; those of drafts count, too. */
   readonly submissions: number;
   /** Guesses that were checked, those that were right, and the steps that checked any. */
   readonly draftedTokens: number;
@@ -196,7 +198,7 @@ export class Scheduler {
     checkMaxTokens(request.maxTokens);
     const room = plan.contextLength - tokens.length;
     // The last token needs no place in the pool. A limit that the caller did not set is what fits.
-    const fitting = Math.max(1, Math.min(room, this.#loop.cache.maxTokens - tokens.length + 1));
+    const fitting = Math.max(1, Math.min(room, this.#loop.admission.cache.maxTokens - tokens.length + 1));
     const maxTokens = request.maxTokens === undefined ? fitting : Math.min(request.maxTokens, room);
     const job = new GenerationJob({
       tokens,
@@ -212,11 +214,19 @@ export class Scheduler {
       onEnd: (ended) => this.#ended(ended),
     });
     this.#checkFit(job);
-    if (this.#loop.queued >= this.maxQueued) {
-      throw new UnicornError('resource/queue', `${this.#loop.queued} requests are waiting already.`, {
-        fields: { queued: this.#loop.queued, maxQueued: this.maxQueued, running: this.#loop.running },
-        fix: 'Try again later, or allow more sequences at once.',
-      });
+    if (this.#loop.admission.queued >= this.maxQueued) {
+      throw new UnicornError(
+        'resource/queue',
+        `${this.#loop.admission.queued} requests are waiting already.`,
+        {
+          fields: {
+            queued: this.#loop.admission.queued,
+            maxQueued: this.maxQueued,
+            running: this.#loop.admission.running.size,
+          },
+          fix: 'Try again later, or allow more sequences at once.',
+        },
+      );
     }
     this.#submit([job], request.signal);
     return job.generation;
@@ -254,10 +264,10 @@ export class Scheduler {
   }
 
   stats(): SchedulerStats {
-    const { idle, idleTokens, groups } = this.#loop.cache.stats();
+    const { idle, idleTokens, groups } = this.#loop.admission.cache.stats();
     return {
-      running: this.#loop.running,
-      queued: this.#loop.queued,
+      running: this.#loop.admission.running.size,
+      queued: this.#loop.admission.queued,
       ...this.#loop.counts,
       kvBytes: this.plan.bytes,
       idleSequences: idle,
@@ -274,12 +284,12 @@ export class Scheduler {
 
   /** Forgets every ended sequence, so that the next request starts from nothing. */
   clearPrefixCache(): void {
-    this.#loop.cache.clear();
+    this.#loop.admission.cache.clear();
   }
 
   /** @throws UnicornError `internal/invariant` when memory is not where it should be; for tests and health checks */
   checkIntegrity(): void {
-    this.#loop.checkIntegrity();
+    this.#loop.admission.checkIntegrity();
   }
 
   /** Ends what is queued or running as `cancelled`, or with `error`, waits for the device, frees everything. Idempotent. */
@@ -307,8 +317,8 @@ export class Scheduler {
   }
 
   #checkFit({ totalTokens }: Job): void {
-    if (this.#loop.cache.fits(totalTokens) !== 'never') return;
-    const { maxTokens } = this.#loop.cache;
+    if (this.#loop.admission.cache.fits(totalTokens) !== 'never') return;
+    const { maxTokens } = this.#loop.admission.cache;
     throw new UnicornError(
       'resource/context',
       `The sequence needs room for ${totalTokens} tokens; the KV cache holds ${maxTokens} of one sequence.`,
@@ -337,6 +347,6 @@ export class Scheduler {
   #ended(job: Job): void {
     this.#onEnd.get(job)?.();
     this.#onEnd.delete(job);
-    this.#loop.ended(job);
+    this.#loop.admission.remove(job);
   }
 }

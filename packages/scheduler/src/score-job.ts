@@ -26,7 +26,7 @@ export class ScoreJob implements Job {
   readonly decoding = false;
   readonly result: Promise<ForwardResult>;
   holding: Holding | undefined;
-  inFlight = 0;
+  pins = 0;
   ended = false;
   readonly #collected = new Map<string, Float32Array>();
   #reused = 0;

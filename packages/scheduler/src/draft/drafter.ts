@@ -78,8 +78,12 @@ export class Drafter {
     return this.#rest > 0;
   }
 
-  /** Whether it is to be asked for a draft in a step that begins now. One that rests costs nothing. */
-  awake(): boolean {
+  /**
+   * A step begins: one that rests counts it, and costs nothing else.
+   *
+   * @returns whether it is to be asked for a draft in this step
+   */
+  wake(): boolean {
     if (this.#rest === 0) return true;
     this.#rest--;
     return false;
@@ -95,8 +99,8 @@ export class Drafter {
     return this.begun || this.#found !== undefined || this.#watched.length > 0;
   }
 
-  /** Looks what could be drafted in a step that begins now: at most so many tokens. */
-  look(): number {
+  /** Looks for what could be drafted in the step that begins. Returns how many tokens that is at most. */
+  lookAhead(): number {
     this.#clear();
     // The step itself gives a token, so the last one that is asked for needs no guess.
     const limit = Math.min(this.#maxTokens, this.setup.remaining() - 1);

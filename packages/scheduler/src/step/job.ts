@@ -18,7 +18,7 @@ export interface StepOutput {
 /** Admitted: memory and a row of the history are its own until it is released. */
 export interface Holding {
   readonly kv: KvSequence;
-  readonly slot: number;
+  readonly historyRow: number;
 }
 
 export interface Job {
@@ -29,8 +29,8 @@ export interface Job {
   readonly program: ProgramKind;
   /** Set by the scheduler while the job runs. */
   holding: Holding | undefined;
-  /** Submissions and transfers in flight that may touch the job's blocks. */
-  inFlight: number;
+  /** Submissions and transfers in flight that may touch the job's memory. */
+  pins: number;
   readonly ended: boolean;
   /** Whether its computed tokens are worth keeping for others. */
   readonly retain: boolean;
@@ -50,4 +50,14 @@ export interface Job {
   absorb(output: StepOutput, position: number, count: number): void;
   cancel(): void;
   fail(error: unknown): void;
+}
+
+/** Known tokens of an admitted job that are not computed. */
+export function tokensLeft({ tokens, holding }: Job): number {
+  return tokens.length - holding!.kv.computed;
+}
+
+/** Whether one generated token is all that is left to compute of an admitted job. */
+export function decodes(job: Job): boolean {
+  return job.decoding && tokensLeft(job) === 1;
 }

@@ -33,3 +33,8 @@ export function programKind(
   const name = [result, ...flags, sizeName(size)].join(' ');
   return { name, result, hidden, masked, drafts, size };
 }
+
+/** The program that also samples behind guesses. */
+export function checkingGuesses(kind: ProgramKind): ProgramKind {
+  return programKind(kind.result, { ...kind, drafts: true });
+}

@@ -47,7 +47,7 @@ export function follower(part: StepPart): StepPart {
 export interface SampleRequest {
   readonly row: SamplingRow;
   /** Row of the history state. */
-  readonly slot: number;
+  readonly historyRow: number;
   readonly promptLength: number;
   /** The last so many tokens of the part are each followed by a sample: one, or one more than were guessed. */
   readonly count: number;
@@ -193,7 +193,7 @@ export class StepBatch {
     const mask = program.kind.masked ? this.#int32(stepNames.mask, rows * words).fill(-1) : undefined;
     let row = 0;
     for (const { begin, count, sample } of parts) {
-      const { slot, promptLength, row: packed } = sample!;
+      const { historyRow, promptLength, row: packed } = sample!;
       for (let i = 0; i < sample!.count; i++, row++) {
         // Behind a guess the history ends with the guess: the row before this one has written it there, or another
         // token, and then this row is not wanted.
@@ -202,7 +202,7 @@ export class StepBatch {
         const at = row * sampleControls.length;
         controls.set(packed.controls, at);
         controls[at + positionColumn] = length;
-        controls[at + slotColumn] = slot;
+        controls[at + slotColumn] = historyRow;
         controls[at + lengthColumn] = length;
         controls[at + promptColumn] = promptLength;
         biasIds.set(packed.biasIds, row * biases);

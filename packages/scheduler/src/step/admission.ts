@@ -1,0 +1,131 @@
+/**
+ * Who waits, who runs, and with what memory: the queue, the running jobs in order of admission, the blocks and the row of
+ * the history that each of them holds. It knows nothing of steps but that what is in flight pins the jobs that it touches.
+ *
+ * Generations share the pool by what they hold, not by what they might: when an older one grows and nothing is left, the
+ * youngest is put back at the head of the queue and starts again from its tokens. Results do not depend on how tokens
+ * were batched and draws depend on the position only, so it goes on as if nothing had happened. The oldest always gets
+ * on, since a job that could not run alone is refused at once.
+ */
+import { invariant } from '@unicorn-exec/tensor';
+import { KvCache } from '../kv/kv-cache.js';
+import type { KvPlan } from '../kv/kv-plan.js';
+import type { Job } from './job.js';
+import { sizeName } from './program-kind.js';
+import type { StepCounts } from './step-counts.js';
+
+export class Admission {
+  readonly cache: KvCache;
+  readonly #queue: Job[] = [];
+  /** In order of admission. */
+  readonly #running = new Set<Job>();
+  readonly #freeRows: number[];
+  /** The head of the queue, when there was no memory for it. */
+  #refused: Job | undefined;
+
+  constructor(
+    private readonly plan: KvPlan,
+    private readonly counts: StepCounts,
+  ) {
+    this.cache = new KvCache(plan);
+    this.#freeRows = Array.from({ length: plan.maxSequences }, (_, row) => row).reverse();
+  }
+
+  get queued(): number {
+    return this.#queue.length;
+  }
+
+  get running(): ReadonlySet<Job> {
+    return this.#running;
+  }
+
+  /** Everybody who has not ended, and who has but is still pinned. */
+  get jobs(): Job[] {
+    return [...this.#queue, ...this.#running];
+  }
+
+  /** Whether somebody waits who might be admitted. */
+  get waiting(): boolean {
+    const [head] = this.#queue;
+    return head !== undefined && head !== this.#refused && this.#freeRows.length > 0;
+  }
+
+  enqueue(jobs: readonly Job[]): void {
+    this.#queue.push(...jobs);
+  }
+
+  /** Takes from the head of the queue while memory lasts. Nobody overtakes, so nobody waits for ever. */
+  admit(): Job[] {
+    const admitted: Job[] = [];
+    this.#refused = undefined;
+    for (let job = this.#queue[0]; job && this.#freeRows.length > 0; job = this.#queue[0]) {
+      const { tokens, reuse, program } = job;
+      const kv = this.cache.open(tokens, { reuse, size: sizeName(program.size) });
+      if (!kv) {
+        this.#refused = job;
+        break;
+      }
+      this.#queue.shift();
+      job.holding = { kv, historyRow: this.#freeRows.pop()! };
+      this.#running.add(job);
+      this.counts.reusedTokens += kv.reused;
+      job.admitted();
+      admitted.push(job);
+    }
+    return admitted;
+  }
+
+  /** A job ended: it leaves the queue or, unless the device is still at it, the running ones. */
+  remove(job: Job): void {
+    const waiting = this.#queue.indexOf(job);
+    if (waiting >= 0) this.#queue.splice(waiting, 1);
+    else if (job.pins === 0) this.release(job);
+  }
+
+  /** Something in flight may touch the job's memory from now on, so it is not released. */
+  pin(job: Job): void {
+    job.pins++;
+  }
+
+  /** That has come to its end. Returns whether the job has, too. */
+  unpin(job: Job): boolean {
+    job.pins--;
+    if (job.ended && job.pins === 0) this.release(job);
+    return job.ended;
+  }
+
+  /** Frees what the job holds, or keeps its blocks for prefix reuse. */
+  release(job: Job): void {
+    if (!this.#running.delete(job)) return;
+    this.cache.close(job.holding!.kv, job.retain);
+    this.#freeRows.push(job.holding!.historyRow);
+    job.holding = undefined;
+  }
+
+  /** Makes room for one token more, from younger generations if need be. False: this one waits, or was preempted. */
+  grow(job: Job): boolean {
+    const { kv } = job.holding!;
+    while (!this.cache.extend(kv, kv.computed + 1)) {
+      const youngest = [...this.#running].reverse().find(({ preemptible }) => preemptible);
+      if (youngest) this.#preempt(youngest);
+      if (!job.holding || !youngest) return false;
+    }
+    return true;
+  }
+
+  #preempt(job: Job): void {
+    this.counts.preemptions++;
+    this.release(job);
+    this.#queue.unshift(job);
+  }
+
+  /** @throws UnicornError `internal/invariant` when a block or a row of the history is not where it should be */
+  checkIntegrity(): void {
+    this.cache.checkIntegrity();
+    const { maxSequences } = this.plan;
+    const held = [...this.#running].map(({ holding }) => holding!.historyRow);
+    const distinct = new Set([...this.#freeRows, ...held]);
+    invariant(distinct.size === maxSequences, 'a row of the history leaked');
+    invariant(this.#freeRows.length + held.length === maxSequences, 'a row of the history is owned twice');
+  }
+}

@@ -1,0 +1,117 @@
+/**
+ * Submissions on their way: what goes out, what it samples, and what becomes of its jobs when it fails. A failure is that
+ * of the submission's jobs and of nobody else. It does not know why something was planned.
+ */
+import { isUnicornError, type DeviceBuffer } from '@unicorn-exec/tensor';
+import type { Admission } from './admission.js';
+import type { Job } from './job.js';
+import type { ProgramKind } from './program-kind.js';
+import type { Program, ProgramCache, ProgramHost } from './program.js';
+import { follower, StepBatch, type StepPart, type StepStates } from './step-batch.js';
+import type { StepCounts } from './step-counts.js';
+
+/** A job and its part of a submission. */
+export interface StepEntry {
+  readonly job: Job;
+  readonly part: StepPart;
+}
+
+/** A submission that has not landed. Its jobs are pinned until then. */
+export interface Flight {
+  readonly program: Program;
+  readonly entries: readonly StepEntry[];
+  /** Index of its buffer among those that the program samples into. */
+  readonly buffer: number;
+  readonly done: Promise<void>;
+}
+
+export class Flights {
+  readonly #batch: StepBatch;
+
+  constructor(
+    private readonly host: ProgramHost,
+    private readonly states: StepStates,
+    private readonly programs: ProgramCache,
+    private readonly admission: Admission,
+    private readonly counts: StepCounts,
+  ) {
+    this.#batch = new StepBatch(host.plan, host.model.vocabularySize, states);
+  }
+
+  /** Submits, compiling its program if need be. Undefined: it failed, and its jobs with it. */
+  async launch(kind: ProgramKind, entries: readonly StepEntry[]): Promise<Flight | undefined> {
+    for (const { job } of entries) this.admission.pin(job);
+    try {
+      const program = await this.programs.get(kind);
+      await this.#writeGuesses(entries);
+      return this.#submit(program, entries, 0);
+    } catch (error) {
+      this.fail(entries, error);
+      return undefined;
+    }
+  }
+
+  /**
+   * Submits the step after that of a flight whose tokens the device alone will know. Undefined: it failed, and its jobs with it.
+   *
+   * @param buffers how many of the program's buffers take turns
+   */
+  follow({ program, entries, buffer }: Flight, buffers: number): Flight | undefined {
+    const next = entries.map(({ job, part }) => ({ job, part: follower(part) }));
+    for (const { job } of next) this.admission.pin(job);
+    try {
+      return this.#submit(program, next, (buffer + 1) % buffers, program.sampled[buffer]);
+    } catch (error) {
+      this.fail(next, error);
+      return undefined;
+    }
+  }
+
+  /** The ids that a flight sampled, once it has ended. Undefined: it failed, and its jobs with it. */
+  async sampled({ program, entries, buffer, done }: Flight): Promise<Int32Array | undefined> {
+    try {
+      await done;
+      const count = entries.reduce((sum, { part }) => sum + (part.sample?.count ?? 0), 0);
+      if (count === 0) return new Int32Array(0);
+      const bytes = await this.readOutput(program.sampled[buffer]!, count * Int32Array.BYTES_PER_ELEMENT);
+      return new Int32Array(bytes.buffer, bytes.byteOffset, count);
+    } catch (error) {
+      this.fail(entries, error);
+      return undefined;
+    }
+  }
+
+  /** Fails the jobs of what is not under way any more, or never was. */
+  fail(entries: readonly StepEntry[], error: unknown): void {
+    for (const { job } of entries) if (!this.admission.unpin(job)) job.fail(error);
+    // A device that was lost took the caches along.
+    if (isUnicornError(error) && error.family === 'device') this.admission.cache.clear();
+  }
+
+  /** Without a copy where the host can address the buffer. */
+  async readOutput(buffer: DeviceBuffer, byteLength: number): Promise<Uint8Array> {
+    return buffer.host ?? (await this.host.device.read(buffer, 0, byteLength));
+  }
+
+  /** @param from where the device finds the ids; undefined: the host knows them */
+  #submit(program: Program, entries: readonly StepEntry[], buffer: number, from?: DeviceBuffer): Flight {
+    const parts = entries.map(({ part }) => part);
+    const bindings = this.#batch.bind(program, parts, { sampled: program.sampled[buffer], from });
+    this.counts.submissions++;
+    const { done } = program.executable.submit(bindings);
+    // It is awaited later, and may fail before.
+    done.catch(() => {});
+    return { program, entries, buffer, done };
+  }
+
+  /** Guesses that were looked up, where penalties see them; those that a slice drew it has written itself. */
+  async #writeGuesses(entries: readonly StepEntry[]): Promise<void> {
+    for (const { job, part } of entries) {
+      if (part.draft.length === 0 || job.drafter!.program || !part.sample!.row.penalized) continue;
+      const ids = Int32Array.from(part.draft);
+      const index = part.sample!.historyRow * this.host.plan.contextLength + part.kv.tokens.length;
+      const offset = index * ids.BYTES_PER_ELEMENT;
+      await this.host.device.write(this.states.history, offset, new Uint8Array(ids.buffer));
+    }
+  }
+}

@@ -1,0 +1,138 @@
+/**
+ * Runs what was planned, one submission after the other: has guesses drawn, submits, hands out what comes back.
+ *
+ * Where the device runs ahead, a step in which every sequence samples is followed by the next one before its tokens are
+ * known: their ids go from step to step on the device. A sequence that turns out to have ended drops what was computed in
+ * excess; whatever else may change the next step (a request that waits, a mask, a guess) ends the run, and the loop plans
+ * again once what is in flight has landed.
+ */
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { invariant } from '@unicorn-exec/tensor';
+import type { DraftPolicy } from '../draft/draft-policy.js';
+import type { Admission } from './admission.js';
+import type { Drafting } from './drafting.js';
+import type { Flight, Flights, StepEntry } from './flight.js';
+import type { Job } from './job.js';
+import type { Landing } from './landing.js';
+import { checkingGuesses } from './program-kind.js';
+import type { StepCounts } from './step-counts.js';
+import type { PlannedSubmission, StepCandidate } from './step-plan.js';
+
+/**
+ * Steps shorter than this have two behind them, not one: what is submitted then covers some milliseconds in which the
+ * host is elsewhere (a garbage collection, a long prompt that is tokenized), at the price of a step in excess when a
+ * sequence ends.
+ */
+const shortStepMs = 3;
+
+export interface JobCandidate extends StepCandidate {
+  readonly job: Job;
+}
+
+export interface LaneParts {
+  readonly admission: Admission;
+  readonly flights: Flights;
+  readonly landing: Landing;
+  readonly drafting: Drafting;
+  readonly policy: DraftPolicy;
+  readonly counts: StepCounts;
+  /** Milliseconds from any origin. */
+  readonly clock: () => number;
+  /** Steps that may be submitted before the tokens of the one before them are known. */
+  readonly stepsAhead: number;
+}
+
+export class Lane {
+  /** Duration of the last submission that held no prompt. */
+  #stepMs = Infinity;
+
+  constructor(private readonly parts: LaneParts) {}
+
+  /** Runs one, after its drafts, and those that follow from it on the device. */
+  async run({ parts, prompts }: PlannedSubmission<JobCandidate>): Promise<void> {
+    const { flights, landing, drafting, policy, clock } = this.parts;
+    const target = parts[0]!.candidate.job.program;
+    await drafting.draw(
+      target,
+      parts.map(({ candidate }) => candidate.job),
+    );
+    let begin = clock();
+    const entries = this.#entries(parts);
+    if (entries.length === 0) return;
+    const checks = entries.some(({ part }) => part.draft.length > 0);
+    const chosen = checks ? chosenPrograms(entries) : undefined;
+    const first = await flights.launch(checks ? checkingGuesses(target) : target, entries);
+    if (!first) return;
+    const ahead = this.#stepsAhead(first);
+    const underWay = [first];
+    for (let flight = underWay[0]; flight; flight = underWay[0]) {
+      while (underWay.length <= ahead && this.#canFollow(underWay)) {
+        const next = this.#follow(underWay.at(-1)!, ahead + 1);
+        if (!next) break;
+        underWay.push(next);
+      }
+      const tokens = await landing.land(flight);
+      underWay.shift();
+      const stepMs = clock() - begin;
+      begin += stepMs;
+      if (tokens !== undefined && target.result === 'sample' && !(flight === first && prompts)) {
+        const rows = flight.entries.reduce((sum, { part }) => sum + part.count, 0);
+        const sequences = flight.entries.length;
+        policy.learnStep({ target: target.name, sequences, rows, tokens, stepMs, chosen });
+        this.#stepMs = stepMs;
+      }
+      // As between steps that are planned.
+      if (underWay.length > 0) await nextTurn();
+    }
+  }
+
+  /** What is left of a plan: an earlier submission of the step may have taken time enough for jobs to be cancelled. */
+  #entries(parts: PlannedSubmission<JobCandidate>['parts']): StepEntry[] {
+    const entries: StepEntry[] = [];
+    for (const { candidate, count } of parts) {
+      const { job } = candidate;
+      if (job.ended) continue;
+      try {
+        const part = job.part(count + (job.drafter?.draft.length ?? 0));
+        const roomy = this.parts.admission.cache.extend(part.kv, part.begin + part.count);
+        invariant(roomy, 'a planned step was not reserved');
+        entries.push({ job, part });
+      } catch (error) {
+        job.fail(error);
+      }
+    }
+    return entries;
+  }
+
+  #stepsAhead({ program }: Flight): number {
+    const most = this.#stepMs < shortStepMs ? 2 : 1;
+    return Math.min(this.parts.stepsAhead, program.sampled.length - 1, most);
+  }
+
+  /** Whether the next step is like the last of these, but for the ids. */
+  #canFollow(underWay: readonly Flight[]): boolean {
+    const { admission } = this.parts;
+    if (admission.waiting) return false;
+    const { entries } = underWay.at(-1)!;
+    if (entries.length !== admission.running.size) return false;
+    return entries.every(({ job, part: { kv, begin, count, draft, sample } }) => {
+      if (job.ended || sample?.count !== 1 || draft.length > 0 || !job.goesOn(underWay.length)) return false;
+      return admission.cache.extend(kv, begin + count + 1);
+    });
+  }
+
+  /** Submits the step after one whose tokens the device alone will know. */
+  #follow(flight: Flight, buffers: number): Flight | undefined {
+    this.parts.counts.steps++;
+    // Drafters that rest count steps.
+    for (const { job } of flight.entries) job.drafter?.wake();
+    return this.parts.flights.follow(flight, buffers);
+  }
+}
+
+/** What drafted, where the policy chose all drafts. */
+function chosenPrograms(entries: readonly StepEntry[]): Set<string | undefined> | undefined {
+  const drafters = entries.flatMap(({ job, part }) => (part.draft.length > 0 ? [job.drafter!] : []));
+  if (!drafters.every(({ adaptive }) => adaptive)) return undefined;
+  return new Set(drafters.map(({ program }) => program?.name));
+}
