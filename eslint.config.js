@@ -1,47 +1,30 @@
 /**
- * The one lint configuration of the workspace. It holds what a formatter and the compiler do not see: the import table
- * of the architecture (module boundaries by the `scope:` tag of each package.json), promises that nobody awaits, and
- * libraries that print. Layout is prettier's business, so no rule here is about layout.
+ * The one lint configuration of the workspace. It holds what a formatter and the compiler do not see: who may
+ * import whom (`tools/import-table.js`, by the `scope:` tag of each package.json), who may use the network, promises that
+ * nobody awaits, and libraries that print. Layout is prettier's business, so no rule here is about layout.
  */
 import nx from '@nx/eslint-plugin';
 import { createProjectGraphAsync } from '@nx/devkit';
 import tseslint from 'typescript-eslint';
+import { importTable, networkGlobals, networkModules } from './tools/import-table.js';
 
 // The boundary rule reads Nx's project graph from its cache, where it may be stale or, in a fresh clone, absent: then the
 // rule would skip itself with a mere warning. Nx refreshes it before its own tasks; for any other caller this does.
 if (!process.env.NX_TASK_TARGET_PROJECT) await createProjectGraphAsync({ exitOnError: false });
 
-/** Who may import whom: the scopes that the sources of a scope may name. Nothing else of ours, and no cycle. */
-const imports = {
-  'scope:tensor': [],
-  'scope:conformance': ['scope:tensor'],
-  'scope:checkpoint': ['scope:tensor'],
-  'scope:quant': ['scope:tensor', 'scope:checkpoint'],
-  'scope:lowering': ['scope:tensor'],
-  'scope:backend': ['scope:tensor', 'scope:lowering'],
-  'scope:models': ['scope:tensor', 'scope:checkpoint'],
-  'scope:scheduler': ['scope:tensor'],
-  'scope:model': [],
-  'scope:api': [
-    'scope:tensor',
-    'scope:conformance',
-    'scope:checkpoint',
-    'scope:quant',
-    'scope:backend',
-    'scope:models',
-    'scope:scheduler',
-    'scope:model',
-  ],
-  'scope:cli': ['scope:api'],
-  'scope:tools': [],
-};
+/** By the tag of a package the tags of those that its files may import. Nothing else of ours, and no cycle. */
+function tagsAllowed(packagesOf) {
+  const tag = (name) => `scope:${name}`;
+  const entries = Object.entries(importTable).map(([name, row]) => [tag(name), packagesOf(row).map(tag)]);
+  return { ...Object.fromEntries(entries), [tag('tools')]: [] };
+}
 
-/** What tests may name beyond that: the conformance suite holds a backend, and tests of models make quantized files. */
-const testImports = {
+const sourceImports = tagsAllowed(({ imports, dynamic = [] }) => [...imports, ...dynamic]);
+const testImports = tagsAllowed(({ imports, dynamic = [], tests = [] }) => [
   ...imports,
-  'scope:backend': ['scope:tensor', 'scope:lowering', 'scope:conformance'],
-  'scope:models': ['scope:tensor', 'scope:checkpoint', 'scope:quant'],
-};
+  ...dynamic,
+  ...tests,
+]);
 
 const boundaries = (table) => [
   'error',
@@ -57,6 +40,39 @@ const boundaries = (table) => [
   },
 ];
 
+/** A static import of what may not be installed would end the process there. */
+const dynamicOnly = (name, packages) => ({
+  files: [`packages/${name}/src/**`],
+  rules: {
+    '@typescript-eslint/no-restricted-imports': [
+      'error',
+      {
+        patterns: [
+          {
+            regex: `^@unicorn-exec/(?:${packages.join('|')})$`,
+            allowTypeImports: true,
+            message: 'Import it by import(), or its types alone (tools/import-table.js).',
+          },
+        ],
+      },
+    ],
+  },
+});
+
+const networkPattern = `/^(?:node:)?(?:${networkModules.join('|')})$/`;
+const networkMessage = 'This package may not use the network (tools/import-table.js).';
+const withoutNetwork = {
+  'no-restricted-syntax': [
+    'error',
+    ...[
+      `:matches(ImportDeclaration, ExportAllDeclaration, ExportNamedDeclaration, ImportExpression)[source.value=${networkPattern}]`,
+      `CallExpression[callee.name=/^require/][arguments.0.value=${networkPattern}]`,
+      `MemberExpression[object.name='globalThis'][property.name=/^(?:${networkGlobals.join('|')})$/]`,
+    ].map((selector) => ({ selector, message: networkMessage })),
+  ],
+  'no-restricted-globals': ['error', ...networkGlobals.map((name) => ({ name, message: networkMessage }))],
+};
+
 /** A backend's measuring tools, which no tarball has, make their weights as its tests do. */
 const tests = ['packages/*/test/**', 'packages/backend-*/tools/*.ts', 'tools/test/**'];
 
@@ -68,7 +84,7 @@ export default tseslint.config(
     files: ['**/*.{js,mjs,cjs,ts}'],
     plugins: { '@nx': nx },
     rules: {
-      '@nx/enforce-module-boundaries': boundaries(imports),
+      '@nx/enforce-module-boundaries': boundaries(sourceImports),
       '@typescript-eslint/no-unused-vars': [
         'error',
         { argsIgnorePattern: '^_', varsIgnorePattern: '^_', caughtErrors: 'none', ignoreRestSiblings: true },
@@ -102,23 +118,15 @@ export default tseslint.config(
     ignores: ['packages/cli/**'],
     rules: { 'no-console': 'error' },
   },
+  ...Object.entries(importTable).flatMap(([name, { dynamic = [] }]) =>
+    dynamic.length === 0 ? [] : [dynamicOnly(name, dynamic)],
+  ),
   {
-    // Accelerators are optional dependencies: a static import of one would end the process where it is not installed.
-    files: ['packages/api/src/**'],
-    rules: {
-      '@typescript-eslint/no-restricted-imports': [
-        'error',
-        {
-          patterns: [
-            {
-              regex: '^@unicorn-exec/backend-(?!cpu$)',
-              allowTypeImports: true,
-              message: 'Import accelerator backends dynamically.',
-            },
-          ],
-        },
-      ],
-    },
+    files: ['packages/**'],
+    ignores: Object.entries(importTable).flatMap(([name, { network }]) =>
+      network ? [`packages/${name}/**`] : [],
+    ),
+    rules: withoutNetwork,
   },
   { files: tests, rules: { '@nx/enforce-module-boundaries': boundaries(testImports) } },
   {

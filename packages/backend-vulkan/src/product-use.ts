@@ -1,7 +1,8 @@
 /** Which products a graph has, as kernels will be asked for them: what there is to tune for a model. No device is needed. */
 import { graphSignature, symbolicDims, type Graph, type WeightEntry } from '@unicorn-exec/tensor';
 import type { DeviceTraits } from './dispatch.js';
-import { defaultTuner, type MatmulTuner, type ProductShape } from './kernel/matmul-tile.js';
+import { defaultTuner, type MatmulTuner } from './kernel/matmul-tile.js';
+import type { ProductShape } from './kernel/product-shape.js';
 import { tunedKernels } from './kernel/tuned-kernels.js';
 import { dispatchesOf } from './lowering/concrete.js';
 import { lower } from './lowering/lower.js';

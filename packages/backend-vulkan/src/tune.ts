@@ -7,7 +7,8 @@ import { UnicornError, type Graph, type WeightEntry } from '@unicorn-exec/tensor
 import { findDevice } from './backend.js';
 import type { Dispatch, Place } from './dispatch.js';
 import { matmul, matmulCounterBytes, matmulScratchBytes } from './kernel/matmul.js';
-import { defaultTuner, type MatmulTuner, type ProductShape } from './kernel/matmul-tile.js';
+import { defaultTuner, type MatmulTuner } from './kernel/matmul-tile.js';
+import type { ProductShape } from './kernel/product-shape.js';
 import type { LaneTile } from './kernel/lane-tile.js';
 import type { MatrixTile } from './kernel/matrix-tile.js';
 import type { MatmulCall, WeightOperand } from './kernel/operand.js';

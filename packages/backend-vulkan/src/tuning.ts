@@ -8,7 +8,8 @@
  */
 import { dtypes, type DType } from '@unicorn-exec/tensor';
 import type { LaneTile } from './kernel/lane-tile.js';
-import type { MatmulTuner, ProductShape } from './kernel/matmul-tile.js';
+import type { MatmulTuner } from './kernel/matmul-tile.js';
+import type { ProductShape } from './kernel/product-shape.js';
 import type { MatrixTile } from './kernel/matrix-tile.js';
 import { laneTileFits, lanesFit, matrixTileFits } from './kernel/tile-limits.js';
 

@@ -3,7 +3,8 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'n
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import { defaultTuner, type ProductShape } from '../src/kernel/matmul-tile.js';
+import { defaultTuner } from '../src/kernel/matmul-tile.js';
+import type { ProductShape } from '../src/kernel/product-shape.js';
 import type { DeviceTraits } from '../src/dispatch.js';
 import { mergeTunings, noTuning, tunedTuner, tuningFromJson, tuningToJson } from '../src/tuning.js';
 import type { TileRule, Tuning } from '../src/tuning.js';

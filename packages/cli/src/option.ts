@@ -90,6 +90,17 @@ export interface DraftFlags {
   readonly draft?: string;
 }
 
+export interface BenchFlags extends EngineFlags, DraftFlags {
+  readonly prompt: number;
+  readonly generate: number;
+  readonly repetitions: number;
+  readonly compare?: string;
+  readonly machine?: boolean;
+  readonly kernels?: boolean;
+  readonly tune?: boolean;
+  readonly tuneSeconds: number;
+}
+
 export interface SamplingFlags {
   readonly seed?: bigint;
   readonly temperature?: number;

@@ -8,7 +8,7 @@
  */
 import type { DeviceTraits } from '../dispatch.js';
 import { runnableTile, type LaneTile } from './lane-tile.js';
-import type { ProductShape } from './matmul-tile.js';
+import type { ProductShape } from './product-shape.js';
 
 /** Invocations of a compute unit that its registers hold. */
 const residentInvocations = 1024;

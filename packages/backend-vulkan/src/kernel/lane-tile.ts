@@ -3,7 +3,7 @@
  * activations: `lanes` does change them, so it follows from the weights and the device alone.
  */
 import type { DeviceTraits } from '../dispatch.js';
-import type { ProductShape } from './matmul-tile.js';
+import type { ProductShape } from './product-shape.js';
 
 /** Of `matmul-float` and `matmul-int8`: neighbours that share a row of the weight. */
 export interface LaneTile {

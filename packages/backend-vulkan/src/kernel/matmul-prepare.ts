@@ -16,11 +16,9 @@ import {
 } from '../dispatch.js';
 import { foldedGroups, product as elementCount } from './grid.js';
 import { isAligned, isWide, matrixOf, type Matrix } from './matrix.js';
-import { pinnedSubgroup } from './matmul-product.js';
+import { pinnedSubgroup, type Form } from './matmul-product.js';
 import type { MatmulTuner } from './matmul-tile.js';
 import type { MatmulCall, Operand } from './operand.js';
-
-export type Form = 'float' | 'int8' | 'f16';
 
 /** Activations as a form takes them; f16 in the order in which weights in planes, or others, are decoded. */
 export type Prepared = 'float' | 'int8' | 'f16' | 'f16 swapped';

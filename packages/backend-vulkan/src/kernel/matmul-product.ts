@@ -3,8 +3,10 @@ import { chainArgument } from '../chain.js';
 import { f32, read, u32, write, type Argument, type DeviceTraits, type Place } from '../dispatch.js';
 import { activationCodes } from './elementwise.js';
 import type { Matrix } from './matrix.js';
-import type { Form } from './matmul-prepare.js';
 import type { Post, ProductCall } from './operand.js';
+
+/** What a product takes its activations as: f32 as they are, blocks of int8, or f16 for cooperative matrices. */
+export type Form = 'float' | 'int8' | 'f16';
 
 /** Numbers of `POST_*` in `shaders/include/matmul.glsl`. */
 const postCodes = { softcap: 1, scale: 2, activation: 16, glu: 32 } as const;

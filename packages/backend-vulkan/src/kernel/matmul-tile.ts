@@ -2,22 +2,10 @@
  * How the forms of the product are cut over a device: what the shaders leave open as specialization constants. Defaults by
  * rules; a tuner may answer otherwise.
  */
-import type { DType } from '@unicorn-exec/tensor';
 import type { DeviceTraits } from '../dispatch.js';
 import { floatTile, int8Tile, type LaneTile } from './lane-tile.js';
 import { f16Tile, type MatrixTile } from './matrix-tile.js';
-
-/** A product as far as the cut depends on it. */
-export interface ProductShape {
-  readonly dtype: DType;
-  /** Rows of the weight. */
-  readonly rows: number;
-  readonly columns: number;
-  /** Rows of activations. */
-  readonly tokens: number;
-  /** 2 for a gated pair. */
-  readonly banks: 1 | 2;
-}
+import type { ProductShape } from './product-shape.js';
 
 export interface MatmulTuner {
   /** The form for many rows, or undefined where `int8` or `float` shall serve: no such hardware, or too few rows. */

@@ -4,7 +4,7 @@
  */
 import type { DeviceTraits } from '../dispatch.js';
 import type { LaneTile } from './lane-tile.js';
-import type { ProductShape } from './matmul-tile.js';
+import type { ProductShape } from './product-shape.js';
 import { fitsDevice, type MatrixTile } from './matrix-tile.js';
 
 /** Sums of an invocation, in f32: of 255 registers on NVIDIA's devices and 256 on AMD's at most half are theirs. */

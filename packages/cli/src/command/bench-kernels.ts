@@ -6,9 +6,9 @@ import {
   type PhaseProfile,
 } from '@unicorn-exec/api/measure';
 import { loadOptions, withEngine } from '../engine-session.js';
+import type { BenchFlags } from '../option.js';
 import { markdownTable } from '../table.js';
 import type { Terminal } from '../terminal.js';
-import type { BenchFlags } from './bench.js';
 
 export async function benchKernels(terminal: Terminal, flags: BenchFlags): Promise<void> {
   const context = flags.context ?? Math.max(flags.prompt, flags.generate) + 1;

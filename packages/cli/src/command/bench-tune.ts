@@ -1,9 +1,9 @@
 /** `unicorn bench --tune`: tries tiles for a model's products on the GPU and keeps the best. Ctrl-C keeps what was found. */
 import { tuneModel, type TunedProduct, type TuneReport } from '@unicorn-exec/api/measure';
+import type { BenchFlags } from '../option.js';
 import { ProgressBar } from '../progress.js';
 import { markdownTable } from '../table.js';
 import type { Terminal } from '../terminal.js';
-import type { BenchFlags } from './bench.js';
 
 export async function benchTune(terminal: Terminal, flags: BenchFlags): Promise<void> {
   const bar = new ProgressBar(terminal, 'tuning');

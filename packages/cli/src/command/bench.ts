@@ -2,21 +2,10 @@
 import { benchmark, describeMachine, type BenchmarkReport } from '@unicorn-exec/api/measure';
 import { loadOptions, megabytes, withEngine } from '../engine-session.js';
 import { readJsonFile } from '../input.js';
-import { speculationFrom, type DraftFlags, type EngineFlags } from '../option.js';
+import { speculationFrom, type BenchFlags } from '../option.js';
 import { ProgressBar } from '../progress.js';
 import { markdownTable } from '../table.js';
 import type { Terminal } from '../terminal.js';
-
-export interface BenchFlags extends EngineFlags, DraftFlags {
-  readonly prompt: number;
-  readonly generate: number;
-  readonly repetitions: number;
-  readonly compare?: string;
-  readonly machine?: boolean;
-  readonly kernels?: boolean;
-  readonly tune?: boolean;
-  readonly tuneSeconds: number;
-}
 
 export async function bench(terminal: Terminal, flags: BenchFlags): Promise<void> {
   if (flags.machine) {
