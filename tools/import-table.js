@@ -19,7 +19,7 @@
 /** @type {Readonly<Record<string, TableRow>>} by the name of the folder in `packages/`, each after those that it imports */
 export const importTable = {
   tensor: {
-    owns: 'meaning: dtypes, block formats, shapes, the graph, each op with its shape rule and slow evaluation, the Backend contract, the model step, errors',
+    owns: 'meaning: dtypes, block formats, shapes, the graph, each op with its shape rule and slow evaluation, the Backend contract, the model step, errors, and the one way to write a file',
     imports: [],
   },
   lowering: {
@@ -41,7 +41,7 @@ export const importTable = {
     tests: ['conformance'],
   },
   checkpoint: {
-    owns: 'weights on disk: GGUF and safetensors read and written, metadata, atomic files',
+    owns: 'weights on disk: GGUF and safetensors read and written, metadata',
     imports: ['tensor'],
   },
   quant: {

@@ -357,7 +357,7 @@ export class VulkanDevice implements Device, ExecutableHost {
   async #finish(): Promise<void> {
     await this.queue.idle();
     if (this.pipelines.count > 0) {
-      this.#cache.write(guarded(() => this.addon.pipelineCache(this.handle)));
+      await this.#cache.write(guarded(() => this.addon.pipelineCache(this.handle)));
     }
     for (const executable of [...this.#executables]) executable.dispose();
     for (const buffer of [...this.#buffers]) buffer.dispose();

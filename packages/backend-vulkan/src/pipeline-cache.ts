@@ -5,8 +5,8 @@
 import { readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
+import { writeAtomically } from '@unicorn-exec/tensor';
 import type { PhysicalDevice } from './addon.js';
-import { writeWholeFile } from './whole-file.js';
 
 /** Names a folder for the cache; empty: nothing is kept. Default: `unicorn/vulkan` in XDG_CACHE_HOME or `~/.cache`. */
 export const cacheVariable = 'UNICORN_VULKAN_CACHE';
@@ -36,10 +36,10 @@ export class PipelineCacheFile {
     }
   }
 
-  write(bytes: Uint8Array): void {
+  async write(bytes: Uint8Array): Promise<void> {
     if (this.path === undefined) return;
     try {
-      writeWholeFile(this.path, bytes);
+      await writeAtomically(this.path, bytes, { makeDirectory: true });
     } catch {
       // Then the next process compiles again.
     }

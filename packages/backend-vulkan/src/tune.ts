@@ -368,7 +368,7 @@ export async function tune(uses: readonly ProductUse[], options: TuneOptions = {
     const timer = await ProductTimer.open(runner, Math.min(bytes, info.maxBufferBytes));
     const { tuning, products, complete } = await search(new Search(timer, options), fitting, options);
     const isEmpty = tuning.lanes.length + tuning.tiles.length === 0;
-    const path = isEmpty ? file.path : file.write(tuning);
+    const path = isEmpty ? file.path : await file.write(tuning);
     return { device: info.name, path, complete, products };
   } finally {
     runner.close();

@@ -5,12 +5,11 @@
 import { createHash } from 'node:crypto';
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { UnicornError } from '@unicorn-exec/tensor';
+import { UnicornError, writeAtomically } from '@unicorn-exec/tensor';
 import type { PhysicalDevice } from './addon.js';
 import { cacheFolder } from './pipeline-cache.js';
 import type { ShaderLibrary } from './shader-library.js';
 import { mergeTunings, noTuning, tuningFromJson, tuningToJson, type Tuning } from './tuning.js';
-import { writeWholeFile } from './whole-file.js';
 
 /** Of the file's layout. */
 const fileVersion = 1;
@@ -79,7 +78,7 @@ export class TuningFile {
    * @returns the file; undefined when nothing is to be kept
    * @throws UnicornError `usage/file` when it cannot be written
    */
-  write(tuning: Tuning): string | undefined {
+  async write(tuning: Tuning): Promise<string | undefined> {
     const { path } = this;
     if (path === undefined) return undefined;
     const all = mergeTunings(
@@ -88,7 +87,7 @@ export class TuningFile {
     );
     try {
       const content = { ...this.#key, ...(tuningToJson(all) as object) };
-      writeWholeFile(path, `${JSON.stringify(content, undefined, 1)}\n`);
+      await writeAtomically(path, `${JSON.stringify(content, undefined, 1)}\n`, { makeDirectory: true });
       return path;
     } catch (cause) {
       throw new UnicornError('usage/file', `${path} cannot be written: ${(cause as Error).message}.`, {

@@ -4,7 +4,7 @@
  * through JavaScript, and they are few.
  */
 import { open } from 'node:fs/promises';
-import { decodeRow, dtypes, elementCount, tensorBytes, UnicornError } from '@unicorn-exec/tensor';
+import { decodeRow, dtypes, elementCount, fileError, tensorBytes, UnicornError } from '@unicorn-exec/tensor';
 import type { DType, TensorSpec, WeightEntry, WeightSet } from '@unicorn-exec/tensor';
 import { guarded, type NativeAddon, type WeightsHandle } from './addon.js';
 import type { LoadedWeight, WeightTable } from './lowering/weight.js';
@@ -85,10 +85,7 @@ async function sourceBytes({ name, source }: WeightEntry): Promise<Uint8Array> {
   if (source.kind === 'bytes') return source.bytes;
   const { path, offset, byteLength } = source;
   const file = await open(path).catch((cause: unknown) => {
-    throw new UnicornError('usage/file', `${path} cannot be opened: ${(cause as Error).message}.`, {
-      fields: { path },
-      cause,
-    });
+    throw fileError(cause, path, 'read');
   });
   try {
     const bytes = new Uint8Array(byteLength);

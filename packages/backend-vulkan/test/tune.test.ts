@@ -106,7 +106,7 @@ describe.skipIf(!driver.present)(`tuning (${driver.need})`, () => {
     const rows =
       defaultTuner.int8({ ...shape, columns, tokens: 1 }, deviceTraits(physical)).rows === 2 ? 4 : 2;
     const tuning: Tuning = { lanes: [], tiles: [{ form: 'int8', rows: 40, columns, tile: { rows } }] };
-    new TuningFile(physical, tunedShadersHash(new ShaderLibrary())).write(tuning);
+    await new TuningFile(physical, tunedShadersHash(new ShaderLibrary())).write(tuning);
     const device = (await vulkanBackend.open()) as VulkanDevice;
     const runner = new KernelRunner(addon, physical);
     const x = await runner.floats([1, columns]);

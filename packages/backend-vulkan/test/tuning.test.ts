@@ -189,10 +189,10 @@ describe('TuningFile', () => {
     return { tuning: file.read((notice) => notices.push(notice)), notices };
   };
 
-  it('is read back by the same device, driver and shaders, and by no other', () => {
+  it('is read back by the same device, driver and shaders, and by no other', async () => {
     const file = new TuningFile(device, 'hash', folder);
     expect(readAll(file)).toEqual({ tuning: noTuning, notices: [] });
-    expect(file.write(tuning)).toBe(file.path);
+    expect(await file.write(tuning)).toBe(file.path);
     expect(readAll(file)).toEqual({ tuning, notices: [] });
     const others = [
       new TuningFile({ ...device, driver: 'driver 2' }, 'hash', folder),
@@ -209,9 +209,9 @@ describe('TuningFile', () => {
     expect(readAll(new TuningFile({ ...device, uuid: 'dd' }, 'hash', folder)).notices).toEqual([]);
   });
 
-  it('adds to what is there, whole or not at all', () => {
+  it('adds to what is there, whole or not at all', async () => {
     const file = new TuningFile(device, 'hash', folder);
-    file.write(ruled([{ form: 'float', tile: { rows: 2 } }]));
+    await file.write(ruled([{ form: 'float', tile: { rows: 2 } }]));
     expect(file.read().tiles).toHaveLength(2);
     expect(readdirSync(folder)).toEqual(['tuning-aa.json']);
   });
@@ -240,10 +240,10 @@ describe('TuningFile', () => {
     expect(readAll(file).notices).toEqual([]);
   });
 
-  it('that cannot be written says so', () => {
+  it('that cannot be written says so', async () => {
     const file = new TuningFile(device, 'hash', join(folder, 'tuning-aa.json', 'no-folder'));
-    expect(() => file.write(tuning)).toThrow(expect.objectContaining({ code: 'usage/file' }));
-    expect(new TuningFile(device, 'hash', '').write(tuning)).toBeUndefined();
+    await expect(file.write(tuning)).rejects.toMatchObject({ code: 'usage/file' });
+    expect(await new TuningFile(device, 'hash', '').write(tuning)).toBeUndefined();
   });
 });
 

@@ -1,8 +1,7 @@
 /** Opening weights without knowing what they are: by content for a file, by what lies in it for a directory. */
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { UnicornError } from '@unicorn-exec/tensor';
-import { fileError } from './file/format-error.js';
+import { fileError, UnicornError } from '@unicorn-exec/tensor';
 import { openGguf } from './gguf/reader.js';
 import { GGUF_MAGIC } from './gguf/type.js';
 import { openFileSource, type RandomAccessSource, readFully } from './file/random-access-source.js';

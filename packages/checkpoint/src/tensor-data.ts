@@ -1,6 +1,5 @@
 /** What the writers take as the content of a tensor: bytes, or a promise of bytes kept only when their turn comes. */
-import { UnicornError } from '@unicorn-exec/tensor';
-import type { AtomicFile } from './file/atomic-file.js';
+import { type AtomicFile, UnicornError } from '@unicorn-exec/tensor';
 import { quote } from './file/format-error.js';
 
 /**

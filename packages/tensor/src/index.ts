@@ -1,5 +1,8 @@
 export { UnicornError, isUnicornError, invariant } from './error.js';
 export type { ErrorCode, ErrorFamily, UnicornErrorOptions } from './error.js';
+export { writeAtomically } from './file/atomic-file.js';
+export type { AtomicFile, WriteOptions } from './file/atomic-file.js';
+export { fileError } from './file/file-error.js';
 export { blockDTypes, dtypeLayout, dtypes, isBlockDType, isDType, rowBytes, tensorBytes } from './dtype.js';
 export type { BlockDType, DType, DTypeLayout, ScalarDType } from './dtype.js';
 export {

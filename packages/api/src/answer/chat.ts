@@ -2,8 +2,7 @@
  * A conversation whose later turns prefill only what is new: it keeps the very ids of earlier turns, so that the KV
  * cache's longest common prefix is all of them, also where the text would tokenize in another way a second time.
  */
-import { writeFile } from 'node:fs/promises';
-import { UnicornError } from '@unicorn-exec/tensor';
+import { UnicornError, writeAtomically } from '@unicorn-exec/tensor';
 import type { ChatMessage, ElasticSpec } from '@unicorn-exec/models';
 import type { SamplingParameters } from '@unicorn-exec/scheduler';
 import type { Engine } from '../engine.js';
@@ -139,18 +138,10 @@ export class Chat {
     this.#past = { text: '', tokens: [] };
   }
 
-  /** Writes the messages as JSON. @throws UnicornError `usage/file` */
+  /** Writes the messages as JSON. @throws UnicornError `usage/file`, `resource/disk` */
   async save(path: string): Promise<void> {
-    try {
-      await writeFile(
-        path,
-        `${JSON.stringify({ system: this.#system, messages: this.#messages }, undefined, 2)}\n`,
-      );
-    } catch (cause) {
-      throw new UnicornError('usage/file', `${path} cannot be written: ${(cause as Error).message}.`, {
-        cause,
-      });
-    }
+    const content = { system: this.#system, messages: this.#messages };
+    await writeAtomically(path, `${JSON.stringify(content, undefined, 2)}\n`);
   }
 
   /** Takes over what `save` wrote. @throws UnicornError `usage/conversation` when it is something else */

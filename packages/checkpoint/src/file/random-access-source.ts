@@ -1,8 +1,8 @@
 /** Positioned reads of one file. Nothing is mapped and nothing is read that was not asked for. */
 import { open } from 'node:fs/promises';
 import { resolve } from 'node:path';
-import { UnicornError } from '@unicorn-exec/tensor';
-import { fileError, formatError } from './format-error.js';
+import { fileError, UnicornError } from '@unicorn-exec/tensor';
+import { formatError } from './format-error.js';
 
 /** Something that can be read at any position: a file, bytes in memory, or what a caller brings. */
 export interface RandomAccessSource {

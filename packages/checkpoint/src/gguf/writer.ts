@@ -1,6 +1,5 @@
 /** GGUF version 3, little endian, written front to back and put in place whole. */
-import { type DType, dtypeLayout, tensorBytes, UnicornError } from '@unicorn-exec/tensor';
-import { writeAtomically } from '../file/atomic-file.js';
+import { type DType, dtypeLayout, tensorBytes, UnicornError, writeAtomically } from '@unicorn-exec/tensor';
 import { quote } from '../file/format-error.js';
 import { GGUF_ARRAY, GGUF_DEFAULT_ALIGNMENT, GGUF_MAGIC, ggufScalarTypes, ggufTypeId } from './type.js';
 import {

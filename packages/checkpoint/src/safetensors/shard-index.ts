@@ -3,8 +3,8 @@
  */
 import { stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { UnicornError } from '@unicorn-exec/tensor';
-import { fileError, formatError, quote } from '../file/format-error.js';
+import { fileError, UnicornError } from '@unicorn-exec/tensor';
+import { formatError, quote } from '../file/format-error.js';
 import { INDEX_BYTES_MAX, METADATA_KEYS_MAX, TENSORS_MAX } from '../limit.js';
 import { Metadata, type MetadataEntry } from '../metadata.js';
 import {

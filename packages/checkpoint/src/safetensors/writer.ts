@@ -1,6 +1,5 @@
 /** One safetensors file, written front to back and put in place whole. */
-import { type DType, dtypeLayout, tensorBytes, UnicornError } from '@unicorn-exec/tensor';
-import { writeAtomically } from '../file/atomic-file.js';
+import { type DType, dtypeLayout, tensorBytes, UnicornError, writeAtomically } from '@unicorn-exec/tensor';
 import { quote } from '../file/format-error.js';
 import { SAFETENSORS_HEADER_BYTES_MAX, SAFETENSORS_RANK_MAX, TENSORS_MAX } from '../limit.js';
 import { safetensorsTypeName } from './type.js';

@@ -4,6 +4,7 @@
  */
 import { open, type FileHandle } from 'node:fs/promises';
 import { UnicornError } from '../error.js';
+import { fileError } from '../file/file-error.js';
 import { tensorBytes } from '../dtype.js';
 import { formatSpec } from '../graph/text.js';
 import { HostTensor } from '../host-tensor.js';
@@ -185,16 +186,12 @@ export class HostWeightSet implements WeightSet {
   }
 }
 
-/** @throws UnicornError `usage/file` when it cannot be opened. */
+/** @throws UnicornError `usage/file` and the others of `fileError` when it cannot be opened. */
 async function openWeights(path: string): Promise<FileHandle> {
   try {
     return await open(path, 'r');
   } catch (cause) {
-    throw new UnicornError('usage/file', `${path} cannot be opened: ${(cause as Error).message}.`, {
-      fields: { file: path },
-      fix: 'Check the path and its permissions.',
-      cause,
-    });
+    throw fileError(cause, path, 'read');
   }
 }
 

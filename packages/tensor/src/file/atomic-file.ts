@@ -2,10 +2,9 @@
  * Writing a file so that its name never shows a half: into a temporary file in the same directory, flushed to the
  * disk, then renamed. A failed or interrupted write leaves the old file as it was.
  */
-import { randomBytes } from 'node:crypto';
-import { type FileHandle, open, rename, rm } from 'node:fs/promises';
+import { type FileHandle, mkdir, open, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { fileError } from './format-error.js';
+import { fileError } from './file-error.js';
 
 /** An append-only file that knows where it is. */
 export class AtomicFile {
@@ -40,22 +39,33 @@ export class AtomicFile {
   }
 }
 
+export interface WriteOptions {
+  /** Makes the directory, and those above it, where they are missing. Default: false */
+  readonly makeDirectory?: boolean;
+}
+
 /**
- * Runs `write` on a temporary file beside `path`, then puts it in place. When `write` fails the temporary file is
- * removed and its error passed on.
+ * The one way to write a file: `content` goes into a temporary file beside `path`, which is then put in its place. Others
+ * may read or write `path` meanwhile. When anything fails the temporary file is removed.
  *
- * @throws UnicornError `usage/file` (no such directory, no permission), `resource/disk`.
+ * @param content all of it, text as UTF-8; or what writes it piece by piece, whose errors are passed on
+ * @throws UnicornError `usage/file` (no such directory, no permission), `resource/disk`, as `fileError`
  */
 export async function writeAtomically(
   path: string,
-  write: (file: AtomicFile) => Promise<void>,
+  content: string | Uint8Array | ((file: AtomicFile) => Promise<void>),
+  { makeDirectory = false }: WriteOptions = {},
 ): Promise<void> {
   const directory = dirname(path);
-  const temporary = join(directory, `.${basename(path)}.${randomBytes(6).toString('hex')}.tmp`);
+  if (makeDirectory) await explained(directory, mkdir(directory, { recursive: true }));
+  const unique = crypto.randomUUID();
+  const temporary = join(directory, `.${basename(path)}.${unique}.tmp`);
   const handle = await explained(path, open(temporary, 'wx'));
   try {
     try {
-      await write(new AtomicFile(handle, path));
+      const file = new AtomicFile(handle, path);
+      if (typeof content === 'function') await content(file);
+      else await file.write(typeof content === 'string' ? new TextEncoder().encode(content) : content);
       await explained(path, handle.sync());
     } finally {
       await handle.close();

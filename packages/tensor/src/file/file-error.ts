@@ -1,0 +1,57 @@
+/** What the file system refuses, in words. */
+import { UnicornError } from '../error.js';
+
+/**
+ * What the file system said, as a sentence with a fix; any other error unchanged.
+ *
+ * @param file path
+ * @returns UnicornError `usage/file`, `resource/disk`, `resource/files`, `usage/closed` or `device/io` for an error with a
+ *   known code
+ */
+export function fileError(error: unknown, file: string, action: 'read' | 'write'): unknown {
+  const code = error instanceof Error && 'code' in error ? error.code : undefined;
+  const options = { fields: { file, reason: code }, cause: error };
+  switch (code) {
+    case 'ENOENT':
+    case 'ENOTDIR':
+      return action === 'read'
+        ? new UnicornError('usage/file', `${file} does not exist.`, { ...options, fix: 'Check the path.' })
+        : new UnicornError('usage/file', `The directory of ${file} does not exist.`, {
+            ...options,
+            fix: 'Create the directory first.',
+          });
+    case 'EACCES':
+    case 'EPERM':
+    case 'EROFS':
+      return new UnicornError('usage/file', `${file} may not be ${action === 'read' ? 'read' : 'written'}.`, {
+        ...options,
+        fix: 'Check the permissions of the file and of its directory.',
+      });
+    case 'EISDIR':
+      return new UnicornError('usage/file', `${file} is a directory, not a file.`, options);
+    case 'ENOSPC':
+    case 'EDQUOT':
+    case 'EFBIG':
+      return new UnicornError('resource/disk', `There is no room to write ${file}.`, {
+        ...options,
+        fix: 'Free some space, or write elsewhere.',
+      });
+    case 'EMFILE':
+    case 'ENFILE':
+      return new UnicornError(
+        'resource/files',
+        `${file} cannot be opened: too many files are open.`,
+        options,
+      );
+    case 'EBADF':
+      return new UnicornError('usage/closed', `${file} was closed already.`, options);
+    case 'EIO':
+      return new UnicornError(
+        'device/io',
+        `The disk failed while ${file} was being ${action === 'read' ? 'read' : 'written'}.`,
+        options,
+      );
+    default:
+      return error;
+  }
+}
