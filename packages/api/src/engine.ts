@@ -18,29 +18,63 @@ import type {
   ForwardResult,
   SamplingParameters,
   SpeculationOptions,
-  Timings as ScheduledTimings,
 } from '@unicorn-exec/scheduler';
-import type { ContextChoice } from './machine/context-length.js';
+import { AnswerText } from './answer/answer-text.js';
 import { generateShifting } from './answer/context-shift.js';
-import { locateModel } from './model-location.js';
-import { noText, ReasoningText, type TextPiece } from './answer/reasoning-text.js';
-import type {
-  EngineStats,
-  GenerateChunk,
-  GenerateRequest,
-  ProgramProfile,
-  Timings,
-  Usage,
+import { encodePrompt, promptTokens, renderParts } from './answer/prompt.js';
+import {
+  generateOptionTable,
+  type EngineStats,
+  type GenerateChunk,
+  type GenerateRequest,
+  type ProgramProfile,
+  type Timings,
+  type Usage,
 } from './answer/request.js';
-import type { BackendSummary, KvType, LoadOptions, LoadTimes } from './machine/load-options.js';
-import { LastingRuntime, throwIfCancelled } from './machine/runtime.js';
 import { StopText } from './answer/stop-text.js';
+import { summarizeTimings } from './answer/timings.js';
+import type { ContextChoice } from './machine/context-length.js';
+import {
+  loadOptionTable,
+  type BackendSummary,
+  type KvType,
+  type LoadOptions,
+  type LoadTimes,
+} from './machine/load-options.js';
+import { LastingRuntime, throwIfCancelled } from './machine/runtime.js';
+import { locateModel } from './model-location.js';
+import {
+  abortSignal,
+  callback,
+  checkArgument,
+  checkOptions,
+  choice,
+  flag,
+  list,
+  listOf,
+  record,
+  required,
+  text,
+  tokenIds,
+  type OptionTable,
+} from './option.js';
 
 /** Requests that a desktop user has in flight at once; each costs a row of history, not KV, until it is used. */
 const defaultMaxSequences = 4;
 
 /** Where a model's makers recommend nothing: llama.cpp's defaults, which its users know. */
 const fallbackSampling: SamplingParameters = { temperature: 0.8, topK: 40, topP: 0.95, minP: 0.05 };
+
+const encodeOptionTable: OptionTable<EncodeOptions> = { special: flag, literal: list };
+
+const forwardOptionTable: OptionTable<ForwardOptions> = {
+  logits: required(choice('all', 'none')),
+  hidden: flag,
+  size: record,
+  reuse: choice('none', 'sameSize', 'anySize'),
+  onRows: callback,
+  signal: abortSignal,
+};
 
 export interface EngineEvents {
   /** After each request, also a cancelled one. */
@@ -81,10 +115,11 @@ export class Engine extends EventEmitter<EngineEvents> {
   /**
    * Opens a model on a device.
    *
-   * @throws UnicornError `usage/model` (no such model), `format/*` (a damaged file), `unsupported/*` (an unknown
+   * @throws UnicornError `usage/option` (an unknown option, or one of a wrong type), `usage/model` (no such model), `format/*` (a damaged file), `unsupported/*` (an unknown
    * architecture or backend), `resource/memory` (does not fit), `usage/cancelled` (the signal)
    */
   static async load(options: LoadOptions = {}): Promise<Engine> {
+    checkOptions('Engine.load', options, loadOptionTable);
     const path = await locateModel(options.model);
     const model = await openModel(path);
     try {
@@ -108,11 +143,13 @@ export class Engine extends EventEmitter<EngineEvents> {
    * a later request finds the device opened anew
    */
   async *generate(request: GenerateRequest): AsyncGenerator<GenerateChunk, void, undefined> {
+    checkArgument('Engine.generate', 'request', request, required(record));
+    checkOptions('Engine.generate', request, generateOptionTable);
     this.#expectOpen();
-    const stopText = new StopText(request.stop ?? []);
-    const tokens = await this.promptTokens(request);
+    const stops = new StopText(request.stop ?? []);
+    const tokens = await promptTokens(this.model, request);
     const tokenizer = await this.#tokenizerFor(request);
-    const reader = tokenizer && new ReasoningText(tokenizer, tokens);
+    const answer = new AnswerText(tokenizer, tokens, stops);
     const cancel = new AbortController();
     const signal = request.signal ? AbortSignal.any([request.signal, cancel.signal]) : cancel.signal;
     const size = request.elastic === undefined ? undefined : resolveSize(this.model, request.elastic);
@@ -139,12 +176,11 @@ export class Engine extends EventEmitter<EngineEvents> {
       for await (const event of events) {
         if (event.kind === 'token') {
           // Tokens that were computed before the cancellation reached the scheduler are not part of the answer.
-          if (stopText.stopped !== undefined) continue;
+          if (answer.isStopped) continue;
           completionTokens++;
-          const piece = (event.stop ? undefined : reader?.push(event.token)) ?? noText;
-          const text = stopText.push(piece.text);
-          if (stopText.stopped !== undefined) cancel.abort();
-          yield { text, ...given(piece), tokens: [event.token] };
+          const piece = event.stop ? { text: '' } : answer.push(event.token);
+          if (answer.isStopped) cancel.abort();
+          yield { ...piece, tokens: [event.token] };
           continue;
         }
         finished = true;
@@ -152,11 +188,9 @@ export class Engine extends EventEmitter<EngineEvents> {
         const timings = summarizeTimings(event.timings, usage);
         this.#count(usage);
         this.emit('finished', { usage, timings });
-        const rest = (stopText.stopped === undefined ? reader?.end() : undefined) ?? noText;
-        const tail = stopText.stopped === undefined ? stopText.push(rest.text) + stopText.end() : '';
-        const finishReason = stopText.stopped === undefined ? event.finishReason : 'stop';
+        const finishReason = answer.isStopped ? 'stop' : event.finishReason;
         const speculation = event.speculation ? { speculation: event.speculation } : {};
-        yield { text: tail, ...given(rest), tokens: [], finishReason, usage, timings, ...speculation };
+        yield { ...answer.end(), tokens: [], finishReason, usage, timings, ...speculation };
       }
     } catch (error) {
       this.runtime.noteFailure(runtime, error);
@@ -166,43 +200,37 @@ export class Engine extends EventEmitter<EngineEvents> {
     }
   }
 
-  /** The ids that a request's prompt becomes: the chat template's output, or raw text behind the model's BOS. */
+  /**
+   * The ids that a request's prompt becomes: the chat template's output, or raw text behind the model's BOS.
+   *
+   * @throws UnicornError as {@link renderParts}; `usage/option` for a request without any prompt
+   */
   async promptTokens(request: GenerateRequest): Promise<number[]> {
-    if ('tokens' in request) return [...request.tokens];
-    // Whoever writes a raw prompt writes its special tokens too.
-    if ('prompt' in request) return this.encodePrompt({ text: request.prompt, literal: [] });
-    const { messages, tools, templateOptions } = request;
-    const parts = await this.renderParts({
-      messages,
-      ...(tools ? { tools } : {}),
-      ...(templateOptions ? { options: templateOptions } : {}),
-    });
-    return this.encodePrompt(parts);
+    checkArgument('Engine.promptTokens', 'request', request, required(record));
+    checkOptions('Engine.promptTokens', request, generateOptionTable);
+    return promptTokens(this.model, request);
   }
 
   /**
    * Ids of a whole prompt, behind the model's BOS unless the text begins with it. Special tokens are recognized but in
    * the literal ranges.
+   *
+   * @throws UnicornError `usage/option`
    */
-  async encodePrompt({ text, literal }: PromptParts): Promise<number[]> {
-    const tokenizer = await this.model.tokenizer();
-    const ids = tokenizer.encode(text, { special: true, literal });
-    const { bosId } = tokenizer;
-    return tokenizer.addBos && bosId !== undefined && ids[0] !== bosId ? [bosId, ...ids] : ids;
+  async encodePrompt(parts: PromptParts): Promise<number[]> {
+    checkOptions('Engine.encodePrompt', parts, { text: required(text), literal: required(list) });
+    return encodePrompt(this.model, parts);
   }
 
   /**
    * The text that the model's chat template makes of a conversation, and the ranges of it that came from the messages:
    * a special token that somebody typed stays text.
+   *
+   * @throws UnicornError `unsupported/chat-template` for a model without a template, `usage/conversation` for what is
+   * not a conversation, `usage/chat-template` for one that the template refuses
    */
-  async renderParts(conversation: Conversation): Promise<PromptParts> {
-    const template = await this.model.chatTemplate();
-    if (!template) {
-      throw new UnicornError('unsupported/chat-template', `${this.model.name} has no chat template.`, {
-        fix: 'Give the prompt as raw text (`prompt`, or `unicorn run --raw`).',
-      });
-    }
-    return template.renderParts(conversation, await this.model.tokenizer());
+  renderParts(conversation: Conversation): Promise<PromptParts> {
+    return renderParts(this.model, conversation);
   }
 
   /** What a request that says nothing is sampled with. */
@@ -212,16 +240,24 @@ export class Engine extends EventEmitter<EngineEvents> {
   }
 
   /** Token ids of a text, without BOS. Special-token text is recognized only with `special`. */
-  async tokenize(text: string, options: EncodeOptions = {}): Promise<number[]> {
-    return (await this.model.tokenizer()).encode(text, options);
+  async tokenize(content: string, options: EncodeOptions = {}): Promise<number[]> {
+    checkArgument('Engine.tokenize', 'text', content, required(text));
+    checkOptions('Engine.tokenize', options, encodeOptionTable);
+    return (await this.model.tokenizer()).encode(content, options);
   }
 
   async detokenize(ids: readonly number[]): Promise<string> {
+    checkArgument('Engine.detokenize', 'ids', ids, required(tokenIds));
     return (await this.model.tokenizer()).decode(ids);
   }
 
   /** Logits and hidden states of whole sequences, run as one ragged batch; no sampling, and no cache unless `reuse`. */
-  forward(sequences: readonly (readonly number[])[], options: ForwardOptions): Promise<ForwardResult[]> {
+  async forward(
+    sequences: readonly (readonly number[])[],
+    options: ForwardOptions,
+  ): Promise<ForwardResult[]> {
+    checkArgument('Engine.forward', 'sequences', sequences, required(listOf(tokenIds)));
+    checkOptions('Engine.forward', options, forwardOptionTable);
     this.#expectOpen();
     return this.runtime.use(({ scheduler }) => scheduler.forward(sequences, options));
   }
@@ -287,20 +323,4 @@ export class Engine extends EventEmitter<EngineEvents> {
   #expectOpen(): void {
     if (this.#closing) throw new UnicornError('usage/closed', 'The engine was closed.');
   }
-}
-
-function given({ reasoning }: TextPiece): { reasoning?: string } {
-  return reasoning === '' ? {} : { reasoning };
-}
-
-function summarizeTimings(scheduled: ScheduledTimings, usage: Usage): Timings {
-  return {
-    ttftMs: scheduled.firstTokenMs,
-    prefillTokensPerSecond: perSecond(usage.promptTokens - usage.cachedPromptTokens, scheduled.prefillMs),
-    decodeTokensPerSecond: perSecond(usage.completionTokens - 1, scheduled.decodeMs),
-  };
-}
-
-function perSecond(count: number, ms: number): number {
-  return ms > 0 && count > 0 ? (count / ms) * 1000 : 0;
 }

@@ -28,9 +28,8 @@ export type {
 export { backendNames } from './machine/backends.js';
 export type { BackendName } from './machine/backends.js';
 export { openDevice, probeBackends } from './machine/open-device.js';
-export type { OpenedDevice } from './machine/open-device.js';
-export { chooseContext } from './machine/context-length.js';
-export type { ContextChoice, ContextRequest } from './machine/context-length.js';
+export type { OpenDeviceOptions, OpenedDevice } from './machine/open-device.js';
+export type { ContextChoice } from './machine/context-length.js';
 export { diagnose } from './machine/diagnosis.js';
 export type { Diagnosis } from './machine/diagnosis.js';
 export { buildNative } from './machine/native-build.js';

@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { UnicornError } from '@unicorn-exec/tensor';
+import { checkArgument, text } from './option.js';
 
 /** Names that stand for a model that comes with the packages. */
 const bundled: Readonly<Record<string, () => Promise<string>>> = {
@@ -14,9 +15,10 @@ export const defaultModel = 'nano';
  * The path of a model.
  *
  * @param name an alias (`nano`, the default), or a path to a `.gguf` file or to a Hugging Face directory
- * @throws UnicornError `usage/model` when there is nothing of that name
+ * @throws UnicornError `usage/option`, `usage/model` when there is nothing of that name
  */
 export async function locateModel(name: string = defaultModel): Promise<string> {
+  checkArgument('locateModel', 'name', name, text);
   const alias = Object.hasOwn(bundled, name) ? bundled[name] : undefined;
   if (alias && !existsSync(name)) return alias();
   if (name.startsWith('hf:')) {

@@ -2,6 +2,7 @@
 import { basename } from 'node:path';
 import { openTextSide, type ChatTemplate, type Tokenizer } from '@unicorn-exec/models';
 import { locateModel } from './model-location.js';
+import { checkArgument, text } from './option.js';
 
 export interface ModelText {
   readonly name: string;
@@ -9,8 +10,9 @@ export interface ModelText {
   readonly chatTemplate: ChatTemplate | undefined;
 }
 
-/** @throws UnicornError `usage/model` when there is nothing of that name, `unsupported/tokenizer`, `format/*` */
+/** @throws UnicornError `usage/option`, `usage/model` when there is nothing of that name, `unsupported/tokenizer`, `format/*` */
 export async function openText(model?: string): Promise<ModelText> {
+  checkArgument('openText', 'model', model, text);
   const path = await locateModel(model);
   return { name: basename(path), ...(await openTextSide(path)) };
 }

@@ -3,6 +3,7 @@ import { openWeights, MetadataArray, type Metadata, type Weights } from '@unicor
 import { openModel, type Model } from '@unicorn-exec/models';
 import { isUnicornError } from '@unicorn-exec/tensor';
 import { locateModel } from './model-location.js';
+import { checkArgument, text } from './option.js';
 
 export interface WeightsDescription {
   readonly path: string;
@@ -41,9 +42,10 @@ export interface WeightsDescription {
 /**
  * Describes any `.gguf` or `.safetensors` file or model directory, also one of an unknown architecture.
  *
- * @throws UnicornError `usage/model` when there is nothing of that name, `format/*` for a damaged file
+ * @throws UnicornError `usage/option`, `usage/model` when there is nothing of that name, `format/*` for a damaged file
  */
 export async function describeWeights(name?: string): Promise<WeightsDescription> {
+  checkArgument('describeWeights', 'name', name, text);
   const path = await locateModel(name);
   const weights = await openWeights(path);
   try {

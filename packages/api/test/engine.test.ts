@@ -149,7 +149,7 @@ describe('Engine', () => {
       return last!;
     };
     const first = await turn('Who are you?');
-    chat.elastic = 'half';
+    chat.change({ elastic: 'half' });
     const second = await turn('Why is the sky blue?');
     // At least all of the first turn but its last token; more where an earlier test asked the same.
     expect(second.usage!.cachedPromptTokens).toBeGreaterThanOrEqual(

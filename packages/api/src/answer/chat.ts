@@ -6,7 +6,21 @@ import { UnicornError, writeAtomically } from '@unicorn-exec/tensor';
 import type { ChatMessage, ElasticSpec } from '@unicorn-exec/models';
 import type { SamplingParameters } from '@unicorn-exec/scheduler';
 import type { Engine } from '../engine.js';
-import type { GenerateChunk, Speculation } from './request.js';
+import {
+  abortSignal,
+  checkArgument,
+  checkOptions,
+  choice,
+  engineRule,
+  listOf,
+  number,
+  optionsOf,
+  required,
+  size,
+  text,
+  type OptionTable,
+} from '../option.js';
+import { samplingTable, speculationTable, type GenerateChunk, type Speculation } from './request.js';
 
 export interface ChatOptions {
   /** A system message before the first turn. */
@@ -20,81 +34,77 @@ export interface ChatOptions {
   readonly overflow?: 'refuse' | 'shift' | undefined;
 }
 
-/** Names that `/set` takes, as users of other tools know them. */
-const samplingNames: Readonly<Record<string, keyof SamplingParameters>> = {
-  temperature: 'temperature',
-  top_k: 'topK',
-  top_p: 'topP',
-  min_p: 'minP',
-  typical: 'typicalP',
-  repeat_penalty: 'repetitionPenalty',
-  presence_penalty: 'presencePenalty',
-  frequency_penalty: 'frequencyPenalty',
-  seed: 'seed',
+export const chatOptionTable: OptionTable<ChatOptions> = {
+  system: text,
+  elastic: size,
+  speculation: optionsOf(speculationTable),
+  sampling: optionsOf(samplingTable),
+  maxTokens: number,
+  stop: listOf(text),
+  overflow: choice('refuse', 'shift'),
 };
 
-export class Chat {
-  /** MatFormer size of the turns to come; the KV cache of earlier turns is kept. */
-  elastic: ElasticSpec | undefined;
-  #messages: ChatMessage[] = [];
-  #sampling: SamplingParameters;
-  #maxTokens: number | undefined;
-  #system: string | undefined;
-  /** The ids of all turns so far, and the text of which they are the ids. */
-  #past: { readonly text: string; readonly tokens: readonly number[] } = { text: '', tokens: [] };
+const askOptionTable: OptionTable<{ signal: AbortSignal }> = { signal: abortSignal };
 
+const noPast = { text: '', tokens: [] };
+
+export class Chat {
+  #options: ChatOptions;
+  #messages: readonly ChatMessage[] = [];
+  /** The ids of all turns so far, and the text of which they are the ids. */
+  #past: { readonly text: string; readonly tokens: readonly number[] } = noPast;
+
+  /** @throws UnicornError `usage/option` */
   constructor(
     readonly engine: Engine,
-    private readonly options: ChatOptions = {},
+    options: ChatOptions = {},
   ) {
-    this.elastic = options.elastic;
-    this.#sampling = { ...options.sampling };
-    this.#maxTokens = options.maxTokens;
-    this.#system = options.system;
+    checkArgument('new Chat', 'engine', engine, required(engineRule));
+    checkOptions('new Chat', options, chatOptionTable);
+    this.#options = { ...options };
   }
 
   get messages(): readonly ChatMessage[] {
     return this.#messages;
   }
 
-  get settings(): Readonly<Record<string, unknown>> {
-    return {
-      model: this.engine.model.name,
-      backend: this.engine.backend.device,
-      context: this.engine.context.contextLength,
-      elastic: this.elastic ?? 'full',
-      system: this.#system,
-      max_tokens: this.#maxTokens,
-      sampling: {
-        ...this.engine.samplingDefaults,
-        ...this.#sampling,
-        seed: this.#sampling.seed?.toString(),
-      },
-    };
+  /** What holds for the turns to come. */
+  get options(): ChatOptions {
+    return this.#options;
+  }
+
+  /**
+   * Changes options for the turns to come; those that are not given stay as they are, and `undefined` brings a default
+   * back. After another MatFormer size the KV cache of earlier turns is kept; after another system message it is of no use.
+   *
+   * @throws UnicornError `usage/option`
+   */
+  change(options: ChatOptions): void {
+    checkOptions('Chat.change', options, chatOptionTable);
+    if ('system' in options) this.#past = noPast;
+    this.#options = { ...this.#options, ...options };
   }
 
   /**
    * One turn. A cancelled answer stays in the conversation as far as it came; a failed turn leaves no trace.
    *
-   * @throws UnicornError as `Engine.generate`
+   * @throws UnicornError `usage/option`, and as `Engine.generate`
    */
   async *ask(
     content: string,
-    options: { signal?: AbortSignal } = {},
+    options: { readonly signal?: AbortSignal | undefined } = {},
   ): AsyncGenerator<GenerateChunk, void, undefined> {
+    checkArgument('Chat.ask', 'content', content, required(text));
+    checkOptions('Chat.ask', options, askOptionTable);
+    const { system: _system, ...turn } = this.#options;
     const messages = [...this.#messages, { role: 'user', content }];
     const { text: prompt, tokens } = await this.#prompt(messages);
     const generated: number[] = [];
     let answer = '';
     try {
       const request = {
+        ...turn,
         tokens,
-        elastic: this.elastic,
-        speculation: this.options.speculation,
-        sampling: this.#sampling,
-        maxTokens: this.#maxTokens,
-        stop: this.options.stop,
-        overflow: this.options.overflow,
         reuse: 'anySize' as const,
         signal: options.signal,
       };
@@ -114,56 +124,52 @@ export class Chat {
     }
   }
 
-  /** @throws UnicornError `usage/setting` for an unknown name or a value that is no number */
-  set(name: string, value: string): void {
-    if (name === 'system') {
-      this.#system = value === '' ? undefined : value;
-      this.#past = { text: '', tokens: [] };
-      return;
-    }
-    const parameter = Object.hasOwn(samplingNames, name) ? samplingNames[name] : undefined;
-    const number = Number(value);
-    if ((!parameter && name !== 'max_tokens') || value === '' || !Number.isFinite(number)) {
-      throw new UnicornError('usage/setting', `"/set ${name} ${value}" is not understood.`, {
-        fix: `Names: ${[...Object.keys(samplingNames), 'max_tokens', 'system'].join(', ')}; values are numbers.`,
-      });
-    }
-    if (parameter)
-      this.#sampling = { ...this.#sampling, [parameter]: parameter === 'seed' ? BigInt(value) : number };
-    else this.#maxTokens = number;
-  }
-
+  /** Forgets the messages; the options stay. */
   clear(): void {
     this.#messages = [];
-    this.#past = { text: '', tokens: [] };
+    this.#past = noPast;
   }
 
-  /** Writes the messages as JSON. @throws UnicornError `usage/file`, `resource/disk` */
+  /**
+   * Writes the system message and the messages as JSON.
+   *
+   * @throws UnicornError `usage/option`, `usage/file`, `resource/disk`
+   */
   async save(path: string): Promise<void> {
-    const content = { system: this.#system, messages: this.#messages };
-    await writeAtomically(path, `${JSON.stringify(content, undefined, 2)}\n`);
+    checkArgument('Chat.save', 'path', path, required(text));
+    const content = { system: this.#options.system, messages: this.#messages };
+    await writeAtomically(
+      path,
+      `${JSON.stringify(content, undefined, 2)}
+`,
+    );
   }
 
-  /** Takes over what `save` wrote. @throws UnicornError `usage/conversation` when it is something else */
+  /**
+   * Takes over a conversation that `save` wrote.
+   *
+   * @param saved what the file's JSON says
+   * @throws UnicornError `usage/conversation` when it is something else
+   */
   load(saved: unknown): void {
     const { system, messages } = (saved ?? {}) as { system?: unknown; messages?: unknown };
     const isMessage = (entry: unknown): entry is ChatMessage =>
       typeof entry === 'object' && entry !== null && 'role' in entry && 'content' in entry;
     if (!Array.isArray(messages) || !messages.every(isMessage)) {
-      throw new UnicornError('usage/conversation', 'The file holds no conversation.', {
-        fix: 'Load a file that /save wrote.',
+      throw new UnicornError('usage/conversation', 'This is not a saved conversation.', {
+        fix: 'Give what `save` wrote: {"system": ..., "messages": [...]}.',
       });
     }
     this.clear();
-    this.#system = typeof system === 'string' ? system : undefined;
+    this.#options = { ...this.#options, system: typeof system === 'string' ? system : undefined };
     this.#messages = messages;
   }
 
   /** The prompt of the next turn: the known ids, and the ids of what the template wrote behind them. */
   async #prompt(messages: readonly ChatMessage[]): Promise<{ text: string; tokens: number[] }> {
-    const system: ChatMessage[] =
-      this.#system === undefined ? [] : [{ role: 'system', content: this.#system }];
-    const parts = await this.engine.renderParts({ messages: [...system, ...messages] });
+    const { system } = this.#options;
+    const first: ChatMessage[] = system === undefined ? [] : [{ role: 'system', content: system }];
+    const parts = await this.engine.renderParts({ messages: [...first, ...messages] });
     const { text } = parts;
     const past = this.#past;
     const begin = past.text.length;

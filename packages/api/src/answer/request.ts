@@ -1,7 +1,23 @@
-/** What a caller may ask of an engine, and what comes back. Types only. */
+/** What a caller may ask of an engine, and what comes back. */
 import type { ChatMessage, ElasticSpec } from '@unicorn-exec/models';
 import type { SamplingParameters, SpeculationUsage } from '@unicorn-exec/scheduler';
 import type { ProfileEntry } from '@unicorn-exec/tensor';
+import {
+  abortSignal,
+  choice,
+  flag,
+  integer,
+  list,
+  listOf,
+  number,
+  optionsOf,
+  record,
+  required,
+  size,
+  text,
+  tokenIds,
+  type OptionTable,
+} from '../option.js';
 
 export interface Speculation {
   /** What guesses: a smaller MatFormer size of the same model, or `ngram`: repetitions of the text so far. */
@@ -51,6 +67,42 @@ export type GenerateRequest = GenerateOptions &
     | { readonly prompt: string }
     | { readonly tokens: readonly number[] }
   );
+
+export const samplingTable: OptionTable<SamplingParameters> = {
+  temperature: number,
+  topK: number,
+  topP: number,
+  minP: number,
+  typicalP: number,
+  repetitionPenalty: number,
+  presencePenalty: number,
+  frequencyPenalty: number,
+  logitBias: record,
+  seed: integer,
+};
+
+export const speculationTable: OptionTable<Speculation> = {
+  draft: required(size),
+  maxTokens: number,
+  adaptive: flag,
+};
+
+export const generateOptionTable: OptionTable<GenerateRequest> = {
+  messages: list,
+  tools: list,
+  templateOptions: record,
+  prompt: text,
+  tokens: tokenIds,
+  elastic: size,
+  sampling: optionsOf(samplingTable),
+  maxTokens: number,
+  overflow: choice('refuse', 'shift'),
+  ignoreEnd: flag,
+  reuse: choice('sameSize', 'anySize'),
+  speculation: optionsOf(speculationTable),
+  stop: listOf(text),
+  signal: abortSignal,
+};
 
 export type FinishReason = 'stop' | 'length' | 'cancelled';
 

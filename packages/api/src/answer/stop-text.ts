@@ -3,6 +3,7 @@
  * could be the beginning of one is held back. It knows text only; stop ids are the scheduler's.
  */
 import { UnicornError } from '@unicorn-exec/tensor';
+import { checkArgument, listOf, required, text } from '../option.js';
 
 /** More, or longer, stop strings than any client sends; the bound keeps the scan of each piece cheap. */
 const maximumStops = 64;
@@ -13,8 +14,9 @@ export class StopText {
   #held = '';
   #stopped: string | undefined;
 
-  /** @throws UnicornError `usage/stop` for an empty string, or too many or too long ones */
+  /** @throws UnicornError `usage/option`, `usage/stop` for an empty string, or too many or too long ones */
   constructor(stops: readonly string[]) {
+    checkArgument('new StopText', 'stops', stops, required(listOf(text)));
     const tooLong = stops.find((stop) => stop.length === 0 || stop.length > maximumStopLength);
     if (tooLong !== undefined || stops.length > maximumStops) {
       throw new UnicornError(

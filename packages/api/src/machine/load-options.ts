@@ -1,5 +1,16 @@
-/** How a caller wants a model loaded, and what the engine says about where it runs. Types only. */
+/** How a caller wants a model loaded, and what the engine says about where it runs. */
 import type { Backend } from '@unicorn-exec/tensor';
+import {
+  abortSignal,
+  callback,
+  choice,
+  either,
+  flag,
+  number,
+  text,
+  type OptionTable,
+  type Rule,
+} from '../option.js';
 import type { BackendName } from './backends.js';
 
 export type LoadStage = 'open' | 'weights' | 'compile' | 'ready';
@@ -57,6 +68,29 @@ export interface LoadOptions {
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((progress: LoadProgress) => void) | undefined;
 }
+
+/** The name of a backend, which `openDevice` checks, or a backend. */
+export const backendRule: Rule = {
+  expected: 'the name of a backend, or a backend',
+  accepts: (value) =>
+    typeof value === 'string' ||
+    (typeof value === 'object' && value !== null && 'open' in value && 'apiVersion' in value),
+};
+
+export const loadOptionTable: OptionTable<LoadOptions> = {
+  model: text,
+  backend: backendRule,
+  device: text,
+  threads: number,
+  gpuLayers: either(number, choice('all', 'auto')),
+  context: number,
+  kvType: choice('f32', 'f16', 'q8_0'),
+  precision: choice('f32', 'fast'),
+  maxSequences: number,
+  profile: flag,
+  signal: abortSignal,
+  onProgress: callback,
+};
 
 /** One of the devices that a model is spread over. */
 export interface LayerPlace {

@@ -1,4 +1,5 @@
 /** Compiling the native parts on the user's machine, where the package manager blocked install scripts. */
+import { callback, checkArgument } from '../option.js';
 import { knownBackends, type BackendName } from './backends.js';
 
 export interface NativeBuild {
@@ -11,11 +12,12 @@ export interface NativeBuild {
  * Compiles the addon of each backend that has one, one after the other.
  *
  * @param onStart told before each
- * @throws UnicornError `device/build` with the compiler's own words and the packages to install; those before it are built
+ * @throws UnicornError `usage/option`, `device/build` with the compiler's own words and the packages to install; those before it are built
  */
 export async function buildNative(
   onStart?: (backend: NativeBuild['backend']) => void,
 ): Promise<readonly NativeBuild[]> {
+  checkArgument('buildNative', 'onStart', onStart, callback);
   const built: NativeBuild[] = [];
   for (const { name, buildNative: build } of knownBackends) {
     if (!build) continue;

@@ -1,13 +1,30 @@
 /** From a backend's name to an open device. */
 import { backendApiVersion, isUnicornError, UnicornError } from '@unicorn-exec/tensor';
 import type { Backend, Device, DeviceDescription, OpenOptions } from '@unicorn-exec/tensor';
+import {
+  checkArgument,
+  checkOptions,
+  nearestName,
+  number,
+  required,
+  text,
+  type OptionTable,
+} from '../option.js';
 import { backendNames, knownBackends, type BackendName, type KnownBackend } from './backends.js';
+import { backendRule } from './load-options.js';
 
 export interface OpenedDevice {
   readonly device: Device;
   /** Why the device is not the first choice of `auto`; a fallback announces itself. */
   readonly fallback?: { readonly from: string; readonly reason: string; readonly fix?: string };
 }
+
+export interface OpenDeviceOptions extends OpenOptions {
+  /** A device id that the backend's `probe` lists. Default: the first usable one. */
+  readonly device?: string | undefined;
+}
+
+const openOptionTable: OptionTable<OpenDeviceOptions> = { device: text, threads: number };
 
 /** What `probe` of each known backend says; a backend that cannot even be imported is described too. */
 export async function probeBackends(): Promise<
@@ -31,21 +48,24 @@ export async function probeBackends(): Promise<
  *
  * @param choice a backend of one's own, or a name; `auto` takes the first of the automatic backends
  * that has a usable device
- * @throws UnicornError `unsupported/backend` for a name that this release does not bring, `device/unavailable` when a
+ * @throws UnicornError `usage/option`, `unsupported/backend` for a name that this release does not bring, `device/unavailable` when a
  * backend asked for by name has no usable device
  */
 export async function openDevice(
   choice: BackendName | Backend,
-  options: OpenOptions & { device?: string | undefined },
+  options: OpenDeviceOptions = {},
 ): Promise<OpenedDevice> {
+  checkArgument('openDevice', 'choice', choice, required(backendRule));
+  checkOptions('openDevice', options, openOptionTable);
   const { device: id, ...open } = options;
   if (typeof choice !== 'string') return { device: await checked(choice).open(id, open) };
   if (choice !== 'auto') {
     const known = knownBackends.find(({ name }) => name === choice);
     if (!known) {
+      const nearest = nearestName(choice, backendNames);
       throw new UnicornError('unsupported/backend', `The backend "${choice}" is not part of this release.`, {
         fields: { backend: choice, available: backendNames },
-        fix: `Use one of ${backendNames.join(', ')}.`,
+        fix: `${nearest === undefined ? '' : `Did you mean "${nearest}"? `}The backends are ${backendNames.join(', ')}.`,
       });
     }
     return { device: await checked(await known.load()).open(id, open) };

@@ -4,9 +4,21 @@ import type { ElasticSpec } from '@unicorn-exec/models';
 import type { Engine } from '../engine.js';
 import type { DeviceSpeed } from '../machine/backends.js';
 import { measureDeviceSpeed, readBandwidth } from './device-speed.js';
+import {
+  abortSignal,
+  callback,
+  checkArgument,
+  checkOptions,
+  countFrom,
+  engineRule,
+  optionsOf,
+  required,
+  size,
+  type OptionTable,
+} from '../option.js';
 import { generateRandom } from './random-prompt.js';
 import type { LoadTimes } from '../machine/load-options.js';
-import type { Speculation } from '../answer/request.js';
+import { speculationTable, type Speculation } from '../answer/request.js';
 
 export interface BenchmarkOptions {
   /** Tokens of prefill; 0 leaves the test out. Default 512. */
@@ -21,6 +33,16 @@ export interface BenchmarkOptions {
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((done: number, total: number) => void) | undefined;
 }
+
+const benchmarkOptionTable: OptionTable<BenchmarkOptions> = {
+  promptTokens: countFrom(0),
+  generateTokens: countFrom(0),
+  repetitions: countFrom(1),
+  elastic: size,
+  speculation: optionsOf(speculationTable),
+  signal: abortSignal,
+  onProgress: callback,
+};
 
 export interface Samples {
   readonly mean: number;
@@ -65,8 +87,13 @@ export interface BenchmarkReport {
   }[];
 }
 
-/** CPU, cores and the read bandwidth, measured now. */
+/**
+ * CPU, cores and the read bandwidth, measured now.
+ *
+ * @throws UnicornError `usage/option`
+ */
 export async function describeMachine(threads?: number): Promise<Machine> {
+  checkArgument('describeMachine', 'threads', threads, countFrom(1));
   return {
     cpu: cpus()[0]?.model.trim() ?? 'unknown',
     cores: availableParallelism(),
@@ -74,8 +101,13 @@ export async function describeMachine(threads?: number): Promise<Machine> {
   };
 }
 
-/** @throws UnicornError as `Engine.generate`; the context must hold `max(promptTokens, 1) + generateTokens` */
+/**
+ * @throws UnicornError `usage/option`, and as `Engine.generate`; the context must hold
+ * `max(promptTokens, 1) + generateTokens`
+ */
 export async function benchmark(engine: Engine, options: BenchmarkOptions = {}): Promise<BenchmarkReport> {
+  checkArgument('benchmark', 'engine', engine, required(engineRule));
+  checkOptions('benchmark', options, benchmarkOptionTable);
   const { promptTokens = 512, generateTokens = 128, repetitions = 5, onProgress } = options;
   const { elastic, speculation, signal } = options;
   const request = { elastic, speculation, signal };

@@ -2,6 +2,25 @@
 import { resolveSize, type ElasticSpec } from '@unicorn-exec/models';
 import { writeSafetensors, type SafetensorsTensor } from '@unicorn-exec/checkpoint';
 import type { Engine } from '../engine.js';
+import {
+  abortSignal,
+  checkArgument,
+  checkOptions,
+  engineRule,
+  flag,
+  listOf,
+  record,
+  required,
+  size,
+  text,
+  tokenIds,
+  type OptionTable,
+} from '../option.js';
+
+export interface WriteEvaluationOptions extends EvaluationOptions {
+  /** The file to write. */
+  readonly output: string;
+}
 
 export interface EvaluationOptions {
   /** Also `hidden.<L>`: 0 is the embedding, L >= 1 the output of decoder layer L - 1. Default false. */
@@ -10,18 +29,36 @@ export interface EvaluationOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
+const evaluationOptionTable: OptionTable<EvaluationOptions> = {
+  layers: flag,
+  elastic: size,
+  signal: abortSignal,
+};
+
+const writeOptionTable: OptionTable<WriteEvaluationOptions> = {
+  ...evaluationOptionTable,
+  output: required(text),
+};
+
 /** f32 tensors by name: `logits` [tokens, vocabulary] and `hidden.<L>` [tokens, features]. */
 export type Evaluation = ReadonlyMap<
   string,
   { readonly shape: readonly [number, number]; readonly data: Float32Array }
 >;
 
-/** Runs the sequences as one ragged batch; one result for each. */
+/**
+ * Runs the sequences as one ragged batch; one result for each.
+ *
+ * @throws UnicornError `usage/option`, and as `Engine.forward`
+ */
 export async function evaluate(
   engine: Engine,
   sequences: readonly (readonly number[])[],
   options: EvaluationOptions = {},
 ): Promise<Evaluation[]> {
+  checkArgument('evaluate', 'engine', engine, required(engineRule));
+  checkArgument('evaluate', 'sequences', sequences, required(listOf(tokenIds)));
+  checkOptions('evaluate', options, evaluationOptionTable);
   const results = await engine.forward(sequences, {
     logits: 'all',
     hidden: options.layers,
@@ -45,13 +82,17 @@ export async function evaluate(
  * `hidden.3.1`.
  *
  * @returns the names and shapes written
+ * @throws UnicornError as {@link evaluate}; `usage/file` when the file cannot be written
  */
 export async function writeEvaluation(
   engine: Engine,
   sequences: readonly (readonly number[])[],
-  options: EvaluationOptions & { readonly output: string },
+  options: WriteEvaluationOptions,
 ): Promise<{ name: string; shape: readonly number[] }[]> {
-  const results = await evaluate(engine, sequences, options);
+  checkArgument('writeEvaluation', 'options', options, required(record));
+  checkOptions('writeEvaluation', options, writeOptionTable);
+  const { output, ...rest } = options;
+  const results = await evaluate(engine, sequences, rest);
   const tensors = results.flatMap((result, sequence) =>
     [...result].map(([name, { shape, data }]): SafetensorsTensor => ({
       name: sequences.length === 1 ? name : `${name}.${sequence}`,
@@ -60,6 +101,6 @@ export async function writeEvaluation(
       data: new Uint8Array(data.buffer, data.byteOffset, data.byteLength),
     })),
   );
-  await writeSafetensors(options.output, tensors);
+  await writeSafetensors(output, tensors);
   return tensors.map(({ name, shape }) => ({ name, shape }));
 }

@@ -2,7 +2,7 @@
 export { benchmark, describeMachine } from './benchmark.js';
 export type { BenchmarkOptions, BenchmarkReport, Machine, Samples } from './benchmark.js';
 export { evaluate, writeEvaluation } from './evaluation.js';
-export type { Evaluation, EvaluationOptions } from './evaluation.js';
+export type { Evaluation, EvaluationOptions, WriteEvaluationOptions } from './evaluation.js';
 export { expectedShare, profileKernels } from './kernel-profile.js';
 export type { KernelProfile, KernelProfileOptions, KernelRow, PhaseProfile } from './kernel-profile.js';
 export { perplexity } from './perplexity.js';

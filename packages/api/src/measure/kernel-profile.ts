@@ -6,6 +6,15 @@ import { UnicornError, type ProfileEntry } from '@unicorn-exec/tensor';
 import type { DeviceSpeed } from '../machine/backends.js';
 import { measureDeviceSpeed } from './device-speed.js';
 import type { Engine } from '../engine.js';
+import {
+  abortSignal,
+  checkArgument,
+  checkOptions,
+  countFrom,
+  engineRule,
+  required,
+  type OptionTable,
+} from '../option.js';
 import { generateRandom } from './random-prompt.js';
 import type { ProgramProfile } from '../answer/request.js';
 import type { BackendSummary } from '../machine/load-options.js';
@@ -19,6 +28,13 @@ export interface KernelProfileOptions {
   readonly repetitions?: number | undefined;
   readonly signal?: AbortSignal | undefined;
 }
+
+const profileOptionTable: OptionTable<KernelProfileOptions> = {
+  promptTokens: countFrom(0),
+  generateTokens: countFrom(0),
+  repetitions: countFrom(1),
+  signal: abortSignal,
+};
 
 /** All steps of a phase that have a name and work on the same. */
 export interface KernelRow {
@@ -70,12 +86,14 @@ export const expectedShare = 0.6;
 
 /**
  * @param engine loaded with `profile`, with room for the longer of prompt and answer, and with nothing else to do
- * @throws UnicornError `usage/profile` when it was loaded without, else as `Engine.generate`
+ * @throws UnicornError `usage/profile` when it was loaded without, `usage/option`, else as `Engine.generate`
  */
 export async function profileKernels(
   engine: Engine,
   options: KernelProfileOptions = {},
 ): Promise<KernelProfile> {
+  checkArgument('profileKernels', 'engine', engine, required(engineRule));
+  checkOptions('profileKernels', options, profileOptionTable);
   const { promptTokens = 512, generateTokens = 32, repetitions = 3, signal } = options;
   const speed = await measureDeviceSpeed(engine.backend);
   const request = { signal };

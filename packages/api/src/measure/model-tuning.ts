@@ -9,6 +9,7 @@ import {
   type TuneReport,
 } from '../machine/backends.js';
 import { locateModel } from '../model-location.js';
+import { abortSignal, callback, checkOptions, number, text, tokenIds, type OptionTable } from '../option.js';
 
 export interface TuneModelOptions {
   /** As in `LoadOptions`. */
@@ -25,14 +26,25 @@ export interface TuneModelOptions {
   readonly tokens?: readonly number[] | undefined;
 }
 
+const tuneOptionTable: OptionTable<TuneModelOptions> = {
+  model: text,
+  backend: text,
+  device: text,
+  budgetMs: number,
+  signal: abortSignal,
+  onProgress: callback,
+  tokens: { ...tokenIds, expected: 'an array of numbers' },
+};
+
 /**
  * Tries tiles for the products of a model and keeps the best on disk, for the next time that the device is opened. The
  * weights themselves are not loaded. Nothing else should use the device meanwhile.
  *
- * @throws UnicornError `unsupported/tuning` for another backend, `usage/model`, `format/*`, `device/unavailable`,
+ * @throws UnicornError `usage/option`, `unsupported/tuning` for another backend, `usage/model`, `format/*`, `device/unavailable`,
  * `resource/memory`, `usage/file` when the result cannot be written
  */
 export async function tuneModel(options: TuneModelOptions = {}): Promise<TuneReport> {
+  checkOptions('tuneModel', options, tuneOptionTable);
   const { backend = 'auto', device, budgetMs, signal, onProgress, tokens } = options;
   const tunable = knownBackends.find(
     ({ name, loadTuner }) => loadTuner && (backend === 'auto' || backend === name),

@@ -2,6 +2,17 @@
 import { resolveSize, type ElasticSpec } from '@unicorn-exec/models';
 import { UnicornError } from '@unicorn-exec/tensor';
 import type { Engine } from '../engine.js';
+import {
+  abortSignal,
+  callback,
+  checkArgument,
+  checkOptions,
+  engineRule,
+  required,
+  size,
+  text as textRule,
+  type OptionTable,
+} from '../option.js';
 
 export interface PerplexityOptions {
   /** A second model of the same vocabulary: the divergence is KL(against || engine), per token, in nats. */
@@ -10,6 +21,13 @@ export interface PerplexityOptions {
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((scoredTokens: number, totalTokens: number) => void) | undefined;
 }
+
+const perplexityOptionTable: OptionTable<PerplexityOptions> = {
+  against: engineRule,
+  elastic: size,
+  signal: abortSignal,
+  onProgress: callback,
+};
 
 export interface Perplexity {
   /** Tokens scored. */
@@ -25,13 +43,16 @@ export interface Perplexity {
  * Scores a text in windows of the context that do not overlap, each beginning with BOS where the tokenizer adds it;
  * every token of a window but its first is scored.
  *
- * @throws UnicornError `usage/text` when the text is too short to score, `usage/vocabulary` when two models differ
+ * @throws UnicornError `usage/option`, `usage/text` when the text is too short to score, `usage/vocabulary` when two models differ
  */
 export async function perplexity(
   engine: Engine,
   text: string,
   options: PerplexityOptions = {},
 ): Promise<Perplexity> {
+  checkArgument('perplexity', 'engine', engine, required(engineRule));
+  checkArgument('perplexity', 'text', text, required(textRule));
+  checkOptions('perplexity', options, perplexityOptionTable);
   const { against } = options;
   if (against && against.model.vocabularySize !== engine.model.vocabularySize) {
     throw new UnicornError(

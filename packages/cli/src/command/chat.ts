@@ -13,6 +13,7 @@ import {
   type SamplingFlags,
 } from '../option.js';
 import type { Terminal } from '../terminal.js';
+import { changedBySet, settingNames, shownSettings } from './chat-setting.js';
 
 interface ChatFlags extends EngineFlags, SamplingFlags, DraftFlags {
   readonly system?: string;
@@ -136,10 +137,10 @@ class ChatSession {
         this.terminal.note(help);
         break;
       case 'set':
-        this.chat.set(words[0] ?? '', words.slice(1).join(' '));
+        this.chat.change(changedBySet(this.chat.options, words[0] ?? '', words.slice(1).join(' ')));
         break;
       case 'show':
-        this.terminal.note(JSON.stringify(this.chat.settings, undefined, 2));
+        this.terminal.note(JSON.stringify(shownSettings(this.chat), undefined, 2));
         break;
       case 'save':
         await this.chat.save(fileName(argument));
@@ -153,7 +154,7 @@ class ChatSession {
         this.chat.clear();
         break;
       case 'elastic':
-        this.chat.elastic = argument === '' ? undefined : argument;
+        this.chat.change({ elastic: argument === '' ? undefined : argument });
         break;
       case 'stats':
         this.terminal.note(
@@ -178,7 +179,7 @@ class ChatSession {
 }
 
 const help = [
-  '/set NAME VALUE   a sampling parameter: temperature, top_k, top_p, min_p, seed, max_tokens, system ...',
+  `/set NAME VALUE   one of ${settingNames.join(', ')}`,
   '/show             the settings',
   '/save FILE        the conversation as JSON, /load FILE brings it back',
   '/clear            forget the conversation',
