@@ -28,11 +28,9 @@ const streamWithoutEmbedding = 0;
 
 /** @returns the logits, where the step's options ask for them */
 export function buildGemma3n(step: DecoderStep, config: Gemma3nConfig): Value | undefined {
-  const { builder, inputs } = step;
-  const embedded = builder.embed(inputs.ids, step.weight('embed'), { scale: config.embeddingScale });
+  const { embedded, ...rest } = step.scoped('embedding', () => embedding(step, config));
+  let { perLayer, streams } = rest;
   step.outputHidden(0, embedded);
-  let perLayer = perLayerInputs(step, config, embedded);
-  let streams = spreadStreams(step, config, embedded);
   for (const layer of step.layers) {
     if (layer.kvSource !== undefined && step.mayNarrow) {
       // From here on nobody writes keys and values, so only rows whose logits are wanted are read again.
@@ -40,19 +38,30 @@ export function buildGemma3n(step: DecoderStep, config: Gemma3nConfig): Value | 
       streams = pick(streams, 1);
       perLayer = pick(perLayer);
     }
-    const predictions = predictStreams(step, layer, config, streams);
-    const active = stream(step, predictions, config.activeStream);
-    const normed = step.layerNorm(layer, 'attention.norm', active);
-    if (step.endsAt(layer)) {
-      writeKeysAndValues(step, layer, normed);
-      return undefined;
-    }
-    const activated = computeLayer(step, layer, active, normed);
-    const corrected = correctStreams(step, layer, config, predictions, activated);
-    streams = injectPerLayer(step, layer, config, corrected, perLayer);
+    const predictions = step.scopedLayer(layer, 'altUp', () => predictStreams(step, layer, config, streams));
+    const activated = computeLayer(step, layer, config, predictions);
+    if (!activated) return undefined;
+    const corrected = step.scopedLayer(layer, 'altUp', () =>
+      correctStreams(step, layer, config, predictions, activated),
+    );
+    streams = step.scopedLayer(layer, 'perLayer', () =>
+      injectPerLayer(step, layer, config, corrected, perLayer),
+    );
     if (step.options.hidden) step.outputHidden(layer.index + 1, stream(step, streams, config.activeStream));
   }
-  return step.options.logits === 'none' ? undefined : step.logits(mergeStreams(step, config, streams));
+  if (step.options.logits === 'none') return undefined;
+  return step.logits(step.scoped('head', () => mergeStreams(step, config, streams)));
+}
+
+/** What the layers begin with: the scaled embedding, the layers' own ones, and the streams. */
+function embedding(
+  step: DecoderStep,
+  config: Gemma3nConfig,
+): { readonly embedded: Value; readonly perLayer: Value; readonly streams: Value } {
+  const { builder, inputs } = step;
+  const embedded = builder.embed(inputs.ids, step.weight('embed'), { scale: config.embeddingScale });
+  const perLayer = perLayerInputs(step, config, embedded);
+  return { embedded, perLayer, streams: spreadStreams(step, config, embedded) };
 }
 
 /** One of the streams: f32 [rows, hidden]. */
@@ -131,9 +140,35 @@ function correctStreams(
   return builder.altUpCorrect(predictions, activated, coefficients, config.activeStream);
 }
 
-/** Attention, LAuReL and feed-forward of the active stream. LAuReL's residual is the normed value too. */
-function computeLayer(step: DecoderStep, layer: KeptLayer, active: Value, normed: Value): Value {
+/** The active stream after attention, LAuReL and feed-forward; undefined where only keys and values are computed. */
+function computeLayer(
+  step: DecoderStep,
+  layer: KeptLayer,
+  config: Gemma3nConfig,
+  predictions: Value,
+): Value | undefined {
+  const mixed = step.scopedLayer(layer, 'attention', () => mixTokens(step, layer, config, predictions));
+  if (!mixed) return undefined;
+  return step.scopedLayer(layer, 'feedForward', () => {
+    const inner = feedForward(step, layer, step.layerNorm(layer, 'feedForward.norm', mixed));
+    return step.builder.add(mixed, step.layerNorm(layer, 'feedForward.postNorm', inner));
+  });
+}
+
+/** Attention and LAuReL of the active stream. LAuReL's residual is the normed value too. */
+function mixTokens(
+  step: DecoderStep,
+  layer: KeptLayer,
+  config: Gemma3nConfig,
+  predictions: Value,
+): Value | undefined {
   const { builder } = step;
+  const active = stream(step, predictions, config.activeStream);
+  const normed = step.layerNorm(layer, 'attention.norm', active);
+  if (step.endsAt(layer)) {
+    writeKeysAndValues(step, layer, normed);
+    return undefined;
+  }
   const low = builder.matmul(normed, step.layerWeight(layer, 'laurel.left'));
   const branch = step.layerNorm(
     layer,
@@ -142,9 +177,7 @@ function computeLayer(step: DecoderStep, layer: KeptLayer, active: Value, normed
   );
   const laurel = builder.add(normed, branch);
   const attended = step.layerNorm(layer, 'attention.postNorm', attention(step, layer, normed));
-  const mixed = builder.scale(builder.add(builder.add(active, attended), laurel), Math.SQRT1_2);
-  const inner = feedForward(step, layer, step.layerNorm(layer, 'feedForward.norm', mixed));
-  return builder.add(mixed, step.layerNorm(layer, 'feedForward.postNorm', inner));
+  return builder.scale(builder.add(builder.add(active, attended), laurel), Math.SQRT1_2);
 }
 
 function injectPerLayer(

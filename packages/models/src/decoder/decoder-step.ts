@@ -41,6 +41,16 @@ export class DecoderStep {
     this.layers = keptLayers(config, options.size);
   }
 
+  /** Nodes that `build` adds are of the part of the model that `name` says (`embedding`, `head`). */
+  scoped<T>(name: string, build: () => T): T {
+    return this.builder.scoped(name, build);
+  }
+
+  /** Nodes that `build` adds are of a part of a layer: `layer.12.attention`. */
+  scopedLayer<T>({ index }: KeptLayer, part: string, build: () => T): T {
+    return this.scoped(`layer.${index}.${part}`, build);
+  }
+
   /** i32, position of each row that is still computed. */
   get positions(): Value {
     // `rows` declares its input when it is read, so only where it is used.
@@ -150,10 +160,11 @@ export class DecoderStep {
   logits(x: Value): Value | undefined {
     if (this.options.logits === 'none') return undefined;
     const { builder, config } = this;
-    const normed = this.norm(this.selected(x), this.weight('norm'));
-    const head = this.weight(config.tiedHead ? 'embed' : 'head');
-    const raw = builder.matmul(normed, head);
-    const logits = config.logitSoftcap === undefined ? raw : builder.softcap(raw, config.logitSoftcap);
+    const logits = this.scoped('head', () => {
+      const normed = this.norm(this.selected(x), this.weight('norm'));
+      const raw = builder.matmul(normed, this.weight(config.tiedHead ? 'embed' : 'head'));
+      return config.logitSoftcap === undefined ? raw : builder.softcap(raw, config.logitSoftcap);
+    });
     builder.output('logits', logits);
     return logits;
   }
