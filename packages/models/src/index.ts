@@ -27,7 +27,6 @@ export { matformerKeys, type SamplingDefaults } from './model-facts.js';
 export { openTextSide, type TextSide } from './text-side.js';
 export type { ElasticSpec, NamedSize } from './elastic.js';
 export { configToGguf, modelToGguf, type ModelToGgufOptions } from './to-gguf.js';
-export { kvBytes, kvTokenBytes, type KvBytesOptions } from './kv-bytes.js';
 export { architectures } from './architecture/index.js';
 export type { Architecture, ModelDefinition } from './architecture/architecture.js';
 export { ConfigFields, type FieldLookup } from './config/config-fields.js';

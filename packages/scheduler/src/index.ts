@@ -16,8 +16,6 @@ export { defaultDraftTokens, maxDraftTokens } from './draft/speculation.js';
 export type { SpeculationOptions, SpeculationUsage } from './draft/speculation.js';
 export { maxLogitBiases, packSampling } from './sampling-parameters.js';
 export type { SamplingParameters, SamplingRow } from './sampling-parameters.js';
-export { blocksOfSequence, defaultPrefillChunk, planKv } from './kv/kv-plan.js';
-export type { KvGroupPlan, KvPlan, KvPlanOptions } from './kv/kv-plan.js';
 export { KvCache, KvSequence } from './kv/kv-cache.js';
 export type { KvGroupStats, OpenOptions, Reuse } from './kv/kv-cache.js';
 export { BlockPool } from './kv/block-pool.js';

@@ -3,12 +3,14 @@
  * allocated here. It knows tokens, never text, and no model or backend by name.
  */
 import {
+  planKv,
   stateName,
   tensorBytes,
   UnicornError,
   type Device,
   type DeviceBuffer,
   type DType,
+  type KvPlan,
   type LanguageModel,
   type ProfileEntry,
   type WeightSet,
@@ -16,7 +18,6 @@ import {
 import { checkSpeculation } from './draft/speculation.js';
 import { GenerationJob, type SpeculationSetup } from './generation-job.js';
 import type { KvGroupStats } from './kv/kv-cache.js';
-import { planKv, type KvPlan } from './kv/kv-plan.js';
 import type { Job } from './step/job.js';
 import { programKind } from './step/program-kind.js';
 import { maxStepsAhead, stepNames, type ProgramHost } from './step/program.js';

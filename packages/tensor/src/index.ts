@@ -74,6 +74,8 @@ export {
 export type { BindingRole, ResolvedBinding } from './backend/bindings.js';
 export { evaluateGraph } from './reference/evaluate.js';
 export { referenceBackend } from './reference/reference-backend.js';
+export { blocksOfSequence, defaultPrefillChunk, planKv } from './kv-plan.js';
+export type { KvGroupPlan, KvPlan, KvPlanOptions } from './kv-plan.js';
 export { defaultBlockTokens, poolDim, stateName, StepInputs } from './step.js';
 export type { ElasticSize, KvGroup, LanguageModel, StepOptions } from './step.js';
 export { createNullBackend, nullBackend } from './null/null-backend.js';

@@ -101,7 +101,7 @@ export class StepInputs {
   state(layer: number): Value {
     const group = this.groups.find(({ layers }) => layers.includes(layer))!;
     const { kvDType, blockTokens } = this.options;
-    const shape = [poolDim(group), 2, group.kvHeads, blockTokens, group.headDim];
+    const shape = kvStateShape(group, poolDim(group), blockTokens);
     return this.builder.state(stateName(layer), kvDType, shape);
   }
 }
@@ -109,6 +109,15 @@ export class StepInputs {
 /** The symbolic dim of a group's pool: its number of blocks, the sink included. */
 export function poolDim(group: KvGroup): string {
   return `pool.${group.name}`;
+}
+
+/** Shape of the state that a layer of a group owns: of each block the keys, then the values, head by head. */
+export function kvStateShape<Blocks extends number | string>(
+  { kvHeads, headDim }: KvGroup,
+  blocks: Blocks,
+  blockTokens: number,
+): (Blocks | number)[] {
+  return [blocks, 2, kvHeads, blockTokens, headDim];
 }
 
 export function stateName(layer: number): string {

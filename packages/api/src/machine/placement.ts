@@ -3,13 +3,13 @@
  * between two layers. The context follows, since it shares their memory.
  */
 import { layerOfWeight, type Model } from '@unicorn-exec/models';
-import { planKv } from '@unicorn-exec/scheduler';
 import { ChainDevice, cutGraph, type LayerCut } from '@unicorn-exec/scheduler/placement';
 import {
   defaultBlockTokens,
   GraphBuilder,
   isUnicornError,
   namedValues,
+  planKv,
   tensorBytes,
   UnicornError,
   type Device,

@@ -1,6 +1,5 @@
-/** Plain numbers: the normal quantile, rope tables, bytes of a cache. */
+/** Plain numbers: the normal quantile and rope tables. */
 import { describe, expect, it } from 'vitest';
-import { kvBytes } from '../../src/index.js';
 import { makeRope } from '../../src/decoder/rope-frequencies.js';
 import { normalQuantile } from '../../src/normal-quantile.js';
 
@@ -53,25 +52,5 @@ describe('rope tables', () => {
     expect(frequencies[63]).toBeCloseTo(plain[63]! / 4, 12);
     // Between the borders the table falls without a jump.
     for (let pair = 1; pair < 64; pair++) expect(frequencies[pair]).toBeLessThan(frequencies[pair - 1]!);
-  });
-});
-
-describe('kvBytes', () => {
-  const full = { name: 'full', layers: [0, 1], kvHeads: 2, headDim: 64 };
-  const sliding = { name: 'sliding', layers: [2], kvHeads: 2, headDim: 64, window: 128 };
-
-  it('counts every token of a full group, and the sink', () => {
-    expect(kvBytes({ kvGroups: [full] }, 1600, 'f16')).toBe(101 * 16 * 2 * 2 * 2 * 64 * 2);
-    expect(kvBytes({ kvGroups: [full] }, 1, 'q8_0')).toBe(2 * 16 * 2 * 2 * 2 * 68);
-  });
-
-  it('counts the window of a sliding group once the context is longer', () => {
-    const bytes = (context: number): number =>
-      kvBytes({ kvGroups: [sliding] }, context, 'f32', { stepTokens: 1 });
-    const block = 16 * 2 * 2 * 64 * 4;
-    expect(bytes(64)).toBe(5 * block);
-    expect(bytes(128)).toBe(9 * block);
-    // Eight blocks of window, one each that it and a step may touch besides, one of the step, the sink.
-    expect(bytes(100_000)).toBe(12 * block);
   });
 });

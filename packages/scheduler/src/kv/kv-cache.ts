@@ -10,9 +10,8 @@
  * Idle sequences are the prefix cache. A block that more than one table holds is never written: sharing is of whole
  * computed blocks only. A sequence continues inside a block only if it holds that block alone.
  */
-import { invariant } from '@unicorn-exec/tensor';
+import { blocksOfSequence, invariant, type KvGroupPlan, type KvPlan } from '@unicorn-exec/tensor';
 import { BlockPool } from './block-pool.js';
-import { blocksOfSequence, type KvGroupPlan, type KvPlan } from './kv-plan.js';
 
 /** Positions up to `end` were computed by the model size `size`. */
 interface SizeRun {

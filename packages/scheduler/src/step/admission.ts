@@ -7,9 +7,8 @@
  * were batched and draws depend on the position only, so it goes on as if nothing had happened. The oldest always gets
  * on, since a job that could not run alone is refused at once.
  */
-import { invariant } from '@unicorn-exec/tensor';
+import { invariant, type KvPlan } from '@unicorn-exec/tensor';
 import { KvCache } from '../kv/kv-cache.js';
-import type { KvPlan } from '../kv/kv-plan.js';
 import type { Job } from './job.js';
 import { sizeName } from './program-kind.js';
 import type { StepCounts } from './step-counts.js';

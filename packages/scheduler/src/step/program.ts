@@ -12,11 +12,11 @@ import {
   type Device,
   type DeviceBuffer,
   type Executable,
+  type KvPlan,
   type LanguageModel,
   type WeightSet,
 } from '@unicorn-exec/tensor';
 import { maxDraftTokens } from '../draft/speculation.js';
-import type { KvPlan } from '../kv/kv-plan.js';
 import { maxLogitBiases } from '../sampling-parameters.js';
 import type { ProgramKind } from './program-kind.js';
 

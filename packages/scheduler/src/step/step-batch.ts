@@ -11,9 +11,9 @@ import {
   type Binding,
   type Bindings,
   type DeviceBuffer,
+  type KvPlan,
 } from '@unicorn-exec/tensor';
 import type { KvSequence } from '../kv/kv-cache.js';
-import type { KvPlan } from '../kv/kv-plan.js';
 import { stepNames, type Program } from './program.js';
 import type { SamplingRow } from '../sampling-parameters.js';
 

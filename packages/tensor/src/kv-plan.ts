@@ -1,14 +1,11 @@
 /**
  * How large each KV group's pool is: pure arithmetic over a model's groups, so that memory can be accounted for before
- * anything is loaded. It allocates nothing.
+ * anything is loaded. It allocates nothing. A scheduler allocates these pools and whoever chooses a context or a place for
+ * a model counts with them: no other code says how many bytes keys and values take.
  */
-import {
-  defaultBlockTokens,
-  tensorBytes,
-  UnicornError,
-  type DType,
-  type KvGroup,
-} from '@unicorn-exec/tensor';
+import { tensorBytes, type DType } from './dtype.js';
+import { UnicornError } from './error.js';
+import { defaultBlockTokens, kvStateShape, type KvGroup } from './step.js';
 
 export interface KvPlanOptions {
   readonly groups: readonly KvGroup[];
@@ -119,10 +116,11 @@ export function planKv(options: KvPlanOptions): KvPlan {
     bytes: plans.reduce((sum, { layerBytes: bytes, group }) => sum + bytes * group.layers.length, 0),
   };
 
-  function layerBytes({ name, kvHeads, headDim }: KvGroup, blocks: number): number {
+  function layerBytes(group: KvGroup, blocks: number): number {
     try {
-      return tensorBytes(kvDType, [blocks, 2, kvHeads, blockTokens, headDim]);
+      return tensorBytes(kvDType, kvStateShape(group, blocks, blockTokens));
     } catch (cause) {
+      const { name, headDim } = group;
       throw new UnicornError(
         'unsupported/kv-dtype',
         `Heads of ${headDim} elements (group "${name}") cannot be cached as ${kvDType}.`,
