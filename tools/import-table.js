@@ -56,6 +56,8 @@ export const importTable = {
   scheduler: {
     owns: 'policy and time: steps, KV cache, drafts, placement on devices',
     imports: ['tensor'],
+    // Two devices at once are tried with the suite's int8 device, and the split device is held to the suite.
+    tests: ['conformance'],
   },
   'model-nano': {
     owns: 'the bundled model, a file',
@@ -65,6 +67,8 @@ export const importTable = {
     owns: 'the Engine: text in, text out; the one place that names concrete backends',
     imports: ['tensor', 'checkpoint', 'models', 'scheduler', 'model-nano'],
     dynamic: ['backend-cpu', 'backend-vulkan', 'quant'],
+    // The suite's int8 device, beside a real one.
+    tests: ['conformance'],
   },
   cli: {
     owns: 'the `unicorn` command',

@@ -63,6 +63,15 @@ export type ActivationFormat =
   | { readonly kind: 'int8'; readonly scale: 'block'; readonly blockSize: number }
   | { readonly kind: 'int8'; readonly scale: 'row' | 'tensor' };
 
+/**
+ * How the weights of a product are stored where packing changes their values: symmetric int8 with one scale for each row
+ * of the stored weight, that is, for each output. It bounds the error of that product.
+ */
+export interface PackedWeightFormat {
+  readonly kind: 'int8';
+  readonly scale: 'row';
+}
+
 /** A device's rates: what estimates stand on. */
 export interface DeviceSpeed {
   /** Bytes of weights that it reads each second. */
@@ -93,6 +102,8 @@ export interface DeviceInfo {
   readonly precisions: readonly Precision[];
   /** For each of its precisions how activations enter a product. */
   readonly activations: Readonly<Partial<Record<Precision, ActivationFormat>>>;
+  /** The precisions at which the weights of a product lose bits beyond those of their dtype. Absent: none. */
+  readonly packedWeights?: Readonly<Partial<Record<Precision, PackedWeightFormat>>>;
   /**
    * The class of bits that it computes in each phase. Two results of the same class are the same bits for the same graph,
    * weights and precision; keys and values of another class are an approximation of one's own. Devices that make no
