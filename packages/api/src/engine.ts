@@ -3,7 +3,7 @@
  * (when tokens are computed) and a backend (where); it adds stop strings and the choice of context, nothing else.
  */
 import { EventEmitter } from 'eventemitter3';
-import { isUnicornError, UnicornError } from '@unicorn-exec/tensor';
+import { isUnicornError, throwIfCancelled, UnicornError } from '@unicorn-exec/tensor';
 import {
   openModel,
   resolveSize,
@@ -41,7 +41,7 @@ import {
   type LoadOptions,
   type LoadTimes,
 } from './machine/load-options.js';
-import { LastingRuntime, throwIfCancelled } from './machine/runtime.js';
+import { LastingRuntime } from './machine/runtime.js';
 import { locateModel } from './model-location.js';
 import {
   abortSignal,
@@ -123,7 +123,7 @@ export class Engine extends EventEmitter<EngineEvents> {
     const path = await locateModel(options.model);
     const model = await openModel(path);
     try {
-      throwIfCancelled(options.signal);
+      throwIfCancelled(options.signal, 'Loading');
       const kvType = options.kvType ?? 'f16';
       const maxSequences = options.maxSequences ?? defaultMaxSequences;
       const runtime = await LastingRuntime.open(model, { ...options, kvType, maxSequences });

@@ -8,6 +8,7 @@ import {
   graphSignature,
   maximumDims,
   ownWeightSets,
+  throwIfCancelled,
   UnicornError,
 } from '@unicorn-exec/tensor';
 import type {
@@ -105,7 +106,7 @@ export class CpuDevice implements Device, Submitter {
   async load(entries: readonly WeightEntry[], options: LoadOptions = {}): Promise<WeightSet> {
     this.expectOpen();
     const { signal, onProgress } = options;
-    if (signal?.aborted) throw cancelled(signal);
+    throwIfCancelled(signal, 'Loading');
     const { paths, names, numbers, bytes } = loadRequest(entries);
     const totalBytes = entries.reduce((sum, _, index) => sum + numbers[7 * index + 6]!, 0);
     const { job, load } = guarded(() =>
@@ -119,7 +120,8 @@ export class CpuDevice implements Device, Submitter {
       });
     } catch (error) {
       this.addon.dispose(load);
-      throw signal?.aborted ? cancelled(signal) : error;
+      throwIfCancelled(signal, 'Loading');
+      throw error;
     } finally {
       signal?.removeEventListener('abort', abort);
     }
@@ -347,8 +349,4 @@ export class CpuDevice implements Device, Submitter {
   expectOpen(): void {
     if (this.#closed) throw new UnicornError('device/closed', 'The CPU device was closed.');
   }
-}
-
-function cancelled(signal: AbortSignal): UnicornError {
-  return new UnicornError('usage/cancelled', 'Loading was cancelled.', { cause: signal.reason });
 }

@@ -7,6 +7,7 @@ import {
   graphSignature,
   maximumDims,
   ownWeightSets,
+  throwIfCancelled,
   UnicornError,
 } from '@unicorn-exec/tensor';
 import type {
@@ -115,9 +116,9 @@ export class VulkanDevice implements Device, ExecutableHost {
   async load(entries: readonly WeightEntry[], options: LoadOptions = {}): Promise<WeightSet> {
     this.expectOpen();
     const { signal, onProgress } = options;
-    if (signal?.aborted) throw cancelled(signal);
+    throwIfCancelled(signal, 'Loading');
     const { paths, names, numbers, bytes, weights, totalBytes } = await loadRequest(entries);
-    if (signal?.aborted) throw cancelled(signal);
+    throwIfCancelled(signal, 'Loading');
     this.expectOpen();
     const { job, load } = guarded(() => this.addon.loadWeights(this.handle, paths, names, numbers, bytes));
     const abort = (): void => this.addon.abortLoad(load);
@@ -126,7 +127,8 @@ export class VulkanDevice implements Device, ExecutableHost {
       await this.queue.settled(job, (loadedBytes) => onProgress?.({ loadedBytes, totalBytes }));
     } catch (error) {
       this.addon.dispose(load);
-      throw signal?.aborted ? cancelled(signal) : error;
+      throwIfCancelled(signal, 'Loading');
+      throw error;
     } finally {
       signal?.removeEventListener('abort', abort);
     }
@@ -375,8 +377,4 @@ export class VulkanDevice implements Device, ExecutableHost {
 function tunerOf(physical: PhysicalDevice, shaders: ShaderLibrary): MatmulTuner {
   const own = new TuningFile(physical, tunedShadersHash(shaders)).read();
   return tunedTuner([own, ...shippedTunings(physical)], defaultTuner);
-}
-
-function cancelled(signal: AbortSignal): UnicornError {
-  return new UnicornError('usage/cancelled', 'Loading was cancelled.', { cause: signal.reason });
 }

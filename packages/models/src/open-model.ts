@@ -2,7 +2,7 @@
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { openWeights, type Weights } from '@unicorn-exec/checkpoint';
-import { UnicornError } from '@unicorn-exec/tensor';
+import { throwIfCancelled, UnicornError } from '@unicorn-exec/tensor';
 import type { ModelDefinition } from './architecture/architecture.js';
 import { findGgufArchitecture, findHuggingFaceArchitecture } from './architecture/index.js';
 import { bindWeights } from './bound-weights.js';
@@ -33,14 +33,14 @@ interface Description {
  */
 export async function openModel(path: string, options: OpenModelOptions = {}): Promise<Model> {
   const { signal } = options;
-  throwIfCancelled(signal);
+  throwIfCancelled(signal, 'Opening the model');
   const config = await readConfig(path);
   const weights = await openWeights(path);
   try {
-    throwIfCancelled(signal);
+    throwIfCancelled(signal, 'Opening the model');
     const { definition, facts, architecture, name } =
       weights.format === 'gguf' ? await describeGguf(weights) : await describeDirectory(path, config);
-    throwIfCancelled(signal);
+    throwIfCancelled(signal, 'Opening the model');
     const bound = bindWeights(weights, definition.weights);
     const presets = facts.presets.size > 0 ? facts.presets : (definition.presets ?? facts.presets);
     return new Model({ architecture, path }, weights, definition, bound, { ...facts, presets, name });
@@ -92,10 +92,4 @@ async function describeDirectory(
     definition: architecture.fromHuggingFace(text),
     facts: await huggingFaceFacts(path, root, text),
   };
-}
-
-function throwIfCancelled(signal: AbortSignal | undefined): void {
-  if (signal?.aborted) {
-    throw new UnicornError('usage/cancelled', 'Opening the model was cancelled.', { cause: signal.reason });
-  }
 }

@@ -1,5 +1,6 @@
 export { UnicornError, isUnicornError, invariant } from './error.js';
 export type { ErrorCode, ErrorFamily, UnicornErrorOptions } from './error.js';
+export { throwIfCancelled } from './cancellation.js';
 export { writeAtomically } from './file/atomic-file.js';
 export type { AtomicFile, WriteOptions } from './file/atomic-file.js';
 export { fileError } from './file/file-error.js';

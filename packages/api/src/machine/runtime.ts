@@ -4,7 +4,7 @@
  */
 import type { Model } from '@unicorn-exec/models';
 import { Scheduler } from '@unicorn-exec/scheduler';
-import { isUnicornError, UnicornError, type WeightSet } from '@unicorn-exec/tensor';
+import { isUnicornError, throwIfCancelled, UnicornError, type WeightSet } from '@unicorn-exec/tensor';
 import { placeModel, type Placement } from './placement.js';
 import type { KvType, LoadOptions, LoadTimes } from './load-options.js';
 
@@ -38,7 +38,7 @@ export class Runtime {
       });
       const weightsMs = performance.now() - began - openMs;
       release.unshift(() => weights.dispose());
-      throwIfCancelled(signal);
+      throwIfCancelled(signal, 'Loading');
       const scheduler = await Scheduler.create({
         device,
         weights,
@@ -147,11 +147,4 @@ export class LastingRuntime {
     this.#ending = undefined;
     return this.#runtime;
   }
-}
-
-/** @throws UnicornError `usage/cancelled`, or the signal's own reason */
-export function throwIfCancelled(signal: AbortSignal | undefined): void {
-  if (!signal?.aborted) return;
-  if (isUnicornError(signal.reason)) throw signal.reason;
-  throw new UnicornError('usage/cancelled', 'Loading was cancelled.', { cause: signal.reason });
 }

@@ -3,6 +3,7 @@
  * It is not a base for native devices, which map and pack weights themselves.
  */
 import { open, type FileHandle } from 'node:fs/promises';
+import { throwIfCancelled } from '../cancellation.js';
 import { UnicornError } from '../error.js';
 import { fileError } from '../file/file-error.js';
 import { tensorBytes } from '../dtype.js';
@@ -246,9 +247,7 @@ export async function loadHostWeights(
   const totalBytes = entries.reduce((sum, entry) => sum + tensorBytes(entry.dtype, entry.shape), 0);
   let loadedBytes = 0;
   for (const entry of entries) {
-    if (options.signal?.aborted) {
-      throw new UnicornError('usage/cancelled', 'Loading was cancelled.', { cause: options.signal.reason });
-    }
+    throwIfCancelled(options.signal, 'Loading');
     if (tensors.has(entry.name)) {
       throw new UnicornError('usage/weight', `The weight "${entry.name}" is given twice.`, {
         fields: { name: entry.name },

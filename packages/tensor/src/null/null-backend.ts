@@ -32,6 +32,7 @@ import { rooflineEstimate } from '../backend/roofline.js';
 import { hostSync } from '../backend/touched.js';
 import type { LoadOptions, WeightEntry, WeightSet } from '../backend/weights.js';
 import { tensorBytes } from '../dtype.js';
+import { throwIfCancelled } from '../cancellation.js';
 import { UnicornError } from '../error.js';
 import type { Graph, Node, TensorSpec } from '../graph/graph.js';
 import { printGraph } from '../graph/text.js';
@@ -158,7 +159,7 @@ class NullDevice implements Device {
     this.#expectOpen();
     const totalBytes = entries.reduce((sum, { dtype, shape }) => sum + tensorBytes(dtype, shape), 0);
     // Yours: look at the signal and report progress as bytes arrive, not only once.
-    if (signal?.aborted) throw new UnicornError('usage/cancelled', 'Loading was cancelled.');
+    throwIfCancelled(signal, 'Loading');
     onProgress?.({ loadedBytes: totalBytes, totalBytes });
     return new NullWeightSet(entries);
   }
