@@ -1,10 +1,9 @@
 /** What the steps of an executable took so far, kernel by kernel, and the work that their ops declare. */
-import { stepNodes } from '@unicorn-exec/lowering';
 import { nodeCost, workText } from '@unicorn-exec/tensor';
 import type { DimValues, NodeCost, ProfiledKernel, ProfileEntry } from '@unicorn-exec/tensor';
-import type { StepDispatch } from './lowering/concrete.js';
+import { kernelOf, kernelTable } from './kernel/kernels.js';
+import type { StepDispatch } from './lowering/dispatches.js';
 import type { Plan, Step } from './lowering/plan.js';
-import { profileName } from './lowering/text.js';
 
 type Mutable<T> = { -readonly [Field in keyof T]: T[Field] };
 
@@ -12,11 +11,7 @@ interface Entry extends Mutable<Omit<ProfileEntry, 'kernels'>> {
   readonly kernels: Map<string, Mutable<ProfiledKernel>>;
 }
 
-function nodesOf(step: Step): readonly number[] {
-  if (step.kind === 'heads') return step.nodes;
-  if (step.kind !== 'op') return stepNodes(step);
-  return step.node === undefined ? [] : [step.node, ...(step.also ?? [])];
-}
+const nodesOf = (step: Step): readonly number[] => kernelOf(step, kernelTable).nodes(step);
 
 export class StepProfile {
   /** In the order of the plan; steps of one name that work on the same share one. */
@@ -32,7 +27,7 @@ export class StepProfile {
   ) {
     const entries = new Map<string, Entry>();
     this.#entryOf = plan.steps.map((given) => {
-      const step = profileName(given);
+      const step = kernelOf(given, kernelTable).title(given);
       const detail = workText(nodesOf(given), plan.graph);
       const key = `${step} ${detail}`;
       const known = entries.get(key);

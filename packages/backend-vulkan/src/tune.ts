@@ -6,12 +6,13 @@
 import { UnicornError, type Graph, type WeightEntry } from '@unicorn-exec/tensor';
 import { findDevice } from './backend.js';
 import type { Dispatch, Place } from './dispatch.js';
-import { matmul, matmulCounterBytes, matmulScratchBytes } from './kernel/matmul.js';
+import { matmulKernel } from './kernel/matmul.js';
+import type { MatmulCall } from './kernel/matmul-call.js';
 import { defaultTuner, type MatmulTuner } from './kernel/matmul-tile.js';
 import type { ProductShape } from './kernel/product-shape.js';
 import type { LaneTile } from './kernel/lane-tile.js';
 import type { MatrixTile } from './kernel/matrix-tile.js';
-import type { MatmulCall, WeightOperand } from './kernel/operand.js';
+import type { WeightOperand } from './kernel/operand.js';
 import { KernelRunner } from './kernel-runner.js';
 import { loadAddon } from './load-addon.js';
 import { productUses, type ProductUse } from './product-use.js';
@@ -173,12 +174,13 @@ class ProductTimer {
       counters,
     });
     return (tuner) => {
-      const scratchBytes = matmulScratchBytes(call(), runner.traits, tuner);
-      const counterBytes = matmulCounterBytes(call(), runner.traits, tuner);
+      const kernel = matmulKernel(tuner);
+      const scratchBytes = kernel.scratchBytes(call(), runner.traits);
+      const counterBytes = kernel.counterBytes(call(), runner.traits);
       if (scratch.byteLength < scratchBytes) scratch = runner.memory(scratchBytes);
       if (counters.byteLength < counterBytes) counters = runner.memory(counterBytes);
       return Array.from({ length: weightsPerRun }, (_, index) => {
-        const dispatches = matmul(call(), runner.traits, tuner);
+        const dispatches = kernel.dispatch(call(), runner.traits);
         // Activations are the same for all.
         return index === 0 ? dispatches : dispatches.filter((one) => !isPreparing(one));
       }).flat();

@@ -54,7 +54,7 @@ describe.skipIf(problem !== undefined)(`chained dispatches${problem ? ` (${probl
       const out = await run.operand('f32', shape);
       const query = { x, normed: true, turned: false, weight: await floats([shape[2]], seed), out };
       const common = { epsilon: 1e-6, weightOffset: 0, faults: run.faults };
-      return { dispatches: heads({ query, ...common }, run.traits), out };
+      return { dispatches: heads.dispatch({ query, ...common }, run.traits), out };
     };
     const first = await norm(await floats(shape, 1), 2);
     const second = await norm(first.out, 3);

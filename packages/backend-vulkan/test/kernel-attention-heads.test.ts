@@ -2,9 +2,11 @@
 import { HostTensor } from '@unicorn-exec/tensor';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { withChains } from '../src/chain.js';
-import { attention, attentionScratchBytes, attentionTakesHeads } from '../src/kernel/attention.js';
+import { attention } from '../src/kernel/attention.js';
 import { heads } from '../src/kernel/heads.js';
-import type { AttentionCall, HeadPart, HeadsCall, Operand } from '../src/kernel/operand.js';
+import type { Operand } from '../src/kernel/operand.js';
+import type { AttentionCall } from '../src/kernel/attention-call.js';
+import type { HeadPart, HeadsCall } from '../src/kernel/heads.js';
 import { ropeTable } from '../src/kernel/rope.js';
 import { attentionOperands } from './attention-operands.js';
 import { kernelProblem, KernelRun } from './kernel-run.js';
@@ -107,12 +109,15 @@ describe.skipIf(problem !== undefined)(`attention with heads${problem ? ` (${pro
     if (pairs > 0) {
       const frequencies = Array.from({ length: pairs }, (_, i) => 10_000 ** (-i / pairs));
       await run.run(
-        ropeTable({
-          positions: await integer(keys - 1),
-          frequencies: await run.tensor(HostTensor.f32([pairs], frequencies)),
-          out: table,
-          magnitude: 1.5,
-        }),
+        ropeTable.dispatch(
+          {
+            positions: await integer(keys - 1),
+            frequencies: await run.tensor(HostTensor.f32([pairs], frequencies)),
+            out: table,
+            magnitude: 1.5,
+          },
+          run.traits,
+        ),
       );
     }
     const turned = pairs > 0;
@@ -146,7 +151,7 @@ describe.skipIf(problem !== undefined)(`attention with heads${problem ? ` (${pro
     };
     return {
       headsCall,
-      call: { ...base, scratch: await run.memory(attentionScratchBytes(base, run.traits)) },
+      call: { ...base, scratch: await run.memory(attention.scratchBytes(base, run.traits)) },
     };
   }
 
@@ -156,10 +161,11 @@ describe.skipIf(problem !== undefined)(`attention with heads${problem ? ` (${pro
       const results = [];
       for (const form of ['apart', 'together', 'chained'] as const) {
         const { headsCall, call } = await calls(row);
-        expect(attentionTakesHeads(call, headsCall, traits)).toBe(true);
-        const together = attention({ ...call, heads: headsCall }, traits);
+        expect(attention.takesHeads(call, headsCall, traits)).toBe(true);
+        const together = attention.dispatch({ ...call, heads: headsCall }, traits);
         expect(together.map(({ kernel }) => kernel.shader)).toEqual([expect.stringContaining('-heads')]);
-        if (form === 'apart') await run.run([...heads(headsCall, traits), ...attention(call, traits)]);
+        if (form === 'apart')
+          await run.run([...heads.dispatch(headsCall, traits), ...attention.dispatch(call, traits)]);
         else if (form === 'together') await run.run(together);
         // Alone it would not be in a chain.
         else await run.run(withChains([...together, ...together]));
@@ -177,7 +183,7 @@ describe.skipIf(problem !== undefined)(`attention with heads${problem ? ` (${pro
   it('is not for several rows, other caches, heads of other sizes, or operands that its result lies upon', async () => {
     const { headsCall, call } = await calls(plain);
     const takes = (changed: Partial<AttentionCall>, heads: HeadsCall = headsCall): boolean =>
-      attentionTakesHeads({ ...call, ...changed }, heads, run.traits);
+      attention.takesHeads({ ...call, ...changed }, heads, run.traits);
     expect(takes({})).toBe(true);
     expect(takes({ query: { ...call.query, shape: [2, 4, 128] } })).toBe(false);
     expect(takes({ starts: { ...call.starts, shape: [2] } })).toBe(false);

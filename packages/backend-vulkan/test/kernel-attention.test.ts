@@ -4,11 +4,12 @@
  */
 import { findOp, HostTensor } from '@unicorn-exec/tensor';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { attention, attentionQuantizes, attentionScratchBytes } from '../src/kernel/attention.js';
+import { attention } from '../src/kernel/attention.js';
 import { kvWrite } from '../src/kernel/kv-write.js';
 import { preparedBytes } from '../src/kernel/matmul-prepare.js';
 import { matmul } from '../src/kernel/matmul.js';
-import type { AttentionCall, Operand } from '../src/kernel/operand.js';
+import type { Operand } from '../src/kernel/operand.js';
+import type { AttentionCall } from '../src/kernel/attention-call.js';
 import { weightLayout } from '../src/weight-layout.js';
 import { attentionOperands, type AttentionShape } from './attention-operands.js';
 import { kernelProblem, KernelRun } from './kernel-run.js';
@@ -141,8 +142,8 @@ describe.skipIf(problem !== undefined)(`attention kernels${problem ? ` (${proble
         const out = await run.operand('f32', tensors.query.shape);
         const call = { ...base, out, scratch: run.faults };
         const traits = { ...run.traits, software: false };
-        const scratch = await run.memory(attentionScratchBytes(call, traits, form));
-        const dispatches = attention({ ...call, scratch }, traits, form);
+        const scratch = await run.memory(attention.scratchBytes(call, traits, form));
+        const dispatches = attention.dispatch({ ...call, scratch }, traits, form);
         expect(dispatches[0]!.kernel.shader).toContain(form);
         await run.run(dispatches);
         results.push((await run.read(out)).floats);
@@ -199,14 +200,14 @@ describe.skipIf(problem !== undefined)(`attention kernels${problem ? ` (${proble
       faults: run.faults,
     };
     const out = await run.operand('f32', [tokens, heads, headDim]);
-    const scratch = await run.memory(attentionScratchBytes({ ...base, out, scratch: run.faults }, traits));
+    const scratch = await run.memory(attention.scratchBytes({ ...base, out, scratch: run.faults }, traits));
     const call = { ...base, out, scratch };
-    expect(attentionQuantizes(call, traits)).toBe(true);
-    await run.run(attention(call, traits));
+    expect(attention.quantizes(call, traits)).toBe(true);
+    await run.run(attention.dispatch(call, traits));
     const layout = weightLayout('q8_0', 32, columns);
     const view = { rowStart: 0, rows: 32, columnStart: 0, columns };
     const prepared = await run.operand('u8', [preparedBytes('int8', { tokens, columns })]);
-    const [prepare] = matmul(
+    const [prepare] = matmul.dispatch(
       {
         x: { ...out, shape: [tokens, columns] },
         fast: true,
@@ -225,7 +226,7 @@ describe.skipIf(problem !== undefined)(`attention kernels${problem ? ` (${proble
     expect(prepare!.name).toBe('prepare int8');
     await run.run([prepare!]);
     const left = await run.operand('f32', [tokens, heads, headDim]);
-    await run.run(attention({ ...call, out: left, quantizes: true }, traits));
+    await run.run(attention.dispatch({ ...call, out: left, quantizes: true }, traits));
     const wanted = (await run.read(prepared)).bytes;
     expect((await run.read(left)).bytes.subarray(0, wanted.length)).toEqual(wanted);
   });
@@ -246,7 +247,7 @@ describe.skipIf(problem !== undefined)(`attention kernels${problem ? ` (${proble
         counters: run.faults,
         faults: run.faults,
       };
-      return attentionScratchBytes(call, { ...run.traits, software: false });
+      return attention.scratchBytes(call, { ...run.traits, software: false });
     };
     const oneRow = 4 * 4 * 130 * 2;
     expect(of(1, 1, 128)).toBe(0);
@@ -282,7 +283,10 @@ describe.skipIf(problem !== undefined)(`attention kernels${problem ? ` (${proble
       await run.tensor(slots),
     ];
     await run.run(
-      kvWrite({ state: stateIn, key: keyIn, value: valueIn, slots: slotsIn, faults: run.faults }),
+      kvWrite.dispatch(
+        { state: stateIn, key: keyIn, value: valueIn, slots: slotsIn, faults: run.faults },
+        run.traits,
+      ),
     );
     findOp('kvWrite').evaluate({ inputs: { state, key, value, slots }, attributes: {}, outputs: [state] });
     expect((await run.read(stateIn)).bytes).toEqual(state.bytes);
@@ -292,7 +296,9 @@ describe.skipIf(problem !== undefined)(`attention kernels${problem ? ` (${proble
     const key = HostTensor.f32([2, 1, 4], normals(8, 6));
     const state = await run.operand('f32', [2, 2, 1, 2, 4], new Uint8Array(128));
     const [keyIn, slots] = [await run.tensor(key), await run.tensor(HostTensor.i32([2], [-1, 4]))];
-    await run.run(kvWrite({ state, key: keyIn, value: keyIn, slots, faults: run.faults }));
+    await run.run(
+      kvWrite.dispatch({ state, key: keyIn, value: keyIn, slots, faults: run.faults }, run.traits),
+    );
     expect((await run.read(state)).bytes.every((byte) => byte === 0)).toBe(true);
     expect(await run.takeFault()).toBe(2);
   });

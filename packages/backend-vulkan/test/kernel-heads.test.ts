@@ -1,7 +1,8 @@
 /** The step over a layer's heads gives the bits of its plain twins: rmsNorm, rope and kvWrite one after the other. */
 import { HostTensor, tensorBytes, type DType } from '@unicorn-exec/tensor';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { faultCodes, type HeadPart, type HeadsCall, type Operand } from '../src/kernel/operand.js';
+import { faultCodes, type Operand } from '../src/kernel/operand.js';
+import type { HeadPart, HeadsCall } from '../src/kernel/heads.js';
 import { heads } from '../src/kernel/heads.js';
 import { kvWrite } from '../src/kernel/kv-write.js';
 import { rmsNorm } from '../src/kernel/norm.js';
@@ -89,9 +90,9 @@ describe.skipIf(problem !== undefined)(`heads${problem ? ` (${problem})` : ''}`,
     const { epsilon, weightOffset } = call;
     return [
       ...(part.normed
-        ? rmsNorm({ x, out: x, epsilon, weightOffset, ...(weight ? { weight } : {}) }, run.traits)
+        ? rmsNorm.dispatch({ x, out: x, epsilon, weightOffset, ...(weight ? { weight } : {}) }, run.traits)
         : []),
-      ...(part.turned && call.rope ? rope({ x, out: x, ...call.rope }) : []),
+      ...(part.turned && call.rope ? rope.dispatch({ x, out: x, ...call.rope }, run.traits) : []),
     ];
   }
 
@@ -136,9 +137,9 @@ describe.skipIf(problem !== undefined)(`heads${problem ? ` (${problem})` : ''}`,
           Array.from({ length: pairs }, (_, i) => 10_000 ** (-i / pairs)),
         ),
       );
-      await run.run(ropeTable({ positions, frequencies, out: table, magnitude: 1.5 }));
+      await run.run(ropeTable.dispatch({ positions, frequencies, out: table, magnitude: 1.5 }, run.traits));
     }
-    await run.run(heads(call, run.traits));
+    await run.run(heads.dispatch(call, run.traits));
     const results = [out && (await run.read(out)).bytes, state && (await run.read(state)).bytes];
     // In place, which the fused step may do with queries too.
     await run.run([
@@ -146,7 +147,12 @@ describe.skipIf(problem !== undefined)(`heads${problem ? ` (${problem})` : ''}`,
       ...(state ? [...plainly(key, call), ...plainly(value, call)] : []),
     ]);
     if (expectedState) {
-      await run.run(kvWrite({ state: expectedState, key: key.x, value: value.x, slots, faults: run.faults }));
+      await run.run(
+        kvWrite.dispatch(
+          { state: expectedState, key: key.x, value: value.x, slots, faults: run.faults },
+          run.traits,
+        ),
+      );
     }
     expect(results[0]).toEqual(query && (await run.read(query.x)).bytes);
     expect(results[1]).toEqual(expectedState && (await run.read(expectedState)).bytes);
@@ -159,10 +165,10 @@ describe.skipIf(problem !== undefined)(`heads${problem ? ` (${problem})` : ''}`,
     const x = await floats([2, 1, 64], 5);
     const weight = await floats([64], 6);
     const expected = await run.operand('f32', [2, 1, 64]);
-    await run.run(rmsNorm({ x, weight, out: expected, epsilon: 1e-6, weightOffset: 0 }, run.traits));
+    await run.run(rmsNorm.dispatch({ x, weight, out: expected, epsilon: 1e-6, weightOffset: 0 }, run.traits));
     const key: HeadPart = { x: await floats([2, 1, 64], 7), normed: false, turned: false };
     await run.run(
-      heads(
+      heads.dispatch(
         {
           query: { x, weight, normed: true, turned: false, out: x },
           stored: { key, value: key, state, slots: await run.tensor(HostTensor.i32([2], [-1, 4 * 2])) },
@@ -181,6 +187,8 @@ describe.skipIf(problem !== undefined)(`heads${problem ? ` (${problem})` : ''}`,
   it('has nothing to do without rows', async () => {
     const key: HeadPart = { x: await run.operand('f32', [0, 1, 64]), normed: false, turned: false };
     const query = { ...key, out: key.x };
-    expect(heads({ query, epsilon: 0, weightOffset: 0, faults: run.faults }, run.traits)).toEqual([]);
+    expect(heads.dispatch({ query, epsilon: 0, weightOffset: 0, faults: run.faults }, run.traits)).toEqual(
+      [],
+    );
   });
 });

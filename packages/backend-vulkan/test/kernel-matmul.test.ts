@@ -6,10 +6,10 @@ import { randomWeight } from '@unicorn-exec/conformance';
 import { HostTensor, type DType } from '@unicorn-exec/tensor';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { embed } from '../src/kernel/embed.js';
-import { matmul, matmulScratchBytes } from '../src/kernel/matmul.js';
-import { acceptsPrepared } from '../src/kernel/matmul-handoff.js';
+import { matmul, matmulKernel } from '../src/kernel/matmul.js';
 import { defaultTuner } from '../src/kernel/matmul-tile.js';
-import type { MatmulCall, Operand, ProductCall, WeightOperand } from '../src/kernel/operand.js';
+import type { Operand, WeightOperand } from '../src/kernel/operand.js';
+import type { MatmulCall, ProductCall } from '../src/kernel/matmul-call.js';
 import { diagnoseAddon } from '../src/load-addon.js';
 import { planeDTypes } from '../src/weight-layout.js';
 import { KernelRunner } from '../src/kernel-runner.js';
@@ -66,8 +66,8 @@ describe.skipIf(!addon)('products on a device', () => {
   async function run(call: Omit<MatmulCall, 'scratch' | 'counters'>, tuner = defaultTuner): Promise<number> {
     const nowhere = runner.memory(0);
     const full = { ...call, scratch: nowhere, counters: nowhere };
-    const scratch = runner.memory(matmulScratchBytes(full, runner.traits, tuner));
-    const dispatches = matmul({ ...full, scratch }, runner.traits, tuner);
+    const scratch = runner.memory(matmulKernel(tuner).scratchBytes(full, runner.traits));
+    const dispatches = matmulKernel(tuner).dispatch({ ...full, scratch }, runner.traits);
     await runner.run(dispatches);
     return dispatches.length;
   }
@@ -134,7 +134,9 @@ describe.skipIf(!addon)('products on a device', () => {
         const { operand, values } = await weightOf(dtype, 11, columns, view);
         const out = await runner.floats([values.length, values[0]!.length]);
         const faults = runner.memory(32);
-        await runner.run(embed({ table: operand, out, scale: 1, beyond: 'error', faults }, runner.traits));
+        await runner.run(
+          embed.dispatch({ table: operand, out, scale: 1, beyond: 'error', faults }, runner.traits),
+        );
         const expected = Float32Array.from(values.flatMap((line) => [...line]));
         expect(await runner.readFloats(out)).toEqual(expected);
       }
@@ -363,10 +365,10 @@ describe.skipIf(!addon)('products on a device', () => {
     const [x, out] = [await runner.floats([2, 64]), await runner.floats([2, 64])];
     const call = { x, fast: true, products: [{ weight: operand, out, posts: [] }], ...nowhere };
     const norm = { epsilon: 1e-6, weightOffset: 0 };
-    expect(acceptsPrepared(call, runner.traits)).toBe(true);
-    expect(acceptsPrepared({ ...call, norm }, runner.traits)).toBe(false);
-    expect(acceptsPrepared({ ...call, fast: false }, runner.traits)).toBe(false);
-    expect(acceptsPrepared({ ...call, join: { residual: x, out: x } }, runner.traits)).toBe(false);
+    expect(matmul.takesPrepared(call, runner.traits)).toBe(true);
+    expect(matmul.takesPrepared({ ...call, norm }, runner.traits)).toBe(false);
+    expect(matmul.takesPrepared({ ...call, fast: false }, runner.traits)).toBe(false);
+    expect(matmul.takesPrepared({ ...call, join: { residual: x, out: x } }, runner.traits)).toBe(false);
     runner.clear();
   });
 
@@ -524,12 +526,14 @@ describe.skipIf(!addon)('products on a device', () => {
     const record = async (): Promise<Uint32Array> =>
       new Uint32Array((await runner.read({ place: faults })).buffer, 16, 3);
     await runner.run(
-      embed({ ids, table: operand, out, scale: 2, beyond: 'firstRow', faults }, runner.traits),
+      embed.dispatch({ ids, table: operand, out, scale: 2, beyond: 'firstRow', faults }, runner.traits),
     );
     expect([...(await record())]).toEqual([0, 0, 0]);
     const rows = [4, 0, 0].flatMap((row) => [...values[row]!].map((value) => 2 * value));
     expect([...(await runner.readFloats(out))]).toEqual(rows);
-    await runner.run(embed({ ids, table: operand, out, scale: 2, beyond: 'error', faults }, runner.traits));
+    await runner.run(
+      embed.dispatch({ ids, table: operand, out, scale: 2, beyond: 'error', faults }, runner.traits),
+    );
     expect([...(await record())]).toEqual([1, 7, 5]);
     runner.clear();
   });

@@ -7,7 +7,7 @@ import { randomWeight } from '@unicorn-exec/conformance';
 import type { DType } from '@unicorn-exec/tensor';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { DeviceTraits } from '../src/dispatch.js';
-import { matmul, matmulCounterBytes, matmulScratchBytes } from '../src/kernel/matmul.js';
+import { matmulKernel } from '../src/kernel/matmul.js';
 import { defaultTuner, type MatmulTuner } from '../src/kernel/matmul-tile.js';
 import {
   f16Tile,
@@ -16,7 +16,8 @@ import {
   mostSliceTokens,
   type MatrixTile,
 } from '../src/kernel/matrix-tile.js';
-import type { MatmulCall, Operand, WeightOperand } from '../src/kernel/operand.js';
+import type { Operand, WeightOperand } from '../src/kernel/operand.js';
+import type { MatmulCall } from '../src/kernel/matmul-call.js';
 import { diagnoseAddon } from '../src/load-addon.js';
 import { planeDTypes } from '../src/weight-layout.js';
 import { KernelRunner } from '../src/kernel-runner.js';
@@ -59,14 +60,16 @@ describe.skipIf(!addon)('products by matrices on a device', () => {
     const nowhere = runner.memory(0);
     const tuner: MatmulTuner = { ...defaultTuner, f16: () => tile };
     const full = { ...call, scratch: nowhere, counters: nowhere };
-    const scratch = runner.memory(matmulScratchBytes(full, traits, tuner));
-    const counters = runner.memory(matmulCounterBytes(full, traits, tuner));
-    const dispatches = matmul({ ...full, scratch, counters }, traits, tuner).map((dispatch) => {
-      const shader = emulates
-        ? dispatch.kernel.shader.replace('matmul-f16-', 'matmul-f16-emulated-')
-        : dispatch.kernel.shader;
-      return { ...dispatch, kernel: { ...dispatch.kernel, shader } };
-    });
+    const scratch = runner.memory(matmulKernel(tuner).scratchBytes(full, traits));
+    const counters = runner.memory(matmulKernel(tuner).counterBytes(full, traits));
+    const dispatches = matmulKernel(tuner)
+      .dispatch({ ...full, scratch, counters }, traits)
+      .map((dispatch) => {
+        const shader = emulates
+          ? dispatch.kernel.shader.replace('matmul-f16-', 'matmul-f16-emulated-')
+          : dispatch.kernel.shader;
+        return { ...dispatch, kernel: { ...dispatch.kernel, shader } };
+      });
     // Twice: counters are left as they were found.
     for (let times = 0; times < 2; times++) await runner.run(dispatches);
     expect((await runner.read({ place: counters })).every((byte) => byte === 0)).toBe(true);

@@ -60,7 +60,7 @@ describe.skipIf(problem !== undefined)(`row kernels${problem ? ` (${problem})` :
       const values = wideNumbers(20_011).map((x) => Math.max(x, -80));
       const x = await run.tensor(HostTensor.f32([values.length], values));
       const out = await run.operand('f32', [values.length]);
-      await run.run(activation({ x, out, activation: kind as ActivationKind }));
+      await run.run(activation.dispatch({ x, out, activation: kind as ActivationKind }, run.traits));
       const result = (await run.read(out)).floats;
       let worst = 0;
       for (let i = 0; i < values.length; i++) {
@@ -79,12 +79,15 @@ describe.skipIf(problem !== undefined)(`row kernels${problem ? ` (${problem})` :
     );
     const table = await run.operand('f32', [positions.length, 2, pairs]);
     await run.run(
-      ropeTable({
-        positions: await run.tensor(HostTensor.i32([positions.length], positions)),
-        frequencies: await run.tensor(HostTensor.f32([pairs], frequencies)),
-        out: table,
-        magnitude: 1,
-      }),
+      ropeTable.dispatch(
+        {
+          positions: await run.tensor(HostTensor.i32([positions.length], positions)),
+          frequencies: await run.tensor(HostTensor.f32([pairs], frequencies)),
+          out: table,
+          magnitude: 1,
+        },
+        run.traits,
+      ),
     );
     const result = (await run.read(table)).floats;
     let worst = 0;
@@ -111,13 +114,16 @@ describe.skipIf(problem !== undefined)(`row kernels${problem ? ` (${problem})` :
     const own = await run.tensor(x);
     const table = await run.operand('f32', [3, 2, 7]);
     await run.run([
-      ...ropeTable({
-        positions: await run.tensor(positions),
-        frequencies: await run.tensor(frequencies),
-        out: table,
-        magnitude: 1.5,
-      }),
-      ...rope({ x: own, table, out: own, layout: 'interleaved' }),
+      ...ropeTable.dispatch(
+        {
+          positions: await run.tensor(positions),
+          frequencies: await run.tensor(frequencies),
+          out: table,
+          magnitude: 1.5,
+        },
+        run.traits,
+      ),
+      ...rope.dispatch({ x: own, table, out: own, layout: 'interleaved' }, run.traits),
     ]);
     const result = (await run.read(own)).floats;
     result.forEach((value, i) => expect(value).toBeCloseTo(expected.floats[i]!, 5));
@@ -132,17 +138,19 @@ describe.skipIf(problem !== undefined)(`row kernels${problem ? ` (${problem})` :
     const [expected, out] = [await run.operand('f32', shape), await run.operand('f32', shape)];
     const call = { x, weight, epsilon: 1e-6, weightOffset: 1 };
     await run.run([
-      ...rmsNorm({ ...call, out: expected }, run.traits),
-      ...add({ a: first, b: expected, out: expected }),
-      ...add({ a: expected, b: second, out: expected }),
-      ...scale({ x: expected, out: expected, factor: Math.SQRT1_2 }),
+      ...rmsNorm.dispatch({ ...call, out: expected }, run.traits),
+      ...add.dispatch({ a: first, b: expected, out: expected }, run.traits),
+      ...add.dispatch({ a: expected, b: second, out: expected }, run.traits),
+      ...scale.dispatch({ x: expected, out: expected, factor: Math.SQRT1_2 }, run.traits),
     ]);
-    await run.run(rmsNorm({ ...call, addends: [first, second], scale: Math.SQRT1_2, out }, run.traits));
+    await run.run(
+      rmsNorm.dispatch({ ...call, addends: [first, second], scale: Math.SQRT1_2, out }, run.traits),
+    );
     const wanted = (await run.read(expected)).bytes;
     expect((await run.read(out)).bytes).toEqual(wanted);
     // In place of an addend.
     await run.run(
-      rmsNorm({ ...call, addends: [first, second], scale: Math.SQRT1_2, out: second }, run.traits),
+      rmsNorm.dispatch({ ...call, addends: [first, second], scale: Math.SQRT1_2, out: second }, run.traits),
     );
     expect((await run.read(second)).bytes).toEqual(wanted);
   });
@@ -158,7 +166,7 @@ describe.skipIf(problem !== undefined)(`row kernels${problem ? ` (${problem})` :
     });
     const [given, out] = [await run.tensor(x), await run.operand('f32', x.shape)];
     const call = { x: given, out, epsilon: 1e-6, weightOffset: 0 };
-    await run.run(rmsNorm(call, run.traits));
+    await run.run(rmsNorm.dispatch(call, run.traits));
     const result = (await run.read(out)).floats;
     const worst = result.reduce((most, value, i) => Math.max(most, Math.abs(value - expected.floats[i]!)), 0);
     expect(worst).toBeLessThan(1e-6);
@@ -180,7 +188,7 @@ describe.skipIf(problem !== undefined)(`row kernels${problem ? ` (${problem})` :
     const asFloats = HostTensor.f32(b, Float32Array.from(right.integers));
     findOp('add').evaluate({ inputs: { a: left, b: asFloats }, attributes: {}, outputs: [expected] });
     const out = await run.operand('f32', shape);
-    await run.run(add({ a: await run.tensor(left), b: await run.tensor(right), out }));
+    await run.run(add.dispatch({ a: await run.tensor(left), b: await run.tensor(right), out }, run.traits));
     expect((await run.read(out)).floats).toEqual(expected.floats);
   });
 
@@ -217,10 +225,13 @@ describe.skipIf(problem !== undefined)(`row kernels${problem ? ` (${problem})` :
       };
       const faults = run.faults;
       await run.run([
-        ...slice({ x: given, out: out.slice, axis: 1, start: 3 }),
-        ...concat({ parts: [given, out.slice], out: out.concat, axis: 1 }),
-        ...takeRows({ x: given, rows: await run.tensor(rows), out: out.takeRows, axis: 1, faults }),
-        ...copy({ x: given, out: out.copy }),
+        ...slice.dispatch({ x: given, out: out.slice, axis: 1, start: 3 }, run.traits),
+        ...concat.dispatch({ parts: [given, out.slice], out: out.concat, axis: 1 }, run.traits),
+        ...takeRows.dispatch(
+          { x: given, rows: await run.tensor(rows), out: out.takeRows, axis: 1, faults },
+          run.traits,
+        ),
+        ...copy.dispatch({ x: given, out: out.copy }, run.traits),
       ]);
       expect((await run.read(out.slice)).bytes).toEqual(expected.slice.bytes);
       expect((await run.read(out.concat)).bytes).toEqual(expected.concat.bytes);
@@ -234,12 +245,12 @@ describe.skipIf(problem !== undefined)(`row kernels${problem ? ` (${problem})` :
     const x = HostTensor.f32([4, 4], normals(16, 2));
     const out = await run.operand('f32', [4, 3]);
     const given = await run.tensor(x);
-    await run.run(copy({ x: { ...given, shape: [4, 3] }, rowStrideBytes: 16, out }));
+    await run.run(copy.dispatch({ x: { ...given, shape: [4, 3] }, rowStrideBytes: 16, out }, run.traits));
     const result = (await run.read(out)).floats;
     for (let i = 0; i < 12; i++) expect(result[i]).toBe(x.floats[Math.floor(i / 3) * 4 + (i % 3)]);
     const rows = await run.tensor(HostTensor.i32([3], [3, 4, -1]));
     const taken = await run.operand('f32', [3, 4]);
-    await run.run(takeRows({ x: given, rows, out: taken, axis: 0, faults: run.faults }));
+    await run.run(takeRows.dispatch({ x: given, rows, out: taken, axis: 0, faults: run.faults }, run.traits));
     expect(await run.takeFault()).toBe(5);
   });
 });

@@ -11,7 +11,7 @@ import {
   type SampleParameters,
 } from '@unicorn-exec/tensor';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { sample, sampleScratchBytes } from '../src/kernel/sample.js';
+import { sample } from '../src/kernel/sample.js';
 import { kernelProblem, KernelRun } from './kernel-run.js';
 import { normals, uniforms } from './random.js';
 
@@ -83,8 +83,8 @@ describe.skipIf(problem !== undefined)(`sample kernels${problem ? ` (${problem})
       counters: run.faults,
       faults: run.faults,
     };
-    const scratch = await run.memory(sampleScratchBytes({ ...given, scratch: run.faults }));
-    await run.run(sample({ ...given, scratch }));
+    const scratch = await run.memory(sample.scratchBytes({ ...given, scratch: run.faults }));
+    await run.run(sample.dispatch({ ...given, scratch }));
     expect(await run.takeFault()).toBe(0);
     const ids = (await run.read(given.ids)).integers;
     const probabilities = (await run.read(given.probabilities)).floats;

@@ -2,11 +2,12 @@
 import { graphSignature, GraphBuilder, type Graph, type Value } from '@unicorn-exec/tensor';
 import { describe, expect, it } from 'vitest';
 import { maximumGroups, pushConstantBytes } from '../src/dispatch.js';
-import { kernelTable } from '../src/kernel/kernels.js';
-import type { AttentionCall, MatmulCall } from '../src/kernel/operand.js';
+import type { AttentionKernel } from '../src/kernel/attention.js';
+import { kernelOf, kernelTable } from '../src/kernel/kernels.js';
+import type { MatmulKernel } from '../src/kernel/matmul.js';
 import { attentionBounds, keyBucket } from '../src/lowering/attention-bound.js';
-import { dispatchesOf } from '../src/lowering/concrete.js';
-import { lower, readValues, writtenValues } from '../src/lowering/lower.js';
+import { dispatchesOf } from '../src/lowering/dispatches.js';
+import { lower } from '../src/lowering/lower.js';
 import type { OpStep, Plan } from '../src/lowering/plan.js';
 import { printPlan } from '../src/lowering/text.js';
 import { decoderGraph, tableOf, traits } from './graphs.js';
@@ -35,7 +36,8 @@ describe('plans', () => {
     const { values, steps, slots, memory } = plan(decoderGraph('q4_0'));
     const slotOf = new Map(slots.flatMap((slot) => slot.roots.map((root) => [root, slot] as const)));
     steps.forEach((step, index) => {
-      for (const id of [...readValues(step), ...writtenValues(step)]) {
+      const kernel = kernelOf(step, kernelTable);
+      for (const id of [...kernel.reads(step), ...kernel.writes(step)]) {
         const { root } = values[id]!;
         if (values[root]!.storage.kind !== 'arena') continue;
         const slot = slotOf.get(root)!;
@@ -140,16 +142,17 @@ describe('handoffs', () => {
     const graph = decoderGraph('q8_0');
     const made = plan(graph);
     const calls: boolean[] = [];
-    const { kernels } = kernelTable;
-    const table = {
-      ...kernelTable,
-      kernels: {
-        ...kernels,
-        attention: (call: AttentionCall) => (calls.push(call.quantizes === true), []),
-        matmul: ({ prepared }: MatmulCall) => (calls.push(prepared === true), []),
-      },
-      handoff: { accepts: () => true, fromAttention: () => true },
+    const attention: AttentionKernel = {
+      ...kernelTable.attention,
+      quantizes: () => true,
+      dispatch: (call) => (calls.push(call.quantizes === true), []),
     };
+    const matmul: MatmulKernel = {
+      ...kernelTable.matmul,
+      takesPrepared: () => true,
+      dispatch: ({ prepared }) => (calls.push(prepared === true), []),
+    };
+    const table = { ...kernelTable, attention, matmul };
     dispatchesOf(made, tableOf(graph), { traits, table }, { dims: maximumDims });
     // query, key and value; attention; output; gate and up; down; head
     expect(calls).toEqual([false, true, true, false, false, false]);

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { randomWeight } from '@unicorn-exec/conformance';
 import { read, write, type Dispatch, type Place } from '../src/dispatch.js';
 import { findBarriers } from '../src/hazards.js';
-import { matmul, matmulScratchBytes } from '../src/kernel/matmul.js';
+import { matmul } from '../src/kernel/matmul.js';
 import { loadAddon } from '../src/load-addon.js';
 import { prefetchOf, withPrefetches } from '../src/prefetch.js';
 import { KernelRunner } from '../src/kernel-runner.js';
@@ -112,8 +112,12 @@ describe.skipIf(!driver.present)(`reads ahead on a device (${driver.need})`, () 
         const out = await runner.floats([1, rows]);
         const call = { x, fast: true, products: [{ weight: loaded, out, posts: [] }] };
         const nowhere = { scratch: runner.memory(0), counters: runner.memory(0) };
-        const scratch = runner.memory(matmulScratchBytes({ ...call, ...nowhere }, runner.traits));
-        const all = withPrefetches(matmul({ ...call, ...nowhere, scratch }, runner.traits), bytes, 100);
+        const scratch = runner.memory(matmul.scratchBytes({ ...call, ...nowhere }, runner.traits));
+        const all = withPrefetches(
+          matmul.dispatch({ ...call, ...nowhere, scratch }, runner.traits),
+          bytes,
+          100,
+        );
         expect(all).toHaveLength(bytes === 0 ? 2 : 3);
         await runner.run(all);
         results.push(await runner.readFloats(out));

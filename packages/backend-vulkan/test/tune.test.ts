@@ -9,7 +9,7 @@ import { cacheVariable, productUses, tune, tuneGraph, vulkanBackend, type Produc
 import { loadAddon } from '../src/load-addon.js';
 import { findDevice } from '../src/backend.js';
 import type { VulkanDevice } from '../src/device.js';
-import { matmul, matmulScratchBytes } from '../src/kernel/matmul.js';
+import { matmul, matmulKernel } from '../src/kernel/matmul.js';
 import { defaultTuner } from '../src/kernel/matmul-tile.js';
 import { KernelRunner } from '../src/kernel-runner.js';
 import { ShaderLibrary } from '../src/shader-library.js';
@@ -121,11 +121,13 @@ describe.skipIf(!driver.present)(`tuning (${driver.need})`, () => {
       counters: nowhere,
     };
     const { table, traits } = device.target;
-    const constants = (dispatches: ReturnType<typeof matmul>) => dispatches.at(-1)!.kernel.constants;
-    expect(constants(table.kernels.matmul(call, traits))).toEqual(
-      constants(matmul(call, traits, tunedTuner([tuning], defaultTuner))),
+    const constants = (dispatches: ReturnType<typeof matmul.dispatch>) => dispatches.at(-1)!.kernel.constants;
+    expect(constants(table.matmul.dispatch(call, traits))).toEqual(
+      constants(matmulKernel(tunedTuner([tuning], defaultTuner)).dispatch(call, traits)),
     );
-    expect(constants(table.kernels.matmul(call, traits))).not.toEqual(constants(matmul(call, traits)));
+    expect(constants(table.matmul.dispatch(call, traits))).not.toEqual(
+      constants(matmul.dispatch(call, traits)),
+    );
     runner.close();
     await device.close();
   });
@@ -153,8 +155,10 @@ describe.skipIf(!driver.present)(`tuning (${driver.need})`, () => {
         const out = await runner.floats([tokens, 40]);
         const nowhere = runner.memory(0);
         const call = { x, fast: true, products: [{ weight, out, posts: [] }], counters: nowhere };
-        const scratch = runner.memory(matmulScratchBytes({ ...call, scratch: nowhere }, traits, tuner));
-        await runner.run(matmul({ ...call, scratch }, traits, tuner));
+        const scratch = runner.memory(
+          matmulKernel(tuner).scratchBytes({ ...call, scratch: nowhere }, traits),
+        );
+        await runner.run(matmulKernel(tuner).dispatch({ ...call, scratch }, traits));
         const result = await runner.readFloats(out);
         whole ??= result;
         expect(result).toEqual(whole.subarray(0, result.length));

@@ -15,13 +15,10 @@ import { parseArgs } from 'node:util';
 import { findOp, HostTensor, rowBytes, type DType } from '@unicorn-exec/tensor';
 import type { NativeAddon } from '../src/addon.js';
 import type { DeviceTraits, Place } from '../src/dispatch.js';
-import {
-  attention,
-  attentionCounterBytes,
-  attentionScratchBytes,
-  type AttentionForm,
-} from '../src/kernel/attention.js';
-import type { AttentionCall, Operand } from '../src/kernel/operand.js';
+import { attention } from '../src/kernel/attention.js';
+import type { AttentionForm } from '../src/kernel/attention-form.js';
+import type { Operand } from '../src/kernel/operand.js';
+import type { AttentionCall } from '../src/kernel/attention-call.js';
 import { ShaderLibrary } from '../src/shader-library.js';
 import { attentionOperands, type AttentionShape } from '../test/attention-operands.js';
 import { KernelRunner } from '../src/kernel-runner.js';
@@ -132,9 +129,9 @@ async function evaluate(
     counters: nowhere,
     faults,
   };
-  const scratch = runner.memory(attentionScratchBytes(call, device, form));
-  const counters = runner.memory(attentionCounterBytes(call));
-  await runner.run(attention({ ...call, scratch, counters }, device, form));
+  const scratch = runner.memory(attention.scratchBytes(call, device, form));
+  const counters = runner.memory(attention.counterBytes(call, device));
+  await runner.run(attention.dispatch({ ...call, scratch, counters }, device, form));
   const result = await runner.readFloats(out);
   const fault = new Uint32Array((await runner.read({ place: record })).buffer)[0]!;
   if (fault !== 0) throw new Error(`fault ${fault}`);
@@ -362,9 +359,9 @@ async function timeOne(one: Timed): Promise<void> {
     });
   }
   const form = flags.form as AttentionForm | undefined;
-  const scratch = runner.memory(attentionScratchBytes(calls[0]!, traits, form));
-  const counters = runner.memory(attentionCounterBytes(calls[0]!));
-  const steps = calls.map((call) => attention({ ...call, scratch, counters }, traits, form));
+  const scratch = runner.memory(attention.scratchBytes(calls[0]!, traits, form));
+  const counters = runner.memory(attention.counterBytes(calls[0]!, traits));
+  const steps = calls.map((call) => attention.dispatch({ ...call, scratch, counters }, traits, form));
   const [first] = await runner.runOften(steps.flat(), 1);
   const often = Math.ceil(warmNanoseconds / first!.reduce((sum, time) => sum + time, 1));
   const runs = (await runner.runOften(steps.flat(), Math.min(500, often) + 4)).slice(-4);

@@ -21,11 +21,12 @@ import { parseArgs } from 'node:util';
 import { dtypeLayout, type DType } from '@unicorn-exec/tensor';
 import { randomWeight } from '@unicorn-exec/conformance';
 import type { NativeAddon } from '../src/addon.js';
-import { matmul, matmulCounterBytes, matmulScratchBytes } from '../src/kernel/matmul.js';
+import { matmulKernel } from '../src/kernel/matmul.js';
 import type { LaneTile } from '../src/kernel/lane-tile.js';
 import { defaultTuner, type MatmulTuner } from '../src/kernel/matmul-tile.js';
 import { fitsDevice, type MatrixTile } from '../src/kernel/matrix-tile.js';
-import type { MatmulCall, Operand, WeightOperand } from '../src/kernel/operand.js';
+import type { Operand, WeightOperand } from '../src/kernel/operand.js';
+import type { MatmulCall } from '../src/kernel/matmul-call.js';
 import { ShaderLibrary } from '../src/shader-library.js';
 import { planeDTypes, weightLayout } from '../src/weight-layout.js';
 import { KernelRunner } from '../src/kernel-runner.js';
@@ -148,8 +149,8 @@ function callOf(
 /** What a call wants beside its operands. */
 function memoryOf(call: MatmulCall, tuner: MatmulTuner): Pick<MatmulCall, 'scratch' | 'counters'> {
   return {
-    scratch: runner.memory(matmulScratchBytes(call, traits, tuner)),
-    counters: runner.memory(matmulCounterBytes(call, traits, tuner)),
+    scratch: runner.memory(matmulKernel(tuner).scratchBytes(call, traits)),
+    counters: runner.memory(matmulKernel(tuner).counterBytes(call, traits)),
   };
 }
 
@@ -186,7 +187,7 @@ async function check(): Promise<void> {
             const out = await runner.floats([tokens, rows]);
             const call = callOf(x, [{ weights, out }], fast, { norm });
             const tuner = tunerOf(form, given);
-            await runner.run(matmul({ ...call, ...memoryOf(call, tuner) }, traits, tuner));
+            await runner.run(matmulKernel(tuner).dispatch({ ...call, ...memoryOf(call, tuner) }, traits));
             results.push(await runner.readFloats(out));
           }
           const [expected, actual] = results as [Float32Array, Float32Array];
@@ -276,7 +277,7 @@ async function timeOf(
     ),
   );
   const memory = memoryOf(calls[0]!, tuner);
-  const dispatches = calls.flatMap((call) => matmul({ ...call, ...memory }, traits, tuner));
+  const dispatches = calls.flatMap((call) => matmulKernel(tuner).dispatch({ ...call, ...memory }, traits));
   const isPreparing = dispatches.map(({ name }) => name.includes('prepare'));
   const runs = (await runner.runOften(dispatches, 6)).slice(1);
   const samples = (wanted: boolean): number[] =>
@@ -434,7 +435,7 @@ async function prepare(): Promise<void> {
           if (outOfTime()) return;
           const tuner = tunerOf(form, given);
           const call = callOf(x, [{ weights: [weight], out }], true, around);
-          const dispatches = matmul({ ...call, ...memoryOf(call, tuner) }, traits, tuner);
+          const dispatches = matmulKernel(tuner).dispatch({ ...call, ...memoryOf(call, tuner) }, traits);
           const again = Array.from({ length: 16 }, () => dispatches[0]!);
           const times = (await runner.runOften(again, 4)).slice(1).flatMap((run) => [...run]);
           cells.push(`${name} ${(median(times) / 1e3).toFixed(1)} us`);

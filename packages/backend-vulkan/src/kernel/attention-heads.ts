@@ -13,10 +13,10 @@ import {
   type DeviceTraits,
   type Place,
 } from '../dispatch.js';
+import type { AttentionCall } from './attention-call.js';
 import { product } from './grid.js';
-import { formOf } from './heads.js';
+import { formOf, type HeadsCall } from './heads.js';
 import { workgroupFor } from './norm.js';
-import type { AttentionCall, HeadsCall } from './operand.js';
 
 /** Variants of KEY_VECTORS 1, 2 and 4, and `MOST_ROUNDS` of the shader: heads of up to 256 have 64 invocations or fewer. */
 const largestHeadDim = 256;

@@ -1,7 +1,16 @@
 /** Kernels of `broadcast.comp`: add and multiply over shapes that numpy would broadcast. */
 import { read, u32, write, type Dispatch } from '../dispatch.js';
+import { opKernel } from './declaration.js';
 import { groupsFor, product, workgroupSize } from './grid.js';
-import type { BinaryCall } from './operand.js';
+import type { Operand } from './operand.js';
+
+/** numpy broadcasting; a and b are f32 or i32 (converted), out is f32. */
+export interface BinaryCall {
+  readonly a: Operand;
+  readonly b: Operand;
+  /** May be the place of an operand of the same shape. */
+  readonly out: Operand;
+}
 
 /** An axis of the result with the strides of the operands along it, in elements; 0 repeats. */
 interface Axis {
@@ -79,11 +88,13 @@ function binary(name: 'add' | 'multiply', { a, b, out }: BinaryCall): Dispatch[]
   ];
 }
 
-/** Of at most 8 axes that cannot be merged. */
-export function add(call: BinaryCall): Dispatch[] {
-  return binary('add', call);
-}
+const binaryKernel = (name: 'add' | 'multiply') =>
+  opKernel<BinaryCall>({
+    call: (op) => ({ a: op.input('a'), b: op.input('b'), out: op.out }),
+    dispatch: (call) => binary(name, call),
+    inPlace: ['a', 'b'],
+  });
 
-export function multiply(call: BinaryCall): Dispatch[] {
-  return binary('multiply', call);
-}
+/** Of at most 8 axes that cannot be merged. */
+export const add = binaryKernel('add');
+export const multiply = binaryKernel('multiply');

@@ -1,8 +1,9 @@
 /** Kernels of `elementwise.comp`: activation, glu, softcap, scale, altUpInject. */
 import type { ActivationKind } from '@unicorn-exec/tensor';
 import { f32, optional, read, u32, write, type Dispatch, type Place } from '../dispatch.js';
+import { opKernel } from './declaration.js';
 import { groupsFor, product, workgroupSize } from './grid.js';
-import type { ActivationCall, AltUpInjectCall, GluCall, Operand, ScaleCall, SoftcapCall } from './operand.js';
+import type { Operand } from './operand.js';
 
 /** Numbers of `ACTIVATION_*` in `shaders/include/function.glsl`. */
 export const activationCodes: Readonly<Record<ActivationKind, number>> = {
@@ -54,29 +55,85 @@ function elementwise(operation: keyof typeof operations, name: string, parts: Pa
   ];
 }
 
-export function activation({ x, out, activation: kind }: ActivationCall): Dispatch[] {
-  return elementwise('activation', kind, { x, out, activation: kind });
+export interface ActivationCall {
+  readonly x: Operand;
+  /** May be x's place. */
+  readonly out: Operand;
+  readonly activation: ActivationKind;
 }
 
-export function glu({ gate, up, out, activation: kind }: GluCall): Dispatch[] {
-  return elementwise('glu', `glu ${kind}`, { x: gate, other: up.place, out, activation: kind });
+export const activation = opKernel<ActivationCall>({
+  call: (op) => ({ x: op.input('x'), out: op.out, activation: op.attribute('kind') }),
+  dispatch: ({ x, out, activation: kind }) => elementwise('activation', kind, { x, out, activation: kind }),
+  inPlace: ['x'],
+});
+
+export interface GluCall {
+  readonly gate: Operand;
+  readonly up: Operand;
+  /** May be the place of gate or up. */
+  readonly out: Operand;
+  readonly activation: ActivationKind;
 }
 
-export function softcap({ x, out, cap }: SoftcapCall): Dispatch[] {
-  return elementwise('softcap', 'softcap', { x, out, number: cap });
+export const glu = opKernel<GluCall>({
+  call: (op) => ({
+    gate: op.input('gate'),
+    up: op.input('up'),
+    out: op.out,
+    activation: op.attribute('kind'),
+  }),
+  dispatch: ({ gate, up, out, activation: kind }) =>
+    elementwise('glu', `glu ${kind}`, { x: gate, other: up.place, out, activation: kind }),
+  inPlace: ['gate', 'up'],
+});
+
+export interface SoftcapCall {
+  readonly x: Operand;
+  readonly out: Operand;
+  readonly cap: number;
 }
 
-export function scale({ x, out, factor }: ScaleCall): Dispatch[] {
-  return elementwise('scale', 'scale', { x, out, number: factor });
+export const softcap = opKernel<SoftcapCall>({
+  call: (op) => ({ x: op.input('x'), out: op.out, cap: op.attribute('cap') }),
+  dispatch: ({ x, out, cap }) => elementwise('softcap', 'softcap', { x, out, number: cap }),
+  inPlace: ['x'],
+});
+
+export interface ScaleCall {
+  readonly x: Operand;
+  readonly out: Operand;
+  readonly factor: number;
 }
 
-export function altUpInject({ streams, value, out, active }: AltUpInjectCall): Dispatch[] {
-  const streamElements = product(value.shape);
-  return elementwise('inject', 'altUpInject', {
-    x: streams,
-    other: value.place,
-    out,
-    streamElements,
-    active,
-  });
+export const scale = opKernel<ScaleCall>({
+  call: (op) => ({ x: op.input('x'), out: op.out, factor: op.attribute('factor') }),
+  dispatch: ({ x, out, factor }) => elementwise('scale', 'scale', { x, out, number: factor }),
+  inPlace: ['x'],
+});
+
+export interface AltUpInjectCall {
+  readonly streams: Operand;
+  readonly value: Operand;
+  /** May be the place of streams. */
+  readonly out: Operand;
+  readonly active: number;
 }
+
+export const altUpInject = opKernel<AltUpInjectCall>({
+  call: (op) => ({
+    streams: op.input('streams'),
+    value: op.input('value'),
+    out: op.out,
+    active: op.attribute('active'),
+  }),
+  dispatch: ({ streams, value, out, active }) =>
+    elementwise('inject', 'altUpInject', {
+      x: streams,
+      other: value.place,
+      out,
+      streamElements: product(value.shape),
+      active,
+    }),
+  inPlace: ['streams'],
+});

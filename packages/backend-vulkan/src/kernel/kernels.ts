@@ -1,58 +1,61 @@
-/** All kernels by noun, and the memory that some need beside their operands. */
-import type { KernelTable } from '../lowering/kernel-table.js';
-import {
-  attention,
-  attentionCounterBytes,
-  attentionQuantizes,
-  attentionScratchBytes,
-  attentionTakesHeads,
-} from './attention.js';
+/** All kernels by name: that of their op, where they compute one of the graph. Adding an op is adding its declaration here. */
+import type { HeadsStep, Step } from '../lowering/plan.js';
+import { attention, type AttentionKernel } from './attention.js';
 import { add, multiply } from './broadcast.js';
+import type { StepKernel } from './declaration.js';
 import { activation, altUpInject, glu, scale, softcap } from './elementwise.js';
 import { embed } from './embed.js';
-import { heads } from './heads.js';
+import { heads, type HeadsCall } from './heads.js';
 import { kvWrite } from './kv-write.js';
-import { matmul, matmulCounterBytes, matmulScratchBytes } from './matmul.js';
-import { acceptsPrepared } from './matmul-handoff.js';
+import { matmul, matmulKernel, type MatmulKernel } from './matmul.js';
+import type { MatmulTuner } from './matmul-tile.js';
 import { concat, copy, slice, takeRows } from './move.js';
 import { gaussianTopK, matchRms, rmsNorm } from './norm.js';
 import { rope, ropeTable } from './rope.js';
-import { sample, sampleScratchBytes } from './sample.js';
+import { sample } from './sample.js';
 import { altUpCorrect, altUpPredict, mean } from './stream.js';
 
+/** Kernels by the name that their steps give ({@link kernelOf}). Tests may replace some. */
+export interface KernelTable {
+  readonly matmul: MatmulKernel;
+  readonly attention: AttentionKernel;
+  readonly heads: StepKernel<HeadsStep, HeadsCall>;
+  readonly [name: string]: StepKernel<Step, unknown>;
+}
+
 export const kernelTable: KernelTable = {
-  kernels: {
-    matmul,
-    embed,
-    rmsNorm,
-    matchRms,
-    ropeTable,
-    rope,
-    kvWrite,
-    heads,
-    attention,
-    activation,
-    glu,
-    softcap,
-    gaussianTopK,
-    add,
-    multiply,
-    scale,
-    mean,
-    altUpPredict,
-    altUpCorrect,
-    altUpInject,
-    slice,
-    concat,
-    takeRows,
-    copy,
-    sample,
-  },
-  memory: {
-    matmul: { scratchBytes: matmulScratchBytes, counterBytes: matmulCounterBytes },
-    attention: { scratchBytes: attentionScratchBytes, counterBytes: attentionCounterBytes },
-    sample: { scratchBytes: sampleScratchBytes },
-  },
-  attentionTakesHeads,
-  handoff: { accepts: acceptsPrepared, fromAttention: attentionQuantizes },
+  matmul,
+  embed,
+  rmsNorm,
+  matchRms,
+  ropeTable,
+  rope,
+  kvWrite,
+  heads,
+  attention,
+  activation,
+  glu,
+  softcap,
+  gaussianTopK,
+  add,
+  multiply,
+  scale,
+  mean,
+  altUpPredict,
+  altUpCorrect,
+  altUpInject,
+  slice,
+  concat,
+  takeRows,
+  copy,
+  sample,
 };
+
+/** The same with another choice of tiles for products. */
+export function tunedKernels(tuner: MatmulTuner): KernelTable {
+  return { ...kernelTable, matmul: matmulKernel(tuner) };
+}
+
+export function kernelOf(step: Step, table: KernelTable): StepKernel<Step, unknown> {
+  return table[step.kind === 'op' ? step.kernel : step.kind]!;
+}

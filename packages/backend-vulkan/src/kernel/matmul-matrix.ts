@@ -2,6 +2,7 @@
 import { readWrite, type Argument, type Dispatch, type Place } from '../dispatch.js';
 import { foldedGroups } from './grid.js';
 import { matrixOf } from './matrix.js';
+import type { ProductCall } from './matmul-call.js';
 import { isWhole, preparedPlace, type Context, type Planning } from './matmul-prepare.js';
 import {
   pinnedSubgroup,
@@ -11,7 +12,6 @@ import {
   type SingleProduct,
 } from './matmul-product.js';
 import { laneTokens, matrixWorkgroup, mostSliceTokens, type MatrixTile } from './matrix-tile.js';
-import type { ProductCall } from './operand.js';
 
 /** Tiles have no more rows of a bank, and no more rows of activations above the second number. */
 const mostTileRows = 256;

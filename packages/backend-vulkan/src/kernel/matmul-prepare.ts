@@ -16,9 +16,10 @@ import {
 } from '../dispatch.js';
 import { foldedGroups, product as elementCount } from './grid.js';
 import { isAligned, isWide, matrixOf, type Matrix } from './matrix.js';
+import type { MatmulCall } from './matmul-call.js';
 import { pinnedSubgroup, type Form } from './matmul-product.js';
 import type { MatmulTuner } from './matmul-tile.js';
-import type { MatmulCall, Operand } from './operand.js';
+import type { Operand } from './operand.js';
 
 /** Activations as a form takes them; f16 in the order in which weights in planes, or others, are decoded. */
 export type Prepared = 'float' | 'int8' | 'f16' | 'f16 swapped';

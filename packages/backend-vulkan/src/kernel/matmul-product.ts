@@ -2,8 +2,8 @@
 import { chainArgument } from '../chain.js';
 import { f32, read, u32, write, type Argument, type DeviceTraits, type Place } from '../dispatch.js';
 import { activationCodes } from './elementwise.js';
+import type { Post, ProductCall } from './matmul-call.js';
 import type { Matrix } from './matrix.js';
-import type { Post, ProductCall } from './operand.js';
 
 /** What a product takes its activations as: f32 as they are, blocks of int8, or f16 for cooperative matrices. */
 export type Form = 'float' | 'int8' | 'f16';

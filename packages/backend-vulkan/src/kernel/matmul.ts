@@ -10,32 +10,71 @@
  * cooperative matrices alone, from whether there are more than `laneTokens` rows; f16 is two forms there, of columns in
  * slices and of whole ones, by `mostSliceTokens`.
  */
+import { overwritableByMatmul, type MatmulStep } from '@unicorn-exec/lowering';
 import type { DeviceTraits, Dispatch } from '../dispatch.js';
+import { sharedStep, type StepKernel } from './declaration.js';
 import { activation, glu, scale, softcap } from './elementwise.js';
 import { product as elementCount } from './grid.js';
 import { matrixOf, type Matrix } from './matrix.js';
+import type { MatmulCall, Post, ProductCall } from './matmul-call.js';
 import { laneDispatch } from './matmul-lane.js';
 import { matrixDispatch, slicesMemory } from './matmul-matrix.js';
 import { isWhole, joinAlone, rowsOf, scratchPlan, type Planning, type Prepared } from './matmul-prepare.js';
 import { canShare, fusedPosts, mostProducts, type SingleProduct } from './matmul-product.js';
+import { matmulCall } from './matmul-step.js';
 import { defaultTuner, type MatmulTuner } from './matmul-tile.js';
 import type { MatrixTile } from './matrix-tile.js';
-import type { MatmulCall, Operand, Post, ProductCall } from './operand.js';
+import type { Operand } from './operand.js';
 
 /** A dispatch of one product or several, and what follows it. */
-export interface Part {
+interface Part {
   readonly form: 'float' | 'int8' | { readonly tile: MatrixTile };
   readonly products: [SingleProduct, ...SingleProduct[]];
   readonly after: readonly Dispatch[];
 }
 
+export interface MatmulKernel extends StepKernel<MatmulStep, MatmulCall> {
+  /** For as many rows as the call has, or fewer. */
+  scratchBytes(call: MatmulCall, traits: DeviceTraits): number;
+  /** For as many rows as the call has, or fewer. */
+  counterBytes(call: MatmulCall, traits: DeviceTraits): number;
+  /**
+   * Whether the call does nothing with x but prepare it, for int8 products alone: then what makes x may leave it prepared.
+   * The call is one without `prepared`.
+   */
+  takesPrepared(call: MatmulCall, traits: DeviceTraits): boolean;
+}
+
 /** @param tuner how forms are cut over the device */
-export function matmul(
-  call: MatmulCall,
-  traits: DeviceTraits,
-  tuner: MatmulTuner = defaultTuner,
-): Dispatch[] {
-  const planning = planningOf(call, traits, tuner);
+export function matmulKernel(tuner: MatmulTuner): MatmulKernel {
+  const plan = (call: MatmulCall, traits: DeviceTraits): Planning => ({
+    call,
+    rows: rowsOf(call.x),
+    traits,
+    tuner,
+  });
+  return {
+    ...sharedStep,
+    matrix: 'weight',
+    call: matmulCall,
+    dispatch: (call, traits) => dispatches(plan(call, traits)),
+    scratchBytes(call, traits) {
+      const planning = plan(call, traits);
+      return scratchPlan(planning).byteLength + slicesMemory(planning).scratchBytes;
+    },
+    counterBytes: (call, traits) => slicesMemory(plan(call, traits)).counterBytes,
+    takesPrepared(call, traits) {
+      if (call.norm || call.join) return false;
+      const parts = partsOf(plan(call, traits));
+      return parts.length > 0 && parts.every(({ form }) => form === 'int8');
+    },
+    overwritable: overwritableByMatmul,
+  };
+}
+
+export const matmul = matmulKernel(defaultTuner);
+
+function dispatches(planning: Planning): Dispatch[] {
   if (planning.rows.tokens === 0) return [];
   const preparing = new Map<Prepared, Dispatch>();
   const context = { ...planning, preparing };
@@ -48,35 +87,8 @@ export function matmul(
   return [...joinAlone(context), ...preparing.values(), ...products];
 }
 
-/** Scratch for as many rows as `call` has, or fewer. */
-export function matmulScratchBytes(
-  call: MatmulCall,
-  traits: DeviceTraits,
-  tuner: MatmulTuner = defaultTuner,
-): number {
-  const planning = planningOf(call, traits, tuner);
-  return scratchPlan(planning).byteLength + slicesMemory(planning).scratchBytes;
-}
-
-/** Counters for as many rows as `call` has, or fewer. */
-export function matmulCounterBytes(
-  call: MatmulCall,
-  traits: DeviceTraits,
-  tuner: MatmulTuner = defaultTuner,
-): number {
-  return slicesMemory(planningOf(call, traits, tuner)).counterBytes;
-}
-
-export function planningOf(
-  call: MatmulCall,
-  traits: DeviceTraits,
-  tuner: MatmulTuner = defaultTuner,
-): Planning {
-  return { call, rows: rowsOf(call.x), traits, tuner };
-}
-
 /** Products in order; those that can share a dispatch go with the first of them. */
-export function partsOf(planning: Planning): Part[] {
+function partsOf(planning: Planning): Part[] {
   const parts: Part[] = [];
   for (const part of planning.call.products.flatMap((product) => productParts(planning, product))) {
     const host = parts.find(
@@ -109,7 +121,7 @@ function productParts(planning: Planning, call: ProductCall): Part[] {
     {
       form: formOf(planning, weight, up ? 2 : 1),
       products: [{ call: own, weight, ...(up ? { up } : {}) }],
-      after: call.posts.slice(fused).flatMap((post) => postDispatches(out, post)),
+      after: call.posts.slice(fused).flatMap((post) => postDispatches(out, post, planning.traits)),
     },
   ];
 }
@@ -138,15 +150,15 @@ function fusablePosts(posts: readonly Post[]): number {
   return Math.min(posts.length, fusedPosts, glus[1] ?? Infinity);
 }
 
-function postDispatches(out: Operand, post: Post): Dispatch[] {
+function postDispatches(out: Operand, post: Post, traits: DeviceTraits): Dispatch[] {
   switch (post.kind) {
     case 'softcap':
-      return softcap({ x: out, out, cap: post.cap });
+      return softcap.dispatch({ x: out, out, cap: post.cap }, traits);
     case 'scale':
-      return scale({ x: out, out, factor: post.factor });
+      return scale.dispatch({ x: out, out, factor: post.factor }, traits);
     case 'activation':
-      return activation({ x: out, out, activation: post.activation });
+      return activation.dispatch({ x: out, out, activation: post.activation }, traits);
     case 'glu':
-      return glu({ gate: out, up: post.other, out, activation: post.activation });
+      return glu.dispatch({ gate: out, up: post.other, out, activation: post.activation }, traits);
   }
 }

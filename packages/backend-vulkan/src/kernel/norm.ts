@@ -9,8 +9,9 @@ import {
   type Dispatch,
   type Place,
 } from '../dispatch.js';
+import { opKernel } from './declaration.js';
 import { foldedGroups, product } from './grid.js';
-import type { GaussianTopKCall, MatchRmsCall, Operand, RmsNormCall } from './operand.js';
+import type { Operand } from './operand.js';
 
 /** Numbers of the operations in the shader. */
 const operations = { rmsNorm: 0, matchRms: 1, gaussianTopK: 2 } as const;
@@ -66,16 +67,76 @@ function norm(name: keyof typeof operations, parts: Parts, traits: DeviceTraits)
   ];
 }
 
-export function rmsNorm(call: RmsNormCall, traits: DeviceTraits): Dispatch[] {
-  const { x, weight, out, epsilon, weightOffset, addends = [], scale = 1 } = call;
-  const parts = { x, out, number: epsilon, offset: weightOffset, addends, scale };
-  return norm('rmsNorm', weight ? { ...parts, other: weight.place } : parts, traits);
+/** out = scale * (norm(x) + addends[0] + addends[1]), in this order. */
+export interface RmsNormCall {
+  readonly x: Operand;
+  /** f32 [features]. */
+  readonly weight?: Operand;
+  /** At most two, of x's shape. */
+  readonly addends?: readonly Operand[];
+  /** 1 by default. */
+  readonly scale?: number;
+  /** May be the place of x or of an addend. */
+  readonly out: Operand;
+  readonly epsilon: number;
+  readonly weightOffset: number;
 }
 
-export function matchRms({ x, reference, out, floor }: MatchRmsCall, traits: DeviceTraits): Dispatch[] {
-  return norm('matchRms', { x, other: reference.place, out, number: floor }, traits);
+/** Steps may have operands `first` and `second` and an attribute `scale` beside the op's own (`fusion/norm-sum.ts`). */
+export const rmsNorm = opKernel<RmsNormCall>({
+  call(op) {
+    const weight = op.optionalInput('weight');
+    return {
+      x: op.input('x'),
+      ...(weight ? { weight } : {}),
+      addends: ['first', 'second'].flatMap((name) => op.optionalInput(name) ?? []),
+      scale: op.attribute<number | undefined>('scale') ?? 1,
+      out: op.out,
+      epsilon: op.attribute('epsilon'),
+      weightOffset: op.attribute('weightOffset'),
+    };
+  },
+  dispatch(call, traits) {
+    const { x, weight, out, epsilon, weightOffset, addends = [], scale = 1 } = call;
+    const parts = { x, out, number: epsilon, offset: weightOffset, addends, scale };
+    return norm('rmsNorm', weight ? { ...parts, other: weight.place } : parts, traits);
+  },
+  inPlace: ['x', 'first', 'second'],
+  title({ kernel, inputs: { first, second }, attributes }) {
+    const sums = [first, second].filter((id) => id !== undefined);
+    const scales = (attributes.scale ?? 1) !== 1;
+    return [kernel, ...sums.map(() => 'add'), ...(scales ? ['scale'] : [])].join('+');
+  },
+});
+
+export interface MatchRmsCall {
+  readonly x: Operand;
+  readonly reference: Operand;
+  /** May be x's place. */
+  readonly out: Operand;
+  readonly floor: number;
 }
 
-export function gaussianTopK({ x, out, deviations }: GaussianTopKCall, traits: DeviceTraits): Dispatch[] {
-  return norm('gaussianTopK', { x, out, number: deviations }, traits);
+export const matchRms = opKernel<MatchRmsCall>({
+  call: (op) => ({
+    x: op.input('x'),
+    reference: op.input('reference'),
+    out: op.out,
+    floor: op.attribute('floor'),
+  }),
+  dispatch: ({ x, reference, out, floor }, traits) =>
+    norm('matchRms', { x, other: reference.place, out, number: floor }, traits),
+  inPlace: ['x'],
+});
+
+export interface GaussianTopKCall {
+  readonly x: Operand;
+  readonly out: Operand;
+  readonly deviations: number;
 }
+
+export const gaussianTopK = opKernel<GaussianTopKCall>({
+  call: (op) => ({ x: op.input('x'), out: op.out, deviations: op.attribute('deviations') }),
+  dispatch: ({ x, out, deviations }, traits) => norm('gaussianTopK', { x, out, number: deviations }, traits),
+  inPlace: ['x'],
+});

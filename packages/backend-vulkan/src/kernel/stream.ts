@@ -1,7 +1,8 @@
 /** Kernels of `stream.comp`, across the first axis: mean, altUpPredict, altUpCorrect. */
 import { optional, read, u32, write, type Dispatch, type Place } from '../dispatch.js';
+import { opKernel } from './declaration.js';
 import { groupsFor, product, workgroupSize } from './grid.js';
-import type { AltUpCorrectCall, AltUpPredictCall, MeanCall, Operand } from './operand.js';
+import type { Operand } from './operand.js';
 
 /** Numbers of the operations in the shader. */
 const operations = { mean: 0, altUpPredict: 1, altUpCorrect: 2 } as const;
@@ -38,21 +39,54 @@ function acrossStreams(name: keyof typeof operations, parts: Parts): Dispatch[] 
   ];
 }
 
-export function mean({ x, out }: MeanCall): Dispatch[] {
-  return acrossStreams('mean', { x, out });
+export interface MeanCall {
+  readonly x: Operand;
+  readonly out: Operand;
 }
 
-export function altUpPredict({ streams, coefficients, out }: AltUpPredictCall): Dispatch[] {
-  return acrossStreams('altUpPredict', { x: streams, out, coefficients: coefficients.place });
+export const mean = opKernel<MeanCall>({
+  call: (op) => ({ x: op.input('x'), out: op.out }),
+  dispatch: ({ x, out }) => acrossStreams('mean', { x, out }),
+});
+
+export interface AltUpPredictCall {
+  readonly streams: Operand;
+  readonly coefficients: Operand;
+  readonly out: Operand;
 }
 
-export function altUpCorrect(call: AltUpCorrectCall): Dispatch[] {
-  const { predictions, activated, coefficients, out, active } = call;
-  return acrossStreams('altUpCorrect', {
-    x: predictions,
-    out,
-    coefficients: coefficients.place,
-    activated: activated.place,
-    active,
-  });
+export const altUpPredict = opKernel<AltUpPredictCall>({
+  call: (op) => ({
+    streams: op.input('streams'),
+    coefficients: op.input('coefficients'),
+    out: op.out,
+  }),
+  dispatch: ({ streams, coefficients, out }) =>
+    acrossStreams('altUpPredict', { x: streams, out, coefficients: coefficients.place }),
+});
+
+export interface AltUpCorrectCall {
+  readonly predictions: Operand;
+  readonly activated: Operand;
+  readonly coefficients: Operand;
+  readonly out: Operand;
+  readonly active: number;
 }
+
+export const altUpCorrect = opKernel<AltUpCorrectCall>({
+  call: (op) => ({
+    predictions: op.input('predictions'),
+    activated: op.input('activated'),
+    coefficients: op.input('coefficients'),
+    out: op.out,
+    active: op.attribute('active'),
+  }),
+  dispatch: ({ predictions, activated, coefficients, out, active }) =>
+    acrossStreams('altUpCorrect', {
+      x: predictions,
+      out,
+      coefficients: coefficients.place,
+      activated: activated.place,
+      active,
+    }),
+});

@@ -3,8 +3,9 @@
  * rows, where those come from an input through ops that only move elements.
  */
 import type { AttentionStep } from '@unicorn-exec/lowering';
-import type { Graph } from '@unicorn-exec/tensor';
-import { splitKeys } from '../kernel/attention.js';
+import { findOp, type Graph } from '@unicorn-exec/tensor';
+import { splitKeys } from '../kernel/attention-form.js';
+import { kernelTable } from '../kernel/kernels.js';
 import type { Plan } from './plan.js';
 
 export interface KeyBound {
@@ -13,16 +14,13 @@ export interface KeyBound {
   readonly steps: readonly AttentionStep[];
 }
 
-/** Operand whose elements an op hands on, some of them. */
-const passesOn: Readonly<Record<string, string>> = { takeRows: 'x', slice: 'x', reshape: 'x' };
-
 /** The input that a value consists of elements of; undefined where it is computed. */
 function inputOf(graph: Graph, id: number): string | undefined {
   const { source } = graph.values[id]!;
   if (source.kind === 'input') return source.name;
   if (source.kind !== 'node') return undefined;
   const node = graph.nodes[source.node]!;
-  const operand = passesOn[node.op];
+  const operand = findOp(node.op).view?.[0] ?? kernelTable[node.op]?.handsOn;
   return operand === undefined ? undefined : inputOf(graph, node.inputs[operand]!);
 }
 

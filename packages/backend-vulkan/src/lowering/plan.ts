@@ -4,14 +4,11 @@
  */
 import type { ArenaSlot, AttentionStep, MatmulStep, PlannedValue, SampleStep } from '@unicorn-exec/lowering';
 import type { Attributes, Graph, Signature } from '@unicorn-exec/tensor';
-import type { Kernels } from '../kernel/operand.js';
-
-/** Kernels that are called for a node as it is, and `copy`, which lowering adds; a lookup without ids decodes a weight. */
-export type OpKernel = Exclude<keyof Kernels, 'matmul' | 'heads' | 'attention' | 'sample'>;
 
 export interface OpStep {
   readonly kind: 'op';
-  readonly kernel: OpKernel;
+  /** Its name in the table of kernels: the op's, but for what lowering adds. */
+  readonly kernel: string;
   /** Graph node; undefined for what lowering adds. */
   readonly node: number | undefined;
   /** Nodes that it computes in passing. */

@@ -1,9 +1,11 @@
 /**
  * Which results of attention go to the next products alone, so that it may leave them in the form that those products take.
- * Whether it does follows from the dims, which forms follow from (`concrete.ts`).
+ * Whether it does follows from the dims, which forms follow from: {@link agreesToHandoff}.
  */
 import { countKey, type PlannedValue } from '@unicorn-exec/lowering';
-import type { PlannedHandoff, Step } from './plan.js';
+import type { StepOperands } from '../kernel/declaration.js';
+import type { Plan, PlannedHandoff, Step } from '../lowering/plan.js';
+import type { Target } from '../lowering/target.js';
 
 interface Access {
   readonly reads: readonly number[];
@@ -29,4 +31,24 @@ export function findHandoffs(
     const from = accesses.findIndex(({ writes }) => rootsOf(writes).includes(root));
     return steps[from]?.kind === 'attention' ? [{ from, to }] : [];
   });
+}
+
+/**
+ * Whether both kernels agree to a handoff at the dims of these operands.
+ *
+ * @param at operands of a step, by its index
+ */
+export function agreesToHandoff(
+  { from, to }: PlannedHandoff,
+  { steps }: Plan,
+  { table, traits }: Target,
+  at: (step: number) => StepOperands,
+): boolean {
+  const [maker, reader] = [steps[from]!, steps[to]!];
+  if (maker.kind !== 'attention' || reader.kind !== 'matmul') return false;
+  const { attention, matmul } = table;
+  return (
+    matmul.takesPrepared(matmul.call(reader, at(to)), traits) &&
+    attention.quantizes(attention.call(maker, at(from)), traits)
+  );
 }

@@ -4,11 +4,13 @@
  */
 import type { PlannedValue } from '@unicorn-exec/lowering';
 import { sameShape, type Graph, type Node } from '@unicorn-exec/tensor';
+import type { Emitter } from '../kernel/declaration.js';
+import type { Fusion } from './fusion.js';
 
 /** What the kernel adds at most. */
 const mostAddends = 2;
 
-export interface NormSum {
+interface NormSum {
   readonly norm: Node;
   /** Value ids, in the order in which they are added. */
   readonly addends: readonly number[];
@@ -18,12 +20,21 @@ export interface NormSum {
   readonly nodes: readonly Node[];
 }
 
-/**
- * By the last node of each.
- *
- * @param isTaken nodes that other fusions cover
- */
-export function findNormSums(
+/** @param isTaken nodes that other fusions cover */
+export function fuseNormSums(
+  graph: Graph,
+  values: readonly PlannedValue[],
+  isTaken: (node: Node) => boolean,
+): Fusion {
+  const sums = findNormSums(graph, values, isTaken);
+  return {
+    steps: new Map([...sums].map(([id, sum]) => [id, [(emitter) => emitNormSum(sum, emitter)]])),
+    covered: new Set([...sums.values()].flatMap(({ nodes }) => nodes.map(({ id }) => id))),
+  };
+}
+
+/** By the last node of each. */
+function findNormSums(
   graph: Graph,
   values: readonly PlannedValue[],
   isTaken: (node: Node) => boolean,
@@ -67,4 +78,22 @@ function addendOf(add: Node, normed: number, values: readonly PlannedValue[]): n
   return !isStored && other.dtype === 'f32' && sameShape(other.shape, values[normed]!.shape)
     ? other.id
     : undefined;
+}
+
+function emitNormSum({ norm, addends, scale, out, nodes }: NormSum, emitter: Emitter): void {
+  const { x, weight } = norm.inputs as { x: number; weight?: number };
+  const [first, second] = addends;
+  emitter.pushOp({
+    kernel: 'rmsNorm',
+    node: norm.id,
+    also: nodes.slice(1).map(({ id }) => id),
+    inputs: {
+      x: emitter.numbers(x),
+      ...(weight === undefined ? {} : { weight: emitter.numbers(weight) }),
+      ...(first === undefined ? {} : { first }),
+      ...(second === undefined ? {} : { second }),
+    },
+    out,
+    attributes: { ...norm.attributes, scale },
+  });
 }

@@ -1,9 +1,11 @@
 /**
  * Which heads the attention right after them may do itself: those whose queries and state it alone reads. Whether it does
- * follows from the dims (`concrete.ts`).
+ * follows from the dims: {@link agreesToIntake}.
  */
 import type { PlannedValue } from '@unicorn-exec/lowering';
-import type { PlannedIntake, Step } from './plan.js';
+import type { StepOperands } from '../kernel/declaration.js';
+import type { Plan, PlannedIntake, Step } from '../lowering/plan.js';
+import type { Target } from '../lowering/target.js';
 
 /** @param reads values that each step reads */
 export function findIntakes(
@@ -26,4 +28,21 @@ export function findIntakes(
     if (out!.storage.kind !== 'arena' || readers.get(out!.root) !== 1) return [];
     return [{ heads, attention }];
   });
+}
+
+/**
+ * Whether attention does the heads before it at the dims of these operands.
+ *
+ * @param at operands of a step, by its index
+ */
+export function agreesToIntake(
+  { heads, attention }: PlannedIntake,
+  { steps }: Plan,
+  { table, traits }: Target,
+  at: (step: number) => StepOperands,
+): boolean {
+  const [first, second] = [steps[heads]!, steps[attention]!];
+  if (first.kind !== 'heads' || second.kind !== 'attention') return false;
+  const call = table.attention.call(second, at(attention));
+  return table.attention.takesHeads(call, table.heads.call(first, at(heads)), traits);
 }

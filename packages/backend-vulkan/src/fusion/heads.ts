@@ -4,25 +4,23 @@
  */
 import type { PlannedValue } from '@unicorn-exec/lowering';
 import { sameShape, type Graph, type Node } from '@unicorn-exec/tensor';
+import type { Emitter } from '../kernel/declaration.js';
 import { largestHeadDim } from '../kernel/heads.js';
+import { emitRopeTable } from '../kernel/rope.js';
+import type { PlannedHeads } from '../lowering/plan.js';
+import type { Fusion } from './fusion.js';
 
-/** Of a node of one head part: what is done with the heads that lie in `x`. */
-export interface HeadPart {
+/** What is done with the heads that lie in `x`. */
+interface HeadNodes {
   readonly x: number;
   readonly norm?: Node;
   readonly rope?: Node;
 }
 
-export interface HeadGroup {
-  readonly query?: HeadPart & { readonly out: number };
-  readonly stored?: { readonly key: HeadPart; readonly value: HeadPart; readonly write: Node };
-}
-
-export interface HeadGroups {
-  /** By the node before which each group is computed, or in the place of which: the attention, or the kvWrite. */
-  readonly groups: ReadonlyMap<number, readonly HeadGroup[]>;
-  /** Nodes that some group covers. */
-  readonly covered: ReadonlySet<number>;
+/** What one step does. */
+interface HeadGroup {
+  readonly query?: HeadNodes & { readonly out: number };
+  readonly stored?: { readonly key: HeadNodes; readonly value: HeadNodes; readonly write: Node };
 }
 
 class Finder {
@@ -42,7 +40,7 @@ class Finder {
   }
 
   /** Norm and rope before `id`, whose results nothing else reads. */
-  part(id: number): HeadPart {
+  part(id: number): HeadNodes {
     const rope = this.#only(id, 'rope');
     const norm = this.#only(rope?.inputs.x ?? id, 'rmsNorm');
     const x = norm?.inputs.x ?? rope?.inputs.x ?? id;
@@ -67,14 +65,14 @@ class Finder {
   }
 }
 
-const norms = (parts: readonly (HeadPart | undefined)[]): Node[] =>
+const norms = (parts: readonly (HeadNodes | undefined)[]): Node[] =>
   parts.flatMap((part) => (part?.norm ? [part.norm] : []));
 
-const ropes = (parts: readonly (HeadPart | undefined)[]): Node[] =>
+const ropes = (parts: readonly (HeadNodes | undefined)[]): Node[] =>
   parts.flatMap((part) => (part?.rope ? [part.rope] : []));
 
 /** Whether one dispatch can do all parts: it has one epsilon, one offset of weights and one table of angles. */
-function agree(parts: readonly (HeadPart | undefined)[]): boolean {
+function agree(parts: readonly (HeadNodes | undefined)[]): boolean {
   const same = (all: readonly unknown[]): boolean => new Set(all).size <= 1;
   const turns = ropes(parts).map(({ inputs, attributes }) =>
     [inputs.positions, inputs.frequencies, attributes.magnitude, attributes.layout].join(),
@@ -87,21 +85,24 @@ function agree(parts: readonly (HeadPart | undefined)[]): boolean {
   );
 }
 
-export function headNodes({ query, stored }: HeadGroup): Node[] {
+function headNodes({ query, stored }: HeadGroup): Node[] {
   const parts = [query, stored?.key, stored?.value];
   return [...norms(parts), ...ropes(parts), ...(stored ? [stored.write] : [])];
 }
 
-/** @param values as `placeValues` made them of the graph */
-export function findHeads(graph: Graph, values: readonly PlannedValue[]): HeadGroups {
+/**
+ * The groups are emitted before their attention, or in the place of their kvWrite.
+ *
+ * @param values as `placeValues` made them of the graph
+ */
+export function fuseHeads(graph: Graph, values: readonly PlannedValue[]): Fusion {
   const finder = new Finder(graph, values);
-  const groups = new Map<number, HeadGroup[]>();
+  const steps = new Map<number, ((emitter: Emitter) => void)[]>();
   const covered = new Set<number>();
   const add = (at: Node, group: HeadGroup): void => {
     for (const { id } of headNodes(group)) covered.add(id);
-    const known = groups.get(at.id);
-    if (known) known.push(group);
-    else groups.set(at.id, [group]);
+    const known = steps.get(at.id) ?? [];
+    steps.set(at.id, [...known, (emitter) => emitHeads(group, emitter)]);
   };
   /** Writes that wait for the attention after them. */
   const waiting = new Map<Node, NonNullable<HeadGroup['stored']>>();
@@ -129,7 +130,7 @@ export function findHeads(graph: Graph, values: readonly PlannedValue[]): HeadGr
       }
     }
   }
-  return { groups, covered };
+  return { steps, covered };
 }
 
 function queryHeads(
@@ -155,4 +156,48 @@ function storedHeads(
   const whole = finder.part(valueId);
   const value = whole.rope || !agree([key, whole]) ? { x: valueId } : whole;
   return { key, value, write };
+}
+
+function emitHeads(group: HeadGroup, emitter: Emitter): void {
+  const { query, stored } = group;
+  const nodes = headNodes(group);
+  const rope = [query?.rope, stored?.key.rope].find((node) => node !== undefined);
+  const normed = norms([query, stored?.key, stored?.value]);
+  // Without a weight there is nothing that the offset would be added to.
+  const [weighted] = normed.filter(({ inputs }) => inputs.weight !== undefined);
+  emitter.push({
+    kind: 'heads',
+    nodes: nodes.map(({ id }) => id),
+    ...(query ? { query: { ...plannedHeads(query, emitter), out: query.out } } : {}),
+    ...(stored
+      ? {
+          stored: {
+            key: plannedHeads(stored.key, emitter),
+            value: plannedHeads(stored.value, emitter),
+            state: stored.write.inputs.state!,
+            slots: emitter.numbers(stored.write.inputs.slots!),
+            out: stored.write.outputs[0]!,
+          },
+        }
+      : {}),
+    epsilon: (normed[0]?.attributes.epsilon as number | undefined) ?? 0,
+    weightOffset: (weighted?.attributes.weightOffset as number | undefined) ?? 0,
+    ...(rope
+      ? {
+          rope: {
+            table: emitRopeTable(rope, emitter),
+            layout: rope.attributes.layout as 'half' | 'interleaved',
+          },
+        }
+      : {}),
+  });
+}
+
+function plannedHeads({ x, norm, rope }: HeadNodes, emitter: Emitter): PlannedHeads {
+  return {
+    x: emitter.numbers(x),
+    normed: norm !== undefined,
+    weight: emitter.optionalNumbers(norm?.inputs.weight),
+    turned: rope !== undefined,
+  };
 }

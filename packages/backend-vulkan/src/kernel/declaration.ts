@@ -1,0 +1,206 @@
+/**
+ * What the declaration of a kernel says: which call a step of a plan becomes, how the call becomes dispatches, what memory
+ * it needs beside its operands, what it may write over. One declaration answers every question that lowering has about a
+ * kernel, so that an op is a declaration in this folder and a shader; `kernels.ts` lists them all.
+ *
+ * Most kernels compute one op of the graph and are declared by {@link opKernel}. The others (products, heads, attention,
+ * sampling) have steps of their own kind and declare a {@link StepKernel} in full.
+ *
+ * `dispatch` and the two sizes are pure functions of concrete shapes; they know no graph, and no device but its traits.
+ */
+import { definedIds, stepName, stepNodes, stepReads, stepWrites } from '@unicorn-exec/lowering';
+import type { AttentionStep, MatmulStep, PlannedValue, SampleStep, StepText } from '@unicorn-exec/lowering';
+import type { Dim, DType, Graph, Node } from '@unicorn-exec/tensor';
+import type { DeviceTraits, Dispatch, Place } from '../dispatch.js';
+import type { HeadsStep, OpStep, Step } from '../lowering/plan.js';
+import type { LoadedWeight } from '../lowering/weight.js';
+import type { Faults, Operand, WeightOperand } from './operand.js';
+
+/** What a kernel makes of calls. */
+export interface Kernel<Call> {
+  /** In order; none where there is nothing to compute. */
+  dispatch(call: Call, traits: DeviceTraits): Dispatch[];
+  /**
+   * Bytes of the arena that the call wants at `scratch` for the time of its step; none when absent. Asked with the largest
+   * shapes and places that mean nothing. It must not fall when a dim grows.
+   */
+  scratchBytes?(call: Call, traits: DeviceTraits): number;
+  /** Likewise at `counters`: zero before the first use, left at zero. */
+  counterBytes?(call: Call, traits: DeviceTraits): number;
+}
+
+/** What two kernels agreed to do for each other in one submission (`fusion/handoff.ts`, `fusion/intake.ts`). */
+export interface Agreed {
+  /** Attention leaves its result as the products after it take it. */
+  readonly quantizes?: true;
+  /** Products find their activations prepared. */
+  readonly prepared?: true;
+  /** Attention does the heads before it. */
+  readonly heads?: HeadsStep;
+}
+
+/** The operands of one step where they lie, in concrete shapes. Ids are those of the plan's values. */
+export interface StepOperands {
+  /** Of a value that is dense where it lies. */
+  operand(id: number): Operand;
+  optional(id: number | undefined): Operand | undefined;
+  /** As stored, a vector's own dtype included: what is moved and not computed with. */
+  stored(id: number): { readonly operand: Operand; readonly rowStrideBytes?: number };
+  /** A matrix of a product or a lookup. */
+  matrix(id: number): WeightOperand | Operand;
+  /** A stored weight, whatever the shape of its value. */
+  weight(id: number): WeightOperand;
+  /** Rows that the submission brings along for this step, as a weight of so many rows; undefined where it brings none. */
+  gathered(id: number, rows: number): WeightOperand | undefined;
+  /** Upper bound of the keys that the step's queries see, from positions that the host knows. */
+  keysOf(step: AttentionStep): number | undefined;
+  readonly scratch: Place;
+  readonly counters: Place;
+  readonly faults: Faults;
+  readonly precision: 'f32' | 'fast';
+  readonly agreed: Agreed;
+}
+
+/** What lowering offers to those that emit steps. */
+export interface Emitter {
+  readonly graph: Graph;
+  value(id: number): PlannedValue;
+  /** The weight that a value is a part of; undefined for any other value. */
+  weightOf(id: number): LoadedWeight | undefined;
+  push(step: Step): void;
+  /** Adds the step of a kernel that is declared by {@link opKernel}. */
+  pushOp(step: Pick<OpStep, 'kernel' | 'inputs' | 'out'> & Partial<OpStep>): void;
+  /** A new value in the arena. */
+  add(dtype: DType, shape: readonly Dim[]): number;
+  /** What `make` made under this key before, or makes now: for what several steps share. */
+  once(key: string, make: () => number): number;
+  /**
+   * A value as dense numbers: integers as they are, everything else as f32. A weight that is not is decoded first.
+   *
+   * @throws UnicornError `unsupported/op` for a weight in host memory, as the two below
+   */
+  numbers(id: number): number;
+  optionalNumbers(id: number | undefined): number | undefined;
+  /** A value as dense elements of its own dtype. */
+  stored(id: number): number;
+  /** A value as products and lookups read it: stored weights as they are. */
+  matrix(id: number): number;
+  /**
+   * Has the rows of a weight in host memory brought along by each submission, for the step that is pushed next.
+   *
+   * @throws UnicornError `unsupported/op` for ids that are computed, and for a part of the weight
+   */
+  gather(node: Node, weight: LoadedWeight): void;
+}
+
+/** What lowering asks about the nodes of an op. */
+export interface OpLowering {
+  /** How operands that are weights are wanted. By default `numbers`: as {@link Emitter.numbers} gives them. */
+  readonly operands?: 'numbers' | 'stored';
+  /** The operand that is read as a matrix in its stored form, if any. */
+  readonly matrix?: string;
+  /** The operand whose elements, or some of them, are the result as they are. */
+  readonly handsOn?: string;
+  /** Why a node cannot be computed; undefined when it can. Called for nodes that are otherwise supported. */
+  refuses?(node: Node, graph: Graph): string | undefined;
+  /** Adds the steps of a node. By default one, of the kernel with the op's name. */
+  emit?(node: Node, emitter: Emitter): void;
+}
+
+/** A kernel in a plan: all that lowering needs to know of its steps. */
+export interface StepKernel<S extends Step, Call> extends Kernel<Call>, OpLowering {
+  call(step: S, at: StepOperands): Call;
+  /** Value ids, states included. */
+  reads(step: S): number[];
+  writes(step: S): number[];
+  /** Values read that the kernel which writes `root` may write over: it reads an element before it writes it, and not later. */
+  overwritable?(step: S, root: PlannedValue, values: readonly PlannedValue[]): number[];
+  /** Graph nodes that it computes. */
+  nodes(step: S): readonly number[];
+  /** The step's name for a profile: the ops in it, `rmsNorm+matmul+glu`. */
+  title(step: S): string;
+  /** Lines for people. */
+  describe(step: S, text: StepText): string[];
+}
+
+/** What declarations of steps that all backends have share. */
+export const sharedStep = {
+  reads: stepReads,
+  writes: stepWrites,
+  nodes: stepNodes,
+  title: stepName,
+  describe: (step: MatmulStep | AttentionStep | SampleStep, text: StepText): string[] => [
+    text.heading(step),
+    ...text.lines(step),
+  ],
+};
+
+/** The operands of a step that computes one op, by their names. */
+export class OpOperands {
+  /** @param at everything else that a step may ask for */
+  constructor(
+    readonly step: OpStep,
+    readonly at: StepOperands,
+  ) {}
+
+  get out(): Operand {
+    return this.at.operand(this.step.out);
+  }
+
+  input(name: string): Operand {
+    return this.at.operand(this.step.inputs[name]!);
+  }
+
+  optionalInput(name: string): Operand | undefined {
+    return this.at.optional(this.step.inputs[name]);
+  }
+
+  attribute<T>(name: string): T {
+    return this.step.attributes[name] as T;
+  }
+}
+
+/** The declaration of a kernel that computes one op. */
+export interface OpDeclaration<Call> extends Kernel<Call>, OpLowering {
+  call(op: OpOperands): Call;
+  /** Operands that the result may lie in the place of: the kernel reads an element before it writes it, and not later. */
+  readonly inPlace?: readonly string[];
+  /** By default the kernel's name. */
+  title?(step: OpStep): string;
+}
+
+/** A kernel whose steps have named operands, attributes and one result. */
+export function opKernel<Call>(declaration: OpDeclaration<Call>): StepKernel<OpStep, Call> {
+  const { call, inPlace = [], title, ...rest } = declaration;
+  const reads = ({ inputs }: OpStep): number[] => definedIds(Object.values(inputs));
+  return {
+    ...rest,
+    call: (step, at) => call(new OpOperands(step, at)),
+    reads,
+    writes: ({ out }) => [out],
+    overwritable: (step, _, values) =>
+      readOnce(
+        inPlace.map((name) => step.inputs[name]),
+        reads(step),
+        values,
+      ),
+    nodes: ({ node, also = [] }) => (node === undefined ? [] : [node, ...also]),
+    title: (step) => title?.(step) ?? step.kernel,
+    describe({ kernel, inputs, out, attributes }, text) {
+      const operands = Object.values(inputs).map((id) => text.value(id));
+      const numbers = Object.entries(attributes).map(([name, value]) => `${name} ${String(value)}`);
+      const constants = numbers.length > 0 ? ` {${numbers.join(', ')}}` : '';
+      return [`${text.spec(out)} = ${kernel}(${operands.join(', ')})${constants}`];
+    },
+  };
+}
+
+/** Those of `ids` whose storage nothing else of a step reads, of all ids that it reads. */
+export function readOnce(
+  ids: readonly (number | undefined)[],
+  reads: readonly number[],
+  values: readonly PlannedValue[],
+): number[] {
+  const roots = reads.map((id) => values[id]!.root);
+  return definedIds(ids).filter((id) => roots.filter((other) => other === values[id]!.root).length === 1);
+}

@@ -1,0 +1,37 @@
+/** That an op is one declaration: nothing of this backend but `kernel/` and `fusion/` knows one by its name. */
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { ops } from '@unicorn-exec/tensor';
+import { describe, expect, it } from 'vitest';
+import { kernelTable } from '../src/kernel/kernels.js';
+import { supportOf } from '../src/support.js';
+
+const source = join(import.meta.dirname, '..', 'src');
+
+/** Folders whose files declare what becomes of ops. */
+const declaring = ['kernel', 'fusion'];
+
+const files = readdirSync(source, { recursive: true, encoding: 'utf8' }).filter(
+  (file) => file.endsWith('.ts') && !declaring.some((folder) => file.startsWith(folder)),
+);
+
+describe('ops', () => {
+  it('have a kernel, or are views', () => {
+    const without = ops.filter(({ name }) => !(name in kernelTable));
+    expect(without.filter(({ view }) => !view).map(({ name }) => name)).toEqual([]);
+  });
+
+  it.each(files)('are not named in %s', (file) => {
+    const text = readFileSync(join(source, file), 'utf8');
+    const compared = ops.filter(({ name }) =>
+      new RegExp(`\\.op\\b[^\\n]*['"\`]${name}['"\`]|case '${name}'`).test(text),
+    );
+    expect(compared.map(({ name }) => name)).toEqual([]);
+  });
+
+  it('that nobody declared are refused', () => {
+    const graph = { name: 'g', values: [], nodes: [], outputs: {} };
+    const node = { id: 0, op: 'unheardOf', inputs: {}, outputs: [], attributes: {} };
+    expect(supportOf(node, graph)).toEqual({ ok: false, reason: 'there is no op named "unheardOf"' });
+  });
+});
