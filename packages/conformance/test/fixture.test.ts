@@ -87,11 +87,11 @@ describe('the int8 device', () => {
       executable.submit({ dims: one, buffers: { x: new Float32Array(3), y } }),
     );
     await Promise.all(completions.map(({ done }) => done));
-    expect(performance.now() - begin).toBeGreaterThan(5 * 8 - 1);
+    expect(performance.now() - begin).toBeGreaterThanOrEqual(40);
     const times = completions.flatMap((completion) => completion.times());
     expect(times.map(({ device: id }) => id)).toEqual(Array.from({ length: 5 }, () => 'int8'));
     times.forEach(({ beginMs, endMs }, i) => {
-      expect(endMs - beginMs).toBeGreaterThan(7);
+      expect(endMs - beginMs).toBeGreaterThanOrEqual(8);
       if (i > 0) expect(beginMs).toBeGreaterThanOrEqual(times[i - 1]!.endMs);
     });
   });
