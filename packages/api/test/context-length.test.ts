@@ -1,12 +1,45 @@
 import { describe, expect, it } from 'vitest';
-import { chooseContext } from '../src/machine/context-length.js';
+import {
+  checkContext,
+  chooseContext,
+  memoryError,
+  type ContextChoice,
+} from '../src/machine/context-length.js';
 
 const MiB = 2 ** 20;
 const kvBytes = (context: number): number => context * 1000;
 
+interface Request {
+  readonly requested?: number;
+  readonly modelContext: number;
+  readonly weightBytes: number;
+  readonly kvBytes: (context: number) => number;
+  readonly availableBytes: number;
+}
+
+/** On one device that has the host's memory, with the errors that a caller sees. */
+function contextOn({
+  requested,
+  modelContext,
+  weightBytes,
+  kvBytes,
+  availableBytes,
+}: Request): ContextChoice {
+  checkContext(requested, modelContext);
+  const purse = { pool: 'host', availableBytes };
+  const answer = chooseContext({
+    requested,
+    modelContext,
+    shares: [{ purse, weightBytes, kvBytes }],
+    pools: new Map([['host', availableBytes]]),
+  });
+  if (answer.kind === 'tooLarge') throw memoryError(answer);
+  return answer.context;
+}
+
 describe('chooseContext', () => {
   it("takes the model's length when it fits", () => {
-    const choice = chooseContext({
+    const choice = contextOn({
       modelContext: 8192,
       weightBytes: MiB,
       kvBytes,
@@ -17,7 +50,7 @@ describe('chooseContext', () => {
 
   it('shortens the default to what memory allows, and says so', () => {
     const availableBytes = 256 * MiB + 3_000_000;
-    const choice = chooseContext({ modelContext: 8192, weightBytes: 0, kvBytes, availableBytes });
+    const choice = contextOn({ modelContext: 8192, weightBytes: 0, kvBytes, availableBytes });
     expect(choice.contextLength).toBe(2816);
     expect(choice.kvBytes).toBeLessThanOrEqual(3_000_000);
     expect(choice.limitedBy).toMatchObject({ availableBytes });
@@ -31,7 +64,7 @@ describe('chooseContext', () => {
       kvBytes,
       availableBytes: 256 * MiB + 3_000_000,
     };
-    expect(() => chooseContext(request)).toThrowError(
+    expect(() => contextOn(request)).toThrowError(
       expect.objectContaining({
         code: 'resource/memory',
         fields: expect.objectContaining({ largestContext: 2816 }),
@@ -42,7 +75,7 @@ describe('chooseContext', () => {
   it("refuses more than the model's context and impossible numbers", () => {
     const request = { modelContext: 100, weightBytes: 0, kvBytes, availableBytes: 1024 * MiB };
     for (const requested of [101, 0, -1, 1.5, Number.NaN]) {
-      expect(() => chooseContext({ ...request, requested })).toThrowError(
+      expect(() => contextOn({ ...request, requested })).toThrowError(
         expect.objectContaining({ code: 'usage/context' }),
       );
     }
@@ -50,7 +83,7 @@ describe('chooseContext', () => {
 
   it('refuses weights that leave no room at all', () => {
     expect(() =>
-      chooseContext({ modelContext: 8192, weightBytes: 2048 * MiB, kvBytes, availableBytes: 1024 * MiB }),
+      contextOn({ modelContext: 8192, weightBytes: 2048 * MiB, kvBytes, availableBytes: 1024 * MiB }),
     ).toThrowError(expect.objectContaining({ code: 'resource/memory' }));
   });
 });

@@ -1,19 +1,17 @@
 /**
- * How many layers of a model run on a device with memory of its own (a GPU) when not all fit there: the last ones and the
- * head on the device, the first ones on the CPU. Pure arithmetic; it opens nothing.
+ * How many layers of a model run on a device (a GPU) when not all fit there: the last ones and the head on the device, the
+ * first ones on the CPU. Pure arithmetic; it opens nothing.
  *
  * The last ones, since the head is read whole for every token and reads only the rows that are wanted, while the
  * embedding in front is looked up row by row, which the CPU does where the file lies.
  */
-import { isUnicornError, UnicornError } from '@unicorn-exec/tensor';
-import { chooseContext, type ContextChoice } from './context-length.js';
+import { UnicornError } from '@unicorn-exec/tensor';
+import { chooseContext, memoryError, type ContextAnswer, type ContextChoice } from './context-length.js';
 import type { GpuLayers } from './load-options.js';
+import type { DeviceShare, PoolBytes, Purse } from './memory-pool.js';
 
 /** What one side of a cut holds. */
-export interface SideBytes {
-  readonly weightBytes: number;
-  kvBytes(context: number): number;
-}
+export type SideBytes = Omit<DeviceShare, 'purse'>;
 
 export interface SplitRequest {
   readonly asked: GpuLayers;
@@ -23,9 +21,10 @@ export interface SplitRequest {
   cut(layer: number): { readonly host: SideBytes; readonly device: SideBytes } | undefined;
   /** The whole model, on either. */
   readonly whole: SideBytes;
-  /** Bytes that the device may still give; undefined where it computes in the host's memory. */
-  readonly deviceBytes: number | undefined;
-  readonly hostBytes: number;
+  readonly device: Purse;
+  readonly host: Purse;
+  /** The pools of both purses. */
+  readonly pools: PoolBytes;
   /** Context asked for. */
   readonly requested: number | undefined;
   readonly modelContext: number;
@@ -39,24 +38,25 @@ export interface SplitChoice {
   readonly limitedBy?: { readonly availableBytes: number; readonly neededBytes: number };
 }
 
+/** A split, or why there is none. */
+export type SplitAnswer =
+  | { readonly kind: 'chosen'; readonly split: SplitChoice }
+  | (ContextAnswer & { readonly kind: 'tooLarge' })
+  /** The model cannot be cut there. `legal`: the numbers of layers that can be parted from the others, ascending. */
+  | { readonly kind: 'noCut'; readonly gpuLayers: number; readonly legal: readonly number[] };
+
 /** Layers leave the device before a context that nobody asked for becomes shorter than this. */
 const usefulContext = 8192;
 
-/**
- * @throws UnicornError `usage/gpu-layers` for a number that is none, or a cut that the model cannot have;
- * `resource/memory`, `usage/context` as {@link chooseContext}
- */
-export function chooseSplit(request: SplitRequest): SplitChoice {
-  const { layers, whole, deviceBytes, hostBytes } = request;
-  const asked = checkGpuLayers(request.asked);
-  if (asked === 0) return { gpuLayers: 0, context: contextFor(request, whole, hostBytes) };
-  if (asked === 'all' || (asked !== 'auto' && asked >= layers)) {
-    return { gpuLayers: layers, context: contextFor(request, whole, deviceBytes ?? hostBytes) };
-  }
+/** @param request with numbers that {@link checkGpuLayers} and `checkContext` let pass */
+export function chooseSplit(request: SplitRequest): SplitAnswer {
+  const { asked, layers } = request;
+  if (asked === 0) return onOne(request, 'host');
+  if (asked === 'all' || (asked !== 'auto' && asked >= layers)) return onOne(request, 'device');
   return asked === 'auto' ? fittingSplit(request) : askedSplit(request, asked);
 }
 
-/** @throws UnicornError `usage/gpu-layers` */
+/** @throws UnicornError `usage/gpu-layers` for what is no number of layers */
 export function checkGpuLayers(asked: GpuLayers): GpuLayers {
   if (asked === 'auto' || asked === 'all' || (Number.isSafeInteger(asked) && asked >= 0)) return asked;
   throw new UnicornError('usage/gpu-layers', `${String(asked)} is no number of layers.`, {
@@ -65,85 +65,75 @@ export function checkGpuLayers(asked: GpuLayers): GpuLayers {
   });
 }
 
-function askedSplit(request: SplitRequest, gpuLayers: number): SplitChoice {
-  const { layers, deviceBytes, hostBytes } = request;
-  const sides = request.cut(layers - gpuLayers);
-  if (!sides) {
-    const legal = Array.from({ length: layers - 1 }, (_, index) => index + 1).filter((count) =>
-      request.cut(layers - count),
-    );
-    const nearest = legal.find((count) => count > gpuLayers) ?? layers;
-    throw new UnicornError(
-      'usage/gpu-layers',
-      `The model's last ${gpuLayers} layers read keys and values of layers in front of them: they cannot be parted.`,
-      { fields: { gpuLayers, layers, legal }, fix: `Ask for ${nearest} layers, 0, or \`auto\`.` },
-    );
+/** What a caller is told who cannot have a split. */
+export function splitError(answer: Exclude<SplitAnswer, { kind: 'chosen' }>, layers: number): UnicornError {
+  if (answer.kind === 'tooLarge') return memoryError(answer);
+  const { gpuLayers, legal } = answer;
+  const nearest = legal.find((count) => count > gpuLayers) ?? layers;
+  return new UnicornError(
+    'usage/gpu-layers',
+    `The model's last ${gpuLayers} layers read keys and values of layers in front of them: they cannot be parted.`,
+    { fields: { gpuLayers, layers, legal: [...legal] }, fix: `Ask for ${nearest} layers, 0, or \`auto\`.` },
+  );
+}
+
+function onOne(request: SplitRequest, where: 'host' | 'device'): SplitAnswer {
+  const answer = contextFor(request, [{ ...request.whole, purse: request[where] }]);
+  if (answer.kind === 'tooLarge') return answer;
+  return chosen({ gpuLayers: where === 'host' ? 0 : request.layers, context: answer.context });
+}
+
+function askedSplit(request: SplitRequest, gpuLayers: number): SplitAnswer {
+  const { layers } = request;
+  const shares = sharesOf(request, layers - gpuLayers);
+  if (!shares) {
+    const counts = Array.from({ length: layers - 1 }, (_, index) => index + 1);
+    return { kind: 'noCut', gpuLayers, legal: counts.filter((count) => request.cut(layers - count)) };
   }
-  const { host, device } = sides;
-  if (deviceBytes === undefined) {
-    return { gpuLayers, context: contextFor(request, together(host, device), hostBytes) };
-  }
-  const onDevice = contextFor(request, device, deviceBytes);
-  const onHost = contextFor(request, host, hostBytes);
-  const shorter = onDevice.contextLength <= onHost.contextLength ? onDevice : onHost;
-  const kvBytes = together(host, device).kvBytes(shorter.contextLength);
-  return { gpuLayers, context: { ...shorter, kvBytes } };
+  const answer = contextFor(request, shares);
+  return answer.kind === 'fits' ? chosen({ gpuLayers, context: answer.context }) : answer;
 }
 
 /** As many layers on the device as fit with a useful context; all of them, where that is possible, with less. */
-function fittingSplit(request: SplitRequest): SplitChoice {
-  const { layers, whole, deviceBytes, hostBytes, requested, modelContext } = request;
-  const all = contextIfFits(request, whole, deviceBytes ?? hostBytes);
+function fittingSplit(request: SplitRequest): SplitAnswer {
+  const { layers, whole, requested, modelContext } = request;
+  const all = onOne(request, 'device');
   const contextLength = requested ?? Math.min(modelContext, usefulContext);
-  if (all.context && all.context.contextLength >= contextLength) {
-    return { gpuLayers: layers, context: all.context };
-  }
-  if (deviceBytes === undefined) throw all.error;
+  if (all.kind === 'chosen' && all.split.context.contextLength >= contextLength) return all;
+  const { availableBytes } = request.device;
   const neededFor = (context: number): number => whole.weightBytes + whole.kvBytes(context);
-  const limitedBy = { availableBytes: deviceBytes, neededBytes: neededFor(contextLength) };
+  const limitedBy = { availableBytes, neededBytes: neededFor(contextLength) };
   for (let layer = 1; layer < layers; layer++) {
-    const sides = request.cut(layer);
-    if (!sides) continue;
-    const exactly = { ...request, requested: contextLength };
-    if (!contextIfFits(exactly, sides.device, deviceBytes).context) continue;
-    if (!contextIfFits(exactly, sides.host, hostBytes).context) continue;
+    const shares = sharesOf(request, layer);
+    const answer = shares && contextFor({ ...request, requested: contextLength }, shares);
+    if (answer?.kind !== 'fits') continue;
     const isShorter = requested === undefined && contextLength < modelContext;
-    const context = {
-      contextLength,
-      kvBytes: whole.kvBytes(contextLength),
-      ...(isShorter ? { limitedBy: { ...limitedBy, neededBytes: neededFor(modelContext) } } : {}),
-    };
-    return { gpuLayers: layers - layer, context, limitedBy };
+    const neededBytes = neededFor(modelContext);
+    const context = isShorter
+      ? { ...answer.context, limitedBy: { availableBytes, neededBytes } }
+      : answer.context;
+    return chosen({ gpuLayers: layers - layer, context, limitedBy });
   }
-  if (all.context) return { gpuLayers: layers, context: all.context };
-  return { gpuLayers: 0, context: contextFor(request, whole, hostBytes), limitedBy };
+  if (all.kind === 'chosen') return all;
+  const none = onOne(request, 'host');
+  return none.kind === 'chosen' ? chosen({ ...none.split, limitedBy }) : none;
 }
 
-/** @throws UnicornError as {@link chooseContext} */
-function contextFor(
-  { requested, modelContext }: SplitRequest,
-  { weightBytes, kvBytes }: SideBytes,
-  availableBytes: number,
-): ContextChoice {
-  return chooseContext({ requested, modelContext, weightBytes, kvBytes, availableBytes });
+function chosen(split: SplitChoice): SplitAnswer {
+  return { kind: 'chosen', split };
 }
 
-function contextIfFits(
-  request: SplitRequest,
-  side: SideBytes,
-  availableBytes: number,
-): { readonly context?: ContextChoice; readonly error?: unknown } {
-  try {
-    return { context: contextFor(request, side, availableBytes) };
-  } catch (error) {
-    if (!isUnicornError(error) || error.family !== 'resource') throw error;
-    return { error };
-  }
+function sharesOf({ cut, host, device }: SplitRequest, layer: number): readonly DeviceShare[] | undefined {
+  const sides = cut(layer);
+  return (
+    sides && [
+      { ...sides.host, purse: host },
+      { ...sides.device, purse: device },
+    ]
+  );
 }
 
-function together(a: SideBytes, b: SideBytes): SideBytes {
-  return {
-    weightBytes: a.weightBytes + b.weightBytes,
-    kvBytes: (context) => a.kvBytes(context) + b.kvBytes(context),
-  };
+function contextFor(request: SplitRequest, shares: readonly DeviceShare[]): ContextAnswer {
+  const { requested, modelContext, pools } = request;
+  return chooseContext({ requested, modelContext, shares, pools });
 }

@@ -7,6 +7,7 @@ import { ChainDevice, cutGraph, type LayerCut } from '@unicorn-exec/scheduler/pl
 import {
   defaultBlockTokens,
   GraphBuilder,
+  hostPool,
   isUnicornError,
   namedValues,
   planKv,
@@ -16,9 +17,10 @@ import {
   type Graph,
 } from '@unicorn-exec/tensor';
 import { knownBackends } from './backends.js';
-import { availableMemoryBytes, type ContextChoice } from './context-length.js';
-import { checkGpuLayers, chooseSplit, type SideBytes } from './layer-split.js';
+import { availableMemoryBytes, checkContext, type ContextChoice } from './context-length.js';
+import { checkGpuLayers, chooseSplit, splitError, type SideBytes } from './layer-split.js';
 import type { GpuLayers, KvType, LayerPlace, LayerSplit, LoadOptions } from './load-options.js';
+import { poolsOf, purseOf, type MemoryOwner } from './memory-pool.js';
 import { openDevice, openHost, type OpenedDevice } from './open-device.js';
 
 export interface Placement extends OpenedDevice {
@@ -37,11 +39,12 @@ export interface PlacementOptions extends Pick<
 /**
  * The device or devices for a model, open; they are the caller's to close.
  *
- * @throws UnicornError `usage/gpu-layers` for a number that the model or the backend cannot have, `resource/memory` when
- * it does not fit, and as `openDevice`
+ * @throws UnicornError `usage/gpu-layers` for a number that the model or the backend cannot have, `usage/context`,
+ * `resource/memory` when it does not fit, and as `openDevice`
  */
 export async function placeModel(model: Model, options: PlacementOptions): Promise<Placement> {
   const asked = checkGpuLayers(options.gpuLayers ?? 'auto');
+  checkContext(options.context, model.contextLength);
   const open = options.threads === undefined ? {} : { threads: options.threads };
   const backend = choice(options.backend ?? 'auto', asked);
   const opened = await openDevice(backend, { ...open, device: options.device });
@@ -50,17 +53,25 @@ export async function placeModel(model: Model, options: PlacementOptions): Promi
     const isHost = knownBackends.some(({ name, isHost }) => isHost && name === opened.device.info.backend);
     if (isHost && asked !== 'auto' && asked !== 0) throw noGpu(opened.device, asked);
     const sizes = new SideSizes(model, options);
-    const chosen = chooseSplit({
+    const owner: MemoryOwner = {
+      info: opened.device.info,
+      availableBytes: opened.device.availableBytes?.(),
+    };
+    const hostBytes = availableMemoryBytes();
+    const pools = poolsOf([owner], hostBytes);
+    const answer = chooseSplit({
       asked: isHost ? 'all' : asked,
       layers: model.layers,
       cut: (layer) => sizes.cut(layer),
       whole: sizes.whole,
-      deviceBytes: opened.device.availableBytes?.(),
-      hostBytes: availableMemoryBytes(),
+      device: purseOf(owner, pools),
+      host: { pool: hostPool, availableBytes: hostBytes },
+      pools,
       requested: options.context,
       modelContext: model.contextLength,
     });
-    const { gpuLayers, context } = chosen;
+    if (answer.kind !== 'chosen') throw splitError(answer, model.layers);
+    const { gpuLayers, context } = answer.split;
     if (isHost || gpuLayers === model.layers) return { ...opened, context };
     const host = await openHost(open);
     release.push(host.device);
@@ -70,7 +81,7 @@ export async function placeModel(model: Model, options: PlacementOptions): Promi
       weightBytes: side.weightBytes,
       kvBytes: side.kvBytes(context.contextLength),
     });
-    const limitedBy = chosen.limitedBy ? { limitedBy: chosen.limitedBy } : {};
+    const limitedBy = answer.split.limitedBy ? { limitedBy: answer.split.limitedBy } : {};
     if (gpuLayers === 0) {
       await opened.device.close();
       return {
