@@ -2,10 +2,10 @@
 import { backendApiVersion, isUnicornError, UnicornError } from '@unicorn-exec/tensor';
 import type { Backend, DeviceDescription, DeviceInfo } from '@unicorn-exec/tensor';
 import { guarded, type NativeAddon, type PhysicalDevice } from './addon.js';
-import { VulkanPlanner } from './planner.js';
-import { VulkanDevice } from './device.js';
+import { VulkanPlanner } from './device/planner.js';
+import { VulkanDevice } from './device/device.js';
 import { loadAddon } from './load-addon.js';
-import { deviceInfo } from './traits.js';
+import { deviceInfo } from './device/traits.js';
 
 /** `1`: the Khronos validation layer watches; its messages are kept for {@link validationMessages}. */
 export const validationVariable = 'UNICORN_VULKAN_VALIDATION';

@@ -13,8 +13,8 @@ import { dtypes, UnicornError } from '@unicorn-exec/tensor';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { guarded, type DeviceHandle, type NativeAddon, type PipelineHandle } from '../src/addon.js';
 import { diagnoseAddon } from '../src/load-addon.js';
-import { JobQueue } from '../src/queue.js';
-import { ShaderLibrary } from '../src/shader-library.js';
+import { JobQueue } from '../src/device/queue.js';
+import { ShaderLibrary } from '../src/device/shader-library.js';
 import { driver } from './lavapipe.js';
 
 const here = dirname(fileURLToPath(import.meta.url));

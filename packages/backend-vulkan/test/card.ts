@@ -1,5 +1,5 @@
 /** A large discrete GPU, for what is planned for one without having it: an H200. */
-import type { DeviceTraits } from '../src/dispatch.js';
+import type { DeviceTraits } from '../src/dispatch/dispatch.js';
 
 export const card: DeviceTraits = {
   subgroupSize: 32,

@@ -14,10 +14,10 @@ import {
   type TensorSpec,
 } from '@unicorn-exec/tensor';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import { chainVariable, withChains } from '../src/chain.js';
-import { u32, type Argument, type Dispatch } from '../src/dispatch.js';
-import type { VulkanDevice } from '../src/device.js';
-import { faultError } from '../src/faults.js';
+import { chainVariable, withChains } from '../src/dispatch/chain.js';
+import { u32, type Argument, type Dispatch } from '../src/dispatch/dispatch.js';
+import type { VulkanDevice } from '../src/device/device.js';
+import { faultError } from '../src/device/faults.js';
 import { vulkanBackend } from '../src/index.js';
 import { heads } from '../src/kernel/heads.js';
 import { faultCodes, type Operand } from '../src/kernel/operand.js';

@@ -1,10 +1,10 @@
 /** Chains: which dispatches are in one, and that waits and barriers together order whatever depends on each other. */
 import { describe, expect, it } from 'vitest';
-import { chained, chainHead, chainLinks, chainsOn, withChains, type Link } from '../src/chain.js';
-import { early, read, u32, write } from '../src/dispatch.js';
-import type { Argument, Dispatch, Place } from '../src/dispatch.js';
-import { rangesOf, type MemoryRange, type RangeOf } from '../src/hazards.js';
-import { encodeRecording } from '../src/recording.js';
+import { chained, chainHead, chainLinks, chainsOn, withChains, type Link } from '../src/dispatch/chain.js';
+import { early, read, u32, write } from '../src/dispatch/dispatch.js';
+import type { Argument, Dispatch, Place } from '../src/dispatch/dispatch.js';
+import { rangesOf, type MemoryRange, type RangeOf } from '../src/dispatch/hazards.js';
+import { encodeRecording } from '../src/recording/recording-words.js';
 import { uniforms } from './random.js';
 
 const at = (byteOffset: number, byteLength = 16): Place => ({

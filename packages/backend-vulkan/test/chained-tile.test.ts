@@ -1,14 +1,14 @@
 /** Products in a chain: few workgroups take many runs of rows, and give the bits of products with barriers. */
 import { randomWeight } from '@unicorn-exec/conformance';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { chainHead, withChains } from '../src/chain.js';
-import type { Argument, DeviceTraits, Dispatch, Place } from '../src/dispatch.js';
+import { chainHead, withChains } from '../src/dispatch/chain.js';
+import type { Argument, DeviceTraits, Dispatch, Place } from '../src/dispatch/dispatch.js';
 import { chainedTile } from '../src/kernel/chained-tile.js';
 import { int8Tile } from '../src/kernel/lane-tile.js';
 import { matmul } from '../src/kernel/matmul.js';
 import type { Operand } from '../src/kernel/operand.js';
 import type { MatmulCall, ProductCall } from '../src/kernel/matmul-call.js';
-import { KernelRunner } from '../src/kernel-runner.js';
+import { KernelRunner } from '../src/measure/kernel-runner.js';
 import { diagnoseAddon } from '../src/load-addon.js';
 import { card } from './card.js';
 import { driver } from './lavapipe.js';

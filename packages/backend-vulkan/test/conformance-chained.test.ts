@@ -3,7 +3,7 @@
  * suite so.
  */
 import { conformBackend } from '@unicorn-exec/conformance';
-import { chainVariable } from '../src/chain.js';
+import { chainVariable } from '../src/dispatch/chain.js';
 import { vulkanBackend } from '../src/index.js';
 
 process.env[chainVariable] = '1';

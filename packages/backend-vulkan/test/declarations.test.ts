@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { ops } from '@unicorn-exec/tensor';
 import { describe, expect, it } from 'vitest';
 import { kernelTable } from '../src/kernel/kernels.js';
-import { supportOf } from '../src/support.js';
+import { supportOf } from '../src/device/support.js';
 
 const source = join(import.meta.dirname, '..', 'src');
 

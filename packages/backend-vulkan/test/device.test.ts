@@ -8,7 +8,7 @@ import {
   type Graph,
 } from '@unicorn-exec/tensor';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { VulkanDevice } from '../src/device.js';
+import type { VulkanDevice } from '../src/device/device.js';
 import { vulkanBackend } from '../src/index.js';
 import { driver } from './lavapipe.js';
 

@@ -7,9 +7,9 @@ import {
   type Graph,
   type Value,
 } from '@unicorn-exec/tensor';
-import type { DeviceTraits } from '../src/dispatch.js';
-import type { LoadedWeight, WeightTable } from '../src/lowering/weight.js';
-import { weightLayout } from '../src/weight-layout.js';
+import type { DeviceTraits } from '../src/dispatch/dispatch.js';
+import type { LoadedWeight, WeightTable } from '../src/weights/weight-table.js';
+import { weightLayout } from '../src/weights/weight-layout.js';
 
 /** A layer with grouped queries, rope, a paged cache and a gated unit, then a head and a sampler. */
 export function decoderGraph(dtype: DType): Graph {

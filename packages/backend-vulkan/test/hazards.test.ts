@@ -1,11 +1,11 @@
 /** Barriers where one dispatch depends on another, and nowhere else; recordings as words; faults as errors. */
 import { describe, expect, it } from 'vitest';
-import { f32, i32, read, readWrite, u32, write } from '../src/dispatch.js';
-import type { Argument, Dispatch, Place } from '../src/dispatch.js';
-import { faultError } from '../src/faults.js';
-import { findBarriers } from '../src/hazards.js';
+import { f32, i32, read, readWrite, u32, write } from '../src/dispatch/dispatch.js';
+import type { Argument, Dispatch, Place } from '../src/dispatch/dispatch.js';
+import { faultError } from '../src/device/faults.js';
+import { findBarriers } from '../src/dispatch/hazards.js';
 import { faultCodes } from '../src/kernel/operand.js';
-import { encodeRecording } from '../src/recording.js';
+import { encodeRecording } from '../src/recording/recording-words.js';
 
 const at = (byteOffset: number, byteLength = 16, index?: number): Place => ({
   storage: index === undefined ? { kind: 'arena' } : { kind: 'binding', index },

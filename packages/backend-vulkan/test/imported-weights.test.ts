@@ -4,9 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { floatToBfloat, floatToHalf, GraphBuilder, type WeightEntry } from '@unicorn-exec/tensor';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { VulkanDevice } from '../src/device.js';
+import type { VulkanDevice } from '../src/device/device.js';
 import { vulkanBackend } from '../src/index.js';
-import type { VulkanWeightSet } from '../src/weight-set.js';
+import type { VulkanWeightSet } from '../src/weights/weight-set.js';
 import { driver } from './lavapipe.js';
 
 /** An odd number of rows of 384 columns: 1.5 MiB of f32. Runs below 1 MiB are copied. */

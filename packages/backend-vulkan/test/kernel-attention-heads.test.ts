@@ -1,7 +1,7 @@
 /** Attention that does the heads of its row first gives the bits of the dispatches that it stands for, and stores the same. */
 import { HostTensor } from '@unicorn-exec/tensor';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { withChains } from '../src/chain.js';
+import { withChains } from '../src/dispatch/chain.js';
 import { attention } from '../src/kernel/attention.js';
 import { heads } from '../src/kernel/heads.js';
 import type { Operand } from '../src/kernel/operand.js';

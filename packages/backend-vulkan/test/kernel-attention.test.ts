@@ -10,7 +10,7 @@ import { preparedBytes } from '../src/kernel/matmul-prepare.js';
 import { matmul } from '../src/kernel/matmul.js';
 import type { Operand } from '../src/kernel/operand.js';
 import type { AttentionCall } from '../src/kernel/attention-call.js';
-import { weightLayout } from '../src/weight-layout.js';
+import { weightLayout } from '../src/weights/weight-layout.js';
 import { attentionOperands, type AttentionShape } from './attention-operands.js';
 import { kernelProblem, KernelRun } from './kernel-run.js';
 import { normals } from './random.js';

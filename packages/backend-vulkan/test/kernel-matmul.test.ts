@@ -7,12 +7,12 @@ import { HostTensor, type DType } from '@unicorn-exec/tensor';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { embed } from '../src/kernel/embed.js';
 import { matmul, matmulKernel } from '../src/kernel/matmul.js';
-import { defaultTuner } from '../src/kernel/matmul-tile.js';
+import { defaultTuner } from '../src/kernel/tiler.js';
 import type { Operand, WeightOperand } from '../src/kernel/operand.js';
 import type { MatmulCall, ProductCall } from '../src/kernel/matmul-call.js';
 import { diagnoseAddon } from '../src/load-addon.js';
-import { planeDTypes } from '../src/weight-layout.js';
-import { KernelRunner } from '../src/kernel-runner.js';
+import { planeDTypes } from '../src/weights/weight-layout.js';
+import { KernelRunner } from '../src/measure/kernel-runner.js';
 import { driver } from './lavapipe.js';
 
 const addon = driver.present ? diagnoseAddon().loaded?.addon : undefined;

@@ -6,9 +6,9 @@
 import { randomWeight } from '@unicorn-exec/conformance';
 import type { DType } from '@unicorn-exec/tensor';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { DeviceTraits } from '../src/dispatch.js';
+import type { DeviceTraits } from '../src/dispatch/dispatch.js';
 import { matmulKernel } from '../src/kernel/matmul.js';
-import { defaultTuner, type MatmulTuner } from '../src/kernel/matmul-tile.js';
+import { defaultTuner, type MatmulTuner } from '../src/kernel/tiler.js';
 import {
   f16Tile,
   fitsDevice,
@@ -19,8 +19,8 @@ import {
 import type { Operand, WeightOperand } from '../src/kernel/operand.js';
 import type { MatmulCall } from '../src/kernel/matmul-call.js';
 import { diagnoseAddon } from '../src/load-addon.js';
-import { planeDTypes } from '../src/weight-layout.js';
-import { KernelRunner } from '../src/kernel-runner.js';
+import { planeDTypes } from '../src/weights/weight-layout.js';
+import { KernelRunner } from '../src/measure/kernel-runner.js';
 import { card } from './card.js';
 import { driver } from './lavapipe.js';
 

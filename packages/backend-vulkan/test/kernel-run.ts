@@ -4,15 +4,15 @@
  */
 import { HostTensor, tensorBytes, type DType } from '@unicorn-exec/tensor';
 import type { BufferHandle, DeviceHandle, NativeAddon } from '../src/addon.js';
-import type { DeviceTraits, Dispatch, Place } from '../src/dispatch.js';
-import { chainHead, chainLinks } from '../src/chain.js';
+import type { DeviceTraits, Dispatch, Place } from '../src/dispatch/dispatch.js';
+import { chainHead, chainLinks } from '../src/dispatch/chain.js';
 import type { Operand } from '../src/kernel/operand.js';
 import { diagnoseAddon } from '../src/load-addon.js';
-import { kernelKey, Pipelines } from '../src/pipelines.js';
-import { JobQueue } from '../src/queue.js';
-import { encodeRecording } from '../src/recording.js';
-import { ShaderLibrary } from '../src/shader-library.js';
-import { deviceTraits } from '../src/traits.js';
+import { kernelKey, Pipelines } from '../src/device/pipelines.js';
+import { JobQueue } from '../src/device/queue.js';
+import { encodeRecording } from '../src/recording/recording-words.js';
+import { ShaderLibrary } from '../src/device/shader-library.js';
+import { deviceTraits } from '../src/device/traits.js';
 
 interface OwnBuffer {
   readonly handle: BufferHandle;

@@ -1,7 +1,7 @@
 /** Plans as text, the memory of steps, weights that plain kernels cannot read, and dispatches of concrete dims. */
 import { graphSignature, GraphBuilder, type Graph, type Value } from '@unicorn-exec/tensor';
 import { describe, expect, it } from 'vitest';
-import { maximumGroups, pushConstantBytes } from '../src/dispatch.js';
+import { maximumGroups, pushConstantBytes } from '../src/dispatch/dispatch.js';
 import type { AttentionKernel } from '../src/kernel/attention.js';
 import { kernelOf, kernelTable } from '../src/kernel/kernels.js';
 import type { MatmulKernel } from '../src/kernel/matmul.js';

@@ -1,12 +1,12 @@
 /** Reads ahead: where they come, that they make nothing wait, and that no result changes. */
 import { describe, expect, it } from 'vitest';
 import { randomWeight } from '@unicorn-exec/conformance';
-import { read, write, type Dispatch, type Place } from '../src/dispatch.js';
-import { findBarriers } from '../src/hazards.js';
+import { read, write, type Dispatch, type Place } from '../src/dispatch/dispatch.js';
+import { findBarriers } from '../src/dispatch/hazards.js';
 import { matmul } from '../src/kernel/matmul.js';
 import { loadAddon } from '../src/load-addon.js';
-import { prefetchOf, withPrefetches } from '../src/prefetch.js';
-import { KernelRunner } from '../src/kernel-runner.js';
+import { prefetchOf, withPrefetches } from '../src/dispatch/prefetch.js';
+import { KernelRunner } from '../src/measure/kernel-runner.js';
 import { driver } from './lavapipe.js';
 
 const mebibyte = 2 ** 20;

@@ -6,7 +6,7 @@ import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
-import { ShaderLibrary } from '../src/shader-library.js';
+import { ShaderLibrary } from '../src/device/shader-library.js';
 
 interface Variant {
   readonly name: string;

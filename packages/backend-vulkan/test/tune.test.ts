@@ -8,15 +8,15 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { cacheVariable, productUses, tune, tuneGraph, vulkanBackend, type ProductUse } from '../src/index.js';
 import { loadAddon } from '../src/load-addon.js';
 import { findDevice } from '../src/backend.js';
-import type { VulkanDevice } from '../src/device.js';
+import type { VulkanDevice } from '../src/device/device.js';
 import { matmul, matmulKernel } from '../src/kernel/matmul.js';
-import { defaultTuner } from '../src/kernel/matmul-tile.js';
-import { KernelRunner } from '../src/kernel-runner.js';
-import { ShaderLibrary } from '../src/shader-library.js';
-import { laneCandidates, laneCounts } from '../src/tile-candidates.js';
-import { deviceTraits } from '../src/traits.js';
-import { tunedTuner, type Tuning } from '../src/tuning.js';
-import { tunedShadersHash, TuningFile } from '../src/tuning-file.js';
+import { defaultTuner } from '../src/kernel/tiler.js';
+import { KernelRunner } from '../src/measure/kernel-runner.js';
+import { ShaderLibrary } from '../src/device/shader-library.js';
+import { laneCandidates, laneCounts } from '../src/tuning/tile-candidates.js';
+import { deviceTraits } from '../src/device/traits.js';
+import { tunedTuner, type Tuning } from '../src/tuning/tuning.js';
+import { tunedShadersHash, TuningFile } from '../src/tuning/tuning-file.js';
 import { driver } from './lavapipe.js';
 
 describe.skipIf(!driver.present)(`tuning (${driver.need})`, () => {

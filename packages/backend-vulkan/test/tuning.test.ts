@@ -3,13 +3,13 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'n
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import { defaultTuner } from '../src/kernel/matmul-tile.js';
+import { defaultTuner } from '../src/kernel/tiler.js';
 import type { ProductShape } from '../src/kernel/product-shape.js';
-import type { DeviceTraits } from '../src/dispatch.js';
-import { mergeTunings, noTuning, tunedTuner, tuningFromJson, tuningToJson } from '../src/tuning.js';
-import type { TileRule, Tuning } from '../src/tuning.js';
-import { shippedTunings } from '../src/tuning-defaults.js';
-import { TuningFile, type TunedDevice } from '../src/tuning-file.js';
+import type { DeviceTraits } from '../src/dispatch/dispatch.js';
+import { mergeTunings, noTuning, tunedTuner, tuningFromJson, tuningToJson } from '../src/tuning/tuning.js';
+import type { TileRule, Tuning } from '../src/tuning/tuning.js';
+import { shippedTunings } from '../src/tuning/shipped-tunings.js';
+import { TuningFile, type TunedDevice } from '../src/tuning/tuning-file.js';
 
 const traits: DeviceTraits = {
   subgroupSize: 64,

@@ -14,14 +14,14 @@ import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { findOp, HostTensor, rowBytes, type DType } from '@unicorn-exec/tensor';
 import type { NativeAddon } from '../src/addon.js';
-import type { DeviceTraits, Place } from '../src/dispatch.js';
+import type { DeviceTraits, Place } from '../src/dispatch/dispatch.js';
 import { attention } from '../src/kernel/attention.js';
 import type { AttentionForm } from '../src/kernel/attention-form.js';
 import type { Operand } from '../src/kernel/operand.js';
 import type { AttentionCall } from '../src/kernel/attention-call.js';
-import { ShaderLibrary } from '../src/shader-library.js';
+import { ShaderLibrary } from '../src/device/shader-library.js';
 import { attentionOperands, type AttentionShape } from '../test/attention-operands.js';
-import { KernelRunner } from '../src/kernel-runner.js';
+import { KernelRunner } from '../src/measure/kernel-runner.js';
 
 const { values: flags, positionals } = parseArgs({
   allowPositionals: true,

@@ -23,13 +23,13 @@ import { randomWeight } from '@unicorn-exec/conformance';
 import type { NativeAddon } from '../src/addon.js';
 import { matmulKernel } from '../src/kernel/matmul.js';
 import type { LaneTile } from '../src/kernel/lane-tile.js';
-import { defaultTuner, type MatmulTuner } from '../src/kernel/matmul-tile.js';
+import { defaultTuner, type MatmulTuner } from '../src/kernel/tiler.js';
 import { fitsDevice, type MatrixTile } from '../src/kernel/matrix-tile.js';
 import type { Operand, WeightOperand } from '../src/kernel/operand.js';
 import type { MatmulCall } from '../src/kernel/matmul-call.js';
-import { ShaderLibrary } from '../src/shader-library.js';
-import { planeDTypes, weightLayout } from '../src/weight-layout.js';
-import { KernelRunner } from '../src/kernel-runner.js';
+import { ShaderLibrary } from '../src/device/shader-library.js';
+import { planeDTypes, weightLayout } from '../src/weights/weight-layout.js';
+import { KernelRunner } from '../src/measure/kernel-runner.js';
 
 const { values: flags, positionals } = parseArgs({
   allowPositionals: true,

@@ -1,5 +1,5 @@
 /** What attention is called with: over a paged cache, as `attention` of @unicorn-exec/tensor means it. */
-import type { Place } from '../dispatch.js';
+import type { Place } from '../dispatch/dispatch.js';
 import type { HeadsCall } from './heads.js';
 import type { Faults, Operand } from './operand.js';
 

@@ -6,7 +6,7 @@
  * sequence), as they are for products; within a form they depend neither on the batch nor on how a prompt was cut.
  */
 import { rowBytes, type DType } from '@unicorn-exec/tensor';
-import type { DeviceTraits } from '../dispatch.js';
+import type { DeviceTraits } from '../dispatch/dispatch.js';
 import type { AttentionCall } from './attention-call.js';
 import { product } from './grid.js';
 import type { Operand } from './operand.js';

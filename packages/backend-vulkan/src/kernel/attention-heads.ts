@@ -12,7 +12,7 @@ import {
   type Argument,
   type DeviceTraits,
   type Place,
-} from '../dispatch.js';
+} from '../dispatch/dispatch.js';
 import type { AttentionCall } from './attention-call.js';
 import { product } from './grid.js';
 import { formOf, type HeadsCall } from './heads.js';

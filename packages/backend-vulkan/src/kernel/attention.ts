@@ -3,7 +3,7 @@
  * `attention-heads.ts` has what is added where it does the heads before it, too.
  */
 import { attentionStep, type AttentionStep } from '@unicorn-exec/lowering';
-import { chained } from '../chain.js';
+import { chained } from '../dispatch/chain.js';
 import {
   early,
   f32,
@@ -16,7 +16,7 @@ import {
   type Dispatch,
   type Kernel,
   type Place,
-} from '../dispatch.js';
+} from '../dispatch/dispatch.js';
 import type { AttentionCall } from './attention-call.js';
 import {
   chainedDTypes,

@@ -1,5 +1,5 @@
 /** Kernels of `broadcast.comp`: add and multiply over shapes that numpy would broadcast. */
-import { read, u32, write, type Dispatch } from '../dispatch.js';
+import { read, u32, write, type Dispatch } from '../dispatch/dispatch.js';
 import { opKernel } from './declaration.js';
 import { groupsFor, product, workgroupSize } from './grid.js';
 import type { Operand } from './operand.js';

@@ -6,7 +6,7 @@
  * By what stages of decoding took on an H200 (1B, 7B and 27B models): lanes load whole rows, or halves, before they use
  * anything, and take two rows where rows are long and there are many of them.
  */
-import type { DeviceTraits } from '../dispatch.js';
+import type { DeviceTraits } from '../dispatch/dispatch.js';
 import { runnableTile, type LaneTile } from './lane-tile.js';
 import type { ProductShape } from './product-shape.js';
 

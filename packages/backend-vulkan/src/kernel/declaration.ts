@@ -11,9 +11,9 @@
 import { definedIds, stepName, stepNodes, stepReads, stepWrites } from '@unicorn-exec/lowering';
 import type { AttentionStep, MatmulStep, PlannedValue, SampleStep, StepText } from '@unicorn-exec/lowering';
 import type { Dim, DType, Graph, Node } from '@unicorn-exec/tensor';
-import type { DeviceTraits, Dispatch, Place } from '../dispatch.js';
+import type { DeviceTraits, Dispatch, Place } from '../dispatch/dispatch.js';
 import type { HeadsStep, OpStep, Step } from '../lowering/plan.js';
-import type { LoadedWeight } from '../lowering/weight.js';
+import type { LoadedWeight } from '../weights/weight-table.js';
 import type { Faults, Operand, WeightOperand } from './operand.js';
 
 /** What a kernel makes of calls. */

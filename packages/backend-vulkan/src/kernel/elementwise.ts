@@ -1,6 +1,6 @@
 /** Kernels of `elementwise.comp`: activation, glu, softcap, scale, altUpInject. */
 import type { ActivationKind } from '@unicorn-exec/tensor';
-import { f32, optional, read, u32, write, type Dispatch, type Place } from '../dispatch.js';
+import { f32, optional, read, u32, write, type Dispatch, type Place } from '../dispatch/dispatch.js';
 import { opKernel } from './declaration.js';
 import { groupsFor, product, workgroupSize } from './grid.js';
 import type { Operand } from './operand.js';

@@ -1,5 +1,5 @@
 /** Rows of a table by id, or all rows of a stored weight in order, decoded to f32. */
-import { f32, maximumGroups, optional, read, u32, write } from '../dispatch.js';
+import { f32, maximumGroups, optional, read, u32, write } from '../dispatch/dispatch.js';
 import { opKernel } from './declaration.js';
 import { matrixOf } from './matrix.js';
 import type { Faults, Operand, WeightOperand } from './operand.js';

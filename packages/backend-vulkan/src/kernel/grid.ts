@@ -1,5 +1,5 @@
 /** Grids: how many workgroups, folded over two axes, since each axis is limited to 65,535. */
-import { maximumGroups } from '../dispatch.js';
+import { maximumGroups } from '../dispatch/dispatch.js';
 
 /** Invocations of a workgroup of kernels that know no better size: every device has them. */
 export const workgroupSize = 256;

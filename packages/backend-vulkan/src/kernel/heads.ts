@@ -3,8 +3,8 @@
  * `rmsNorm`, `rope` and `kvWrite`, whose bits it gives.
  */
 import { definedIds, type StepText } from '@unicorn-exec/lowering';
-import { chained } from '../chain.js';
-import { early, f32, optional, read, readWrite, u32, write, type Dispatch } from '../dispatch.js';
+import { chained } from '../dispatch/chain.js';
+import { early, f32, optional, read, readWrite, u32, write, type Dispatch } from '../dispatch/dispatch.js';
 import type { HeadsStep, PlannedHeads } from '../lowering/plan.js';
 import { readOnce, type StepKernel, type StepOperands } from './declaration.js';
 import { foldedGroups } from './grid.js';

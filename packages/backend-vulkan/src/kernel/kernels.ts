@@ -8,7 +8,7 @@ import { embed } from './embed.js';
 import { heads, type HeadsCall } from './heads.js';
 import { kvWrite } from './kv-write.js';
 import { matmul, matmulKernel, type MatmulKernel } from './matmul.js';
-import type { MatmulTuner } from './matmul-tile.js';
+import type { MatmulTuner } from './tiler.js';
 import { concat, copy, slice, takeRows } from './move.js';
 import { gaussianTopK, matchRms, rmsNorm } from './norm.js';
 import { rope, ropeTable } from './rope.js';

@@ -1,5 +1,5 @@
 /** Kernel of `kv-write.comp`: keys and values into their slots, encoded as `encodeKvRow` does. */
-import { read, readWrite, u32 } from '../dispatch.js';
+import { read, readWrite, u32 } from '../dispatch/dispatch.js';
 import { opKernel } from './declaration.js';
 import { groupsFor, product, workgroupSize } from './grid.js';
 import type { Faults, Operand } from './operand.js';

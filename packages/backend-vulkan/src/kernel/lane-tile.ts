@@ -2,7 +2,7 @@
  * How products by lanes are cut over a device. Only what does not change a result's bits may depend on the number of rows of
  * activations: `lanes` does change them, so it follows from the weights and the device alone.
  */
-import type { DeviceTraits } from '../dispatch.js';
+import type { DeviceTraits } from '../dispatch/dispatch.js';
 import type { ProductShape } from './product-shape.js';
 
 /** Of `matmul-float` and `matmul-int8`: neighbours that share a row of the weight. */

@@ -1,6 +1,6 @@
 /** What products are called with. The meaning is `matmul` of @unicorn-exec/tensor, with what is done before and after it. */
 import type { ActivationKind } from '@unicorn-exec/tensor';
-import type { Place } from '../dispatch.js';
+import type { Place } from '../dispatch/dispatch.js';
 import type { Operand, WeightOperand } from './operand.js';
 
 export type Post =

@@ -1,6 +1,6 @@
 /** Products by lanes that share a row of the weight: `shaders/matmul-float.comp` and `matmul-int8.comp`. */
-import { chained } from '../chain.js';
-import { maximumGroups, type Dispatch, type Place } from '../dispatch.js';
+import { chained } from '../dispatch/chain.js';
+import { maximumGroups, type Dispatch, type Place } from '../dispatch/dispatch.js';
 import { chainedTile } from './chained-tile.js';
 import { foldedGroups } from './grid.js';
 import { runnableTile, type LaneTile } from './lane-tile.js';

@@ -1,5 +1,5 @@
 /** Products of many rows by cooperative matrices: `shaders/matmul-f16.comp`. */
-import { readWrite, type Argument, type Dispatch, type Place } from '../dispatch.js';
+import { readWrite, type Argument, type Dispatch, type Place } from '../dispatch/dispatch.js';
 import { foldedGroups } from './grid.js';
 import { matrixOf } from './matrix.js';
 import type { ProductCall } from './matmul-call.js';

@@ -2,7 +2,7 @@
  * Activations on their way into products: which forms of them a call wants, where in its scratch they lie, and the dispatch
  * that makes each. The twin of `shaders/matmul-prepare.comp`.
  */
-import { chainArgument, chained } from '../chain.js';
+import { chainArgument, chained } from '../dispatch/chain.js';
 import {
   early,
   f32,
@@ -13,12 +13,12 @@ import {
   type DeviceTraits,
   type Dispatch,
   type Place,
-} from '../dispatch.js';
+} from '../dispatch/dispatch.js';
 import { foldedGroups, product as elementCount } from './grid.js';
 import { isAligned, isWide, matrixOf, type Matrix } from './matrix.js';
 import type { MatmulCall } from './matmul-call.js';
 import { pinnedSubgroup, type Form } from './matmul-product.js';
-import type { MatmulTuner } from './matmul-tile.js';
+import type { MatmulTuner } from './tiler.js';
 import type { Operand } from './operand.js';
 
 /** Activations as a form takes them; f16 in the order in which weights in planes, or others, are decoded. */

@@ -1,6 +1,6 @@
 /** What the shaders of all forms of the product share: the twin of `shaders/include/matmul.glsl`. */
-import { chainArgument } from '../chain.js';
-import { f32, read, u32, write, type Argument, type DeviceTraits, type Place } from '../dispatch.js';
+import { chainArgument } from '../dispatch/chain.js';
+import { f32, read, u32, write, type Argument, type DeviceTraits, type Place } from '../dispatch/dispatch.js';
 import { activationCodes } from './elementwise.js';
 import type { Post, ProductCall } from './matmul-call.js';
 import type { Matrix } from './matrix.js';

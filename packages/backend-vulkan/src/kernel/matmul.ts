@@ -11,7 +11,7 @@
  * slices and of whole ones, by `mostSliceTokens`.
  */
 import { overwritableByMatmul, type MatmulStep } from '@unicorn-exec/lowering';
-import type { DeviceTraits, Dispatch } from '../dispatch.js';
+import type { DeviceTraits, Dispatch } from '../dispatch/dispatch.js';
 import { sharedStep, type StepKernel } from './declaration.js';
 import { activation, glu, scale, softcap } from './elementwise.js';
 import { product as elementCount } from './grid.js';
@@ -22,7 +22,7 @@ import { matrixDispatch, slicesMemory } from './matmul-matrix.js';
 import { isWhole, joinAlone, rowsOf, scratchPlan, type Planning, type Prepared } from './matmul-prepare.js';
 import { canShare, fusedPosts, mostProducts, type SingleProduct } from './matmul-product.js';
 import { matmulCall } from './matmul-step.js';
-import { defaultTuner, type MatmulTuner } from './matmul-tile.js';
+import { defaultTuner, type MatmulTuner } from './tiler.js';
 import type { MatrixTile } from './matrix-tile.js';
 import type { Operand } from './operand.js';
 

@@ -1,5 +1,5 @@
 /** How products by cooperative matrices are cut over a device, and when they are. */
-import type { DeviceTraits } from '../dispatch.js';
+import type { DeviceTraits } from '../dispatch/dispatch.js';
 import type { ProductShape } from './product-shape.js';
 
 /** Of `matmul-f16`: what a workgroup and each of its subgroups make. */

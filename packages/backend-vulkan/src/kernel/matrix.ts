@@ -1,7 +1,7 @@
 /** The second operand of a product, and the table of a lookup, as shaders address it: one form for weights and tensors. */
 import { UnicornError, type DType } from '@unicorn-exec/tensor';
-import type { Place } from '../dispatch.js';
-import { planeDTypes } from '../weight-layout.js';
+import type { Place } from '../dispatch/dispatch.js';
+import { planeDTypes } from '../weights/weight-layout.js';
 import { isWeightOperand, type Operand, type WeightOperand } from './operand.js';
 
 /** Bytes of an element of the types that lie without planes. */

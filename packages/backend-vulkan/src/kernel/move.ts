@@ -1,6 +1,6 @@
 /** Kernels of `move.comp`, which move elements and compute nothing: slice, concat, takeRows, copy. Any scalar dtype. */
 import { dtypeLayout, type DType } from '@unicorn-exec/tensor';
-import { optional, read, u32, write, type Dispatch, type Place } from '../dispatch.js';
+import { optional, read, u32, write, type Dispatch, type Place } from '../dispatch/dispatch.js';
 import { opKernel } from './declaration.js';
 import { groupsFor, product, workgroupSize } from './grid.js';
 import type { Faults, Operand } from './operand.js';

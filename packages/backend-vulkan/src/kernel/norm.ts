@@ -8,7 +8,7 @@ import {
   type DeviceTraits,
   type Dispatch,
   type Place,
-} from '../dispatch.js';
+} from '../dispatch/dispatch.js';
 import { opKernel } from './declaration.js';
 import { foldedGroups, product } from './grid.js';
 import type { Operand } from './operand.js';

@@ -6,8 +6,8 @@
  * such a call returns no dispatches, unless there is something to write nevertheless.
  */
 import type { DType, WeightView } from '@unicorn-exec/tensor';
-import type { Place } from '../dispatch.js';
-import type { WeightLayout } from '../weight-layout.js';
+import type { Place } from '../dispatch/dispatch.js';
+import type { WeightLayout } from '../weights/weight-layout.js';
 
 /** A tensor in device memory. Of a KV state too: `[blocks, 2, kvHeads, blockTokens, headDim]` in its stored dtype. */
 export interface Operand {

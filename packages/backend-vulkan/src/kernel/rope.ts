@@ -1,6 +1,6 @@
 /** Kernels of `rope.comp`: the table of a step's cosines and sines, and the turning of heads by it. */
 import type { Node } from '@unicorn-exec/tensor';
-import { f32, read, u32, write } from '../dispatch.js';
+import { f32, read, u32, write } from '../dispatch/dispatch.js';
 import { opKernel, type Emitter } from './declaration.js';
 import { groupsFor, product, workgroupSize } from './grid.js';
 import type { Operand } from './operand.js';

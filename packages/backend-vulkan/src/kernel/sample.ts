@@ -1,6 +1,6 @@
 /** Kernels of `sample-scan.comp` and `sample-pick.comp`: the next token of each row. */
 import { sampleStep, type SampleStep } from '@unicorn-exec/lowering';
-import { optional, read, readWrite, u32, write, type Argument, type Place } from '../dispatch.js';
+import { optional, read, readWrite, u32, write, type Argument, type Place } from '../dispatch/dispatch.js';
 import { sharedStep, type StepKernel } from './declaration.js';
 import type { Faults, Operand } from './operand.js';
 

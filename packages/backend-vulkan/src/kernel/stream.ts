@@ -1,5 +1,5 @@
 /** Kernels of `stream.comp`, across the first axis: mean, altUpPredict, altUpCorrect. */
-import { optional, read, u32, write, type Dispatch, type Place } from '../dispatch.js';
+import { optional, read, u32, write, type Dispatch, type Place } from '../dispatch/dispatch.js';
 import { opKernel } from './declaration.js';
 import { groupsFor, product, workgroupSize } from './grid.js';
 import type { Operand } from './operand.js';

@@ -2,7 +2,7 @@
  * Which tiles the shaders can run on a device. Tiles that were tuned come from a file, which may be foreign or broken: what
  * does not pass here is not used. The default tiles pass by how they are made.
  */
-import type { DeviceTraits } from '../dispatch.js';
+import type { DeviceTraits } from '../dispatch/dispatch.js';
 import type { LaneTile } from './lane-tile.js';
 import type { ProductShape } from './product-shape.js';
 import { fitsDevice, type MatrixTile } from './matrix-tile.js';

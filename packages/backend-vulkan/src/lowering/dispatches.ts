@@ -3,17 +3,17 @@
  * the same dims give the same dispatches.
  */
 import { invariant } from '@unicorn-exec/tensor';
-import { withChains } from '../chain.js';
-import { maximumGroups, type Dispatch } from '../dispatch.js';
+import { withChains } from '../dispatch/chain.js';
+import { maximumGroups, type Dispatch } from '../dispatch/dispatch.js';
 import { agreesToHandoff } from '../fusion/handoff.js';
 import { agreesToIntake } from '../fusion/intake.js';
 import type { Agreed, StepOperands } from '../kernel/declaration.js';
 import { kernelOf } from '../kernel/kernels.js';
-import { withPrefetches } from '../prefetch.js';
+import { withPrefetches } from '../dispatch/prefetch.js';
 import { PlacedOperands, type Placing } from './placed-operands.js';
 import type { HeadsStep, Plan } from './plan.js';
 import type { Target } from './target.js';
-import type { WeightTable } from './weight.js';
+import type { WeightTable } from '../weights/weight-table.js';
 
 /** One dispatch and the step that it is a part of. */
 export interface StepDispatch extends Dispatch {

@@ -25,7 +25,7 @@ import { PlacedOperands } from './placed-operands.js';
 import type { HeadsStep, Plan, PlannedIntake, Step, StepMemory } from './plan.js';
 import { StepEmitter } from './step-emitter.js';
 import type { Target } from './target.js';
-import type { WeightTable } from './weight.js';
+import type { WeightTable } from '../weights/weight-table.js';
 
 export interface LoweringOptions {
   readonly signature: Signature;

@@ -1,12 +1,12 @@
 /** Where the values of a plan lie once the dims are known: what the kernel of a step is called with. */
 import { isStoredMatrix, type AttentionStep, type PlannedValue } from '@unicorn-exec/lowering';
 import { dtypeLayout, elementCount, resolveShape, rowBytes, type DimValues } from '@unicorn-exec/tensor';
-import type { Place, Storage } from '../dispatch.js';
+import type { Place, Storage } from '../dispatch/dispatch.js';
 import type { Agreed, StepOperands } from '../kernel/declaration.js';
 import type { Faults, Operand, WeightOperand } from '../kernel/operand.js';
-import { weightLayout } from '../weight-layout.js';
+import { weightLayout } from '../weights/weight-layout.js';
 import type { Plan, StepMemory } from './plan.js';
-import type { WeightTable } from './weight.js';
+import type { WeightTable } from '../weights/weight-table.js';
 
 /** What is the same for all steps. */
 export interface Placing extends Pick<Plan, 'values' | 'constantOffsets' | 'precision'> {

@@ -1,6 +1,6 @@
 /**
  * What lowering makes of a graph for this backend: the steps that all backends share, and one step for each other op.
- * Plain data with symbolic dims, printed by `text.ts`; `concrete.ts` makes dispatches of it when the dims are known.
+ * Plain data with symbolic dims, printed by `text.ts`; `dispatches.ts` makes dispatches of it when the dims are known.
  */
 import type { ArenaSlot, AttentionStep, MatmulStep, PlannedValue, SampleStep } from '@unicorn-exec/lowering';
 import type { Attributes, Graph, Signature } from '@unicorn-exec/tensor';

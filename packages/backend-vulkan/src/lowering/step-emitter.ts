@@ -6,9 +6,9 @@ import { definedIds, isStoredMatrix, type PlannedValue, type Storage } from '@un
 import { dtypeLayout, isBlockDType, resolveShape, UnicornError } from '@unicorn-exec/tensor';
 import type { Dim, DType, Graph, Node } from '@unicorn-exec/tensor';
 import type { Emitter } from '../kernel/declaration.js';
-import { weightLayout } from '../weight-layout.js';
+import { weightLayout } from '../weights/weight-layout.js';
 import type { OpStep, PlannedGather, Step } from './plan.js';
-import type { LoadedWeight, WeightTable } from './weight.js';
+import type { LoadedWeight, WeightTable } from '../weights/weight-table.js';
 
 export class StepEmitter implements Emitter {
   readonly steps: Step[] = [];

@@ -1,7 +1,7 @@
 /** What a plan is made for. */
-import type { DeviceTraits } from '../dispatch.js';
+import type { DeviceTraits } from '../dispatch/dispatch.js';
 import type { KernelTable } from '../kernel/kernels.js';
-import type { Prefetch } from '../prefetch.js';
+import type { Prefetch } from '../dispatch/prefetch.js';
 
 export interface Target {
   readonly traits: DeviceTraits;

@@ -15,15 +15,15 @@ import type {
   Signature,
   SubmitOptions,
 } from '@unicorn-exec/tensor';
-import { guarded, type Gather, type RecordingHandle } from './addon.js';
-import { bindingAlignment, VulkanBuffer } from './buffer.js';
-import { chainHead } from './chain.js';
-import type { Kernel } from './dispatch.js';
-import type { FaultRecord, FaultRecords } from './faults.js';
-import { attentionBounds, keyBucket, type KeyBound } from './lowering/attention-bound.js';
-import type { Plan } from './lowering/plan.js';
-import { printPlan } from './lowering/text.js';
-import type { JobQueue, Submission } from './queue.js';
+import { guarded, type Gather, type RecordingHandle } from '../addon.js';
+import { bindingAlignment, VulkanBuffer } from '../device/buffer.js';
+import { chainHead } from '../dispatch/chain.js';
+import type { Kernel } from '../dispatch/dispatch.js';
+import type { FaultRecord, FaultRecords } from '../device/faults.js';
+import { attentionBounds, keyBucket, type KeyBound } from '../lowering/attention-bound.js';
+import type { Plan } from '../lowering/plan.js';
+import { printPlan } from '../lowering/text.js';
+import type { JobQueue, Submission } from '../device/queue.js';
 import {
   Recordings,
   type BoundSource,
@@ -31,9 +31,9 @@ import {
   type Recording,
   type RecordingHost,
   type RecordingKey,
-} from './recordings.js';
+} from './submission-layouts.js';
 import { StepProfile } from './step-profile.js';
-import type { VulkanWeightSet } from './weight-set.js';
+import type { VulkanWeightSet } from '../weights/weight-set.js';
 
 /** What executables of one device share. */
 export interface ExecutableHost extends RecordingHost {

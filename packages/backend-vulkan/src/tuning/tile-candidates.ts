@@ -1,9 +1,9 @@
 /** The tiles that tuning tries: all that the shaders can run of a small grid around what has been seen to be good. */
-import type { DeviceTraits } from './dispatch.js';
-import type { LaneTile } from './kernel/lane-tile.js';
-import type { ProductShape } from './kernel/product-shape.js';
-import type { MatrixTile } from './kernel/matrix-tile.js';
-import { laneTileFits, lanesFit, matrixTileFits } from './kernel/tile-limits.js';
+import type { DeviceTraits } from '../dispatch/dispatch.js';
+import type { LaneTile } from '../kernel/lane-tile.js';
+import type { ProductShape } from '../kernel/product-shape.js';
+import type { MatrixTile } from '../kernel/matrix-tile.js';
+import { laneTileFits, lanesFit, matrixTileFits } from '../kernel/tile-limits.js';
 import type { LaneFields, MatrixFields } from './tuning.js';
 
 function combinations<T extends object>(options: {

@@ -6,9 +6,9 @@ import { createHash } from 'node:crypto';
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { UnicornError, writeAtomically } from '@unicorn-exec/tensor';
-import type { PhysicalDevice } from './addon.js';
-import { cacheFolder } from './pipeline-cache.js';
-import type { ShaderLibrary } from './shader-library.js';
+import type { PhysicalDevice } from '../addon.js';
+import { cacheFolder } from '../device/pipeline-cache.js';
+import type { ShaderLibrary } from '../device/shader-library.js';
 import { mergeTunings, noTuning, tuningFromJson, tuningToJson, type Tuning } from './tuning.js';
 
 /** Of the file's layout. */

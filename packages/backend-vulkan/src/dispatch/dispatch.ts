@@ -1,6 +1,6 @@
 /**
  * What a kernel is to the rest of the backend: a shader with constants, arguments in the order of its push constants, and
- * a grid. Kernels (`kernel/`) make dispatches from concrete shapes; `hazards.ts` puts barriers between them; `recording.ts`
+ * a grid. Kernels (`kernel/`) make dispatches from concrete shapes; `hazards.ts` puts barriers between them; `recording-words.ts`
  * writes them for the addon. Nothing here knows a graph.
  *
  * Every tensor argument is a 64-bit buffer device address. Bindings of 128 MiB, which descriptors are limited to on some

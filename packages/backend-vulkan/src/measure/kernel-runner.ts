@@ -3,17 +3,17 @@
  * run, results read back. For measuring kernels and for their tests; graphs have the device of the backend.
  */
 import { dtypes, elementCount, tensorBytes, type DType } from '@unicorn-exec/tensor';
-import { guarded, type NativeAddon, type PhysicalDevice } from './addon.js';
-import { VulkanBuffer } from './buffer.js';
-import { chainLinks } from './chain.js';
-import type { DeviceTraits, Dispatch, Kernel, Place } from './dispatch.js';
-import type { Operand, WeightOperand } from './kernel/operand.js';
-import { Pipelines } from './pipelines.js';
-import { JobQueue } from './queue.js';
-import { encodeRecording } from './recording.js';
-import { ShaderLibrary } from './shader-library.js';
-import { deviceTraits } from './traits.js';
-import { weightLayout } from './weight-layout.js';
+import { guarded, type NativeAddon, type PhysicalDevice } from '../addon.js';
+import { VulkanBuffer } from '../device/buffer.js';
+import { chainLinks } from '../dispatch/chain.js';
+import type { DeviceTraits, Dispatch, Kernel, Place } from '../dispatch/dispatch.js';
+import type { Operand, WeightOperand } from '../kernel/operand.js';
+import { Pipelines } from '../device/pipelines.js';
+import { JobQueue } from '../device/queue.js';
+import { encodeRecording } from '../recording/recording-words.js';
+import { ShaderLibrary } from '../device/shader-library.js';
+import { deviceTraits } from '../device/traits.js';
+import { weightLayout } from '../weights/weight-layout.js';
 
 interface LoadedWeight {
   readonly address: bigint;

@@ -4,7 +4,7 @@
  *
  * None of these was measured on its device: each value is reasoned from what the hardware is documented to be.
  */
-import type { PhysicalDevice } from './addon.js';
+import type { PhysicalDevice } from '../addon.js';
 import type { Tuning } from './tuning.js';
 
 interface Shipped {

@@ -4,25 +4,25 @@
  * tokens, then prompts, large weights before small ones; so a search that is cut short has done its better part.
  */
 import { UnicornError, type Graph, type WeightEntry } from '@unicorn-exec/tensor';
-import { findDevice } from './backend.js';
-import type { Dispatch, Place } from './dispatch.js';
-import { matmulKernel } from './kernel/matmul.js';
-import type { MatmulCall } from './kernel/matmul-call.js';
-import { defaultTuner, type MatmulTuner } from './kernel/matmul-tile.js';
-import type { ProductShape } from './kernel/product-shape.js';
-import type { LaneTile } from './kernel/lane-tile.js';
-import type { MatrixTile } from './kernel/matrix-tile.js';
-import type { WeightOperand } from './kernel/operand.js';
-import { KernelRunner } from './kernel-runner.js';
-import { loadAddon } from './load-addon.js';
+import { findDevice } from '../backend.js';
+import type { Dispatch, Place } from '../dispatch/dispatch.js';
+import { matmulKernel } from '../kernel/matmul.js';
+import type { MatmulCall } from '../kernel/matmul-call.js';
+import { defaultTuner, type MatmulTuner } from '../kernel/tiler.js';
+import type { ProductShape } from '../kernel/product-shape.js';
+import type { LaneTile } from '../kernel/lane-tile.js';
+import type { MatrixTile } from '../kernel/matrix-tile.js';
+import type { WeightOperand } from '../kernel/operand.js';
+import { KernelRunner } from '../measure/kernel-runner.js';
+import { loadAddon } from '../load-addon.js';
 import { productUses, type ProductUse } from './product-use.js';
-import { ShaderLibrary } from './shader-library.js';
+import { ShaderLibrary } from '../device/shader-library.js';
 import { laneCandidates, laneCounts, matrixCandidates } from './tile-candidates.js';
 import { TuningFile, tunedShadersHash } from './tuning-file.js';
 import { withLanes } from './tuning.js';
 import type { LaneFields, LaneForm, LanesRule, MatrixFields, TileRule, Tuning } from './tuning.js';
-import { deviceTraits } from './traits.js';
-import { weightLayout } from './weight-layout.js';
+import { deviceTraits } from '../device/traits.js';
+import { weightLayout } from '../weights/weight-layout.js';
 
 export interface TuneOptions {
   /** As the backend lists it; the first usable device by default. */

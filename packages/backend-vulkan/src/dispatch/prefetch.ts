@@ -6,9 +6,9 @@
  * barrier comes with it, and no result changes. `shaders/prefetch.comp` is the kernel.
  */
 import { UnicornError } from '@unicorn-exec/tensor';
-import type { PhysicalDevice } from './addon.js';
+import type { PhysicalDevice } from '../addon.js';
 import { read, u32, type Argument, type Dispatch, type Place } from './dispatch.js';
-import { groupsFor, workgroupSize } from './kernel/grid.js';
+import { groupsFor, workgroupSize } from '../kernel/grid.js';
 
 /** Bytes that are read beside each small dispatch, instead of what the device's kind suggests; 0 for none. */
 export const prefetchVariable = 'UNICORN_VULKAN_PREFETCH';

@@ -2,11 +2,11 @@
  * What a device yields at best, measured now: the roof that kernels are compared with, and the floor of what any of them
  * takes. Not a benchmark of kernels: `unicorn bench --kernels` is.
  */
-import { findDevice } from './backend.js';
-import { read, u32, write, type Dispatch } from './dispatch.js';
-import { foldedGroups, workgroupSize } from './kernel/grid.js';
+import { findDevice } from '../backend.js';
+import { read, u32, write, type Dispatch } from '../dispatch/dispatch.js';
+import { foldedGroups, workgroupSize } from '../kernel/grid.js';
 import { KernelRunner } from './kernel-runner.js';
-import { loadAddon } from './load-addon.js';
+import { loadAddon } from '../load-addon.js';
 
 export interface DeviceSpeed {
   /** Of a copy from memory to memory: what is read and what is written both count. */

@@ -9,7 +9,7 @@
  * wait that does not end becomes a fault instead of a hang.
  */
 import { UnicornError } from '@unicorn-exec/tensor';
-import type { PhysicalDevice } from './addon.js';
+import type { PhysicalDevice } from '../addon.js';
 import { read, type Argument, type DeviceTraits, type Dispatch, type Place } from './dispatch.js';
 import { findBarriers, MemoryRanges, rangesOf, type RangeOf } from './hazards.js';
 

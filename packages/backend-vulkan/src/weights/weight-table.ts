@@ -1,6 +1,6 @@
 /** What lowering and kernels are told of loaded weights. The set itself (`weight-set.ts`) has the memory. */
 import type { DType } from '@unicorn-exec/tensor';
-import type { WeightLayout } from '../weight-layout.js';
+import type { WeightLayout } from './weight-layout.js';
 
 export interface LoadedWeight {
   /** Index in the addon's list, as in places. */

@@ -1,6 +1,12 @@
 /** Device buffers: memory of the addon with an address, seen as a Uint8Array where the host can read it well. */
 import { UnicornError, type DeviceBuffer } from '@unicorn-exec/tensor';
-import { guarded, type BufferHandle, type DeviceHandle, type MemoryKind, type NativeAddon } from './addon.js';
+import {
+  guarded,
+  type BufferHandle,
+  type DeviceHandle,
+  type MemoryKind,
+  type NativeAddon,
+} from '../addon.js';
 
 /** Bindings begin at multiples of this: kernels load vectors of 16 bytes. */
 export const bindingAlignment = 16;

@@ -7,11 +7,11 @@
  * everything else cannot say it. Which form computes a product is never tuned.
  */
 import { dtypes, type DType } from '@unicorn-exec/tensor';
-import type { LaneTile } from './kernel/lane-tile.js';
-import type { MatmulTuner } from './kernel/matmul-tile.js';
-import type { ProductShape } from './kernel/product-shape.js';
-import type { MatrixTile } from './kernel/matrix-tile.js';
-import { laneTileFits, lanesFit, matrixTileFits } from './kernel/tile-limits.js';
+import type { LaneTile } from '../kernel/lane-tile.js';
+import type { MatmulTuner } from '../kernel/tiler.js';
+import type { ProductShape } from '../kernel/product-shape.js';
+import type { MatrixTile } from '../kernel/matrix-tile.js';
+import { laneTileFits, lanesFit, matrixTileFits } from '../kernel/tile-limits.js';
 
 export type LaneForm = 'int8' | 'float';
 export type ProductForm = LaneForm | 'f16';

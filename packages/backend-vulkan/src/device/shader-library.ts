@@ -3,10 +3,10 @@
  * is tools/compile-shaders.mjs; which to use for what is for the lowering to decide.
  */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
 import { brotliDecompressSync } from 'node:zlib';
 import { UnicornError } from '@unicorn-exec/tensor';
+import { packageFolder } from '../package-folder.js';
 
 /** A line of `shaders/compiled/<family>.json`. */
 interface PackedShader {
@@ -17,8 +17,7 @@ interface PackedShader {
   readonly inputs: string;
 }
 
-/** `shaders/compiled` of this package: both `src` and `dist` lie directly in it. */
-const compiledFolder = join(dirname(dirname(fileURLToPath(import.meta.url))), 'shaders', 'compiled');
+const compiledFolder = join(packageFolder, 'shaders', 'compiled');
 
 export class ShaderLibrary {
   readonly #shaders = new Map<string, PackedShader & { readonly packPath: string }>();

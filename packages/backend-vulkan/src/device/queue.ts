@@ -5,7 +5,7 @@
 import { completionsOf, endOf } from '@unicorn-exec/tensor';
 import type { Completion, SubmitOptions } from '@unicorn-exec/tensor';
 import { UnicornError } from '@unicorn-exec/tensor';
-import { unicornFailure, type JobListener } from './addon.js';
+import { unicornFailure, type JobListener } from '../addon.js';
 
 /** A job of the addon that JavaScript waits for. */
 interface PendingJob {

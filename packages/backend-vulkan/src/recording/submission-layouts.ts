@@ -12,19 +12,19 @@ import {
   type NativeAddon,
   type PipelineHandle,
   type RecordingHandle,
-} from './addon.js';
-import type { VulkanBuffer } from './buffer.js';
-import { chainLinks } from './chain.js';
-import type { Kernel, Place } from './dispatch.js';
-import type { MemoryRange } from './hazards.js';
-import type { KeyBound } from './lowering/attention-bound.js';
-import { dispatchesOf, type StepDispatch } from './lowering/dispatches.js';
-import type { Target } from './lowering/target.js';
-import type { Plan } from './lowering/plan.js';
-import { kernelKey, type Pipelines } from './pipelines.js';
-import { encodeRecording } from './recording.js';
-import { weightLayout } from './weight-layout.js';
-import type { VulkanWeightSet } from './weight-set.js';
+} from '../addon.js';
+import type { VulkanBuffer } from '../device/buffer.js';
+import { chainLinks } from '../dispatch/chain.js';
+import type { Kernel, Place } from '../dispatch/dispatch.js';
+import type { MemoryRange } from '../dispatch/hazards.js';
+import type { KeyBound } from '../lowering/attention-bound.js';
+import { dispatchesOf, type StepDispatch } from '../lowering/dispatches.js';
+import type { Target } from '../lowering/target.js';
+import type { Plan } from '../lowering/plan.js';
+import { kernelKey, type Pipelines } from '../device/pipelines.js';
+import { encodeRecording } from './recording-words.js';
+import { weightLayout } from '../weights/weight-layout.js';
+import type { VulkanWeightSet } from '../weights/weight-set.js';
 
 /** Memory of one executable. */
 export interface ExecutableMemory {

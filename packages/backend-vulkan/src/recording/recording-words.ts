@@ -1,7 +1,7 @@
 /** Dispatches as the words that the addon records (`NativeAddon.record`). */
 import { invariant } from '@unicorn-exec/tensor';
-import type { Link } from './chain.js';
-import { pushConstantBytes, type Argument, type Dispatch, type Place } from './dispatch.js';
+import type { Link } from '../dispatch/chain.js';
+import { pushConstantBytes, type Argument, type Dispatch, type Place } from '../dispatch/dispatch.js';
 
 const float = new Float32Array(1);
 const floatBits = new Uint32Array(float.buffer);

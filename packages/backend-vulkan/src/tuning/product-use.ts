@@ -1,13 +1,13 @@
 /** Which products a graph has, as kernels will be asked for them: what there is to tune for a model. No device is needed. */
 import { graphSignature, symbolicDims, type Graph, type WeightEntry } from '@unicorn-exec/tensor';
-import type { DeviceTraits } from './dispatch.js';
-import { tunedKernels } from './kernel/kernels.js';
-import { defaultTuner, type MatmulTuner } from './kernel/matmul-tile.js';
-import type { ProductShape } from './kernel/product-shape.js';
-import { dispatchesOf } from './lowering/dispatches.js';
-import { lower } from './lowering/lower.js';
+import type { DeviceTraits } from '../dispatch/dispatch.js';
+import { tunedKernels } from '../kernel/kernels.js';
+import { defaultTuner, type MatmulTuner } from '../kernel/tiler.js';
+import type { ProductShape } from '../kernel/product-shape.js';
+import { dispatchesOf } from '../lowering/dispatches.js';
+import { lower } from '../lowering/lower.js';
 import type { ProductForm } from './tuning.js';
-import { loadRequest } from './weight-set.js';
+import { loadRequest } from '../weights/weight-set.js';
 
 /** Products of one form and shape, and how many of them a submission has. */
 export interface ProductUse {

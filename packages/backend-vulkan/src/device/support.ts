@@ -1,8 +1,8 @@
 /** Which nodes this backend computes. A pure function of the graph and of what a device is. */
 import { dtypeLayout, ops, type DType, type Graph, type Node, type Support } from '@unicorn-exec/tensor';
-import type { OpLowering } from './kernel/declaration.js';
-import { kernelTable } from './kernel/kernels.js';
-import { layoutDTypes } from './weight-layout.js';
+import type { OpLowering } from '../kernel/declaration.js';
+import { kernelTable } from '../kernel/kernels.js';
+import { layoutDTypes } from '../weights/weight-layout.js';
 
 /** Axes of a broadcast that the shaders walk. */
 const maximumRank = 8;

@@ -1,9 +1,9 @@
 /** What the addon tells of a device, as the Backend contract and as kernels want it. */
 import { hostPool, kvDTypes, type DeviceInfo } from '@unicorn-exec/tensor';
-import type { PhysicalDevice } from './addon.js';
-import type { CooperativeMatrixShape, DeviceTraits } from './dispatch.js';
+import type { PhysicalDevice } from '../addon.js';
+import type { CooperativeMatrixShape, DeviceTraits } from '../dispatch/dispatch.js';
 import { bindingAlignment } from './buffer.js';
-import { planeDTypes } from './weight-layout.js';
+import { planeDTypes } from '../weights/weight-layout.js';
 
 /** VkComponentTypeKHR. Others are of no use to any kernel here. */
 const componentTypes: Readonly<Record<number, string>> = {

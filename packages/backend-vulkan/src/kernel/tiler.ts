@@ -2,7 +2,7 @@
  * How the forms of the product are cut over a device: what the shaders leave open as specialization constants. Defaults by
  * rules; a tuner may answer otherwise.
  */
-import type { DeviceTraits } from '../dispatch.js';
+import type { DeviceTraits } from '../dispatch/dispatch.js';
 import { floatTile, int8Tile, type LaneTile } from './lane-tile.js';
 import { f16Tile, type MatrixTile } from './matrix-tile.js';
 import type { ProductShape } from './product-shape.js';

@@ -1,9 +1,9 @@
 /** What the steps of an executable took so far, kernel by kernel, and the work that their ops declare. */
 import { nodeCost, workText } from '@unicorn-exec/tensor';
 import type { DimValues, NodeCost, ProfiledKernel, ProfileEntry } from '@unicorn-exec/tensor';
-import { kernelOf, kernelTable } from './kernel/kernels.js';
-import type { StepDispatch } from './lowering/dispatches.js';
-import type { Plan, Step } from './lowering/plan.js';
+import { kernelOf, kernelTable } from '../kernel/kernels.js';
+import type { StepDispatch } from '../lowering/dispatches.js';
+import type { Plan, Step } from '../lowering/plan.js';
 
 type Mutable<T> = { -readonly [Field in keyof T]: T[Field] };
 

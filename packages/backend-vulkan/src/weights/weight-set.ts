@@ -6,8 +6,8 @@
 import { open } from 'node:fs/promises';
 import { decodeRow, dtypes, elementCount, fileError, tensorBytes, UnicornError } from '@unicorn-exec/tensor';
 import type { DType, TensorSpec, WeightEntry, WeightSet } from '@unicorn-exec/tensor';
-import { guarded, type NativeAddon, type WeightsHandle } from './addon.js';
-import type { LoadedWeight, WeightTable } from './lowering/weight.js';
+import { guarded, type NativeAddon, type WeightsHandle } from '../addon.js';
+import type { LoadedWeight, WeightTable } from './weight-table.js';
 import { layoutDTypes, weightLayout } from './weight-layout.js';
 
 /** Numbers of each weight in {@link LoadRequest.numbers}. */

@@ -6,7 +6,7 @@ import { readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { writeAtomically } from '@unicorn-exec/tensor';
-import type { PhysicalDevice } from './addon.js';
+import type { PhysicalDevice } from '../addon.js';
 
 /** Names a folder for the cache; empty: nothing is kept. Default: `unicorn/vulkan` in XDG_CACHE_HOME or `~/.cache`. */
 export const cacheVariable = 'UNICORN_VULKAN_CACHE';

@@ -35,29 +35,29 @@ import {
   type MemoryKind,
   type NativeAddon,
   type PhysicalDevice,
-} from './addon.js';
+} from '../addon.js';
 import { checkRange, VulkanBuffer } from './buffer.js';
-import { chainsOn } from './chain.js';
-import type { Kernel } from './dispatch.js';
-import { VulkanExecutable, type ExecutableHost } from './executable.js';
+import { chainsOn } from '../dispatch/chain.js';
+import type { Kernel } from '../dispatch/dispatch.js';
+import { VulkanExecutable, type ExecutableHost } from '../recording/executable.js';
 import { FaultRecords } from './faults.js';
-import { defaultTuner, type MatmulTuner } from './kernel/matmul-tile.js';
-import { tunedKernels } from './kernel/kernels.js';
-import type { Target } from './lowering/target.js';
-import { lower } from './lowering/lower.js';
-import type { Plan } from './lowering/plan.js';
+import { defaultTuner, type MatmulTuner } from '../kernel/tiler.js';
+import { tunedKernels } from '../kernel/kernels.js';
+import type { Target } from '../lowering/target.js';
+import { lower } from '../lowering/lower.js';
+import type { Plan } from '../lowering/plan.js';
 import { PipelineCacheFile } from './pipeline-cache.js';
 import { Pipelines } from './pipelines.js';
-import { prefetchOf } from './prefetch.js';
+import { prefetchOf } from '../dispatch/prefetch.js';
 import { JobQueue } from './queue.js';
-import { inputsBlocks, inputsBytes, type ExecutableMemory } from './recordings.js';
+import { inputsBlocks, inputsBytes, type ExecutableMemory } from '../recording/submission-layouts.js';
 import { ShaderLibrary } from './shader-library.js';
 import { VulkanPlanner } from './planner.js';
 import { deviceTraits } from './traits.js';
-import { tunedTuner } from './tuning.js';
-import { shippedTunings } from './tuning-defaults.js';
-import { tunedShadersHash, TuningFile } from './tuning-file.js';
-import { loadRequest, VulkanWeightSet } from './weight-set.js';
+import { tunedTuner } from '../tuning/tuning.js';
+import { shippedTunings } from '../tuning/shipped-tunings.js';
+import { tunedShadersHash, TuningFile } from '../tuning/tuning-file.js';
+import { loadRequest, VulkanWeightSet } from '../weights/weight-set.js';
 
 /**
  * Buffers up to this size live in host memory, so that what a step returns (ids, probabilities) is read without another

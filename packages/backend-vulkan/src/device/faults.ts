@@ -1,9 +1,9 @@
 /** The records in which kernels note indices out of range, one for each submission in flight, in host memory. */
 import { UnicornError, type ErrorCode } from '@unicorn-exec/tensor';
-import type { DeviceHandle, NativeAddon } from './addon.js';
+import type { DeviceHandle, NativeAddon } from '../addon.js';
 import { VulkanBuffer } from './buffer.js';
-import { chainVariable } from './chain.js';
-import { faultCodes } from './kernel/operand.js';
+import { chainVariable } from '../dispatch/chain.js';
+import { faultCodes } from '../kernel/operand.js';
 
 /** Bytes of a record: code, value, limit, and one word so that records begin at multiples of 16. */
 const recordBytes = 16;

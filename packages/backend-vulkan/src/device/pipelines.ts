@@ -1,6 +1,6 @@
 /** The pipelines of a device: one for each shader with its constants, made when first wanted and kept. */
-import { guarded, type DeviceHandle, type NativeAddon, type PipelineHandle } from './addon.js';
-import type { Kernel } from './dispatch.js';
+import { guarded, type DeviceHandle, type NativeAddon, type PipelineHandle } from '../addon.js';
+import type { Kernel } from '../dispatch/dispatch.js';
 import type { JobQueue } from './queue.js';
 import type { ShaderLibrary } from './shader-library.js';
 
