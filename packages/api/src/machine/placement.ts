@@ -3,12 +3,17 @@
  * between two layers. The context follows, since it shares their memory.
  */
 import { layerOfWeight, type Model } from '@unicorn-exec/models';
-import { ChainDevice, cutGraph, type LayerCut } from '@unicorn-exec/scheduler/placement';
+import {
+  partition,
+  placesByLayer,
+  sharedStates,
+  SplitDevice,
+  type LayerCut,
+} from '@unicorn-exec/scheduler/placement';
 import {
   defaultBlockTokens,
   GraphBuilder,
   hostPool,
-  isUnicornError,
   namedValues,
   planKv,
   tensorBytes,
@@ -93,7 +98,14 @@ export async function placeModel(model: Model, options: PlacementOptions): Promi
     const cut = layerCut(model.layers - gpuLayers);
     const sides = sizes.cut(cut.layer)!;
     const places = [place(host.device, cut.layer, sides.host), place(opened.device, gpuLayers, sides.device)];
-    const device = new ChainDevice({ front: host.device, back: opened.device, cut, graph: sizes.graph });
+    const device = new SplitDevice({
+      devices: [host.device, opened.device],
+      place: (graph) => placesByLayer(graph, cut),
+      graphs: [
+        { graph: sizes.graph, phase: 'prompt' },
+        { graph: sizes.graph, phase: 'token' },
+      ],
+    });
     return { ...host, device, context, split: { places, ...limitedBy } };
   } catch (error) {
     for (const device of release) await device.close();
@@ -163,16 +175,15 @@ class SideSizes {
   }
 
   #cut(layer: number): { host: SideBytes; device: SideBytes } | undefined {
-    try {
-      const { front, back } = cutGraph(this.graph, layerCut(layer));
-      return {
-        host: this.#side(front, (one) => one < layer),
-        device: this.#side(back, (one) => one >= layer),
-      };
-    } catch (error) {
-      if (isUnicornError(error) && error.code === 'unsupported/cut') return undefined;
-      throw error;
-    }
+    const places = placesByLayer(this.graph, layerCut(layer));
+    // Keys and values that both sides read would have to lie in memory that is slow for one of them.
+    if (sharedStates(this.graph, places).length > 0) return undefined;
+    const { parts } = partition(this.graph, places);
+    const on = (device: number): Graph | undefined => parts.find((part) => part.device === device)?.graph;
+    return {
+      host: this.#side(on(0), (one) => one < layer),
+      device: this.#side(on(1), (one) => one >= layer),
+    };
   }
 
   #side(graph: Graph | undefined, holds: (layer: number) => boolean): SideBytes {

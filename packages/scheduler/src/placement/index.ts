@@ -1,4 +1,6 @@
-export { ChainDevice } from './chain-device.js';
-export type { ChainOptions } from './chain-device.js';
-export { cutGraph } from './cut-graph.js';
-export type { CrossingValue, GraphCut, LayerCut } from './cut-graph.js';
+export { placesByLayer } from './layer-cut.js';
+export type { LayerCut } from './layer-cut.js';
+export { partition, sharedStates } from './partition.js';
+export type { CrossingValue, GraphPart, NodePlaces, Partition } from './partition.js';
+export { SplitDevice } from './split-device.js';
+export type { ExpectedGraph, Place, SplitOptions } from './split-device.js';

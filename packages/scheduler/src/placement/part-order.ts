@@ -1,0 +1,70 @@
+/**
+ * The order of work on several devices. Each device keeps the order of what it is given; what is given to different ones
+ * is in no order, so work that touches the same bytes as earlier, unfinished work elsewhere waits for that, and for nothing
+ * else. Work that only one device will ever see is never delayed here.
+ */
+import { rangesOverlap, type ByteRange, type DeviceBuffer } from '@unicorn-exec/tensor';
+
+/** A part of a buffer that work reads or writes. */
+export interface TouchedRanges {
+  readonly buffer: DeviceBuffer;
+  /** Ascending and disjoint. */
+  readonly ranges: readonly ByteRange[];
+  readonly isWritten: boolean;
+}
+
+/** Work that is on its way to a device or on it. */
+export interface OrderedWork {
+  /** Index of the device. */
+  readonly device: number;
+  /** What it touches; asked for only when work on another device is on its way too. */
+  touched(): readonly TouchedRanges[];
+  /** True once the device has it. */
+  isHanded: boolean;
+  /** Resolves when the device has it, or will never have it. */
+  readonly handed: Promise<void>;
+  /** Resolves when it has ended, well or not. */
+  readonly ended: Promise<void>;
+}
+
+export class PartOrder {
+  /** What has not ended, in the order in which it was announced. */
+  readonly #active = new Set<OrderedWork>();
+
+  /** Announces work; what is announced later comes after it where the two touch the same bytes. */
+  announce(work: OrderedWork): void {
+    this.#active.add(work);
+    void work.ended.then(() => this.#active.delete(work));
+  }
+
+  /** What must have happened before `work`, which may have been announced, is handed to its device. */
+  waitsFor(work: Pick<OrderedWork, 'device' | 'touched'>): Promise<void>[] {
+    const waits: Promise<void>[] = [];
+    let touched: readonly TouchedRanges[] | undefined;
+    for (const earlier of this.#active) {
+      if (earlier === work) break;
+      const isSame = earlier.device === work.device;
+      if (isSame && earlier.isHanded) continue;
+      touched ??= work.touched();
+      if (conflict(touched, earlier.touched())) waits.push(isSame ? earlier.handed : earlier.ended);
+    }
+    return waits;
+  }
+
+  /** Resolves when everything announced so far has ended, well or not. */
+  async idle(): Promise<void> {
+    await Promise.all([...this.#active].map(({ ended }) => ended));
+  }
+}
+
+/** True when the two touch a byte in common that one of them writes. */
+function conflict(a: readonly TouchedRanges[], b: readonly TouchedRanges[]): boolean {
+  return a.some((one) =>
+    b.some(
+      (other) =>
+        one.buffer === other.buffer &&
+        (one.isWritten || other.isWritten) &&
+        rangesOverlap(one.ranges, other.ranges),
+    ),
+  );
+}

@@ -1,0 +1,298 @@
+/**
+ * Several devices as one. Each graph is cut where its maker places its nodes, by layer, by op or by phase, and a
+ * submission is one of each part. Weights lie where a part reads them, states where they are used; a state that several
+ * devices use lies in memory that the host can address and is worked on in place by all of them. It decides nothing: what
+ * runs where is its maker's business.
+ */
+import {
+  checkHostCopy,
+  graphSignature,
+  maximumDims,
+  namedValues,
+  ownWeightSets,
+  resolveShape,
+  symbolicDims,
+  tensorBytes,
+  UnicornError,
+  type AllocateOptions,
+  type BufferView,
+  type CompileOptions,
+  type Completion,
+  type Device,
+  type DeviceBuffer,
+  type DeviceInfo,
+  type Executable,
+  type Graph,
+  type LoadOptions,
+  type MemoryUse,
+  type Node,
+  type Phase,
+  type PlanOptions,
+  type SubmitOptions,
+  type Support,
+  type WeightEntry,
+  type WeightSet,
+} from '@unicorn-exec/tensor';
+import { partition, type CrossingValue, type NodePlaces } from './partition.js';
+import { SplitWeightSet } from './split-weights.js';
+import { PartOrder } from './part-order.js';
+import { splitInfo } from './split-info.js';
+import { crossingBuffers, SplitExecutable } from './split-executable.js';
+import type { CompiledPart } from './split-submission.js';
+
+/** The index of the device of each node of a graph. Called once for each graph that is compiled. */
+export type Place = (graph: Graph, phase: Phase) => NodePlaces;
+
+/** A graph as it will be compiled, or one that reads and keeps as much. */
+export interface ExpectedGraph {
+  readonly graph: Graph;
+  readonly phase: Phase;
+}
+
+export interface SplitOptions {
+  /** Closed with the split device. Where several can hold what they share, the first that can does. */
+  readonly devices: readonly Device[];
+  readonly place: Place;
+  /** Together they read all weights and use all states: they tell which of them lie where. */
+  readonly graphs: readonly ExpectedGraph[];
+}
+
+export class SplitDevice implements Device {
+  readonly info: DeviceInfo;
+  readonly devices: readonly Device[];
+  readonly #place: Place;
+  readonly #order = new PartOrder();
+  /** Devices by the name of a weight that they read, or of a state or an output that they use. */
+  readonly #readers = new Map<string, Set<number>>();
+  readonly #users = new Map<string, Set<number>>();
+  readonly #owners = new WeakMap<DeviceBuffer, number>();
+  #closed = false;
+
+  constructor({ devices, place, graphs }: SplitOptions) {
+    this.devices = devices;
+    this.#place = place;
+    for (const expected of graphs) this.#expect(expected);
+    this.info = splitInfo(
+      devices.map(({ info }) => info),
+      graphs.map(({ graph, phase }) => ({ phase, places: place(graph, phase) })),
+    );
+  }
+
+  /** Where every device that might get the node supports it. */
+  supports(node: Node, graph: Graph, options: PlanOptions): Support {
+    for (const device of this.devices) {
+      const support = device.supports(node, graph, options);
+      if (!support.ok) return { ok: false, reason: `${support.reason} (${device.info.name})` };
+    }
+    return { ok: true };
+  }
+
+  async load(entries: readonly WeightEntry[], options: LoadOptions = {}): Promise<WeightSet> {
+    this.#expectOpen();
+    // What no graph tells of lies on the last device, until it is compiled for another.
+    const readersOf = (name: string): ReadonlySet<number> =>
+      this.#readers.get(name) ?? new Set([this.devices.length - 1]);
+    return SplitWeightSet.load(this.devices, entries, readersOf, options);
+  }
+
+  async compile(
+    graph: Graph,
+    weights: WeightSet | readonly WeightSet[],
+    options: CompileOptions,
+  ): Promise<Executable> {
+    this.#expectOpen();
+    const { sets } = ownWeightSets(weights, (set) => set instanceof SplitWeightSet);
+    const maximum = maximumDims(graph, options);
+    const phase = options.phase ?? 'token';
+    this.#expect({ graph, phase });
+    const { parts, crossings } = partition(graph, this.#place(graph, phase));
+    const made: { dispose(): void }[] = [];
+    try {
+      const compiled: CompiledPart[] = [];
+      for (const { device: index, graph: part, after } of parts) {
+        const device = this.devices[index]!;
+        const dims = Object.fromEntries(symbolicDims(part).map((dim) => [dim, options.dims[dim]!]));
+        const names = [...namedValues(part, 'weight').keys()];
+        const own = (await Promise.all(sets.map((set) => set.on(index, names)))).flat();
+        const executable = await device.compile(part, own, { ...options, dims });
+        made.push(executable);
+        compiled.push({ device: index, deviceName: device.info.name, graph: part, executable, after });
+      }
+      const crossing = new Map<string, DeviceBuffer[]>();
+      for (const value of crossings) {
+        if (value.isOutput) continue;
+        const byteLength = tensorBytes(value.dtype, resolveShape(value.shape, maximum));
+        const users = [...new Set([value.from, ...value.to].map((part) => parts[part]!.device))];
+        const buffers = Array.from({ length: crossingBuffers }, () => this.#shared(byteLength, users).buffer);
+        made.push(...buffers);
+        crossing.set(value.name, buffers);
+      }
+      const signature = graphSignature(graph);
+      return new SplitExecutable({ signature, parts: compiled, crossing, order: this.#order, options });
+    } catch (error) {
+      for (const one of made) one.dispose();
+      throw error;
+    }
+  }
+
+  /** On the device that uses what `name` says, the last one where nothing is known; in memory of the host where several do. */
+  allocate(byteLength: number, options: AllocateOptions = {}): DeviceBuffer {
+    this.#expectOpen();
+    const { name } = options;
+    const last = this.devices.length - 1;
+    const users = [...((name === undefined ? undefined : this.#users.get(name)) ?? [last])];
+    if (users.length > 1) {
+      const { buffer, device } = this.#shared(byteLength, users, name);
+      this.#owners.set(buffer, device);
+      return buffer;
+    }
+    // What has no name might be bound anywhere.
+    const own = name === undefined ? ({ ...options, host: 'required' } as const) : options;
+    const buffer = this.devices[users[0]!]!.allocate(byteLength, own);
+    this.#owners.set(buffer, users[0]!);
+    return buffer;
+  }
+
+  importBuffer(memory: Uint8Array | DeviceBuffer): DeviceBuffer {
+    this.#expectOpen();
+    const last = this.devices.length - 1;
+    const buffer = this.devices[last]!.importBuffer(memory);
+    this.#owners.set(buffer, last);
+    return buffer;
+  }
+
+  async write(buffer: DeviceBuffer, byteOffset: number, data: Uint8Array): Promise<void> {
+    const device = this.#owner(buffer);
+    const { byteLength } = data;
+    const waits = this.#waits(device, [{ buffer, byteOffset, byteLength, isWritten: true }]);
+    if (waits.length === 0) return this.devices[device]!.write(buffer, byteOffset, data);
+    const copy = data.slice();
+    await Promise.all(waits);
+    return this.devices[device]!.write(buffer, byteOffset, copy);
+  }
+
+  async read(buffer: DeviceBuffer, byteOffset: number, byteLength: number): Promise<Uint8Array> {
+    const device = this.#owner(buffer);
+    await Promise.all(this.#waits(device, [{ buffer, byteOffset, byteLength, isWritten: false }]));
+    return this.devices[device]!.read(buffer, byteOffset, byteLength);
+  }
+
+  copy(from: BufferView, to: BufferView, byteLength: number, options: SubmitOptions = {}): Completion {
+    this.#expectOpen();
+    const device = this.#owners.get(from.buffer) ?? this.#owner(to.buffer);
+    const waits = this.#waits(device, [
+      { ...from, byteLength, isWritten: false },
+      { ...to, byteLength, isWritten: true },
+    ]);
+    if (waits.length === 0) return this.devices[device]!.copy(from, to, byteLength, options);
+    if (from.buffer.host && to.buffer.host) checkHostCopy(from, to, byteLength);
+    let copied: Completion | undefined;
+    const done = Promise.all(waits).then(() => {
+      copied = this.devices[device]!.copy(from, to, byteLength, options);
+      return copied.done;
+    });
+    done.catch(() => {});
+    return { done, times: () => copied?.times() ?? [] };
+  }
+
+  memory(): MemoryUse {
+    const all = this.devices.map((device) => device.memory());
+    const total = (field: keyof MemoryUse): number => all.reduce((sum, one) => sum + one[field], 0);
+    return {
+      weightBytes: total('weightBytes'),
+      bufferBytes: total('bufferBytes'),
+      scratchBytes: total('scratchBytes'),
+      copiedBytes: total('copiedBytes'),
+    };
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    await this.#order.idle();
+    await Promise.all(this.devices.map((device) => device.close()));
+  }
+
+  /** Remembers who reads which weights and uses which states and outputs. */
+  #expect({ graph, phase }: ExpectedGraph): void {
+    const { parts, crossings } = partition(graph, this.#place(graph, phase));
+    const note = (uses: Map<string, Set<number>>, name: string, device: number): void => {
+      uses.set(name, (uses.get(name) ?? new Set()).add(device));
+    };
+    for (const { device, graph: part } of parts) {
+      for (const name of namedValues(part, 'weight').keys()) note(this.#readers, name, device);
+      const handed = (name: string): boolean => crossings.some((one) => one.name === name && !one.isOutput);
+      const used = [...namedValues(part, 'state').keys(), ...Object.keys(part.outputs)];
+      for (const name of used) if (!handed(name)) note(this.#users, name, device);
+      for (const name of readOutputs(part, crossings)) note(this.#users, name, device);
+    }
+  }
+
+  /** Memory that several devices bind: of the first of them that has some which the host can address. */
+  #shared(
+    byteLength: number,
+    users: readonly number[],
+    name?: string,
+  ): { readonly buffer: DeviceBuffer; readonly device: number } {
+    // A processor binds any memory of the host where it lies, so it is asked last.
+    const order = [...users].sort(
+      (a, b) => Number(this.#isProcessor(a)) - Number(this.#isProcessor(b)) || a - b,
+    );
+    let refusal: unknown;
+    for (const device of order) {
+      try {
+        const named = name === undefined ? {} : { name };
+        const buffer = this.devices[device]!.allocate(byteLength, { ...named, host: 'required' });
+        if (buffer.host) return { buffer, device };
+        buffer.dispose();
+      } catch (error) {
+        refusal = error;
+      }
+    }
+    throw new UnicornError(
+      'unsupported/host-memory',
+      `None of ${users.map((one) => this.devices[one]!.info.name).join(', ')} has memory that the host can address.`,
+      {
+        fields: { byteLength, devices: users.map((one) => this.devices[one]!.info.id) },
+        fix: 'Place the nodes such that these devices share nothing.',
+        cause: refusal,
+      },
+    );
+  }
+
+  #isProcessor(device: number): boolean {
+    return this.devices[device]!.info.threads !== undefined;
+  }
+
+  #waits(
+    device: number,
+    touched: readonly (BufferView & { readonly byteLength: number; readonly isWritten: boolean })[],
+  ): Promise<void>[] {
+    return this.#order.waitsFor({
+      device,
+      touched: () =>
+        touched.map(({ buffer, byteOffset, byteLength, isWritten }) => ({
+          buffer,
+          ranges: [{ byteOffset, byteLength }],
+          isWritten,
+        })),
+    });
+  }
+
+  #owner(buffer: DeviceBuffer): number {
+    this.#expectOpen();
+    const device = this.#owners.get(buffer);
+    if (device !== undefined) return device;
+    throw new UnicornError('usage/binding', 'The buffer was allocated by another device.');
+  }
+
+  #expectOpen(): void {
+    if (!this.#closed) return;
+    throw new UnicornError('device/closed', 'The devices were closed.', { fields: { device: this.info.id } });
+  }
+}
+
+/** Inputs of a part that are outputs of the whole graph. */
+function readOutputs(part: Graph, crossings: readonly CrossingValue[]): string[] {
+  const inputs = namedValues(part, 'input');
+  return crossings.filter(({ name, isOutput }) => isOutput && inputs.has(name)).map(({ name }) => name);
+}
