@@ -119,6 +119,17 @@ const batches: readonly (readonly number[])[] = [
   [0, ...Array.from({ length: 31 }, (_, i) => 80 + i), 1],
 ];
 
+/** Of each symbolic dim the largest value in any step. */
+export function largestDims(variants: readonly Variant[]): Record<string, { readonly max: number }> {
+  const dims: Record<string, { max: number }> = {};
+  for (const { problem } of variants.flatMap(({ steps }) => steps)) {
+    for (const [dim, value] of Object.entries(problem.dims)) {
+      dims[dim] = { max: Math.max(value, dims[dim]?.max ?? 0) };
+    }
+  }
+  return dims;
+}
+
 /** The invariance case of a row-wise case: each row alone, then in company. */
 export function rowInvariance(test: Case): InvarianceCase | undefined {
   if (test.rows === undefined) return undefined;
@@ -137,18 +148,11 @@ export function rowInvariance(test: Case): InvarianceCase | undefined {
         });
         return { problem, take };
       };
-      const largest = Math.max(...batches.map((batch) => batch.length));
-      const { dims } = test.make([0]);
-      return {
-        dims: {
-          ...Object.fromEntries(Object.entries(dims).map(([dim, max]) => [dim, { max }])),
-          tokens: { max: largest },
-        },
-        variants: [
-          { name: 'each row alone', steps: [step([0]), step([]), step([1])] },
-          ...batches.map((batch) => ({ name: `a batch of ${batch.length}`, steps: [step(batch)] })),
-        ],
-      };
+      const variants: Variant[] = [
+        { name: 'each row alone', steps: [step([0]), step([]), step([1])] },
+        ...batches.map((batch) => ({ name: `a batch of ${batch.length}`, steps: [step(batch)] })),
+      ];
+      return { dims: largestDims(variants), variants };
     },
   };
 }

@@ -2,7 +2,7 @@
 import type { DeviceInfo, DType } from '@unicorn-exec/tensor';
 import { layerFamilies } from './cases/chain.js';
 import { decoderLayer, type LayerShape, type StepShape } from './decoder.js';
-import type { InvarianceCase, InvariantStep, Variant } from './invariance.js';
+import { largestDims, type InvarianceCase, type InvariantStep, type Variant } from './invariance.js';
 
 /** The sequence that counts: its tokens are the same in every variant. Past 32 rows and past two blocks of 16. */
 const watched = { id: 1, tokens: 37 };
@@ -82,13 +82,7 @@ function scenario(family: keyof typeof layerFamilies, weights: DType, kv: DType)
     make() {
       const shape = { ...layerFamilies[family], weights, kv };
       const variants = ways.map((way) => variant(name, shape, way));
-      const dims: Record<string, { max: number }> = {};
-      for (const { problem } of variants.flatMap(({ steps }) => steps)) {
-        for (const [dim, value] of Object.entries(problem.dims)) {
-          dims[dim] = { max: Math.max(value, dims[dim]?.max ?? 0) };
-        }
-      }
-      return { dims, variants };
+      return { dims: largestDims(variants), variants };
     },
   };
 }

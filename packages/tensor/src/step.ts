@@ -42,6 +42,13 @@ export interface StepOptions {
   readonly logits: 'selected' | 'all' | 'none';
   /** Also output `hidden.<L>` f32 `[tokens, features]`: 0 is the embedding, L the output of decoder layer L - 1. */
   readonly hidden?: boolean;
+  /**
+   * Some rows are given instead of embedded (images, sounds): the step has the inputs `given` and `givenRows`, and those
+   * rows take the place of the scaled embeddings of their ids.
+   */
+  readonly given?: boolean;
+  /** The step has the input `reach`: how far each token sees, its own position in ordinary text. */
+  readonly reach?: boolean;
   /** The full model by default. */
   readonly size?: ElasticSize;
 }
@@ -85,6 +92,24 @@ export class StepInputs {
   /** i32 [sequences], first entry of `rows` of each sequence: the `starts` of a narrowed step. */
   get rowStarts(): Value {
     return this.builder.input('rowStarts', 'i32', ['sequences']);
+  }
+
+  /** f32 [given, features], rows that take the place of embeddings, in the model's own scale. */
+  given(features: number): Value {
+    return this.builder.input('given', 'f32', ['given', features]);
+  }
+
+  /**
+   * i32 [given], the rows of the step that those are; distinct. Their `ids` must be of the vocabulary: the model's own
+   * placeholder where it has one, since a model may read more by it than the embedding (Gemma 3n), else 0.
+   */
+  get givenRows(): Value {
+    return this.builder.input('givenRows', 'i32', ['given']);
+  }
+
+  /** i32 [tokens], the last position that each token sees: its own, or in a two-way span the span's last. */
+  get reach(): Value {
+    return this.builder.input('reach', 'i32', ['tokens']);
   }
 
   /** i32 [tokens], where the group's layers store this step's keys and values. */

@@ -21,6 +21,11 @@ describe('StepInputs', () => {
     // Asked for twice, declared once.
     expect(step.rows).toBe(step.rows);
     expect(step.rowStarts.shape).toEqual(['sequences']);
+    expect([step.given(64).shape, step.givenRows.shape, step.reach.shape]).toEqual([
+      ['given', 64],
+      ['given'],
+      ['tokens'],
+    ]);
     const { inputs, state } = graphSignature(builder.build());
     expect(Object.keys(inputs)).toEqual([
       'ids',
@@ -32,6 +37,9 @@ describe('StepInputs', () => {
       'blocks.sliding',
       'rows',
       'rowStarts',
+      'given',
+      'givenRows',
+      'reach',
     ]);
     expect(Object.keys(state)).toEqual([stateName(2), stateName(1)]);
     expect(poolDim(groups[1]!)).toBe('pool.sliding');

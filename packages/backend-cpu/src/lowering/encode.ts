@@ -20,7 +20,7 @@ type WeightUse = 'matrix' | 'floats' | 'raw';
 const absent = -1;
 
 /** Kernels that move elements of any type. */
-const movers = new Set(['copy', 'slice', 'concat', 'takeRows']);
+const movers = new Set(['copy', 'slice', 'concat', 'takeRows', 'putRows']);
 
 class Words {
   readonly #words: number[] = [];

@@ -136,6 +136,11 @@ const forms: Readonly<Record<string, LinkForm>> = {
     operandAxis: (operand) => (operand === 'rows' ? 0 : undefined),
     numbers: attribute('axis'),
   },
+  putRows: {
+    operands: ['x', 'rows', 'at'],
+    rowAxis: firstAxis,
+    operandAxis: (operand) => (operand === 'x' ? 0 : undefined),
+  },
   reshape: { operands: ['x'], rowAxis: () => undefined, operandAxis: () => undefined },
 };
 
@@ -160,6 +165,7 @@ export const inPlaceOperands: Readonly<Record<string, readonly string[]>> = {
   add: ['a', 'b'],
   multiply: ['a', 'b'],
   altUpInject: ['streams'],
+  putRows: ['x'],
 };
 
 /** The kernel's name of its operand at an index, for {@link inPlaceOperands}. */

@@ -11,6 +11,7 @@ import { attentionSuite, kvWriteSuite } from './kv-cache.js';
 import { concatSuite, reshapeSuite, sliceSuite, takeRowsSuite } from './layout.js';
 import { matmulSuite } from './matmul.js';
 import { matchRmsSuite, rmsNormSuite } from './norm.js';
+import { putRowsSuite } from './put-rows.js';
 import { ropeSuite } from './rope.js';
 import { sampleSuite } from './sample.js';
 import type { OpSuite } from './suite.js';
@@ -38,6 +39,7 @@ const suites: Readonly<Record<string, OpSuite>> = {
   slice: sliceSuite,
   concat: concatSuite,
   takeRows: takeRowsSuite,
+  putRows: putRowsSuite,
   sample: sampleSuite,
 };
 

@@ -7,7 +7,7 @@ import type { OpSuite } from './suite.js';
 type Element = 'f32' | 'i32';
 
 /** Nothing is computed: the errors move as the elements do, by the op itself. */
-function movedErrors(opName: string, moved: (name: string) => boolean): BoundRule {
+export function movedErrors(opName: string, moved: (name: string) => boolean): BoundRule {
   return ({ inputs, attributes, outputs }: BoundContext): Errors[] => {
     const sources = Object.entries(inputs).filter(([name]) => moved(name));
     if (sources.every(([, { errors }]) => errors === undefined)) return [undefined];

@@ -58,8 +58,7 @@ function embedding(
   step: DecoderStep,
   config: Gemma3nConfig,
 ): { readonly embedded: Value; readonly perLayer: Value; readonly streams: Value } {
-  const { builder, inputs } = step;
-  const embedded = builder.embed(inputs.ids, step.weight('embed'), { scale: config.embeddingScale });
+  const embedded = step.embed();
   const perLayer = perLayerInputs(step, config, embedded);
   return { embedded, perLayer, streams: spreadStreams(step, config, embedded) };
 }
@@ -76,7 +75,10 @@ function stack({ builder, config }: DecoderStep, streams: readonly Value[]): Val
   );
 }
 
-/** f32 [tokens, layers, perLayerFeatures]: what each layer multiplies its gate with. */
+/**
+ * f32 [tokens, layers, perLayerFeatures]: what each layer multiplies its gate with. Of a given row, the table's part is
+ * that of its placeholder id, which lies past the table (row 0 then), and the projection is that of what was given.
+ */
 function perLayerInputs(step: DecoderStep, config: Gemma3nConfig, embedded: Value): Value {
   const { builder, inputs } = step;
   const shape = [embedded.shape[0]!, config.layers.length, config.perLayerFeatures];

@@ -38,6 +38,7 @@ export function attention(step: DecoderStep, layer: KeptLayer, x: Value): Value 
       positions: step.positions,
       starts: step.starts,
       blocks: step.inputs.blocks(step.group(layer.kvSource ?? layer.index)),
+      reach: step.reach,
     },
     {
       scale: config.attentionScale,

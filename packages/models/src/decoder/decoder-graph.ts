@@ -6,10 +6,7 @@ import { feedForward } from './feed-forward.js';
 
 /** @returns the logits, where the step's options ask for them */
 export function buildDecoder(step: DecoderStep): Value | undefined {
-  const { builder, config, inputs } = step;
-  let x = step.scoped('embedding', () =>
-    builder.embed(inputs.ids, step.weight('embed'), { scale: config.embeddingScale }),
-  );
+  let x = step.scoped('embedding', () => step.embed());
   step.outputHidden(0, x);
   for (const layer of step.layers) {
     const attended = step.scopedLayer(layer, 'attention', () => attentionPart(step, layer, x));

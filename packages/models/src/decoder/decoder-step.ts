@@ -29,6 +29,7 @@ export class DecoderStep {
   readonly #frequencies = new Map<AttentionKind, Value>();
   #narrowed = false;
   #narrowedPositions: Value | undefined;
+  #narrowedReach: Value | undefined;
 
   constructor(
     readonly builder: GraphBuilder,
@@ -58,9 +59,23 @@ export class DecoderStep {
     return (this.#narrowedPositions ??= this.builder.takeRows(this.inputs.positions, this.inputs.rows));
   }
 
+  /** i32, the last position that each row which is still computed sees; undefined: its own. */
+  get reach(): Value | undefined {
+    if (!this.options.reach) return undefined;
+    if (!this.#narrowed) return this.inputs.reach;
+    return (this.#narrowedReach ??= this.builder.takeRows(this.inputs.reach, this.inputs.rows));
+  }
+
   /** i32 [sequences], first of those rows of each sequence. */
   get starts(): Value {
     return this.#narrowed ? this.inputs.rowStarts : this.inputs.starts;
+  }
+
+  /** f32 [tokens, hidden], what the first layer reads: scaled embeddings, but for the rows that are given. */
+  embed(): Value {
+    const { builder, config, inputs, options } = this;
+    const embedded = builder.embed(inputs.ids, this.weight('embed'), { scale: config.embeddingScale });
+    return options.given ? builder.putRows(embedded, inputs.given(config.hidden), inputs.givenRows) : embedded;
   }
 
   /** @param view rows or columns of it: a nested size's part */

@@ -96,6 +96,18 @@ describe('the graph of a step', () => {
     expect(print(gemma3n, { logits: 'all' })).not.toContain('input "rows"');
   });
 
+  it('puts given rows in the place of embeddings and passes on how far tokens see', () => {
+    const text = print(gemma3n, { given: true, reach: true });
+    expect(text).toContain('input "given" : f32[given, 16]');
+    expect(text).toContain('input "givenRows" : i32[given]');
+    expect(text).toMatch(/ = putRows\(.*\) : f32\[tokens, 16\] @embedding/);
+    // The narrowed layer takes its own rows' reach.
+    const calls = text.split('\n').filter((line) => line.includes('= attention('));
+    expect(calls).toHaveLength(3);
+    for (const call of calls) expect(call).toContain('reach: %');
+    expect(text).toMatch(/takeRows\(.*\) \{axis: 0\} : i32\[outputs\] @layer\.2\.attention/);
+  });
+
   it('refuses a size that does not fit', () => {
     expect(() => print(gemma3n, { size: { feedForward: [24], skip: [] } })).toThrow(/1 widths for 3/);
     expect(() => print(gemma3n, { size: { feedForward: [24, 24], skip: [0] } })).toThrow(

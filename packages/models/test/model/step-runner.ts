@@ -25,6 +25,15 @@ export interface Part {
   readonly ids: readonly number[];
 }
 
+/** What a step takes beside ids, where its options say so. */
+export interface StepExtras {
+  readonly given?: Float32Array;
+  /** Rows of the step that `given` replaces. */
+  readonly givenRows?: readonly number[];
+  /** Of each token of the step. */
+  readonly reach?: readonly number[];
+}
+
 export type RunnerOptions = Partial<Omit<StepOptions, 'blockTokens'>> & {
   readonly sequences?: number;
   readonly contextLength?: number;
@@ -53,6 +62,7 @@ export class StepRunner {
       tokens: { max: sequences * contextLength },
       sequences: { max: sequences },
       outputs: { max: sequences * contextLength },
+      given: { max: sequences * contextLength },
       blocks: tableColumns,
     };
     const states: Record<string, DeviceBuffer> = {};
@@ -75,6 +85,7 @@ export class StepRunner {
   async step(
     parts: readonly Part[],
     rows?: readonly (readonly number[])[],
+    { given, givenRows = [], reach = [] }: StepExtras = {},
   ): Promise<Record<string, Float32Array>> {
     const { signature } = this.executable;
     const tokens = parts.reduce((sum, { ids }) => sum + ids.length, 0);
@@ -92,14 +103,18 @@ export class StepRunner {
       tokens,
       sequences: parts.length,
       outputs: wanted.length,
+      given: givenRows.length,
       blocks: this.tableColumns,
     };
-    const inputs: Record<string, Int32Array> = {
+    const inputs: Record<string, Int32Array | Float32Array> = {
       ids: Int32Array.from(parts.flatMap(({ ids }) => ids)),
       positions: Int32Array.from(parts.flatMap(({ position, ids }) => ids.map((_, i) => position + i))),
       starts: Int32Array.from(starts),
       rows: Int32Array.from(wanted),
       rowStarts: Int32Array.from(rowStarts),
+      givenRows: Int32Array.from(givenRows),
+      reach: Int32Array.from(reach),
+      ...(given ? { given } : {}),
     };
     for (const group of this.model.kvGroups) {
       dims[poolDim(group)] = this.#poolOf(group.layers[0]!);

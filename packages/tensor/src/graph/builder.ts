@@ -286,6 +286,10 @@ export class GraphBuilder {
     return this.#one('takeRows', { x, rows }, { axis });
   }
 
+  putRows(x: Value, rows: Value, at: Value): Value {
+    return this.#one('putRows', { x, rows, at });
+  }
+
   sample(inputs: {
     logits: Value;
     parameters: Value;

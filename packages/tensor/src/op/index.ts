@@ -5,7 +5,7 @@ import { altUpCorrect, altUpInject, altUpPredict } from './alt-up.js';
 import { add, mean, multiply, scale } from './arithmetic.js';
 import { embed } from './embed.js';
 import { attention, kvWrite } from './kv-cache.js';
-import { concat, reshape, slice, takeRows } from './layout.js';
+import { concat, putRows, reshape, slice, takeRows } from './layout.js';
 import { matmul } from './matmul.js';
 import { matchRms, rmsNorm } from './norm.js';
 import type { Op } from './op.js';
@@ -36,6 +36,7 @@ export const ops: readonly Op[] = [
   slice,
   concat,
   takeRows,
+  putRows,
   sample,
 ];
 

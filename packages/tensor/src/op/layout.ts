@@ -1,4 +1,4 @@
-/** Ops that move elements and compute nothing: reshape, slice, concatenate, pick rows. Any scalar dtype. */
+/** Ops that move elements and compute nothing: reshape, slice, concatenate, pick and replace rows. Any scalar dtype. */
 import { dtypeLayout } from '../dtype.js';
 import { UnicornError } from '../error.js';
 import { formatShape, type Dim } from '../shape.js';
@@ -134,6 +134,14 @@ export const concat: Op = {
   },
 };
 
+/** @throws UnicornError `usage/row` when an index is outside the axis */
+function expectRow(row: number, rows: number): void {
+  if (row >= 0 && row < rows) return;
+  throw new UnicornError('usage/row', `Row ${row} is outside the ${rows} rows of the axis.`, {
+    fields: { row, rows },
+  });
+}
+
 export const takeRows: Op = {
   name: 'takeRows',
   about: 'the rows of one axis that an index input names: narrows a prompt to what is read later',
@@ -160,11 +168,7 @@ export const takeRows: Op = {
     const outer = product(shape.slice(0, axis));
     for (let i = 0; i < outer; i++) {
       rows.forEach((row, at) => {
-        if (row < 0 || row >= shape[axis]!) {
-          throw new UnicornError('usage/row', `Row ${row} is outside the ${shape[axis]} rows of the axis.`, {
-            fields: { row, rows: shape[axis] },
-          });
-        }
+        expectRow(row, shape[axis]!);
         copyElements(
           inputs.x!,
           (i * shape[axis]! + row) * inner,
@@ -174,5 +178,38 @@ export const takeRows: Op = {
         );
       });
     }
+  },
+};
+
+export const putRows: Op = {
+  name: 'putRows',
+  about: 'x with some of its rows replaced: what is given instead of embedded takes the place of embeddings',
+  operands: [
+    { name: 'x', about: 'any scalar dtype [n, ...]' },
+    { name: 'rows', about: 'same dtype [count, ...], the rows that are put in' },
+    { name: 'at', about: 'i32 [count], rows of x; distinct, unless the rows that go to one place are equal' },
+  ],
+  attributes: {},
+  outputs({ x, rows, at }) {
+    expectScalar('putRows', 'x', x!);
+    expectDType('putRows', 'rows', rows!, x!.dtype);
+    expectRank('putRows', 'rows', rows!, x!.shape.length);
+    expectDType('putRows', 'at', at!, 'i32');
+    expectRank('putRows', 'at', at!, 1);
+    expectDim('putRows', 'the number of rows', rows!.shape[0], at!.shape[0]);
+    rows!.shape.forEach((dim, axis) => {
+      if (axis > 0) expectDim('putRows', `axis ${axis} of rows`, dim, x!.shape[axis]);
+    });
+    return [{ dtype: x!.dtype, shape: x!.shape }];
+  },
+  flops: () => 0,
+  evaluate({ inputs, outputs }) {
+    const { x, rows, at } = inputs;
+    const inner = product(x!.shape.slice(1));
+    copyElements(x!, 0, outputs[0]!, 0, x!.elements);
+    at!.integers.forEach((row, index) => {
+      expectRow(row, x!.shape[0]!);
+      copyElements(rows!, index * inner, outputs[0]!, row * inner, inner);
+    });
   },
 };

@@ -169,6 +169,14 @@ describe('layout', () => {
       expect.objectContaining({ code: 'usage/row' }),
     );
   });
+  it('puts rows in the place of others', () => {
+    const put = (at: number[]): unknown =>
+      valuesOf('putRows', { x, rows: i32([2, 3], [7, 8, 9, 7, 8, 9]), at: i32([2], at) });
+    expect(put([1, 1])).toEqual([1, 2, 3, 7, 8, 9]);
+    expect(valuesOf('putRows', { x, rows: i32([0, 3], []), at: i32([0], []) })).toEqual([1, 2, 3, 4, 5, 6]);
+    for (const row of [2, -1])
+      expect(() => put([0, row])).toThrow(expect.objectContaining({ code: 'usage/row' }));
+  });
   it('reads a view whose rows lie apart', () => {
     const stored = f32([2, 4], [0, 1, 2, 3, 10, 11, 12, 13]);
     const view = new HostTensor('f32', [2, 2], stored.bytes, 4, stored.rowStrideBytes);

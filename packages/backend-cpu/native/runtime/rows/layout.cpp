@@ -77,6 +77,13 @@ void narrow(Block& block, const RowView& split, int64_t rowBegin, int64_t rowEnd
   block.extents[axis] = rowEnd - rowBegin;
 }
 
+void checkRow(int64_t row, int64_t rows) {
+  if (row >= 0 && row < rows) return;
+  throw Failure("usage/row",
+                "Row " + std::to_string(row) + " is outside the " + std::to_string(rows) + " rows of the axis.",
+                {{"row", row}, {"rows", rows}});
+}
+
 }  // namespace
 
 // Operands: x, out of the same element count.
@@ -129,15 +136,35 @@ void takeRowsRows(const RowCall& call, int64_t rowBegin, int64_t rowEnd) {
   const int64_t begin = call[2].split ? rowBegin : 0;
   const int64_t end = call[2].split ? rowEnd : out.dims[axis];
   for (int64_t at = begin; at < end; at++) {
-    if (rows[at] < 0 || rows[at] >= x.dims[axis]) {
-      throw Failure("usage/row",
-                    "Row " + std::to_string(rows[at]) + " is outside the " + std::to_string(x.dims[axis]) +
-                        " rows of the axis.",
-                    {{"row", rows[at]}, {"rows", x.dims[axis]}});
-    }
+    checkRow(rows[at], x.dims[axis]);
     Block block{&x, rows[at] * stridesOf(x)[axis], &out, at * stridesOf(out)[axis], out.dims};
     block.extents[axis] = 1;
     copyBlock(block);
+  }
+}
+
+// Operands: x [n, ...], rows [count, ...], at [count], out; in place over x only the rows that are put in move.
+void putRowsRows(const RowCall& call, int64_t rowBegin, int64_t rowEnd) {
+  const Tensor& x = *call[0].tensor;
+  const Tensor& rows = *call[1].tensor;
+  const Tensor& out = *call[3].tensor;
+  const int32_t* at = call[2].tensor->integers();
+  const int64_t n = x.dims[0];
+  if (!call[3].split) {
+    rowBegin = 0;
+    rowEnd = n;
+  }
+  const size_t bytes = static_cast<size_t>(x.product(1, x.rank)) * static_cast<size_t>(rowBytes(x.dtype, 1));
+  const auto row = [bytes](const Tensor& tensor, int64_t index) {
+    return tensor.data + static_cast<size_t>(index) * bytes;
+  };
+  if (out.data != x.data && rowEnd > rowBegin) {
+    std::memcpy(row(out, rowBegin), row(x, rowBegin), static_cast<size_t>(rowEnd - rowBegin) * bytes);
+  }
+  const int64_t count = rows.dims[0];
+  for (int64_t i = 0; i < count; i++) {
+    checkRow(at[i], n);
+    if (at[i] >= rowBegin && at[i] < rowEnd) std::memcpy(row(out, at[i]), row(rows, i), bytes);
   }
 }
 

@@ -27,6 +27,7 @@ RowKernel findRowKernel(const std::string& name) {
       {"slice", sliceRows},
       {"concat", concatRows},
       {"takeRows", takeRowsRows},
+      {"putRows", putRowsRows},
   };
   for (const auto& [known, kernel] : kernels) {
     if (name == known) return kernel;

@@ -28,6 +28,7 @@ void copyRows(const RowCall&, int64_t, int64_t);
 void sliceRows(const RowCall&, int64_t, int64_t);
 void concatRows(const RowCall&, int64_t, int64_t);
 void takeRowsRows(const RowCall&, int64_t, int64_t);
+void putRowsRows(const RowCall&, int64_t, int64_t);
 
 // Before a loop whose turns do not depend on each other although the compiler cannot see it: kernels write in place,
 // each element after it was read, and without this such loops would not become vectors.
