@@ -5,4 +5,6 @@
 import { conformBackend } from '@unicorn-exec/conformance';
 import { vulkanBackend } from '../src/index.js';
 
-await conformBackend(vulkanBackend);
+await conformBackend(vulkanBackend, {
+  unsupported: { 'putRows *': 'there is no shader for it yet' },
+});

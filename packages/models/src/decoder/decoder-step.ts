@@ -75,7 +75,9 @@ export class DecoderStep {
   embed(): Value {
     const { builder, config, inputs, options } = this;
     const embedded = builder.embed(inputs.ids, this.weight('embed'), { scale: config.embeddingScale });
-    return options.given ? builder.putRows(embedded, inputs.given(config.hidden), inputs.givenRows) : embedded;
+    return options.given
+      ? builder.putRows(embedded, inputs.given(config.hidden), inputs.givenRows)
+      : embedded;
   }
 
   /** @param view rows or columns of it: a nested size's part */
