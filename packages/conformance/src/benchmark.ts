@@ -14,8 +14,9 @@ import {
   type Binding,
   type Device,
   type DeviceBuffer,
+  type Precision,
 } from '@unicorn-exec/tensor';
-import { copyTensor, defaultProblem, type Case, type Precision, type Problem } from './case.js';
+import { copyTensor, defaultProblem, type Case, type Problem } from './case.js';
 import { benchmarkCases } from './cases/index.js';
 import { PreparedProblem } from './execute.js';
 import { unsupportedReason } from './run.js';

@@ -1,17 +1,17 @@
 /** Registers the suite with vitest. The only file that knows a test framework, and it loads it when called. */
-import type { Backend, Device, DeviceDescription } from '@unicorn-exec/tensor';
-import type { Precision } from './case.js';
+import type { Backend, Device, DeviceDescription, Precision } from '@unicorn-exec/tensor';
 import { conformanceCases } from './cases/index.js';
 import { contractCases } from './contract/index.js';
 import { runDeclared, type Declarations } from './declaration.js';
 import { rowInvariance, runInvariance, type InvarianceCase } from './invariance.js';
 import { scenarioInvariances } from './scenario.js';
+import { keepsNonFinite, productFormat } from './product-format.js';
 import { runCase, unsupportedReason } from './run.js';
 
 export interface ConformanceOptions extends Declarations {
   /** Device to open; the first usable one by default. */
   readonly device?: string;
-  /** Both by default. */
+  /** Those of the device by default; others are left out. */
   readonly precisions?: readonly Precision[];
   /** Numbers of threads whose results must be the same; `[1, 2]` by default for a device that has threads. */
   readonly threads?: readonly number[];
@@ -78,11 +78,13 @@ export async function conformBackend(backend: Backend, options: ConformanceOptio
       }
     });
 
-    for (const precision of options.precisions ?? (['f32', 'fast'] as const)) {
+    const precisions = info.precisions.filter((own) => options.precisions?.includes(own) ?? true);
+    for (const precision of precisions) {
+      const format = productFormat(info, precision);
       const names = ({ name }: { readonly name: string }): string[] => [name, `${precision}: ${name}`];
       describe.runIf(cases.length + invariances.length > 0)(precision, () => {
         for (const test of cases) {
-          if (test.precisions && !test.precisions.includes(precision)) continue;
+          if (test.nonFinite && !keepsNonFinite(format)) continue;
           it(test.name, async ({ skip }) => {
             const target = await device();
             const refused = unsupportedReason(target, test, precision);

@@ -11,15 +11,12 @@ import {
   type DeviceBuffer,
   type DimRange,
   type Executable,
+  type Precision,
   type WeightSet,
 } from '@unicorn-exec/tensor';
-import type { Precision, Problem } from './case.js';
+import type { Problem } from './case.js';
+import { ConformanceFailure } from './failure.js';
 import { Random } from './random.js';
-
-/** What the suite throws when a device breaks a promise. */
-export class ConformanceFailure extends Error {
-  override readonly name = 'ConformanceFailure';
-}
 
 /** Bytes of random content on each side of a tensor: a cache line more than any vector store may spill. */
 const guardBytes = 128;

@@ -3,9 +3,16 @@
  * within a tolerance, but bit for bit. Several ways to compute the same rows are run on several devices (the same one
  * opened with different threads), and all must agree.
  */
-import { tensorBytes, type Device, type DimRange, type HostTensor } from '@unicorn-exec/tensor';
-import type { Case, Precision, Problem } from './case.js';
-import { ConformanceFailure, PreparedProblem } from './execute.js';
+import {
+  tensorBytes,
+  type Device,
+  type DimRange,
+  type HostTensor,
+  type Precision,
+} from '@unicorn-exec/tensor';
+import type { Case, Problem } from './case.js';
+import { PreparedProblem } from './execute.js';
+import { ConformanceFailure } from './failure.js';
 
 /** One submission, and which rows of its outputs count. */
 export interface InvariantStep {

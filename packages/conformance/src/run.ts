@@ -1,9 +1,11 @@
 /** Runs cases by themselves, without a test framework: what `conformBackend` wraps and what authors debug with. */
-import { isUnicornError, type Device } from '@unicorn-exec/tensor';
-import { defaultProblem, type Case, type Precision } from './case.js';
-import { ConformanceFailure, PreparedProblem } from './execute.js';
+import { isUnicornError, type Device, type Precision } from '@unicorn-exec/tensor';
+import { defaultProblem, type Case } from './case.js';
+import { PreparedProblem } from './execute.js';
+import { ConformanceFailure } from './failure.js';
 import { expectedResults } from './oracle.js';
-import { compare, noiseElements, normalizedError } from './tolerance.js';
+import { productFormat } from './product-format.js';
+import { compare, noiseElements, noiseLimit, normalizedError } from './tolerance.js';
 
 export interface CaseResult {
   /** Largest distance from the reference, or noise, as a part of what is allowed: 1 is the limit. */
@@ -43,17 +45,17 @@ export async function runCase(device: Device, test: Case, precision: Precision):
   const prepared = await PreparedProblem.create(device, problem, precision);
   try {
     if (test.rejects) return await expectRejection(prepared, test);
-    const expected = expectedResults(problem, precision);
+    const { results, storing } = expectedResults(problem, productFormat(device.info, precision));
+    const limit = test.noise && noiseLimit(test.noise, storing);
     const actual = await prepared.run(problem);
     let worst = 0;
-    for (const [name, bounded] of Object.entries(expected)) {
+    for (const [name, bounded] of Object.entries(results)) {
       const comparison = compare(actual[name]!, bounded);
       if (comparison.fault) {
         const promise = test.promise ? ` Promised: ${test.promise}` : '';
         throw new ConformanceFailure(`${test.name}: "${name}" ${comparison.fault}.${promise}`);
       }
       worst = Math.max(worst, comparison.worst);
-      const limit = test.noise?.[precision];
       const judged = bounded.tensor.dtype === 'f32' && name in problem.graph.outputs;
       if (limit === undefined || !judged || bounded.tensor.elements < noiseElements) continue;
       const noise = normalizedError(actual[name]!, bounded.tensor, bounded.errors);

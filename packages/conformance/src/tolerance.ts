@@ -4,11 +4,11 @@
  * through the op, plus what the op itself may round. The rule of each op, with its derivation, is in `cases/`.
  *
  * The model of a device: IEEE f32 with any order of summation, fused multiply-add or not, transcendental functions to a
- * few units in the last place. At precision `fast` a device may also quantize what enters a product with a weight, and
- * attention's queries, to int8 with one scale for 32 elements: see {@link quantizationError}. Nothing else.
+ * few units in the last place. What enters a product with a weight, and attention's queries, it may store as its info
+ * declares for the precision: see `product-format.ts`. Nothing else.
  */
 import { elementCount, type Attributes, type HostTensor } from '@unicorn-exec/tensor';
-import type { Precision } from './case.js';
+import type { ProductFormat } from './product-format.js';
 
 /** Unit roundoff of f32: the largest relative error of one rounded operation. */
 export const unit = 2 ** -24;
@@ -30,46 +30,43 @@ export function gamma(steps: number): number {
   return (steps * unit) / (1 - steps * unit);
 }
 
-/** Elements that share a scale when `fast` quantizes activations. */
-export const quantizationBlock = 32;
-
 /**
- * What int8 quantization of `x` (consecutive elements of a row, blocks from its start) costs each element: with step
- * d = max|x| / 127 rounding is off by d / 2 = max|x| / 254; a scale kept as f16 is off by 2^-11 of each value; and the
- * division by d in f32 may land on the other side of a tie, one unit of 127 steps further (2^-17 d, counted as 1%).
- */
-export function quantizationError(
-  x: ArrayLike<number>,
-  start: number,
-  count: number,
-  out: Float64Array,
-): void {
-  for (let block = 0; block < count; block += quantizationBlock) {
-    const end = Math.min(count, block + quantizationBlock);
-    let top = 0;
-    for (let i = block; i < end; i++) top = Math.max(top, Math.abs(x[start + i]!));
-    for (let i = block; i < end; i++) out[i] = (1.01 * top) / 254 + Math.abs(x[start + i]!) * 2 ** -11;
-  }
-}
-
-/**
- * Mean squared error over mean square that one int8 quantization adds to a product: the step is max|x| / 127, about
- * 2.3 / 127 standard deviations for 32 normal numbers, and a uniform error has the variance step^2 / 12: 2.7e-5, which
- * is also what devices show. Ten times that allows for what functions on the way amplify; a wrong row or a lost block
- * costs 1e-2 and more.
- */
-const quantizationNoise = 2.7e-4;
-
-/**
- * The same for f32 sums of n terms of either sign: n roundings, each of variance u^2 / 3 of a partial sum that is no
- * larger than the result by much, 3 times that for parts that cancel (see matmul): n u^2 3^2 / 3 is 2e-11 for the
- * n <= 1,792 of this suite. With a margin of 5: 2^-33.
+ * Mean squared error over mean square of f32 sums of n terms of either sign: n roundings, each of variance u^2 / 3 of a
+ * partial sum that is no larger than the result by much, 3 times that for parts that cancel (see matmul): n u^2 3^2 / 3
+ * is 2e-11 for the n <= 1,792 of this suite. With a margin of 5: 2^-33.
  */
 const roundingNoise = 2 ** -33;
 
-/** Limits of {@link normalizedError} for products of normal data that follow each other. */
-export function productNoise(products: number): Record<Precision, number> {
-  return { f32: products * roundingNoise, fast: products * quantizationNoise };
+/**
+ * How much more than expected storing may add: functions on the way amplify, and few elements may happen to be large. A
+ * wrong row or a lost block costs a hundred times as much.
+ */
+const noiseMargin = 8.5;
+
+/**
+ * The products that follow each other on the way to an output. Worst-case bounds grow with the length of a sum and with
+ * every product of a chain; noise does not, so this sees what they forgive.
+ */
+export interface Noise {
+  /** Those whose f32 rounding counts; absent where a value on the way is rounded to fewer bits, which may go either way. */
+  readonly rounded?: number;
+  /** Those whose stored operands count. */
+  readonly stored: number;
+}
+
+/** As many products, each of which rounds and stores. */
+export function productNoise(products: number): Noise {
+  return { rounded: products, stored: products };
+}
+
+/**
+ * The limit of {@link normalizedError}; undefined where there is none.
+ *
+ * @param storing what storing is expected to add to the noisiest product of the graph; 0 where nothing is lost
+ */
+export function noiseLimit({ rounded, stored }: Noise, storing: number): number | undefined {
+  if (rounded === undefined && storing === 0) return undefined;
+  return (rounded ?? 0) * roundingNoise + stored * noiseMargin * storing;
 }
 
 /** Elements that an output must have for its noise to be judged: few may happen to be small. */
@@ -93,6 +90,8 @@ export type Errors = Float64Array | undefined;
 export interface Bounded {
   readonly tensor: HostTensor;
   readonly errors: Errors;
+  /** Of a weight that the device packs: the largest magnitude of each stored row of which it has a part. */
+  readonly rowTops?: Float64Array;
 }
 
 export interface BoundContext {
@@ -101,7 +100,7 @@ export interface BoundContext {
   readonly attributes: Attributes;
   /** What the reference computed. */
   readonly outputs: readonly HostTensor[];
-  readonly precision: Precision;
+  readonly format: ProductFormat;
 }
 
 /** The bound of each output. */

@@ -6,8 +6,8 @@ import {
   type DeviceInfo,
   type DType,
 } from '@unicorn-exec/tensor';
-import { below, Sketch, type Case } from '../case.js';
-import { productNoise } from '../tolerance.js';
+import { below, normal, outlierColumns, Sketch, type Case, type Fill } from '../case.js';
+import { productNoise, type Noise } from '../tolerance.js';
 import { decoderLayer, feedForward, type LayerShape, type StepShape } from '../decoder.js';
 
 /** Formats whose rows divide by the widths used here, the most used first. */
@@ -32,13 +32,21 @@ function rowChain(label: string, products: number, rows: number, build: (sketch:
 }
 
 function normMatmul(dtype: DType): Case {
-  return rowChain(`norm and matmul ${dtype}`, 1, 5, (sketch) => {
-    const x = sketch.input('x', ['tokens', 64]);
-    const normed = sketch.builder.rmsNorm(x, sketch.weight('norm', 'f32', [64]), { epsilon: 1e-6 });
-    sketch.output('y', sketch.builder.matmul(normed, sketch.weight('w', dtype, [37, 64])));
-    // The norm has a second reader: a fused step must still leave it.
-    sketch.output('normed', normed);
-  });
+  return rowChain(`norm and matmul ${dtype}`, 1, 5, (sketch) => normAndProduct(sketch, dtype, 64, normal));
+}
+
+function outlierNormMatmul(dtype: DType): Case {
+  return rowChain(`norm and matmul ${dtype} outlier columns`, 1, 2, (sketch) =>
+    normAndProduct(sketch, dtype, 1024, outlierColumns),
+  );
+}
+
+function normAndProduct(sketch: Sketch, dtype: DType, width: number, fill: Fill): void {
+  const x = sketch.input('x', ['tokens', width], fill);
+  const normed = sketch.builder.rmsNorm(x, sketch.weight('norm', 'f32', [width]), { epsilon: 1e-6 });
+  sketch.output('y', sketch.builder.matmul(normed, sketch.weight('w', dtype, [37, width])));
+  // The norm has a second reader: a fused step must still leave it.
+  sketch.output('normed', normed);
 }
 
 function sharedNorm(dtype: DType): Case {
@@ -55,14 +63,19 @@ function sharedNorm(dtype: DType): Case {
   });
 }
 
-function feedForwardChain(dtype: DType, kind: LayerShape['kind']): Case {
-  return rowChain(`feed-forward ${kind} ${dtype}`, 2, 7, (sketch) => {
-    const { builder } = sketch;
-    const x = sketch.input('x', ['tokens', 64]);
-    const normed = builder.rmsNorm(x, sketch.weight('norm', 'f32', [64]), { epsilon: 1e-6 });
-    const fed = feedForward(sketch, normed, { weights: dtype, hidden: 64, feedForward: 160, kind });
-    sketch.output('y', builder.add(x, fed));
-  });
+function feedForwardChain(dtype: DType, kind: LayerShape['kind'], fill: Fill = normal): Case {
+  return rowChain(
+    `feed-forward ${kind} ${dtype}${fill === outlierColumns ? ' outlier columns' : ''}`,
+    2,
+    7,
+    (sketch) => {
+      const { builder } = sketch;
+      const x = sketch.input('x', ['tokens', 64], fill);
+      const normed = builder.rmsNorm(x, sketch.weight('norm', 'f32', [64]), { epsilon: 1e-6 });
+      const fed = feedForward(sketch, normed, { weights: dtype, hidden: 64, feedForward: 160, kind });
+      sketch.output('y', builder.add(x, fed));
+    },
+  );
 }
 
 /** A MatFormer size: the first rows of gate and up, the first columns of down. */
@@ -192,9 +205,8 @@ const raggedStep: StepShape = {
  * Query and key, attention's own queries, output, gate and up, down: five in a row. A key that is off by a rounding may
  * be stored as its neighbour, which costs more than f32 arithmetic: no limit there but in an f32 cache.
  */
-function layerNoise(kv: DType): NonNullable<Case['noise']> {
-  const { f32, fast } = productNoise(5);
-  return kv === 'f32' ? { f32, fast } : { fast };
+function layerNoise(kv: DType): Noise {
+  return kv === 'f32' ? productNoise(5) : { stored: 5 };
 }
 
 function layerChain(family: keyof typeof layerFamilies, weights: DType, kv: DType, step = raggedStep): Case {
@@ -261,6 +273,8 @@ export function chainCases(info: DeviceInfo): Case[] {
       sharedNorm(dtype),
       feedForwardChain(dtype, 'silu'),
       feedForwardChain(dtype, 'geluTanh'),
+      outlierNormMatmul(dtype),
+      feedForwardChain(dtype, 'silu', outlierColumns),
       elasticFeedForward(dtype),
       sparseFeedForward(dtype),
       altUp(dtype),

@@ -1,7 +1,6 @@
 /** The suite of every op, keyed by its name, and the chains of several. */
 import { UnicornError, type DeviceInfo } from '@unicorn-exec/tensor';
 import type { Case } from '../case.js';
-import type { BoundRule } from '../tolerance.js';
 import { activationSuite, gaussianTopKSuite, gluSuite, softcapSuite } from './activation.js';
 import { altUpCorrectSuite, altUpInjectSuite, altUpPredictSuite } from './alt-up.js';
 import { addSuite, meanSuite, multiplySuite, scaleSuite } from './arithmetic.js';
@@ -46,11 +45,11 @@ const suites: Readonly<Record<string, OpSuite>> = {
 /** Names of the ops that have cases: all of them, which a test of this package holds. */
 export const coveredOps: readonly string[] = Object.keys(suites);
 
-/** @throws UnicornError `internal/bound` for an op without a rule */
-export function boundRule(op: string): BoundRule {
+/** @throws UnicornError `internal/invariant` for an op without a suite */
+export function opSuite(op: string): OpSuite {
   const suite = suites[op];
   if (!suite) throw new UnicornError('internal/invariant', `The op "${op}" has no error bound.`);
-  return suite.bound;
+  return suite;
 }
 
 /** Every case for a device, op by op, then the chains. Names are unique. */

@@ -2,8 +2,8 @@
 import { type DeviceInfo, type DType, type HostTensor } from '@unicorn-exec/tensor';
 import { Sketch, type Case } from '../case.js';
 import { layRagged, makeState, type RaggedSequence } from '../ragged.js';
-import { errorAt, functionUnits, gamma, productNoise, quantizationError, unit } from '../tolerance.js';
-import type { BoundContext, Errors } from '../tolerance.js';
+import { enteringErrors, isExact, storingNoise, type ProductFormat } from '../product-format.js';
+import { errorAt, functionUnits, gamma, unit, type BoundContext, type Errors } from '../tolerance.js';
 import type { OpSuite } from './suite.js';
 
 /** What storing a value that is off by `e` can change in what is read back. Exact values are stored exactly alike. */
@@ -82,24 +82,33 @@ function visibleRows(
   return { keys, valueOffset: kvHeads * blockTokens };
 }
 
+/** The largest relative rounding of a probability. */
+function probabilityUnit(format: ProductFormat): number {
+  if (isExact(format)) return 0;
+  const { activations } = format;
+  return activations.kind === 'float' && activations.dtype === 'bf16' ? 2 ** -8 : 2 ** -11;
+}
+
 /**
- * Scores s = scale q.k: rounding gamma(headDim + 4) |scale| |q|.|k|; `fast` may quantize q. The softcap has slope 1 and
+ * Scores s = scale q.k: rounding gamma(headDim + 4) |scale| |q|.|k|; q may be stored like what enters a product with a
+ * weight, a head being a row. The softcap has slope 1 and
  * functionUnits of its argument. Let D bound the error of each score, with 2 units of |s| + |top| for the subtraction
  * and functionUnits for exp. A weight is then off by a factor within exp(+-D) and a normalized one within exp(+-2D).
  * Hence the output, a sum of p v, is off by at most
- *   (exp(2D) - 1) sum p |v|  +  exp(2D) sum p ev  +  gamma(keys + 6) sum p |v|  [+ 2^-11 sum p |v| in `fast`,
- * where probabilities may pass through f16].
+ *   (exp(2D) - 1) sum p |v|  +  exp(2D) sum p ev  +  gamma(keys + 6) sum p |v|  [+ u sum p |v|, where
+ * probabilities may pass through f16 (u = 2^-11), or bf16 (2^-8), unless products keep every bit].
  */
 function attentionBound(context: BoundContext): Errors[] {
-  const { inputs, attributes, outputs, precision } = context;
-  const { tensor: query, errors: queryErrors } = inputs.query!;
+  const { inputs, attributes, outputs, format } = context;
+  const query = inputs.query!.tensor;
+  const moved = enteringErrors(format.activations, inputs.query!);
   const { tensor: state, errors: stateErrors } = inputs.state!;
   const [rows, heads, headDim] = query.shape as [number, number, number];
   const kvHeads = state.shape[2]!;
   const { scale, softcap } = attributes as { scale: number; softcap?: number };
   const starts = inputs.starts!.tensor.integers;
   const q = query.floats;
-  const moved = new Float64Array(headDim);
+  const passing = probabilityUnit(format);
   const errors = new Float64Array(outputs[0]!.elements);
   const line = new Float32Array(headDim);
   for (let sequence = 0; sequence < starts.length; sequence++) {
@@ -109,9 +118,6 @@ function attentionBound(context: BoundContext): Errors[] {
         const kvHead = Math.floor((head * kvHeads) / heads);
         const { keys, valueOffset } = visibleRows(context, sequence, row, kvHead);
         const from = (row * heads + head) * headDim;
-        moved.fill(0);
-        if (precision === 'fast') quantizationError(q, from, headDim, moved);
-        for (let i = 0; i < headDim; i++) moved[i]! += errorAt(queryErrors, from + i) * (1 + 1 / 127);
         let drift = 0;
         const scores = keys.map((key) => {
           state.decodeRow(key, line);
@@ -120,8 +126,9 @@ function attentionBound(context: BoundContext): Errors[] {
             const [a, b] = [q[from + i]!, line[i]!];
             const e = errorAt(stateErrors, key * headDim + i);
             dot += a * b;
-            size += (Math.abs(a) + moved[i]!) * (Math.abs(b) + e);
-            carried += moved[i]! * Math.abs(b) + (Math.abs(a) + moved[i]!) * e;
+            const off = errorAt(moved, from + i);
+            size += (Math.abs(a) + off) * (Math.abs(b) + e);
+            carried += off * Math.abs(b) + (Math.abs(a) + off) * e;
           }
           const raw = dot * scale;
           drift = Math.max(
@@ -136,8 +143,7 @@ function attentionBound(context: BoundContext): Errors[] {
         drift += 4 * unit * reach + functionUnits * unit;
         const weights = scores.map((score) => Math.exp(score - top));
         const total = weights.reduce((a, b) => a + b, 0);
-        const relative =
-          Math.expm1(2 * drift) + gamma(keys.length + 6) + (precision === 'fast' ? 2 ** -11 : 0) + 2 * unit;
+        const relative = Math.expm1(2 * drift) + gamma(keys.length + 6) + passing + 2 * unit;
         keys.forEach((key, index) => {
           const p = weights[index]! / total;
           state.decodeRow(key + valueOffset, line);
@@ -173,7 +179,7 @@ function attentionCase(label: string, shape: AttentionShape, extra: Partial<Case
   const { dtype, heads, kvHeads, headDim, blockTokens, sequences, window, softcap, ahead } = shape;
   const name = `attention ${dtype} ${label}`;
   // Quantized queries move scores, whose exponentials amplify: ten products' worth, as long as scores are of order 4.
-  const noise = { f32: productNoise(1).f32, fast: productNoise(10).fast };
+  const noise = { rounded: 1, stored: 10 };
   return {
     name,
     op: 'attention',
@@ -346,7 +352,7 @@ function poisonedQueryCase(dtype: DType, headDim: number): Case {
     sequences: [{ past: 3, rows: 3 }],
   });
   const promise = 'A NaN in a query spoils its own head of its own row.';
-  return changed(test, { promise, precisions: ['f32'] }, ({ query }) => {
+  return changed(test, { promise, nonFinite: true }, ({ query }) => {
     query!.floats[(1 * 4 + 2) * headDim + 5] = NaN;
   });
 }
@@ -445,6 +451,7 @@ export const kvWriteSuite: OpSuite = {
 
 export const attentionSuite: OpSuite = {
   bound: attentionBound,
+  storing: ({ inputs, format }) => storingNoise({ activations: format.activations }, inputs.query!),
   cases: attentionCases,
   benchmarks: ({ dtypes }) =>
     dtypes.kv.flatMap((dtype) => [

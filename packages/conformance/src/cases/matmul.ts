@@ -1,9 +1,12 @@
 /** Matmul: every weight dtype at prime sizes, views, and quantized activations. */
 import { dtypeLayout, isBlockDType, type DeviceInfo, type DType } from '@unicorn-exec/tensor';
-import { blockColumns, normal, Sketch, spiky, type Case, type Fill } from '../case.js';
-import { errorAt, gamma, productNoise, quantizationBlock, quantizationError, unit } from '../tolerance.js';
-import type { BoundContext, Errors } from '../tolerance.js';
+import { blockColumns, normal, outlierColumns, Sketch, spiky, type Case, type Fill } from '../case.js';
+import { enteringErrors, packingErrors, storingNoise } from '../product-format.js';
+import { gamma, productNoise, unit, type BoundContext, type Errors } from '../tolerance.js';
 import type { OpSuite } from './suite.js';
+
+/** Elements of a block format that share a scale are 16 or 32; 32 covers both. */
+const groupElements = 32;
 
 /**
  * For each element of a weight row, a magnitude that its decoding may pass through.
@@ -11,13 +14,13 @@ import type { OpSuite } from './suite.js';
  * A scalar weight is itself. A block format is scale * q + offset: a kernel may sum scale * q * x and offset * x apart,
  * whose magnitudes can exceed that of their sum. With q from 0 (or from -n/2 to n/2 - 1, stored from 0) the offset is
  * about an end of the group's range, so |offset| <= m and |scale * q| <= 2 m for the largest magnitude m of the group:
- * together 3 m. Groups are 16 or 32 elements; 32 covers both.
+ * together 3 m.
  */
 function passingMagnitudes(dtype: DType, line: Float32Array): Float64Array {
   const out = Float64Array.from(line, Math.abs);
   if (!isBlockDType(dtype)) return out;
-  for (let group = 0; group < out.length; group += quantizationBlock) {
-    const end = Math.min(out.length, group + quantizationBlock);
+  for (let group = 0; group < out.length; group += groupElements) {
+    const end = Math.min(out.length, group + groupElements);
     let top = 0;
     for (let i = group; i < end; i++) top = Math.max(top, out[i]!);
     out.fill(3 * top, group, end);
@@ -27,39 +30,33 @@ function passingMagnitudes(dtype: DType, line: Float32Array): Float64Array {
 
 /**
  * y = sum over i of w_i x_i. Three parts:
- * - what x is off by: sum of |w_i| e_i;
- * - `fast`: x becomes x + q with |q_i| <= quantizationError, again times |w_i|;
+ * - what x is off by, stored as the device stores what enters a product: sum of |w_i| e_i;
+ * - where the device packs weights, what w is off by: sum of (|x_i| + e_i) f_i;
  * - rounding: at most k additions, a product each, and 3 roundings to decode a weight (scale of a sub-block, product,
  *   offset) and 2 to apply the scale of x: gamma(k + 6) times the sum of passing magnitudes. The reference itself
  *   rounds once, on the store.
  */
-function bound({ inputs, outputs, precision }: BoundContext): Errors[] {
+function bound({ inputs, outputs, format }: BoundContext): Errors[] {
   const [x, weight] = [inputs.x!.tensor, inputs.weight!.tensor];
   const [k, n, rows] = [x.columns, weight.rows, x.rows];
   const values = x.floats;
   const errors = new Float64Array(rows * n);
-  const inexact = inputs.x!.errors !== undefined || precision === 'fast';
-  const moved = new Float64Array(rows * k);
-  if (precision === 'fast') {
-    for (let row = 0; row < rows; row++) {
-      quantizationError(values, row * k, k, moved.subarray(row * k, (row + 1) * k));
-    }
-  }
-  for (let i = 0; i < moved.length; i++) {
-    const own = errorAt(inputs.x!.errors, i);
-    // An element that is off by e may also raise its block's maximum by e: a step larger by e / 127.
-    moved[i]! += own * (precision === 'fast' ? 1 + 1 / 127 : 1);
-  }
+  const moved = enteringErrors(format.activations, inputs.x!);
   const line = new Float32Array(k);
+  const packed = format.weights && new Float64Array(k);
   for (let column = 0; column < n; column++) {
     weight.decodeRow(column, line);
     const passing = passingMagnitudes(weight.dtype, line);
+    if (packed) packingErrors(format.weights, line, inputs.weight!.rowTops![column]!, packed);
     for (let row = 0; row < rows; row++) {
       let carried = 0;
       let magnitude = 0;
       for (let i = 0, at = row * k; i < k; i++, at++) {
-        if (inexact) carried += Math.abs(line[i]!) * moved[at]!;
-        magnitude += passing[i]! * (Math.abs(values[at]!) + moved[at]!);
+        const e = moved ? moved[at]! : 0;
+        const size = Math.abs(values[at]!) + e;
+        if (moved) carried += Math.abs(line[i]!) * e;
+        if (packed) carried += size * packed[i]!;
+        magnitude += passing[i]! * size;
       }
       const at = row * n + column;
       errors[at] = carried + gamma(k + 6) * magnitude + unit * Math.abs(outputs[0]!.floats[at]!);
@@ -82,7 +79,7 @@ function matmulCase(dtype: DType, { rows, columns, k, fill = normal, label = '' 
     name,
     op: 'matmul',
     rows,
-    ...(fill === normal ? { noise: productNoise(1) } : {}),
+    noise: productNoise(1),
     make(batch) {
       const sketch = new Sketch(name, batch);
       const x = sketch.input('x', ['tokens', k], fill);
@@ -133,7 +130,7 @@ function poisonedCase(dtype: DType, value: number, promise: string): Case {
     name,
     op: 'matmul',
     promise,
-    precisions: ['f32'],
+    nonFinite: true,
     make() {
       const sketch = new Sketch(name, [], { tokens: 5 });
       const k = dtypeLayout(dtype).blockSize === 1 ? 37 : blockColumns(dtype, 1);
@@ -224,6 +221,13 @@ function cases({ dtypes }: DeviceInfo): Case[] {
       matmulCase('f32', { rows: 5, columns: 7, k: 19, fill: () => 0, label: 'of zeros' }),
     );
   }
+  for (const dtype of dtypes.weights.filter((dtype) =>
+    ['f32', 'bf16', 'q8_0', 'q4_0', 'q4_k'].includes(dtype),
+  )) {
+    list.push(
+      matmulCase(dtype, { rows: 3, columns: 23, k: 1024, fill: outlierColumns, label: 'outlier columns' }),
+    );
+  }
   for (const dtype of dtypes.weights.filter((dtype) => ['q8_0', 'q4_0'].includes(dtype))) {
     // A block of zeros has no scale: 0 / 0 must not appear.
     list.push(matmulCase(dtype, { rows: 3, columns: 5, k: 64, fill: () => 0, label: 'of zeros' }));
@@ -238,4 +242,9 @@ function benchmarks({ dtypes }: DeviceInfo): Case[] {
   );
 }
 
-export const matmulSuite: OpSuite = { bound, cases, benchmarks };
+export const matmulSuite: OpSuite = {
+  bound,
+  storing: ({ inputs, format }) => storingNoise(format, inputs.x!, inputs.weight),
+  cases,
+  benchmarks,
+};

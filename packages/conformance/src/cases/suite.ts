@@ -1,10 +1,12 @@
 /** What each file of this folder gives: the cases of one op and the bound that its results are held to. */
 import type { DeviceInfo } from '@unicorn-exec/tensor';
 import type { Case } from '../case.js';
-import type { BoundRule } from '../tolerance.js';
+import type { BoundContext, BoundRule } from '../tolerance.js';
 
 export interface OpSuite {
   readonly bound: BoundRule;
+  /** Mean squared error over mean square that storing its operands is expected to add. Absent: they stay f32. */
+  storing?(context: BoundContext): number;
   /** Small, at prime sizes. */
   cases(info: DeviceInfo): Case[];
   /** At the sizes of real models. */

@@ -10,7 +10,7 @@ import {
   type Graph,
   type WeightSet,
 } from '@unicorn-exec/tensor';
-import { ConformanceFailure } from '../execute.js';
+import { ConformanceFailure } from '../failure.js';
 
 export interface ContractContext {
   readonly backend: Backend;
