@@ -2,7 +2,9 @@
 import { UnicornError } from '@unicorn-exec/tensor';
 import { Drafter, type DrafterSetup } from './draft/drafter.js';
 import { EventQueue } from './event-queue.js';
-import type { Reuse } from './kv/kv-cache.js';
+import type { PrefixKey } from './kv/kv-sequence.js';
+import type { Reuse } from './kv/prefix-search.js';
+import type { TokenSpan } from './kv/token-span.js';
 import type { FinishReason, Generation, GenerationEvent, TokenMask, Timings, Usage } from './request.js';
 import type { SamplingRow } from './sampling-parameters.js';
 import type { Holding, Job, StepOutput } from './step/job.js';
@@ -11,6 +13,9 @@ import type { SampleRequest, StepPart } from './step/step-batch.js';
 
 export interface GenerationSetup {
   readonly tokens: number[];
+  /** Grows with the tokens; the same array where all keys are ids. */
+  readonly keys: PrefixKey[];
+  readonly spans: readonly TokenSpan[];
   readonly maxTokens: number;
   readonly sampling: SamplingRow;
   readonly stopIds: ReadonlySet<number>;
@@ -30,24 +35,29 @@ export type SpeculationSetup = Pick<DrafterSetup, 'options' | 'program' | 'newRa
 
 export class GenerationJob implements Job {
   readonly tokens: number[];
+  readonly keys: PrefixKey[];
+  readonly spans: readonly TokenSpan[];
+  readonly promptLength: number;
   readonly totalTokens: number;
   readonly reuse: Reuse;
   readonly program: ProgramKind;
   readonly events: EventQueue<GenerationEvent>;
   holding: Holding | undefined;
   pins = 0;
+  yields = false;
   ended = false;
   retain = true;
   readonly preemptible = true;
   readonly drafter: Drafter | undefined;
-  readonly #promptTokens: number;
   readonly #generated: number[] = [];
   #cachedPromptTokens = 0;
   readonly #times;
 
   constructor(private readonly setup: GenerationSetup) {
     this.tokens = setup.tokens;
-    this.#promptTokens = setup.tokens.length;
+    this.keys = setup.keys;
+    this.spans = setup.spans;
+    this.promptLength = setup.tokens.length;
     // The last token's keys and values are never computed.
     this.totalTokens = setup.tokens.length + setup.maxTokens - 1;
     this.reuse = setup.reuse;
@@ -116,7 +126,7 @@ export class GenerationJob implements Job {
   #sample(masks: readonly (Int32Array | undefined)[]): SampleRequest {
     const { historyRow } = this.holding!;
     const { sampling: row } = this.setup;
-    return { row, historyRow, promptLength: this.#promptTokens, count: masks.length, masks };
+    return { row, historyRow, promptLength: this.promptLength, count: masks.length, masks };
   }
 
   #take(token: number): void {
@@ -132,6 +142,7 @@ export class GenerationJob implements Job {
     }
     const position = this.tokens.length;
     this.tokens.push(token);
+    if (this.keys !== this.tokens) this.keys.push(token);
     this.#generated.push(token);
     this.#times.last = this.setup.clock();
     if (this.#generated.length === 1) this.#times.first = this.#times.last;
@@ -169,7 +180,7 @@ export class GenerationJob implements Job {
 
   #usage(): Usage {
     return {
-      promptTokens: this.#promptTokens,
+      promptTokens: this.promptLength,
       cachedPromptTokens: this.#cachedPromptTokens,
       completionTokens: this.#generated.length,
     };

@@ -1,7 +1,7 @@
 /** What a caller asks for and gets: requests, events, usage, timings. Checked here, before anything is queued. */
 import { UnicornError, type ElasticSize } from '@unicorn-exec/tensor';
 import type { SpeculationOptions, SpeculationUsage } from './draft/speculation.js';
-import type { Reuse } from './kv/kv-cache.js';
+import type { Reuse } from './kv/prefix-search.js';
 import type { SamplingParameters } from './sampling-parameters.js';
 
 /**
@@ -24,8 +24,10 @@ export interface GenerateRequest {
   readonly size?: ElasticSize | undefined;
   readonly mask?: TokenMask | undefined;
   /**
-   * What the prefix cache may give. `sameSize` (default) never changes a result; `anySize` also continues from keys and
-   * values that another size computed: the conversation goes on, the numbers differ from those of a fresh prefill.
+   * What the prefix cache may give. `exact` (default) never changes a result. `sameSize` also continues from keys and
+   * values that the same size computed in another class of bits, as those of an answer where a device computes prompts and
+   * answers differently; `anySize` from those of another size, too: the conversation goes on, the numbers differ from those
+   * of a fresh prefill.
    */
   readonly reuse?: Reuse | undefined;
   /**

@@ -12,6 +12,7 @@ import {
   type DType,
   type KvPlan,
   type LanguageModel,
+  type Precision,
   type ProfileEntry,
   type WeightSet,
 } from '@unicorn-exec/tensor';
@@ -20,7 +21,8 @@ import { GenerationJob, type SpeculationSetup } from './generation-job.js';
 import type { KvGroupStats } from './kv/kv-cache.js';
 import type { Job } from './step/job.js';
 import { programKind } from './step/program-kind.js';
-import { maxStepsAhead, stepNames, type ProgramHost } from './step/program.js';
+import { lanePhases } from './step/phase.js';
+import { maxStepsAhead, maxTokenChunk, stepNames, type ProgramHost } from './step/program.js';
 import { checkContext, checkMaxTokens, checkTokens } from './request.js';
 import type { ForwardOptions, ForwardResult, GenerateRequest, Generation } from './request.js';
 import { packSampling } from './sampling-parameters.js';
@@ -41,7 +43,8 @@ export interface SchedulerOptions {
   readonly maxSequences?: number | undefined;
   /** Prompt tokens of one step, over all sequences. Default 512. */
   readonly prefillChunk?: number | undefined;
-  readonly precision?: 'f32' | 'fast' | undefined;
+  /** Default `fast` where the device has it. */
+  readonly precision?: Precision | undefined;
   /** Tokens of one KV block. Default 16. */
   readonly blockTokens?: number | undefined;
   /** Tokens that a KV group without a window holds, over all sequences. Default `contextLength`. */
@@ -140,6 +143,7 @@ export class Scheduler {
       kvDType,
       maxSequences: options.maxSequences,
       prefillChunk: options.prefillChunk,
+      tokenChunk: lanePhases(device.info).length > 1 ? maxTokenChunk : 0,
       blockTokens: options.blockTokens,
       kvTokens: options.kvTokens,
     });
@@ -151,7 +155,7 @@ export class Scheduler {
       }
       const historyBytes = tensorBytes('i32', [plan.maxSequences, plan.contextLength]);
       const history = device.allocate(historyBytes, { name: stepNames.history });
-      const precision = options.precision ?? 'fast';
+      const precision = options.precision ?? (device.info.precisions.includes('fast') ? 'fast' : 'f32');
       const profile = options.profile ?? false;
       return new Scheduler(
         { device, weights, model, plan, precision, profile },
@@ -175,11 +179,15 @@ export class Scheduler {
   async prepare(options: Pick<GenerateRequest, 'size' | 'speculation'> = {}): Promise<void> {
     this.#expectOpen();
     const { size, speculation } = options;
-    const kinds = [programKind('sample', { size })];
+    const { phases } = this.#loop;
+    const kinds = phases.map((phase) => programKind('sample', { size, phase }));
     if (speculation) {
       checkSpeculation(speculation);
-      kinds.push(programKind('sample', { size, drafts: true }));
-      if (speculation.draft !== 'ngram') kinds.push(programKind('sample', { size: speculation.draft }));
+      const { draft } = speculation;
+      // Guesses lie behind their prompt's end.
+      const phase = phases.at(-1);
+      kinds.push(programKind('sample', { size, drafts: true, phase }));
+      if (draft !== 'ngram') kinds.push(programKind('sample', { size: draft, phase }));
     }
     for (const kind of kinds) await this.#loop.programs.get(kind);
   }
@@ -201,14 +209,17 @@ export class Scheduler {
     // The last token needs no place in the pool. A limit that the caller did not set is what fits.
     const fitting = Math.max(1, Math.min(room, this.#loop.admission.cache.maxTokens - tokens.length + 1));
     const maxTokens = request.maxTokens === undefined ? fitting : Math.min(request.maxTokens, room);
+    const { keys, spans } = { keys: tokens, spans: [] };
     const job = new GenerationJob({
       tokens,
+      keys,
+      spans,
       maxTokens,
       sampling: packSampling(request.sampling ?? {}, model.vocabularySize),
       stopIds: new Set(request.stopIds),
       mask: request.mask,
       program: programKind('sample', { masked: request.mask !== undefined, size: request.size }),
-      reuse: request.reuse ?? 'sameSize',
+      reuse: request.reuse ?? 'exact',
       vocabularySize: model.vocabularySize,
       speculation: this.#speculation(request),
       clock: this.clock,
@@ -249,7 +260,7 @@ export class Scheduler {
       checkContext(tokens.length, plan.contextLength, 0);
       const { onRows, reuse = 'none' } = options;
       const onEnd = (ended: Job): void => this.#ended(ended);
-      const job = new ScoreJob({ sequence, tokens, program, reuse, onRows, onEnd });
+      const job = new ScoreJob({ sequence, tokens, keys: tokens, spans: [], program, reuse, onRows, onEnd });
       this.#checkFit(job);
       return job;
     });

@@ -1,6 +1,8 @@
 /** A sequence whose rows are wanted, from submission to end. It decides nothing about steps. */
 import { UnicornError } from '@unicorn-exec/tensor';
-import type { Reuse } from './kv/kv-cache.js';
+import type { PrefixKey } from './kv/kv-sequence.js';
+import type { Reuse } from './kv/prefix-search.js';
+import type { TokenSpan } from './kv/token-span.js';
 import type { ForwardResult, ForwardRows } from './request.js';
 import type { Holding, Job, StepOutput } from './step/job.js';
 import type { ProgramKind } from './step/program-kind.js';
@@ -9,6 +11,9 @@ import type { StepPart } from './step/step-batch.js';
 export interface ScoreSetup {
   readonly sequence: number;
   readonly tokens: number[];
+  /** Of each position, for the search of prefixes; the ids where no row is given. */
+  readonly keys: readonly PrefixKey[];
+  readonly spans: readonly TokenSpan[];
   readonly program: ProgramKind;
   readonly reuse: Reuse;
   readonly onRows: ((rows: ForwardRows) => void) | undefined;
@@ -17,6 +22,9 @@ export interface ScoreSetup {
 
 export class ScoreJob implements Job {
   readonly tokens: number[];
+  readonly keys: readonly PrefixKey[];
+  readonly spans: readonly TokenSpan[];
+  readonly promptLength: number;
   readonly totalTokens: number;
   readonly reuse: Reuse;
   readonly program: ProgramKind;
@@ -27,6 +35,7 @@ export class ScoreJob implements Job {
   readonly result: Promise<ForwardResult>;
   holding: Holding | undefined;
   pins = 0;
+  yields = false;
   ended = false;
   readonly #collected = new Map<string, Float32Array>();
   #reused = 0;
@@ -34,6 +43,10 @@ export class ScoreJob implements Job {
 
   constructor(private readonly setup: ScoreSetup) {
     this.tokens = setup.tokens;
+    this.keys = setup.keys;
+    this.spans = setup.spans;
+    // All of it is a prompt: nothing is generated.
+    this.promptLength = setup.tokens.length;
     this.totalTokens = setup.tokens.length;
     this.program = setup.program;
     this.reuse = setup.reuse;

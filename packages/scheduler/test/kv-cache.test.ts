@@ -69,7 +69,7 @@ class Memory {
 
 /** Keys depend on every token before, so the mark is the whole prefix. */
 function mark(sequence: KvSequence, position: number): string {
-  return `${sequence.tokens.slice(0, position + 1).join(',')} by ${sequence.size}`;
+  return `${sequence.tokens.slice(0, position + 1).join(',')} by ${sequence.origin.size}`;
 }
 
 describe('BlockPool', () => {
@@ -199,6 +199,63 @@ describe('KvCache', () => {
     cache.advance(second, 14);
     cache.close(second, true);
     expect(cache.open(ids(16), same)!.reused).toBe(8);
+  });
+
+  it('reuses exactly what the request would compute itself, where classes of bits differ by phase', () => {
+    const cache = cacheOf({ groups: [full], kvTokens: 80 });
+    const numerics = { prompt: 'p', token: 't' };
+    const open = (tokens: number[], promptLength: number, reuse: Reuse): KvSequence =>
+      cache.open(tokens, { size: 'full', reuse, numerics, promptLength })!;
+    // A prompt of ten, and eight tokens that were generated.
+    const first = open(ids(18), 10, 'none');
+    expect(cache.extend(first, 18)).toBe(true);
+    cache.advance(first, 8);
+    cache.advance(first, 18);
+    expect(first.runs).toEqual([
+      { end: 10, size: 'full', numerics: 'p' },
+      { end: 18, size: 'full', numerics: 't' },
+    ]);
+    cache.close(first, true);
+    const reused = (promptLength: number, reuse: Reuse): number => {
+      const sequence = open(ids(20), promptLength, reuse);
+      const { reused: count } = sequence;
+      cache.close(sequence, false);
+      return count;
+    };
+    // Those that are started again find all of it; a longer prompt, or a shorter one, what is of its class.
+    expect(reused(20, 'exact')).toBe(8);
+    expect(reused(9, 'exact')).toBe(8);
+    expect(reused(6, 'exact')).toBe(4);
+    expect(reused(20, 'sameSize')).toBe(18);
+  });
+
+  it('tells given rows apart by their keys, and continues only where no span is cut', () => {
+    const cache = cacheOf({ groups: [full], kvTokens: 80 });
+    const image = (key: string): { keys: (number | string)[]; spans: { begin: number; end: number }[] } => {
+      const keys: (number | string)[] = ids(16);
+      for (let position = 3; position < 10; position++) keys[position] = key;
+      return { keys, spans: [{ begin: 3, end: 10 }] };
+    };
+    const open = (key: string, count = 16): KvSequence => {
+      const { keys, spans } = image(key);
+      return cache.open(ids(count), { size: 'full', reuse: 'exact', keys: keys.slice(0, count), spans })!;
+    };
+    const first = open('cat');
+    expect(cache.extend(first, 16)).toBe(true);
+    cache.advance(first, 16);
+    cache.close(first, true);
+    // The ids are the same, the images are not.
+    const other = open('dog');
+    expect(other.reused).toBe(0);
+    cache.close(other, false);
+    // It ends inside the image, of which the cache cannot give a part.
+    const short = open('cat', 9);
+    expect(short.reused).toBe(0);
+    cache.close(short, false);
+    const same = open('cat', 14);
+    expect(same.reused).toBe(13);
+    cache.close(same, false);
+    cache.checkIntegrity();
   });
 
   it('gives up the least recently used idle sequence first', () => {

@@ -16,6 +16,11 @@ export interface KvPlanOptions {
   readonly maxSequences?: number | undefined;
   /** Prompt tokens of one step, over all sequences. Default 512. */
   readonly prefillChunk?: number | undefined;
+  /**
+   * Generated tokens that a lane of their own computes at a time, beyond one for each sequence, while prompts are
+   * computed. Default 0: there is one lane.
+   */
+  readonly tokenChunk?: number | undefined;
   /** Tokens of one block. Default 16. */
   readonly blockTokens?: number | undefined;
   /** Tokens that a group without a window holds, over all sequences. Default `contextLength`. */
@@ -38,6 +43,7 @@ export interface KvPlan {
   readonly contextLength: number;
   readonly maxSequences: number;
   readonly prefillChunk: number;
+  readonly tokenChunk: number;
   readonly blockTokens: number;
   readonly kvDType: DType;
   /** Columns of the longest block table. */
@@ -66,7 +72,8 @@ function wholeNumber(name: string, value: number, least: number): number {
  *
  * A query at position p sees keys from p - window + 1: `window` positions, which touch at most ceil(window / B) + 1
  * blocks. A chunk of c queries adds c - 1 positions, so at most 1 + (c - 2) / B blocks more: the 1 is counted here,
- * the sum of the rest over a step is at most ceil(prefillChunk / B), which {@link planKv} keeps aside.
+ * the sum of the rest over a step is at most ceil(prefillChunk / B), which {@link planKv} keeps aside; for two lanes the
+ * chunks of both.
  */
 export function blocksOfSequence(group: KvGroup, tokens: number, blockTokens: number): number {
   const all = Math.ceil(tokens / blockTokens);
@@ -86,6 +93,7 @@ export function planKv(options: KvPlanOptions): KvPlan {
   const blockTokens = wholeNumber('blockTokens', options.blockTokens ?? defaultBlockTokens, 1);
   const asked = wholeNumber('prefillChunk', options.prefillChunk ?? defaultPrefillChunk, 1);
   const prefillChunk = Math.min(asked, maxSequences * contextLength);
+  const tokenChunk = Math.min(wholeNumber('tokenChunk', options.tokenChunk ?? 0, 0), prefillChunk);
   const kvTokens = wholeNumber('kvTokens', options.kvTokens ?? contextLength, 1);
   const plans = groups.map((group): KvGroupPlan => {
     const perSequence = blocksOfSequence(group, contextLength, blockTokens);
@@ -94,7 +102,8 @@ export function planKv(options: KvPlanOptions): KvPlan {
     const shared = Math.floor(kvTokens / contextLength) * whole;
     const rest = Math.ceil((kvTokens % contextLength) / blockTokens);
     const reservable = group.window === undefined ? shared + rest : maxSequences * perSequence;
-    const ahead = group.window === undefined ? 0 : Math.ceil(prefillChunk / blockTokens);
+    const chunks = Math.ceil(prefillChunk / blockTokens) + Math.ceil(tokenChunk / blockTokens);
+    const ahead = group.window === undefined ? 0 : chunks;
     // No sequence ever holds more than its whole context, so a wide window needs nothing on top.
     const blocks =
       1 + Math.min(reservable + ahead, group.window === undefined ? Infinity : maxSequences * whole);
@@ -110,6 +119,7 @@ export function planKv(options: KvPlanOptions): KvPlan {
     contextLength,
     maxSequences,
     prefillChunk,
+    tokenChunk,
     blockTokens,
     kvDType,
     tableColumns: Math.ceil(contextLength / blockTokens),

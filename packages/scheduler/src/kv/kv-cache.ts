@@ -9,60 +9,32 @@
  *
  * Idle sequences are the prefix cache. A block that more than one table holds is never written: sharing is of whole
  * computed blocks only. A sequence continues inside a block only if it holds that block alone.
+ *
+ * Each position remembers what computed it, size and class of bits, so that a request can demand what it would have
+ * computed itself.
  */
 import { blocksOfSequence, invariant, type KvGroupPlan, type KvPlan } from '@unicorn-exec/tensor';
 import { BlockPool } from './block-pool.js';
+import { KvSequence, type KvOrigin, type PrefixKey } from './kv-sequence.js';
+import { firstColumn, PrefixSearch, type Continuation, type Reuse } from './prefix-search.js';
+import type { TokenSpan } from './token-span.js';
 
-/** Positions up to `end` were computed by the model size `size`. */
-interface SizeRun {
-  end: number;
-  readonly size: string;
-}
-
-/** A sequence's tokens and where their keys and values are. */
-export class KvSequence {
-  /** For each group the block of each `blockTokens` positions; 0 where there is none yet or none any more. */
-  readonly tables: readonly Int32Array[];
-  /** Positions whose keys and values are stored. */
-  computed = 0;
-  /** Positions taken over from the prefix cache. */
-  reused = 0;
-  /** For each group the first column that is still held, and the first that is not held yet. */
-  readonly first: Int32Array;
-  readonly filled: Int32Array;
-  /** For each group the blocks reserved; zeros when idle. */
-  readonly reserved: Int32Array;
-  runs: SizeRun[] = [];
-
-  constructor(
-    /** Known token ids, computed or not. Shared with the owner while live. */
-    public tokens: readonly number[],
-    readonly size: string,
-    groups: number,
-    columns: number,
-  ) {
-    this.tables = Array.from({ length: groups }, () => new Int32Array(columns));
-    this.first = new Int32Array(groups);
-    this.filled = new Int32Array(groups);
-    this.reserved = new Int32Array(groups);
-  }
-}
-
-/** From whom a new sequence may continue. `anySize` also takes keys and values that another model size computed. */
-export type Reuse = 'none' | 'sameSize' | 'anySize';
-
+/** What a new sequence is. */
 export interface OpenOptions {
+  readonly reuse: Reuse;
   /** Name of the model size that computes it. */
   readonly size: string;
-  readonly reuse: Reuse;
+  /** The classes of bits that it is computed in. Default: one class for both phases. */
+  readonly numerics?: KvOrigin['numerics'] | undefined;
+  /** Positions of its prompt. Default: all tokens that are known. */
+  readonly promptLength?: number | undefined;
+  /** Of each position. Default: the ids. */
+  readonly keys?: readonly PrefixKey[] | undefined;
+  /** Positions that are never computed by halves. Default: none. */
+  readonly spans?: readonly TokenSpan[] | undefined;
 }
 
-interface Continuation {
-  readonly source: KvSequence;
-  readonly length: number;
-  /** The source ends here and the new sequence takes its blocks; otherwise whole blocks are shared. */
-  readonly adopt: boolean;
-}
+const oneClass = { prompt: '', token: '' };
 
 interface GroupState {
   readonly plan: KvGroupPlan;
@@ -79,6 +51,7 @@ export interface KvGroupStats {
 
 export class KvCache {
   readonly #groups: readonly GroupState[];
+  readonly #search: PrefixSearch;
   readonly #live = new Set<KvSequence>();
   /** In order of last use, the oldest first. */
   readonly #idle = new Set<KvSequence>();
@@ -89,6 +62,7 @@ export class KvCache {
       pool: new BlockPool(group.group.name, group.blocks - 1),
       reserved: 0,
     }));
+    this.#search = new PrefixSearch(this.#groups, plan.blockTokens);
   }
 
   /** Whether a sequence of so many positions has room now, once others have ended, or never. */
@@ -113,11 +87,14 @@ export class KvCache {
    * A live sequence that continues from the longest usable prefix; its last token is always left to compute.
    * Undefined when it does not fit now.
    */
-  open(tokens: readonly number[], { size, reuse }: OpenOptions): KvSequence | undefined {
-    const sequence = new KvSequence(tokens, size, this.#groups.length, this.plan.tableColumns);
+  open(tokens: readonly number[], options: OpenOptions): KvSequence | undefined {
+    const { reuse, size, numerics = oneClass, promptLength = tokens.length } = options;
+    const { keys = tokens, spans = [] } = options;
+    const origin = { size, numerics, promptLength };
+    const shape = { groups: this.#groups.length, columns: this.plan.tableColumns };
+    const sequence = new KvSequence(tokens, keys, spans, origin, shape);
     if (!this.#reserve(sequence, tokens.length)) return undefined;
-    const from =
-      reuse === 'none' ? undefined : this.#longestPrefix(tokens, reuse === 'sameSize' ? size : undefined);
+    const from = this.#search.longest(sequence, reuse, this.#idle, this.#live);
     if (from) this.#continueFrom(sequence, from);
     this.#live.add(sequence);
     return sequence;
@@ -138,10 +115,7 @@ export class KvCache {
 
   /** Positions up to `end` are stored now: blocks that left a window are let go. */
   advance(sequence: KvSequence, end: number): void {
-    sequence.computed = end;
-    const last = sequence.runs.at(-1);
-    if (last?.size === sequence.size) last.end = end;
-    else sequence.runs.push({ end, size: sequence.size });
+    sequence.advance(end);
     this.#groups.forEach(({ plan, pool }, group) => {
       const { window } = plan.group;
       if (window === undefined) return;
@@ -173,7 +147,9 @@ export class KvCache {
     sequence.reserved.forEach((blocks, group) => (this.#groups[group]!.reserved -= blocks));
     sequence.reserved.fill(0);
     if (retain && sequence.computed > 0) {
+      const own = sequence.keys === sequence.tokens;
       sequence.tokens = sequence.tokens.slice(0, sequence.computed);
+      sequence.keys = own ? sequence.tokens : sequence.keys.slice(0, sequence.computed);
       this.#cut(sequence, sequence.computed);
       this.#idle.add(sequence);
     } else {
@@ -248,9 +224,8 @@ export class KvCache {
     return true;
   }
 
-  /** The first column that a query at `position` sees. */
   #firstColumn(position: number, window: number | undefined): number {
-    return window === undefined ? 0 : Math.floor(Math.max(0, position - window + 1) / this.plan.blockTokens);
+    return firstColumn(position, window, this.plan.blockTokens);
   }
 
   #acquire(pool: BlockPool): number {
@@ -290,53 +265,6 @@ export class KvCache {
     });
   }
 
-  #longestPrefix(tokens: readonly number[], size: string | undefined): Continuation | undefined {
-    let best: Continuation | undefined;
-    for (const idle of [true, false]) {
-      for (const source of idle ? this.#idle : this.#live) {
-        const found = this.#continuation(source, tokens, size, idle);
-        if (found && found.length > (best?.length ?? 0)) best = found;
-      }
-    }
-    return best;
-  }
-
-  /** What `tokens` can take from one sequence. */
-  #continuation(
-    source: KvSequence,
-    tokens: readonly number[],
-    size: string | undefined,
-    idle: boolean,
-  ): Continuation | undefined {
-    const { blockTokens } = this.plan;
-    let limit = Math.min(source.computed, tokens.length - 1);
-    if (size !== undefined) {
-      const other = source.runs.findIndex((run) => run.size !== size);
-      if (other >= 0) limit = Math.min(limit, other === 0 ? 0 : source.runs[other - 1]!.end);
-    }
-    let common = 0;
-    while (common < limit && source.tokens[common] === tokens[common]) common++;
-    const whole = common - (common % blockTokens);
-    // Adopting throws away what lies behind; that is worth it only where sharing whole blocks would save nothing of it.
-    const adopt = idle && source.computed - common < blockTokens;
-    const alone = this.#groups.every(({ pool }, group) => {
-      const block = source.tables[group]![whole / blockTokens]!;
-      return pool.references(block) <= 1;
-    });
-    const lengths = adopt && (alone || common === whole) ? [common, whole] : [whole];
-    for (const length of lengths) {
-      if (length > 0 && this.#holdsWindow(source, length)) return { source, length, adopt };
-    }
-    return undefined;
-  }
-
-  /** Whether the source still holds all that a query at `length` sees. */
-  #holdsWindow(source: KvSequence, length: number): boolean {
-    return this.#groups.every(
-      ({ plan }, group) => source.first[group]! <= this.#firstColumn(length, plan.group.window),
-    );
-  }
-
   #continueFrom(sequence: KvSequence, { source, length, adopt }: Continuation): void {
     const columns = Math.ceil(length / this.plan.blockTokens);
     this.#groups.forEach(({ plan, pool }, group) => {
@@ -351,8 +279,7 @@ export class KvCache {
     });
     sequence.computed = length;
     sequence.reused = length;
-    const kept = source.runs.findIndex(({ end }) => end >= length);
-    sequence.runs = [...source.runs.slice(0, kept), { end: length, size: source.runs[kept]!.size }];
+    sequence.takeRuns(source, length);
     if (this.#idle.delete(source)) {
       if (adopt) this.#dropBlocks(source);
       else this.#idle.add(source);

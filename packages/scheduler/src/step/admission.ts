@@ -9,6 +9,7 @@
  */
 import { invariant, type KvPlan } from '@unicorn-exec/tensor';
 import { KvCache } from '../kv/kv-cache.js';
+import type { KvOrigin } from '../kv/kv-sequence.js';
 import type { Job } from './job.js';
 import { sizeName } from './program-kind.js';
 import type { StepCounts } from './step-counts.js';
@@ -21,9 +22,13 @@ export class Admission {
   readonly #freeRows: number[];
   /** The head of the queue, when there was no memory for it. */
   #refused: Job | undefined;
+  /** The job that waits for a younger one's memory until nothing pins that any more. */
+  #starved: Job | undefined;
 
   constructor(
     private readonly plan: KvPlan,
+    /** The classes of bits in which the device computes. */
+    private readonly numerics: KvOrigin['numerics'],
     private readonly counts: StepCounts,
   ) {
     this.cache = new KvCache(plan);
@@ -58,8 +63,9 @@ export class Admission {
     const admitted: Job[] = [];
     this.#refused = undefined;
     for (let job = this.#queue[0]; job && this.#freeRows.length > 0; job = this.#queue[0]) {
-      const { tokens, reuse, program } = job;
-      const kv = this.cache.open(tokens, { reuse, size: sizeName(program.size) });
+      const { tokens, keys, spans, promptLength, reuse, program } = job;
+      const size = sizeName(program.size);
+      const kv = this.cache.open(tokens, { keys, spans, promptLength, reuse, size, numerics: this.numerics });
       if (!kv) {
         this.#refused = job;
         break;
@@ -106,10 +112,32 @@ export class Admission {
     const { kv } = job.holding!;
     while (!this.cache.extend(kv, kv.computed + 1)) {
       const youngest = [...this.#running].reverse().find(({ preemptible }) => preemptible);
-      if (youngest) this.#preempt(youngest);
-      if (!job.holding || !youngest) return false;
+      if (!youngest) return false;
+      if (youngest.pins > 0) {
+        // Another lane is at it: nobody may write where the device still does.
+        youngest.yields = true;
+        this.#starved = job;
+        return false;
+      }
+      this.#preempt(youngest);
+      if (!job.holding) return false;
     }
     return true;
+  }
+
+  /** Preempts those who yield and are pinned no more, and gives their memory to whom they yield before anybody else asks. */
+  preemptYielding(): void {
+    const starved = this.#starved;
+    if (!starved) return;
+    const yielding = [...this.#running].filter((job) => job.yields);
+    if (yielding.some(({ pins }) => pins > 0)) return;
+    this.#starved = undefined;
+    const waits = starved.holding !== undefined && !starved.ended;
+    for (const job of yielding) {
+      if (waits) this.#preempt(job);
+      job.yields = false;
+    }
+    if (waits) this.grow(starved);
   }
 
   #preempt(job: Job): void {

@@ -11,7 +11,8 @@ import type { Drafter } from '../draft/drafter.js';
 import type { Admission } from './admission.js';
 import type { Flights, StepEntry } from './flight.js';
 import type { Job } from './job.js';
-import { checkingGuesses, type ProgramKind } from './program-kind.js';
+import type { LanePhase } from './phase.js';
+import { checkingGuesses, inPhase, type ProgramKind } from './program-kind.js';
 import { draftRows, programTokens, type ProgramCache, type ProgramHost } from './program.js';
 
 export class Drafting {
@@ -22,6 +23,8 @@ export class Drafting {
     private readonly flights: Flights,
     private readonly policy: DraftPolicy,
     private readonly clock: () => number,
+    /** Of guesses, all of which lie behind their prompt's end. */
+    private readonly phase: LanePhase,
   ) {}
 
   /** Compiles what guessing takes before the first token, so that a size which the model refuses fails the request. */
@@ -29,7 +32,7 @@ export class Drafting {
     const drafting = job.drafter!.program;
     const kinds = [checkingGuesses(job.program), ...(drafting ? [drafting] : [])];
     try {
-      for (const kind of kinds) await this.programs.get(kind);
+      for (const kind of kinds) await this.programs.get(inPhase(kind, this.phase));
     } catch (error) {
       job.fail(error);
     }
@@ -72,7 +75,11 @@ export class Drafting {
         adaptive: drafter.adaptive,
       })),
     );
-    const most = Math.min(room, draftRows(this.host), programTokens(kind, this.host) - jobs.length);
+    const most = Math.min(
+      room,
+      draftRows(this.host, this.phase),
+      programTokens(kind, this.phase, this.host) - jobs.length,
+    );
     let planned = 0;
     drafting.forEach(({ job, drafter }, index) => {
       if (counts[index] === 0 && drafter.adaptive) drafter.refuse(rest);
@@ -102,7 +109,7 @@ export class Drafting {
       const entries: StepEntry[] = drafting
         .filter(({ drafter }) => drafter!.program!.name === kind.name)
         .map((job) => ({ job, part: job.draftPart!() }));
-      const flight = await this.flights.launch(kind, entries);
+      const flight = await this.flights.launch(inPhase(kind, this.phase), entries);
       const sampled = flight && (await this.flights.sampled(flight));
       if (!sampled) continue;
       entries.forEach(({ job }, index) => {

@@ -2,8 +2,12 @@
  * The work that steps serve, as the step loop sees it: a job knows its own tokens, events and clock; the loop decides
  * when it runs and holds its memory.
  */
+import type { Phase } from '@unicorn-exec/tensor';
 import type { Drafter } from '../draft/drafter.js';
-import type { KvSequence, Reuse } from '../kv/kv-cache.js';
+import type { KvSequence, PrefixKey } from '../kv/kv-sequence.js';
+import type { Reuse } from '../kv/prefix-search.js';
+import type { TokenSpan } from '../kv/token-span.js';
+import type { LanePhase } from './phase.js';
 import type { ProgramKind } from './program-kind.js';
 import type { StepPart } from './step-batch.js';
 
@@ -23,6 +27,12 @@ export interface Holding {
 
 export interface Job {
   readonly tokens: number[];
+  /** What each of them is for the search of prefixes: the ids themselves where no row is given. */
+  readonly keys: readonly PrefixKey[];
+  /** Positions that are never computed by halves. */
+  readonly spans: readonly TokenSpan[];
+  /** Positions of the prompt: they belong to the phase `prompt`, all others to `token`. */
+  readonly promptLength: number;
   /** Positions that it needs at most. */
   readonly totalTokens: number;
   readonly reuse: Reuse;
@@ -31,6 +41,8 @@ export interface Job {
   holding: Holding | undefined;
   /** Submissions and transfers in flight that may touch the job's memory. */
   pins: number;
+  /** An older job needs its memory: it is preempted as soon as nothing pins it, and not stepped before. */
+  yields: boolean;
   readonly ended: boolean;
   /** Whether its computed tokens are worth keeping for others. */
   readonly retain: boolean;
@@ -52,12 +64,18 @@ export interface Job {
   fail(error: unknown): void;
 }
 
-/** Known tokens of an admitted job that are not computed. */
-export function tokensLeft({ tokens, holding }: Job): number {
-  return tokens.length - holding!.kv.computed;
+/** The phase of an admitted job's first position that is not computed. */
+export function phaseOf({ holding, promptLength }: Job): Phase {
+  return holding!.kv.computed < promptLength ? 'prompt' : 'token';
+}
+
+/** Known tokens of an admitted job that a lane may compute next. */
+export function tokensLeft({ tokens, promptLength, holding }: Job, phase: LanePhase): number {
+  const end = phase === 'prompt' ? Math.min(tokens.length, promptLength) : tokens.length;
+  return end - holding!.kv.computed;
 }
 
 /** Whether one generated token is all that is left to compute of an admitted job. */
 export function decodes(job: Job): boolean {
-  return job.decoding && tokensLeft(job) === 1;
+  return job.decoding && tokensLeft(job, undefined) === 1;
 }

@@ -1,5 +1,7 @@
 /**
- * Runs what was planned, one submission after the other: has guesses drawn, submits, hands out what comes back.
+ * Runs what was planned, one submission after the other: has guesses drawn, submits, hands out what comes back. Where a
+ * device computes prompts and generated tokens in different classes of bits, each phase has a lane of its own, and the two
+ * run at the same time, for different jobs.
  *
  * Where the device runs ahead, a step in which every sequence samples is followed by the next one before its tokens are
  * known: their ids go from step to step on the device. A sequence that turns out to have ended drops what was computed in
@@ -12,9 +14,10 @@ import type { DraftPolicy } from '../draft/draft-policy.js';
 import type { Admission } from './admission.js';
 import type { Drafting } from './drafting.js';
 import type { Flight, Flights, StepEntry } from './flight.js';
-import type { Job } from './job.js';
+import { phaseOf, type Job } from './job.js';
 import type { Landing } from './landing.js';
-import { checkingGuesses } from './program-kind.js';
+import type { LanePhase } from './phase.js';
+import { checkingGuesses, inPhase } from './program-kind.js';
 import type { StepCounts } from './step-counts.js';
 import type { PlannedSubmission, StepCandidate } from './step-plan.js';
 
@@ -46,7 +49,14 @@ export class Lane {
   /** Duration of the last submission that held no prompt. */
   #stepMs = Infinity;
 
-  constructor(private readonly parts: LaneParts) {}
+  /** Whether it is at work: jobs of what it runs are not planned elsewhere. */
+  busy = false;
+
+  /** @param phase of everything that it runs; undefined where the device makes no difference and there is one lane */
+  constructor(
+    readonly phase: LanePhase,
+    private readonly parts: LaneParts,
+  ) {}
 
   /** Runs one, after its drafts, and those that follow from it on the device. */
   async run({ parts, prompts }: PlannedSubmission<JobCandidate>): Promise<void> {
@@ -61,7 +71,8 @@ export class Lane {
     if (entries.length === 0) return;
     const checks = entries.some(({ part }) => part.draft.length > 0);
     const chosen = checks ? chosenPrograms(entries) : undefined;
-    const first = await flights.launch(checks ? checkingGuesses(target) : target, entries);
+    const kind = inPhase(checks ? checkingGuesses(target) : target, this.phase);
+    const first = await flights.launch(kind, entries);
     if (!first) return;
     const ahead = this.#stepsAhead(first);
     const underWay = [first];
@@ -112,13 +123,23 @@ export class Lane {
   /** Whether the next step is like the last of these, but for the ids. */
   #canFollow(underWay: readonly Flight[]): boolean {
     const { admission } = this.parts;
-    if (admission.waiting) return false;
     const { entries } = underWay.at(-1)!;
-    if (entries.length !== admission.running.size) return false;
+    // What follows a prompt is a generated token, and another lane's.
+    if (this.phase === 'prompt' || !this.#hasAll(entries)) return false;
     return entries.every(({ job, part: { kv, begin, count, draft, sample } }) => {
       if (job.ended || sample?.count !== 1 || draft.length > 0 || !job.goesOn(underWay.length)) return false;
       return admission.cache.extend(kv, begin + count + 1);
     });
+  }
+
+  /** Whether the next step of the lane would be of these jobs and no other. */
+  #hasAll(entries: readonly StepEntry[]): boolean {
+    const { running, waiting } = this.parts.admission;
+    // Whoever waits would join a lane of all phases. Lanes of one phase do not keep it waiting.
+    if (this.phase === undefined) return !waiting && entries.length === running.size;
+    let jobs = 0;
+    for (const job of running) if (phaseOf(job) === this.phase) jobs++;
+    return entries.length === jobs;
   }
 
   /** Submits the step after one whose tokens the device alone will know. */

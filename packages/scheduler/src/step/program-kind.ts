@@ -1,5 +1,6 @@
 /** What distinguishes one program from another, by value; it compiles nothing. */
 import type { ElasticSize } from '@unicorn-exec/tensor';
+import type { LanePhase } from './phase.js';
 
 /** What a step computes: everything that makes another executable necessary. Equal kinds have equal names. */
 export interface ProgramKind {
@@ -12,6 +13,8 @@ export interface ProgramKind {
   /** Also samples behind the guesses of drafts, so its outputs have more rows. */
   readonly drafts: boolean;
   readonly size: ElasticSize | undefined;
+  /** Of all its tokens; undefined where the device makes no difference, and in what jobs ask for. */
+  readonly phase: LanePhase;
 }
 
 /** One name for each size: equal slices have equal names. */
@@ -26,12 +29,18 @@ export function programKind(
     readonly masked?: boolean | undefined;
     readonly drafts?: boolean | undefined;
     readonly size?: ElasticSize | undefined;
+    readonly phase?: LanePhase;
   },
 ): ProgramKind {
-  const { hidden = false, masked = false, drafts = false, size } = options;
+  const { hidden = false, masked = false, drafts = false, size, phase } = options;
   const flags = Object.entries({ hidden, masked, drafts }).flatMap(([flag, set]) => (set ? [flag] : []));
-  const name = [result, ...flags, sizeName(size)].join(' ');
-  return { name, result, hidden, masked, drafts, size };
+  const name = [result, ...flags, sizeName(size), ...(phase ? [phase] : [])].join(' ');
+  return { name, result, hidden, masked, drafts, size, phase };
+}
+
+/** The program that computes the same in a phase. */
+export function inPhase(kind: ProgramKind, phase: LanePhase): ProgramKind {
+  return phase === kind.phase ? kind : programKind(kind.result, { ...kind, phase });
 }
 
 /** The program that also samples behind guesses. */

@@ -14,10 +14,12 @@ import {
   type Executable,
   type KvPlan,
   type LanguageModel,
+  type Precision,
   type WeightSet,
 } from '@unicorn-exec/tensor';
 import { maxDraftTokens } from '../draft/speculation.js';
 import { maxLogitBiases } from '../sampling-parameters.js';
+import type { LanePhase } from './phase.js';
 import type { ProgramKind } from './program-kind.js';
 
 /**
@@ -55,28 +57,41 @@ export interface ProgramHost {
   readonly weights: WeightSet;
   readonly model: LanguageModel;
   readonly plan: KvPlan;
-  readonly precision: 'f32' | 'fast';
+  readonly precision: Precision;
   readonly profile: boolean;
 }
+
+/**
+ * Tokens of a lane of generated tokens beyond one for each sequence: guesses, and tokens that are computed again after a
+ * preemption. Eight full drafts at once; more would only make that program's scratch memory larger.
+ */
+export const maxTokenChunk = 64;
 
 /** 64 MB of logits at a time: a vocabulary of 262,144 gives 64 rows, one of 49,152 gives 341. */
 const logitsBytes = 64 * 2 ** 20;
 
-/** Tokens that one step of such a program may take. */
+/** Tokens that one submission of such a program may take in a phase. */
 export function programTokens(
-  kind: ProgramKind,
+  { result }: Pick<ProgramKind, 'result'>,
+  phase: LanePhase,
   { model, plan }: Pick<ProgramHost, 'model' | 'plan'>,
 ): number {
-  // Decode tokens come on top of the prompt chunk; a sequence that decodes has no prompt left.
-  if (kind.result === 'sample') return plan.prefillChunk + plan.maxSequences - 1;
-  if (kind.result === 'none') return plan.prefillChunk;
-  return Math.min(plan.prefillChunk, Math.max(1, Math.floor(logitsBytes / (4 * model.vocabularySize))));
+  const chunk = chunkTokens(plan, phase);
+  // Decode tokens come on top of the chunk; a sequence that decodes has no prompt left.
+  if (result === 'sample') return phase === 'prompt' ? chunk : chunk + plan.maxSequences - 1;
+  if (result === 'none') return chunk;
+  return Math.min(chunk, Math.max(1, Math.floor(logitsBytes / (4 * model.vocabularySize))));
 }
 
-/** Guesses that one step may check, over all sequences. They are a part of the prompt chunk. */
-export function draftRows({ model, plan }: Pick<ProgramHost, 'model' | 'plan'>): number {
+/** Tokens of one step of a lane beyond one for each sequence that decodes: of prompts, guesses, or computed again. */
+export function chunkTokens(plan: KvPlan, phase: LanePhase): number {
+  return phase === 'token' ? plan.tokenChunk : plan.prefillChunk;
+}
+
+/** Guesses that one step may check, over all sequences. They are a part of the chunk. */
+export function draftRows({ model, plan }: Pick<ProgramHost, 'model' | 'plan'>, phase: LanePhase): number {
   const rows = Math.floor(logitsBytes / (4 * model.vocabularySize));
-  return Math.min(plan.prefillChunk - 1, plan.maxSequences * maxDraftTokens, rows);
+  return Math.min(chunkTokens(plan, phase) - 1, plan.maxSequences * maxDraftTokens, rows);
 }
 
 /** Compiles on demand; each kind once, also when two requests ask at the same time. */
@@ -136,16 +151,21 @@ export class ProgramCache {
       builder.output(stepNames.sampled, ids);
     }
     const maximum: Record<string, number> = {
-      tokens: programTokens(kind, this.host),
+      tokens: programTokens(kind, kind.phase, this.host),
       sequences: plan.maxSequences,
-      outputs: plan.maxSequences + (kind.drafts ? draftRows(this.host) : 0),
+      outputs: plan.maxSequences + (kind.drafts ? draftRows(this.host, kind.phase) : 0),
       blocks: plan.tableColumns,
       biases: maxLogitBiases,
     };
     const dims: Record<string, number | { max: number }> = {};
     for (const [dim, max] of Object.entries(maximum)) dims[dim] = { max };
     for (const { group, blocks } of plan.groups) dims[poolDim(group)] = maximum[poolDim(group)] = blocks;
-    const executable = await device.compile(builder.build(), weights, { dims, precision, profile });
+    const executable = await device.compile(builder.build(), weights, {
+      dims,
+      precision,
+      profile,
+      ...(kind.phase ? { phase: kind.phase } : {}),
+    });
     const outputs: Record<string, DeviceBuffer> = {};
     const sampled: DeviceBuffer[] = [];
     // Masks and checks of guesses want each id on the host before the next step.

@@ -13,7 +13,7 @@ import {
   type DeviceBuffer,
   type KvPlan,
 } from '@unicorn-exec/tensor';
-import type { KvSequence } from '../kv/kv-cache.js';
+import type { KvSequence } from '../kv/kv-sequence.js';
 import { stepNames, type Program } from './program.js';
 import type { SamplingRow } from '../sampling-parameters.js';
 
