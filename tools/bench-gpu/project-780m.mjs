@@ -1,8 +1,8 @@
 /**
- * What decoding would do on a Radeon 780M, projected from a run on another GPU: prints the Markdown table of the Vulkan
- * backend's README. Nothing in it is measured on that device.
+ * What decoding would do on a Radeon 780M, projected from a run on another GPU: prints the Markdown table of
+ * docs/measurements/radeon-780m.md. Nothing in it is measured on that device.
  *
- *     node tools/bench-gpu/project-780m.mjs results.json [--bandwidth 73] [--launch-us 5] [--write README.md]
+ *     node tools/bench-gpu/project-780m.mjs results.json [--bandwidth 73] [--launch-us 5] [--write PAGE.md]
  *
  * A token takes the time of its bytes and that of its launches:
  *
@@ -33,7 +33,7 @@ const { positionals, values: flags } = parseArgs({
 });
 if (positionals.length !== 1) {
   console.error(
-    'usage: node project-780m.mjs results.json [--bandwidth 73] [--launch-us 5] [--write README.md]',
+    'usage: node project-780m.mjs results.json [--bandwidth 73] [--launch-us 5] [--write PAGE.md]',
   );
   process.exit(2);
 }
