@@ -2,7 +2,7 @@
 // to `heads` query heads of one KV head, and one split of the keys (include/attention.glsl tells the arithmetic).
 //
 // `keyLanes` neighbouring invocations share a key and score it for all heads; then `rowLanes` share a row of values, and
-// each group of them makes one chain. Eight vectors an invocation are on their way while the eight before are used, the first
+// each group of them makes one strand. Eight vectors an invocation are on their way while the eight before are used, the first
 // values too while the last scores are made. What a split gave goes to `partials`, unless there is only one; the workgroup
 // that ends last merges the splits (`mergesHere`), or, where they are many, attention-merge.comp does.
 //
@@ -40,12 +40,12 @@ layout(constant_id = 9) const bool quantizes = false;
 const uint mergedHere = 128u;
 
 const uint lines = heads;
-// Heads whose chains pass through shared memory at once.
+// Heads whose strands pass through shared memory at once.
 const uint headsAtOnce = 1u + uint(heads > 1u);
-// Scores and queries; afterwards chains of value sums.
+// Scores and queries; afterwards strands of value sums.
 const uint scoreVectors = heads * (splitKeys / 4u + 1u);
 // Of one or two heads each subgroup finds the weights of the values that it sums, and nobody waits for another's. The sums'
-// order is that of `weighLine`. Their chains then lie behind the scores, which others may still read.
+// order is that of `weighLine`. Their strands then lie behind the scores, which others may still read.
 const bool weighsTogether = HEADS == 1 && heads <= 2u;
 const uint sumsStart = uint(weighsTogether) * scoreVectors;
 const uint firstVectors = scoreVectors + heads * rowLanes * 2u;
@@ -114,9 +114,9 @@ uint numbersStart() {
   return rows * queryHeads * splits * headDim;
 }
 
-// One level of the tree that adds the chains of a score, for several heads: while there are as many heads as lanes, each
+// One level of the tree that adds the strands of a score, for several heads: while there are as many heads as lanes, each
 // half of the lanes goes on with half of the heads. Lane r ends with head r modulo headSlots.
-#define ADD_CHAINS(dots, DISTANCE)                                                     \
+#define ADD_STRANDS(dots, DISTANCE)                                                    \
   {                                                                                    \
     bool upper = (gl_SubgroupInvocationID & DISTANCE) != 0u;                           \
     if (headSlots >= 2u * DISTANCE) {                                                  \
@@ -169,14 +169,14 @@ Loaded loadKeys(uint lane, uint batch) {
   return loaded;
 }
 
-// The values of the lane's chain from `first` on.
+// The values of the lane's strand from `first` on.
 Loaded loadValues(uint lane, uint first) {
-  uint chain = lane / rowLanes;
+  uint strand = lane / rowLanes;
   uint place = lane % rowLanes;
   Loaded loaded;
   loaded.owned = 0u;
   [[unroll]] for (uint i = 0; i < LOADS; ++i) {
-    uint row = first + i < chainKeys ? keyRows[(first + i) * chains + chain] : noRow;
+    uint row = first + i < strandKeys ? keyRows[(first + i) * strands + strand] : noRow;
     loaded.owned |= uint(row == ownRow) << i;
     loaded.raws[i] = loadRaw(valueRow(row), place);
   }
@@ -189,7 +189,7 @@ Loaded loadNext(uint lane, uint batch, uint keyBatches) {
   Loaded loaded;
   loaded.owned = 0u;
   [[unroll]] for (uint i = 0; i < LOADS; ++i) {
-    uint value = i < chainKeys ? i * chains + lane / rowLanes : splitKeys;
+    uint value = i < strandKeys ? i * strands + lane / rowLanes : splitKeys;
     uint key = areValues ? value : batchKey(lane, batch + 1u, i);
     uint row = key < splitKeys ? keyRows[key] : noRow;
     loaded.raws[i] = loadRaw(areValues ? valueRow(row) : row, areValues ? lane % rowLanes : batchEighth(lane, i));
@@ -222,7 +222,7 @@ void putOwnValues(uint lane, inout Loaded loaded) {
   }
 }
 
-#include "include/attention-chains.glsl"
+#include "include/attention-strands.glsl"
 
 float weightAt(uint line, uint place) {
   return weighsTogether ? weights[(line * splitKeys + place) >> 2][place & 3u]
@@ -242,8 +242,8 @@ void attendSplit(
   uint partialLine = firstLine * splits + gl_WorkGroupID.x;
   uint keyLane = lane % keyLanes;
   uint keyGroup = lane / keyLanes;
-  uint chain = lane / rowLanes;
-  uint valueKeys = min(chainKeys, uint(inSplit.y) / chains + 1u);
+  uint strand = lane / rowLanes;
+  uint valueKeys = min(strandKeys, uint(inSplit.y) / strands + 1u);
   for (uint batch = 0; batch < keyBatches; ++batch) {
     if (batch > 0u) upcoming = loadNext(lane, batch, keyBatches);
     putOwnKeys(lane, loaded);
@@ -282,9 +282,9 @@ void attendSplit(
           }
         }
         [[unroll]] for (uint k = 0; k < KEYS; ++k) {
-          if (keyLanes >= 8u) ADD_CHAINS(dots[k], 4u)
-          if (keyLanes >= 4u) ADD_CHAINS(dots[k], 2u)
-          if (keyLanes >= 2u) ADD_CHAINS(dots[k], 1u)
+          if (keyLanes >= 8u) ADD_STRANDS(dots[k], 4u)
+          if (keyLanes >= 4u) ADD_STRANDS(dots[k], 2u)
+          if (keyLanes >= 2u) ADD_STRANDS(dots[k], 1u)
           uint key = (batch * BATCH_KEYS + first + k) * keyGroups + keyGroup;
           precise float score = dots[k][0];
           if (weighsTogether) {
@@ -307,7 +307,7 @@ void attendSplit(
     [[unroll]] for (uint h = 0; h < 2u; ++h) {
       if (h < heads) {
         tops[h] = topOf(h);
-        weighChains(h, tops[h], inSplit);
+        weighStrands(h, tops[h], inSplit);
       }
     }
     subgroupMemoryBarrierShared();
@@ -329,10 +329,10 @@ void attendSplit(
     if (first > 0u && first + LOADS < valueKeys) upcoming = loadValues(lane, first + LOADS);
     putOwnValues(lane, loaded);
     [[unroll]] for (uint i = 0; i < LOADS; ++i) {
-      if (i < chainKeys) {
+      if (i < strandKeys) {
         vec4 low, high;
         decodeRaw(loaded.raws[i], low, high);
-        uint place = chain * chainKeys + first + i;
+        uint place = strand * strandKeys + first + i;
         [[unroll]] for (uint h = 0; h < 8u; ++h) {
           if (h < heads) {
             vec4 weight = vec4(weightAt(h, place));
@@ -345,7 +345,7 @@ void attendSplit(
     loaded = upcoming;
   }
 
-  // The chains of two heads, added in order.
+  // The strands of two heads, added in order.
   for (uint pair = 0; pair < (heads + 1u) / 2u; ++pair) {
     if (!weighsTogether) barrier();
     [[unroll]] for (uint h = 0; h < 8u; ++h) {
@@ -368,7 +368,7 @@ void attendSplit(
       uint d = index % headDim;
       uint at = sumsStart + index / headDim * 512u + (d >> 2 & 1u) * invocations + (d >> 3);
       precise float sum = 0.0;
-      for (uint c = 0; c < chains; c += 4u) {
+      for (uint c = 0; c < strands; c += 4u) {
         [[unroll]] for (uint k = 0; k < 4u; ++k) sum = sum + pool[at + (c + k) * rowLanes][d & 3u];
       }
       if (splits == 1u) {

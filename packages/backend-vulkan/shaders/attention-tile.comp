@@ -110,7 +110,7 @@ void main() {
       }
 
       // Scores of 4 lines and 4 keys an invocation, 8 elements of all keys and lines at a time, in the order of the tree
-      // that adds the chains: `o` counts chains, and its bits in reverse are which.
+      // that adds the strands: `o` counts strands, and its bits in reverse are which.
       precise vec4 dots[4];
       vec4 pairs[4];
       vec4 fours[4];
@@ -202,17 +202,17 @@ void main() {
 
       for (uint split = 0; split < splitsHere; ++split) {
         uint ownLine = split * tileLines + 4u * lineGroup;
-        // Sums of values, as many keys at a time as there are chains, one chain's after the other's.
-        precise float chainSums[4][8];
+        // Sums of values, as many keys at a time as there are strands, one strand's after the other's.
+        precise float strandSums[4][8];
         precise float splitSums[4][8];
         for (uint l = 0; l < 4u; ++l) {
           for (uint j = 0; j < ownElements; ++j) {
-            chainSums[l][j] = 0.0;
+            strandSums[l][j] = 0.0;
             splitSums[l][j] = 0.0;
           }
         }
-        for (uint stage = 0; stage < splitKeys / chains; ++stage) {
-          uint at = keyRows[split * splitKeys + keyAt(stage * chains + lane / rowLanes)];
+        for (uint stage = 0; stage < splitKeys / strands; ++stage) {
+          uint at = keyRows[split * splitKeys + keyAt(stage * strands + lane / rowLanes)];
           vec4 low, high;
           decodeRaw(loadRaw(at == noRow ? noRow : at + valueOffset, lane % rowLanes), low, high);
           barrier();
@@ -227,8 +227,8 @@ void main() {
           barrier();
           // A key that one line sees and another does not has weight 0 for the latter, and 0 times what is not finite is NaN.
           bool careful = hasNonFinite != 0u;
-          for (uint k = 0; k < chains; ++k) {
-            uint place = stage * chains + k;
+          for (uint k = 0; k < strands; ++k) {
+            uint place = stage * strands + k;
             int key = int(keyAt(place));
             float value[8];
             for (uint j = 0; j < ownElements; ++j) {
@@ -240,16 +240,16 @@ void main() {
               if (careful && (key < seen[line].x || key > seen[line].y)) continue;
               float weight = pool[line * lineVectors + (place >> 2)][place & 3u];
               for (uint j = 0; j < ownElements; ++j) {
-                precise float chain = fma(weight, value[j], chainSums[l][j]);
-                chainSums[l][j] = chain;
+                precise float strand = fma(weight, value[j], strandSums[l][j]);
+                strandSums[l][j] = strand;
               }
             }
-            if (place % chainKeys == chainKeys - 1u) {
+            if (place % strandKeys == strandKeys - 1u) {
               for (uint l = 0; l < 4u; ++l) {
                 for (uint j = 0; j < ownElements; ++j) {
-                  precise float sum = splitSums[l][j] + chainSums[l][j];
+                  precise float sum = splitSums[l][j] + strandSums[l][j];
                   splitSums[l][j] = sum;
-                  chainSums[l][j] = 0.0;
+                  strandSums[l][j] = 0.0;
                 }
               }
             }

@@ -1,5 +1,5 @@
 // Reads weights for their place in the last-level cache alone, beside a dispatch that leaves the memory idle: what reads
-// them next finds them there. Changes nothing, and depends on nothing. The twin of src/prefetch.ts.
+// them next finds them there. Changes nothing, and depends on nothing. The twin of src/dispatch/prefetch.ts.
 #version 460
 #extension GL_EXT_buffer_reference : require
 #extension GL_EXT_scalar_block_layout : require
@@ -7,7 +7,7 @@
 
 layout(local_size_x_id = 0) in;
 
-// 16-byte vectors that an invocation has under way at once: `vectorsPerInvocation` of src/prefetch.ts.
+// 16-byte vectors that an invocation has under way at once: `vectorsPerInvocation` of src/dispatch/prefetch.ts.
 #define VECTORS 4
 
 // What one entry of the tables that translate addresses covers at most on the devices that this is for, in vectors of 16

@@ -29,7 +29,7 @@ function dispatch(
   given: readonly Argument[],
   { groups = 1, plain = false, name = 'some' }: Form = {},
 ): Dispatch {
-  const one = { kernel: { shader: 'some', constants: [64] }, arguments: given, name } as const;
+  const one = { pipeline: { shader: 'some', constants: [64] }, arguments: given, name } as const;
   const grid = [groups, 1, 1] as const;
   return {
     ...one,
@@ -65,7 +65,7 @@ describe('withChains', () => {
 
   it('gives the variant its shader and its arguments', () => {
     const [first] = withChains([some, some]);
-    expect(first).toMatchObject({ kernel: { shader: 'some-chained' }, arguments: [{ kind: 'before' }] });
+    expect(first).toMatchObject({ pipeline: { shader: 'some-chained' }, arguments: [{ kind: 'before' }] });
   });
 });
 

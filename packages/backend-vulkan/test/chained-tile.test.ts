@@ -88,14 +88,14 @@ describe.skipIf(!addon)(`products in a chain (${driver.need})`, () => {
     expect(workgroups).toBeLessThan(dispatches[1]!.groups[1]);
 
     // The plain shader with the chain's cut; and the chain's own, but for what Mesa compiles wrongly (`chainsOn`).
-    const { constants, ...kernel } = chain[1]!.kernel;
+    const { constants, ...pipeline } = chain[1]!.pipeline;
     const cut = {
       ...dispatches[1]!,
-      kernel: { ...dispatches[1]!.kernel, constants },
+      pipeline: { ...dispatches[1]!.pipeline, constants },
       groups: chain[1]!.groups,
     };
     const isShared = constants[partsConstant]! > 1;
-    expect(kernel.shader).toBe('matmul-int8-q4_0-chained');
+    expect(pipeline.shader).toBe('matmul-int8-q4_0-chained');
     expect(isShared).toBe(/share/.test(name));
     const head = runner.memory(24);
     const chained = chain.map((one) => withHead(one, head));

@@ -14,7 +14,7 @@ const at = (byteOffset: number, byteLength = 16, index?: number): Place => ({
 });
 
 const dispatch = (...given: Argument[]): Dispatch => ({
-  kernel: { shader: 'none', constants: [64] },
+  pipeline: { shader: 'none', constants: [64] },
   arguments: given,
   groups: [1, 2, 3],
   name: 'none',

@@ -163,7 +163,7 @@ describe.skipIf(problem !== undefined)(`attention with heads${problem ? ` (${pro
         const { headsCall, call } = await calls(row);
         expect(attention.takesHeads(call, headsCall, traits)).toBe(true);
         const together = attention.dispatch({ ...call, heads: headsCall }, traits);
-        expect(together.map(({ kernel }) => kernel.shader)).toEqual([expect.stringContaining('-heads')]);
+        expect(together.map(({ pipeline }) => pipeline.shader)).toEqual([expect.stringContaining('-heads')]);
         if (form === 'apart')
           await run.run([...heads.dispatch(headsCall, traits), ...attention.dispatch(call, traits)]);
         else if (form === 'together') await run.run(together);

@@ -144,7 +144,7 @@ describe.skipIf(problem !== undefined)(`attention kernels${problem ? ` (${proble
         const traits = { ...run.traits, software: false };
         const scratch = await run.memory(attention.scratchBytes(call, traits, form));
         const dispatches = attention.dispatch({ ...call, scratch }, traits, form);
-        expect(dispatches[0]!.kernel.shader).toContain(form);
+        expect(dispatches[0]!.pipeline.shader).toContain(form);
         await run.run(dispatches);
         results.push((await run.read(out)).floats);
         expect(await run.takeFault()).toBe(0);

@@ -7,7 +7,7 @@ import { HostTensor, type DType } from '@unicorn-exec/tensor';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { embed } from '../src/kernel/embed.js';
 import { matmul, matmulKernel } from '../src/kernel/matmul.js';
-import { defaultTuner } from '../src/kernel/tiler.js';
+import { defaultTiler } from '../src/kernel/tiler.js';
 import type { Operand, WeightOperand } from '../src/kernel/operand.js';
 import type { MatmulCall, ProductCall } from '../src/kernel/matmul-call.js';
 import { diagnoseAddon } from '../src/load-addon.js';
@@ -63,11 +63,11 @@ describe.skipIf(!addon)('products on a device', () => {
   }
 
   /** @returns the number of dispatches */
-  async function run(call: Omit<MatmulCall, 'scratch' | 'counters'>, tuner = defaultTuner): Promise<number> {
+  async function run(call: Omit<MatmulCall, 'scratch' | 'counters'>, tiler = defaultTiler): Promise<number> {
     const nowhere = runner.memory(0);
     const full = { ...call, scratch: nowhere, counters: nowhere };
-    const scratch = runner.memory(matmulKernel(tuner).scratchBytes(full, runner.traits));
-    const dispatches = matmulKernel(tuner).dispatch({ ...full, scratch }, runner.traits);
+    const scratch = runner.memory(matmulKernel(tiler).scratchBytes(full, runner.traits));
+    const dispatches = matmulKernel(tiler).dispatch({ ...full, scratch }, runner.traits);
     await runner.run(dispatches);
     return dispatches.length;
   }
@@ -318,7 +318,7 @@ describe.skipIf(!addon)('products on a device', () => {
         depth: 2,
         workgroups: 1,
       };
-      const tuner = { ...defaultTuner, int8: () => tile };
+      const tiler = { ...defaultTiler, int8: () => tile };
       const weight = await weightOf(dtype, 13, columns);
       const up = await weightOf(dtype, 13, columns, { rowStart: 0 });
       const all = numbers(7 * columns, 2);
@@ -340,7 +340,7 @@ describe.skipIf(!addon)('products on a device', () => {
               },
             ],
           },
-          tuner,
+          tiler,
         );
         const results = [await runner.readFloats(plain), await runner.readFloats(gated)];
         if (whole.length === 0) whole.push(...results);

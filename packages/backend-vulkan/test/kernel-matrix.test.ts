@@ -8,7 +8,7 @@ import type { DType } from '@unicorn-exec/tensor';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { DeviceTraits } from '../src/dispatch/dispatch.js';
 import { matmulKernel } from '../src/kernel/matmul.js';
-import { defaultTuner, type MatmulTuner } from '../src/kernel/tiler.js';
+import { defaultTiler, type MatmulTiler } from '../src/kernel/tiler.js';
 import {
   f16Tile,
   fitsDevice,
@@ -58,17 +58,17 @@ describe.skipIf(!addon)('products by matrices on a device', () => {
 
   async function run(call: Omit<MatmulCall, 'scratch' | 'counters'>, tile: MatrixTile): Promise<void> {
     const nowhere = runner.memory(0);
-    const tuner: MatmulTuner = { ...defaultTuner, f16: () => tile };
+    const tiler: MatmulTiler = { ...defaultTiler, f16: () => tile };
     const full = { ...call, scratch: nowhere, counters: nowhere };
-    const scratch = runner.memory(matmulKernel(tuner).scratchBytes(full, traits));
-    const counters = runner.memory(matmulKernel(tuner).counterBytes(full, traits));
-    const dispatches = matmulKernel(tuner)
+    const scratch = runner.memory(matmulKernel(tiler).scratchBytes(full, traits));
+    const counters = runner.memory(matmulKernel(tiler).counterBytes(full, traits));
+    const dispatches = matmulKernel(tiler)
       .dispatch({ ...full, scratch, counters }, traits)
       .map((dispatch) => {
         const shader = emulates
-          ? dispatch.kernel.shader.replace('matmul-f16-', 'matmul-f16-emulated-')
-          : dispatch.kernel.shader;
-        return { ...dispatch, kernel: { ...dispatch.kernel, shader } };
+          ? dispatch.pipeline.shader.replace('matmul-f16-', 'matmul-f16-emulated-')
+          : dispatch.pipeline.shader;
+        return { ...dispatch, pipeline: { ...dispatch.pipeline, shader } };
       });
     // Twice: counters are left as they were found.
     for (let times = 0; times < 2; times++) await runner.run(dispatches);

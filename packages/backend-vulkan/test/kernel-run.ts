@@ -8,7 +8,7 @@ import type { DeviceTraits, Dispatch, Place } from '../src/dispatch/dispatch.js'
 import { chainHead, chainLinks } from '../src/dispatch/chain.js';
 import type { Operand } from '../src/kernel/operand.js';
 import { diagnoseAddon } from '../src/load-addon.js';
-import { kernelKey, Pipelines } from '../src/device/pipelines.js';
+import { pipelineKey, Pipelines } from '../src/device/pipelines.js';
 import { JobQueue } from '../src/device/queue.js';
 import { encodeRecording } from '../src/recording/recording-words.js';
 import { ShaderLibrary } from '../src/device/shader-library.js';
@@ -133,14 +133,14 @@ export class KernelRun {
 
   async run(dispatches: readonly Dispatch[]): Promise<void> {
     if (dispatches.length === 0) return;
-    await this.pipelines.ensure(dispatches.map(({ kernel }) => kernel));
-    const keys = [...new Set(dispatches.map(({ kernel }) => kernelKey(kernel)))];
+    await this.pipelines.ensure(dispatches.map(({ pipeline }) => pipeline));
+    const keys = [...new Set(dispatches.map(({ pipeline }) => pipelineKey(pipeline)))];
     const handles = keys.map((key) =>
-      this.pipelines.get(dispatches.find(({ kernel }) => kernelKey(kernel) === key)!.kernel)!,
+      this.pipelines.get(dispatches.find(({ pipeline }) => pipelineKey(pipeline) === key)!.pipeline)!,
     );
     const words = encodeRecording(
       dispatches,
-      dispatches.map(({ kernel }) => keys.indexOf(kernelKey(kernel))),
+      dispatches.map(({ pipeline }) => keys.indexOf(pipelineKey(pipeline))),
       chainLinks(dispatches, ({ storage, byteOffset, byteLength }) =>
         storage.kind === 'binding'
           ? { memory: storage.index, begin: byteOffset, end: byteOffset + byteLength }

@@ -131,14 +131,17 @@ describe('heads', () => {
   });
 });
 
-describe('handoffs', () => {
-  it('go from attention to the products that alone read it', () => {
-    const { handoffs, steps } = plan(decoderGraph('q8_0'));
-    const names = handoffs.map(({ from, to }) => [steps[from]!.kind, steps[to]!.kind]);
+describe('preparing that attention does', () => {
+  it('is that of the products that alone read its result', () => {
+    const { inlinedPreparing, steps } = plan(decoderGraph('q8_0'));
+    const names = inlinedPreparing.map(({ attention, products }) => [
+      steps[attention]!.kind,
+      steps[products]!.kind,
+    ]);
     expect(names).toEqual([['attention', 'matmul']]);
   });
 
-  it('are made where both kernels agree', () => {
+  it('is done where both kernels agree', () => {
     const graph = decoderGraph('q8_0');
     const made = plan(graph);
     const calls: boolean[] = [];
@@ -161,15 +164,15 @@ describe('handoffs', () => {
 
 describe('heads that attention does', () => {
   const graph = decoderGraph('q8_0');
-  const { intakes, steps, slots, values } = plan(graph);
+  const { inlinedHeads, steps, slots, values } = plan(graph);
   const names = (dims: Record<string, number>): string[] =>
     dispatchesOf(plan(graph), tableOf(graph), target, { dims }).map(({ name }) => name);
 
   it('are those right before it, whose operands live as long', () => {
-    expect(intakes.map(({ heads, attention }) => [steps[heads]!.kind, steps[attention]!.kind])).toEqual([
+    expect(inlinedHeads.map(({ heads, attention }) => [steps[heads]!.kind, steps[attention]!.kind])).toEqual([
       ['heads', 'attention'],
     ]);
-    const { heads, attention } = intakes[0]!;
+    const { heads, attention } = inlinedHeads[0]!;
     const step = steps[heads]!;
     if (step.kind !== 'heads') throw new Error('no heads');
     for (const id of [step.stored!.key.x, step.stored!.value.x, step.rope!.table]) {
@@ -201,7 +204,7 @@ describe('heads that attention does', () => {
     const blocks = b.input('blocks', 'i32', ['sequences', 'columns']);
     b.output('a', b.attention({ query, state, positions: rows, starts, blocks }, { scale: 1 }));
     b.output('b', b.softcap(query, 3));
-    expect(plan(b.build()).intakes).toEqual([]);
+    expect(plan(b.build()).inlinedHeads).toEqual([]);
   });
 });
 

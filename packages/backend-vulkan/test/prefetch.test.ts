@@ -23,7 +23,7 @@ function chain(
   ...parts: readonly { shader: string; weights?: readonly Place[]; groups?: number }[]
 ): Dispatch[] {
   return parts.map(({ shader, weights = [], groups = 1 }, index) => ({
-    kernel: { shader, constants: [64] },
+    pipeline: { shader, constants: [64] },
     arguments: [read(arena(16 * index)), ...weights.map(read), write(arena(16 * index + 16))],
     groups: [groups, 1, 1],
     name: shader,

@@ -10,12 +10,12 @@ import { loadAddon } from '../src/load-addon.js';
 import { findDevice } from '../src/backend.js';
 import type { VulkanDevice } from '../src/device/device.js';
 import { matmul, matmulKernel } from '../src/kernel/matmul.js';
-import { defaultTuner } from '../src/kernel/tiler.js';
+import { defaultTiler } from '../src/kernel/tiler.js';
 import { KernelRunner } from '../src/measure/kernel-runner.js';
 import { ShaderLibrary } from '../src/device/shader-library.js';
 import { laneCandidates, laneCounts } from '../src/tuning/tile-candidates.js';
 import { deviceTraits } from '../src/device/traits.js';
-import { tunedTuner, type Tuning } from '../src/tuning/tuning.js';
+import { tunedTiler, type Tuning } from '../src/tuning/tuning.js';
 import { tunedShadersHash, TuningFile } from '../src/tuning/tuning-file.js';
 import { driver } from './lavapipe.js';
 
@@ -104,7 +104,7 @@ describe.skipIf(!driver.present)(`tuning (${driver.need})`, () => {
     // No other test has tuned for so many columns.
     const columns = 288;
     const rows =
-      defaultTuner.int8({ ...shape, columns, tokens: 1 }, deviceTraits(physical)).rows === 2 ? 4 : 2;
+      defaultTiler.int8({ ...shape, columns, tokens: 1 }, deviceTraits(physical)).rows === 2 ? 4 : 2;
     const tuning: Tuning = { lanes: [], tiles: [{ form: 'int8', rows: 40, columns, tile: { rows } }] };
     await new TuningFile(physical, tunedShadersHash(new ShaderLibrary())).write(tuning);
     const device = (await vulkanBackend.open()) as VulkanDevice;
@@ -121,9 +121,10 @@ describe.skipIf(!driver.present)(`tuning (${driver.need})`, () => {
       counters: nowhere,
     };
     const { table, traits } = device.target;
-    const constants = (dispatches: ReturnType<typeof matmul.dispatch>) => dispatches.at(-1)!.kernel.constants;
+    const constants = (dispatches: ReturnType<typeof matmul.dispatch>) =>
+      dispatches.at(-1)!.pipeline.constants;
     expect(constants(table.matmul.dispatch(call, traits))).toEqual(
-      constants(matmulKernel(tunedTuner([tuning], defaultTuner)).dispatch(call, traits)),
+      constants(matmulKernel(tunedTiler([tuning], defaultTiler)).dispatch(call, traits)),
     );
     expect(constants(table.matmul.dispatch(call, traits))).not.toEqual(
       constants(matmul.dispatch(call, traits)),
@@ -137,7 +138,7 @@ describe.skipIf(!driver.present)(`tuning (${driver.need})`, () => {
     const runner = new KernelRunner(addon, findDevice(addon).physical);
     const { traits } = runner;
     const single = { ...shape, tokens: 1 };
-    const candidates = laneCandidates(defaultTuner.int8(single, traits), single, traits);
+    const candidates = laneCandidates(defaultTiler.int8(single, traits), single, traits);
     const lanes = laneCounts('int8', 256 / 32, traits);
     const weight = await runner.weight('q4_0', 40, 256, randomWeight('q4_0', 40, 256, 'weight'));
     const values = new Float32Array(randomWeight('f32', 9, 256, 'x').buffer);
@@ -150,15 +151,15 @@ describe.skipIf(!driver.present)(`tuning (${driver.need})`, () => {
           lanes: [{ form: 'int8', columns: 256, lanes: count }],
           tiles: [{ form: 'int8', tokens, tile }],
         };
-        const tuner = tunedTuner([tuning], defaultTuner);
+        const tiler = tunedTiler([tuning], defaultTiler);
         const x = await runner.floats([tokens, 256], values.subarray(0, tokens * 256));
         const out = await runner.floats([tokens, 40]);
         const nowhere = runner.memory(0);
         const call = { x, fast: true, products: [{ weight, out, posts: [] }], counters: nowhere };
         const scratch = runner.memory(
-          matmulKernel(tuner).scratchBytes({ ...call, scratch: nowhere }, traits),
+          matmulKernel(tiler).scratchBytes({ ...call, scratch: nowhere }, traits),
         );
-        await runner.run(matmulKernel(tuner).dispatch({ ...call, scratch }, traits));
+        await runner.run(matmulKernel(tiler).dispatch({ ...call, scratch }, traits));
         const result = await runner.readFloats(out);
         whole ??= result;
         expect(result).toEqual(whole.subarray(0, result.length));

@@ -3,10 +3,10 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'n
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import { defaultTuner } from '../src/kernel/tiler.js';
+import { defaultTiler } from '../src/kernel/tiler.js';
 import type { ProductShape } from '../src/kernel/product-shape.js';
 import type { DeviceTraits } from '../src/dispatch/dispatch.js';
-import { mergeTunings, noTuning, tunedTuner, tuningFromJson, tuningToJson } from '../src/tuning/tuning.js';
+import { mergeTunings, noTuning, tunedTiler, tuningFromJson, tuningToJson } from '../src/tuning/tuning.js';
 import type { TileRule, Tuning } from '../src/tuning/tuning.js';
 import { shippedTunings } from '../src/tuning/shipped-tunings.js';
 import { TuningFile, type TunedDevice } from '../src/tuning/tuning-file.js';
@@ -35,9 +35,9 @@ const shape = (tokens: number, more: Partial<ProductShape> = {}): ProductShape =
 
 const ruled = (tiles: TileRule[]): Tuning => ({ lanes: [], tiles });
 
-describe('tunedTuner', () => {
+describe('tunedTiler', () => {
   it('takes the rule that says most, and among its tokens the next larger ones', () => {
-    const tuner = tunedTuner(
+    const tiler = tunedTiler(
       [
         ruled([
           { form: 'int8', tile: { depth: 1 } },
@@ -45,29 +45,29 @@ describe('tunedTuner', () => {
           { form: 'int8', columns: 3584, tokens: 8, tile: { depth: 3 } },
         ]),
       ],
-      defaultTuner,
+      defaultTiler,
     );
     const depth = (tokens: number, columns = 3584): number =>
-      tuner.int8(shape(tokens, { columns }), traits).depth;
+      tiler.int8(shape(tokens, { columns }), traits).depth;
     expect([1, 2, 8, 9, 400].map((tokens) => depth(tokens))).toEqual([2, 3, 3, 3, 3]);
     expect(depth(1, 1024)).toBe(1);
   });
 
   it('asks one tuning after the other, and the rules last', () => {
     const own = ruled([{ form: 'int8', rows: 3584, tile: { depth: 5 } }]);
-    const tuner = tunedTuner([own, ruled([{ form: 'int8', tile: { depth: 7 } }])], defaultTuner);
-    expect(tuner.int8(shape(1), traits).depth).toBe(5);
-    expect(tuner.int8(shape(1, { rows: 512 }), traits).depth).toBe(7);
-    expect(tuner.float(shape(1), traits)).toEqual(defaultTuner.float(shape(1), traits));
-    expect(tunedTuner([], defaultTuner).f16(shape(512), traits)).toEqual(
-      defaultTuner.f16(shape(512), traits),
+    const tiler = tunedTiler([own, ruled([{ form: 'int8', tile: { depth: 7 } }])], defaultTiler);
+    expect(tiler.int8(shape(1), traits).depth).toBe(5);
+    expect(tiler.int8(shape(1, { rows: 512 }), traits).depth).toBe(7);
+    expect(tiler.float(shape(1), traits)).toEqual(defaultTiler.float(shape(1), traits));
+    expect(tunedTiler([], defaultTiler).f16(shape(512), traits)).toEqual(
+      defaultTiler.f16(shape(512), traits),
     );
   });
 
   it('never decides which form a product takes', () => {
-    const tuner = tunedTuner([ruled([{ form: 'f16', tile: { rows: 64 } }])], defaultTuner);
-    expect(tuner.f16(shape(1), traits)).toBeUndefined();
-    expect(tuner.f16(shape(512), { ...traits, cooperativeMatrix: [] })).toBeUndefined();
+    const tiler = tunedTiler([ruled([{ form: 'f16', tile: { rows: 64 } }])], defaultTiler);
+    expect(tiler.f16(shape(1), traits)).toBeUndefined();
+    expect(tiler.f16(shape(512), { ...traits, cooperativeMatrix: [] })).toBeUndefined();
   });
 
   it('gives the same lanes for every number of rows, whatever the tiles say', () => {
@@ -80,10 +80,10 @@ describe('tunedTuner', () => {
         tile: { workgroup: tokens === 4 ? 48 : 64 * tokens, lanes: 2 * tokens } as never,
       })),
     };
-    const tuner = tunedTuner([tuning], defaultTuner);
+    const tiler = tunedTiler([tuning], defaultTiler);
     for (let tokens = 1; tokens <= 40; tokens++) {
-      expect(tuner.int8(shape(tokens), traits).lanes).toBe(16);
-      expect(tuner.int8(shape(tokens, { rows: 512, banks: 2 }), traits).lanes).toBe(16);
+      expect(tiler.int8(shape(tokens), traits).lanes).toBe(16);
+      expect(tiler.int8(shape(tokens, { rows: 512, banks: 2 }), traits).lanes).toBe(16);
     }
   });
 
@@ -96,8 +96,8 @@ describe('tunedTuner', () => {
       { depth: 1e9 },
     ];
     for (const tile of wild) {
-      const tuner = tunedTuner([ruled([{ form: 'int8', tile }])], defaultTuner);
-      expect(tuner.int8(shape(1), traits)).toEqual(defaultTuner.int8(shape(1), traits));
+      const tiler = tunedTiler([ruled([{ form: 'int8', tile }])], defaultTiler);
+      expect(tiler.int8(shape(1), traits)).toEqual(defaultTiler.int8(shape(1), traits));
     }
     for (const tile of [
       { rows: 1e6 },
@@ -106,18 +106,18 @@ describe('tunedTuner', () => {
       { depth: 48 },
       { depth: 4096 },
     ]) {
-      const tuner = tunedTuner([ruled([{ form: 'f16', tile }])], defaultTuner);
-      expect(tuner.f16(shape(512), traits)).toEqual(defaultTuner.f16(shape(512), traits));
+      const tiler = tunedTiler([ruled([{ form: 'f16', tile }])], defaultTiler);
+      expect(tiler.f16(shape(512), traits)).toEqual(defaultTiler.f16(shape(512), traits));
     }
     const lanes = { lanes: [{ form: 'int8' as const, lanes: 2 ** 20 }], tiles: [] };
-    expect(tunedTuner([lanes], defaultTuner).int8(shape(1), traits)).toEqual(
-      defaultTuner.int8(shape(1), traits),
+    expect(tunedTiler([lanes], defaultTiler).int8(shape(1), traits)).toEqual(
+      defaultTiler.int8(shape(1), traits),
     );
   });
 
   it('widens a workgroup that is too small for the lanes', () => {
     const tuning: Tuning = { lanes: [{ form: 'int8', lanes: 256 }], tiles: [] };
-    const tile = tunedTuner([tuning], defaultTuner).int8(shape(1), traits);
+    const tile = tunedTiler([tuning], defaultTiler).int8(shape(1), traits);
     expect(tile.workgroup % tile.lanes).toBe(0);
   });
 });
@@ -250,9 +250,9 @@ describe('TuningFile', () => {
 describe('what is shipped', () => {
   it('holds for Radeon 780M: every rule is a tile that such a device can run', () => {
     const [tuning] = shippedTunings({ vendorId: 0x1002, deviceId: 0x15bf });
-    const tuner = tunedTuner([tuning!], defaultTuner);
+    const tiler = tunedTiler([tuning!], defaultTiler);
     for (const banks of [1, 2] as const) {
-      expect(tuner.int8(shape(1, { banks }), traits)).toMatchObject(
+      expect(tiler.int8(shape(1, { banks }), traits)).toMatchObject(
         tuning!.tiles.find((rule) => rule.form === 'int8' && rule.banks === banks)!.tile,
       );
       for (const [tokens, limit] of [
@@ -263,7 +263,7 @@ describe('what is shipped', () => {
         const rule = tuning!.tiles.find(
           (one) => one.form === 'f16' && one.banks === banks && one.tokens === limit,
         )!;
-        expect(tuner.f16(shape(tokens, { banks }), traits)).toMatchObject(rule.tile);
+        expect(tiler.f16(shape(tokens, { banks }), traits)).toMatchObject(rule.tile);
       }
     }
     expect(shippedTunings({ vendorId: 0x10de, deviceId: 0x15bf })).toEqual([]);

@@ -376,12 +376,12 @@ async function timeOne(one: Timed): Promise<void> {
   const sees =
     window === undefined ? keys - (perSequence - 1) / 2 : Math.min(window, keys - (perSequence - 1) / 2);
   const flops = (4 * rows * heads * headDim * sees) / nanoseconds / 1e3;
-  const { kernel, groups } = steps[0]![0]!;
+  const { pipeline, groups } = steps[0]![0]!;
   console.log(
     `${one.label.padEnd(4)} ${dtype.padEnd(5)} ${`${sequences} x ${keys} keys`.padEnd(16)} ${`${rows} rows`.padEnd(9)}` +
       `${window === undefined ? '' : ` window ${window}`} ${(nanoseconds / 1e3).toFixed(1).padStart(8)} us` +
       ` ${bytes.toFixed(0).padStart(6)} GB/s ${flops.toFixed(1).padStart(6)} TFLOP/s` +
-      `  ${kernel.shader} ${groups.join('x')}${each > 1 ? ` and ${each - 1} more` : ''}`,
+      `  ${pipeline.shader} ${groups.join('x')}${each > 1 ? ` and ${each - 1} more` : ''}`,
   );
   runner.release(mark);
 }

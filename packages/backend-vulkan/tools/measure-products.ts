@@ -23,7 +23,7 @@ import { randomWeight } from '@unicorn-exec/conformance';
 import type { NativeAddon } from '../src/addon.js';
 import { matmulKernel } from '../src/kernel/matmul.js';
 import type { LaneTile } from '../src/kernel/lane-tile.js';
-import { defaultTuner, type MatmulTuner } from '../src/kernel/tiler.js';
+import { defaultTiler, type MatmulTiler } from '../src/kernel/tiler.js';
 import { fitsDevice, type MatrixTile } from '../src/kernel/matrix-tile.js';
 import type { Operand, WeightOperand } from '../src/kernel/operand.js';
 import type { MatmulCall } from '../src/kernel/matmul-call.js';
@@ -73,16 +73,16 @@ const shapes = (
   });
 const given = flags.tile === undefined ? {} : (JSON.parse(flags.tile) as object);
 
-/** The default tuner, held to one form, with fields of its tile replaced. */
-function tunerOf(form: Form | undefined, tile: object): MatmulTuner {
+/** The default tiler, held to one form, with fields of its tile replaced. */
+function tilerOf(form: Form | undefined, tile: object): MatmulTiler {
   return {
-    float: (shape, device) => ({ ...defaultTuner.float(shape, device), ...(form === 'float' ? tile : {}) }),
-    int8: (shape, device) => ({ ...defaultTuner.int8(shape, device), ...(form === 'int8' ? tile : {}) }),
+    float: (shape, device) => ({ ...defaultTiler.float(shape, device), ...(form === 'float' ? tile : {}) }),
+    int8: (shape, device) => ({ ...defaultTiler.int8(shape, device), ...(form === 'int8' ? tile : {}) }),
     f16(shape, device) {
       if (form !== undefined && form !== 'f16') return undefined;
       // A form that is asked for serves few rows too.
       const wanted = form === 'f16' ? { ...shape, tokens: Math.max(17, shape.tokens) } : shape;
-      const found = defaultTuner.f16(wanted, device);
+      const found = defaultTiler.f16(wanted, device);
       return found && { ...found, ...(form === 'f16' ? tile : {}) };
     },
   };
@@ -147,10 +147,10 @@ function callOf(
 }
 
 /** What a call wants beside its operands. */
-function memoryOf(call: MatmulCall, tuner: MatmulTuner): Pick<MatmulCall, 'scratch' | 'counters'> {
+function memoryOf(call: MatmulCall, tiler: MatmulTiler): Pick<MatmulCall, 'scratch' | 'counters'> {
   return {
-    scratch: runner.memory(matmulKernel(tuner).scratchBytes(call, traits)),
-    counters: runner.memory(matmulKernel(tuner).counterBytes(call, traits)),
+    scratch: runner.memory(matmulKernel(tiler).scratchBytes(call, traits)),
+    counters: runner.memory(matmulKernel(tiler).counterBytes(call, traits)),
   };
 }
 
@@ -186,8 +186,8 @@ async function check(): Promise<void> {
           for (const fast of [false, true]) {
             const out = await runner.floats([tokens, rows]);
             const call = callOf(x, [{ weights, out }], fast, { norm });
-            const tuner = tunerOf(form, given);
-            await runner.run(matmulKernel(tuner).dispatch({ ...call, ...memoryOf(call, tuner) }, traits));
+            const tiler = tilerOf(form, given);
+            await runner.run(matmulKernel(tiler).dispatch({ ...call, ...memoryOf(call, tiler) }, traits));
             results.push(await runner.readFloats(out));
           }
           const [expected, actual] = results as [Float32Array, Float32Array];
@@ -258,7 +258,7 @@ async function timeOf(
   sets: readonly WeightSet[],
   tokens: number,
   fast: boolean,
-  tuner: MatmulTuner,
+  tiler: MatmulTiler,
 ): Promise<Timing> {
   const { columns } = sets[0]![0]![0];
   const { mark } = runner;
@@ -276,8 +276,8 @@ async function timeOf(
       around,
     ),
   );
-  const memory = memoryOf(calls[0]!, tuner);
-  const dispatches = calls.flatMap((call) => matmulKernel(tuner).dispatch({ ...call, ...memory }, traits));
+  const memory = memoryOf(calls[0]!, tiler);
+  const dispatches = calls.flatMap((call) => matmulKernel(tiler).dispatch({ ...call, ...memory }, traits));
   const isPreparing = dispatches.map(({ name }) => name.includes('prepare'));
   const runs = (await runner.runOften(dispatches, 6)).slice(1);
   const samples = (wanted: boolean): number[] =>
@@ -312,8 +312,8 @@ async function time(): Promise<void> {
       const weights = await weightSets(dtype, rows, columns);
       for (const tokens of tokensList) {
         if (outOfTime()) return;
-        const tuner = tunerOf(flags.form as Form | undefined, given);
-        const timing = await timeOf(weights, tokens, fastOf(), tuner);
+        const tiler = tilerOf(flags.form as Form | undefined, given);
+        const timing = await timeOf(weights, tokens, fastOf(), tiler);
         console.log(line(`${dtype} ${rows.join('+')}x${columns} n=${tokens}`, timing));
       }
       runner.clear();
@@ -391,7 +391,7 @@ async function sweep(): Promise<void> {
         for (const tile of candidates) {
           if (outOfTime()) break;
           try {
-            const timing = await timeOf(weights, tokens, fastOf(), tunerOf(form, { ...tile, ...given }));
+            const timing = await timeOf(weights, tokens, fastOf(), tilerOf(form, { ...tile, ...given }));
             results.push({ tile, timing });
           } catch (error) {
             console.log(`${JSON.stringify(tile)}: ${(error as Error).message}`);
@@ -433,9 +433,9 @@ async function prepare(): Promise<void> {
         ];
         for (const [name, around] of arounds) {
           if (outOfTime()) return;
-          const tuner = tunerOf(form, given);
+          const tiler = tilerOf(form, given);
           const call = callOf(x, [{ weights: [weight], out }], true, around);
-          const dispatches = matmulKernel(tuner).dispatch({ ...call, ...memoryOf(call, tuner) }, traits);
+          const dispatches = matmulKernel(tiler).dispatch({ ...call, ...memoryOf(call, tiler) }, traits);
           const again = Array.from({ length: 16 }, () => dispatches[0]!);
           const times = (await runner.runOften(again, 4)).slice(1).flatMap((run) => [...run]);
           cells.push(`${name} ${(median(times) / 1e3).toFixed(1)} us`);

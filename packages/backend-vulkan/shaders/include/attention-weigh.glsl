@@ -7,20 +7,20 @@
 layout(constant_id = 6) const uint keyLanes = 8;
 
 const uint paddedDim = rowLanes * 8u;
-// Chains of value sums in a split, one for each rowLanes of 256 invocations, and the keys of each: with two lanes one.
-const uint chains = 256u / rowLanes;
-const uint chainKeys = splitKeys / chains;
+// Strands of value sums in a split, one for each rowLanes of 256 invocations, and the keys of each: with two lanes one.
+const uint strands = 256u / rowLanes;
+const uint strandKeys = splitKeys / strands;
 
-// Scores lie chain by chain, so that the keys of a chain are neighbours; a gap after each line moves it to other banks.
+// Scores lie strand by strand, so that the keys of a strand are neighbours; a gap after each line moves it to other banks.
 const uint lineVectors = splitKeys / 4u + 1u;
 
 uint scorePlace(uint line, uint key) {
-  return 4u * lineVectors * line + key % chains * chainKeys + key / chains;
+  return 4u * lineVectors * line + key % strands * strandKeys + key / strands;
 }
 
 // The key at a place of a line.
 uint keyAt(uint place) {
-  return place % chainKeys * chains + place / chainKeys;
+  return place % strandKeys * strands + place / strandKeys;
 }
 
 void setScore(uint line, uint key, float score) {

@@ -2,12 +2,12 @@
 // by operation, so that a row's result is the same bits in a decode step, in a chunk of a prompt, and in any batch:
 //
 // - Keys are cut at absolute multiples of 128 (a split).
-// - A score is a sum over `keyLanes` chains of fma: chain r runs over the head's elements in vectors of 8, r, r + keyLanes,
-//   and so on. The chains are added as a tree: r and r ^ keyLanes / 2 first, r and r ^ 1 last. Then times the scale; then
+// - A score is a sum over `keyLanes` strands of fma: strand r runs over the head's elements in vectors of 8, r, r + keyLanes,
+//   and so on. The strands are added as a tree: r and r ^ keyLanes / 2 first, r and r ^ 1 last. Then times the scale; then
 //   capped.
 // - Of a split are made: m, the largest score that the query sees; weights exp(score - m), 0 for keys that it does not see;
-//   l, the sum of the weights as a subgroup makes it (`weighLine`); and the weighted sum of the values: `chains` chains, of
-//   which chain c runs over the keys c, c + chains, and so on; then these in order.
+//   l, the sum of the weights as a subgroup makes it (`weighLine`); and the weighted sum of the values: `strands` strands, of
+//   which strand c runs over the keys c, c + strands, and so on; then these in order.
 // - Splits are merged in order: M' = max(M, m), L' = L exp(M - M') + l exp(m - M'), and the values' sums likewise. Splits
 //   of which a query sees nothing are left out.
 //

@@ -1,6 +1,6 @@
 // Dispatches that follow each other without a barrier: each begins while the one before it still runs, reads what nobody
 // writes (weights), and waits for the others' results here. A barrier instead empties the device, and fills it again. The
-// twin of src/chain.ts, which says when that may be. Include it first: CHAINED makes of a shader its chained variant.
+// twin of src/dispatch/chain.ts, which says when that may be. Include it first: CHAINED makes of a shader its chained variant.
 //
 // Every workgroup of a chained dispatch counts itself when it has ended. One that waits is resident, and so is every
 // workgroup of the dispatches before, since devices start workgroups in order; so those get on, and the wait ends. Vulkan
@@ -48,7 +48,7 @@
 #extension GL_EXT_buffer_reference_uvec2 : require
 #include "fault.glsl"
 
-// The begin of a submission's inputs: the twin of `chainHead` in src/chain.ts, and of `Faults` in fault.glsl.
+// The begin of a submission's inputs: the twin of `chainHead` in src/dispatch/chain.ts, and of `Faults` in fault.glsl.
 layout(buffer_reference, scalar, buffer_reference_align = 8) CHAIN_COUNTERS buffer Chain {
   uvec2 record;
   // Workgroups.

@@ -54,7 +54,7 @@ float exactSigmoid(float x) {
   return y;
 }
 
-// As `ActivationKind` of the graph: numbers are those of `activationCode` in src/kernel/activation.ts.
+// As `ActivationKind` of the graph: numbers are those of `activationCodes` in src/kernel/elementwise.ts.
 #define ACTIVATION_SILU 0u
 #define ACTIVATION_GELU_TANH 1u
 #define ACTIVATION_RELU 2u

@@ -1,4 +1,4 @@
-// Reads stored weights as src/weight-layout.ts lays them out, by the type that DTYPE names. A group is 32 columns of a
+// Reads stored weights as src/weights/weight-layout.ts lays them out, by the type that DTYPE names. A group is 32 columns of a
 // row, the unit that has a scale. Needs memory.glsl.
 #extension GL_EXT_control_flow_attributes : require
 

@@ -38,11 +38,11 @@ import {
 } from '../addon.js';
 import { checkRange, VulkanBuffer } from './buffer.js';
 import { chainsOn } from '../dispatch/chain.js';
-import type { Kernel } from '../dispatch/dispatch.js';
+import type { PipelineSpec } from '../dispatch/dispatch.js';
 import { VulkanExecutable, type ExecutableHost } from '../recording/executable.js';
 import { FaultRecords } from './faults.js';
-import { defaultTuner, type MatmulTuner } from '../kernel/tiler.js';
-import { tunedKernels } from '../kernel/kernels.js';
+import { defaultTiler, type MatmulTiler } from '../kernel/tiler.js';
+import { tiledKernels } from '../kernel/kernels.js';
 import type { Target } from '../lowering/target.js';
 import { lower } from '../lowering/lower.js';
 import type { Plan } from '../lowering/plan.js';
@@ -54,7 +54,7 @@ import { inputsBlocks, inputsBytes, type ExecutableMemory } from '../recording/s
 import { ShaderLibrary } from './shader-library.js';
 import { VulkanPlanner } from './planner.js';
 import { deviceTraits } from './traits.js';
-import { tunedTuner } from '../tuning/tuning.js';
+import { tunedTiler } from '../tuning/tuning.js';
 import { shippedTunings } from '../tuning/shipped-tunings.js';
 import { tunedShadersHash, TuningFile } from '../tuning/tuning-file.js';
 import { loadRequest, VulkanWeightSet } from '../weights/weight-set.js';
@@ -100,7 +100,7 @@ export class VulkanDevice implements Device, ExecutableHost {
     this.faults = new FaultRecords(addon, this.handle);
     this.target = {
       traits: deviceTraits(physical),
-      table: tunedKernels(tunerOf(physical, shaders)),
+      table: tiledKernels(tilerOf(physical, shaders)),
       prefetch: prefetchOf(physical),
       chains: chainsOn(physical),
     };
@@ -204,22 +204,22 @@ export class VulkanDevice implements Device, ExecutableHost {
     return new VulkanBuffer(this.addon, this.handle, Math.max(16, byteLength), kind);
   }
 
-  /** Kernels of the largest dims and, where pipelines are quickly made, of the dims that steps usually have. */
+  /** Pipelines of the largest dims and, where pipelines are quickly made, of the dims that steps usually have. */
   #foreseen(
     executable: VulkanExecutable,
     { maximumDims: maximum }: Plan,
     { dims }: CompileOptions,
-  ): Kernel[] {
-    const kernels = executable.kernelsFor(maximum);
-    if (this.target.traits.software) return kernels;
+  ): PipelineSpec[] {
+    const specs = executable.pipelinesFor(maximum);
+    if (this.target.traits.software) return specs;
     const variable = Object.keys(maximum).filter((dim) => typeof dims[dim] === 'object');
     for (const value of foreseenDims) {
       const at = (dim: string): number => Math.min(value, maximum[dim]!);
       const all = Object.fromEntries(variable.map((dim) => [dim, at(dim)]));
-      kernels.push(...executable.kernelsFor({ ...maximum, ...all }));
-      for (const dim of variable) kernels.push(...executable.kernelsFor({ ...maximum, [dim]: at(dim) }));
+      specs.push(...executable.pipelinesFor({ ...maximum, ...all }));
+      for (const dim of variable) specs.push(...executable.pipelinesFor({ ...maximum, [dim]: at(dim) }));
     }
-    return kernels;
+    return specs;
   }
 
   /** Executables of one device run one after the other, over the same memory. */
@@ -250,7 +250,7 @@ export class VulkanDevice implements Device, ExecutableHost {
   stopChaining(): void {
     if (!this.target.chains) return;
     this.target = { ...this.target, chains: false };
-    for (const executable of this.#executables) executable.forgetRecordings();
+    for (const executable of this.#executables) executable.forgetLayouts();
   }
 
   // ---------------------------------------------------------------- buffers
@@ -374,7 +374,7 @@ export class VulkanDevice implements Device, ExecutableHost {
 }
 
 /** How products are cut: as was measured on this machine, as is known of such devices, by rule. */
-function tunerOf(physical: PhysicalDevice, shaders: ShaderLibrary): MatmulTuner {
+function tilerOf(physical: PhysicalDevice, shaders: ShaderLibrary): MatmulTiler {
   const own = new TuningFile(physical, tunedShadersHash(shaders)).read();
-  return tunedTuner([own, ...shippedTunings(physical)], defaultTuner);
+  return tunedTiler([own, ...shippedTunings(physical)], defaultTiler);
 }

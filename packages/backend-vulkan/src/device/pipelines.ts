@@ -1,10 +1,10 @@
 /** The pipelines of a device: one for each shader with its constants, made when first wanted and kept. */
 import { guarded, type DeviceHandle, type NativeAddon, type PipelineHandle } from '../addon.js';
-import type { Kernel } from '../dispatch/dispatch.js';
+import type { PipelineSpec } from '../dispatch/dispatch.js';
 import type { JobQueue } from './queue.js';
 import type { ShaderLibrary } from './shader-library.js';
 
-export function kernelKey({ shader, constants, subgroupSize }: Kernel): string {
+export function pipelineKey({ shader, constants, subgroupSize }: PipelineSpec): string {
   return `${shader} ${constants.join(' ')} ${subgroupSize ?? ''}`;
 }
 
@@ -21,8 +21,8 @@ export class Pipelines {
     private readonly shaders: ShaderLibrary,
   ) {}
 
-  get(kernel: Kernel): PipelineHandle | undefined {
-    return this.#made.get(kernelKey(kernel));
+  get(spec: PipelineSpec): PipelineHandle | undefined {
+    return this.#made.get(pipelineKey(spec));
   }
 
   /**
@@ -30,21 +30,21 @@ export class Pipelines {
    *
    * @throws UnicornError `internal/shader` (the promise rejects) for a shader that the package lacks
    */
-  ensure(kernels: Iterable<Kernel>): Promise<void> | undefined {
-    const wanted = new Map<string, Kernel>();
+  ensure(specs: Iterable<PipelineSpec>): Promise<void> | undefined {
+    const wanted = new Map<string, PipelineSpec>();
     const waited: Promise<void>[] = [];
-    for (const kernel of kernels) {
-      const key = kernelKey(kernel);
+    for (const spec of specs) {
+      const key = pipelineKey(spec);
       if (this.#made.has(key)) continue;
       const making = this.#making.get(key);
       if (making) waited.push(making);
-      else wanted.set(key, kernel);
+      else wanted.set(key, spec);
     }
     if (wanted.size > 0) waited.push(this.#make(wanted));
     return waited.length === 0 ? undefined : Promise.all(waited).then(() => {});
   }
 
-  #make(wanted: ReadonlyMap<string, Kernel>): Promise<void> {
+  #make(wanted: ReadonlyMap<string, PipelineSpec>): Promise<void> {
     const making = this.#create(wanted).finally(() => {
       for (const key of wanted.keys()) this.#making.delete(key);
     });
@@ -52,11 +52,11 @@ export class Pipelines {
     return making;
   }
 
-  async #create(wanted: ReadonlyMap<string, Kernel>): Promise<void> {
-    const kernels = [...wanted.values()];
-    const modules = kernels.map(({ shader }) => new Uint8Array(this.shaders.spirv(shader).buffer));
-    const constants = kernels.map((kernel) => Uint32Array.from(kernel.constants, (value) => value >>> 0));
-    const subgroupSizes = Uint32Array.from(kernels, ({ subgroupSize }) => subgroupSize ?? 0);
+  async #create(wanted: ReadonlyMap<string, PipelineSpec>): Promise<void> {
+    const specs = [...wanted.values()];
+    const modules = specs.map(({ shader }) => new Uint8Array(this.shaders.spirv(shader).buffer));
+    const constants = specs.map((spec) => Uint32Array.from(spec.constants, (value) => value >>> 0));
+    const subgroupSizes = Uint32Array.from(specs, ({ subgroupSize }) => subgroupSize ?? 0);
     const { job, pipelines } = guarded(() =>
       this.addon.createPipelines(this.device, modules, constants, subgroupSizes),
     );

@@ -31,7 +31,7 @@ class QueuedCompletion implements Completion {
     readonly queue: JobQueue,
     readonly done: Promise<void>,
   ) {
-    // A caller that awaits only the last of a chain must not be ended by an unhandled rejection of an earlier one.
+    // A caller that awaits only the last of several must not be ended by an unhandled rejection of an earlier one.
     done.catch(() => {});
   }
 

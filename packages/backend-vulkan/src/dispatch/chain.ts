@@ -74,10 +74,10 @@ export function chainsOn(
 
 /** The chained variant of a dispatch. `given` has an argument of kind `before` where its shader looks for it. */
 export function chained(
-  { kernel }: Pick<Dispatch, 'kernel'>,
+  { pipeline }: Pick<Dispatch, 'pipeline'>,
   given: readonly Argument[],
 ): NonNullable<Dispatch['chained']> {
-  return { kernel: { ...kernel, shader: `${kernel.shader}-chained` }, arguments: given };
+  return { pipeline: { ...pipeline, shader: `${pipeline.shader}-chained` }, arguments: given };
 }
 
 export const chainArgument: Argument = read(chainPlace);

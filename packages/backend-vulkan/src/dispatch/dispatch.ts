@@ -46,7 +46,7 @@ export type Argument =
   | { readonly kind: 'before' };
 
 /** A variant of `shaders/variants` with its specialization constants, by constant id. One pipeline each. */
-export interface Kernel {
+export interface PipelineSpec {
   /** Name of the variant: the compiled blob. */
   readonly shader: string;
   /** Value of constant_id 0, 1, ...; id 0 is always the number of invocations of a workgroup (local_size_x). */
@@ -57,14 +57,14 @@ export interface Kernel {
 
 /** One vkCmdDispatch. */
 export interface Dispatch {
-  readonly kernel: Kernel;
+  readonly pipeline: PipelineSpec;
   readonly arguments: readonly Argument[];
   /** Workgroups along x, y, z: each at most 65,535, which every device allows. */
   readonly groups: readonly [number, number, number];
   /** What profiles call it, for example `rmsNorm+matmul q4_0`. */
   readonly name: string;
   /** The same, as a part of a chain; absent where its shader has no such variant. */
-  readonly chained?: Pick<Dispatch, 'kernel' | 'arguments'> & { readonly groups?: Dispatch['groups'] };
+  readonly chained?: Pick<Dispatch, 'pipeline' | 'arguments'> & { readonly groups?: Dispatch['groups'] };
   /** It is a part of a chain. */
   readonly isChained?: boolean;
 }

@@ -81,8 +81,8 @@ export function prefetchOf(
 }
 
 /** The weights of an int8 product that is large enough, each once; of anything else none. */
-function productWeights({ kernel, arguments: given }: Dispatch): Place[] {
-  if (!kernel.shader.startsWith('matmul-int8-')) return [];
+function productWeights({ pipeline, arguments: given }: Dispatch): Place[] {
+  if (!pipeline.shader.startsWith('matmul-int8-')) return [];
   const byIndex = new Map<number, Place>();
   for (const argument of given) {
     if (argument.kind !== 'address' || argument.place.storage.kind !== 'weight') continue;
@@ -93,8 +93,8 @@ function productWeights({ kernel, arguments: given }: Dispatch): Place[] {
   return [...byIndex.values()].slice(0, mostRanges);
 }
 
-const isProduct = ({ kernel }: Dispatch): boolean =>
-  kernel.shader.startsWith('matmul-') && kernel.shader !== 'matmul-prepare';
+const isProduct = ({ pipeline }: Dispatch): boolean =>
+  pipeline.shader.startsWith('matmul-') && pipeline.shader !== 'matmul-prepare';
 
 /** Reads the parts from `begin` to `end` of the bytes of some weights, and touches the pages of all. */
 function prefetch(weights: readonly Place[], begin: number, end: number): Dispatch {
@@ -113,7 +113,7 @@ function prefetch(weights: readonly Place[], begin: number, end: number): Dispat
   // Never written, and without bytes it makes nothing that writes there wait.
   const sink: Place = { storage: { kind: 'counters' }, byteOffset: 0, byteLength: 0 };
   return {
-    kernel: { shader: 'prefetch', constants: [workgroupSize] },
+    pipeline: { shader: 'prefetch', constants: [workgroupSize] },
     arguments: [
       ...all.map((range): Argument => (range ? read(range.place) : { kind: 'null' })),
       read(sink),

@@ -167,7 +167,7 @@ export function readsVectors({ dtype, shape, place }: Operand): boolean {
   return dtype !== 'q8_0' && rowBytes(dtype, shape.at(-1)!) % 16 === 0 && place.byteOffset % 16 === 0;
 }
 
-/** Lanes of 8 elements that hold a head: a power of two, so that they divide a workgroup; at least two (`chainKeys`). */
+/** Lanes of 8 elements that hold a head: a power of two, so that they divide a workgroup; at least two (`strandKeys`). */
 export function rowLanes(headDim: number): number {
   let lanes = 2;
   while (8 * lanes < headDim) lanes *= 2;

@@ -14,7 +14,7 @@ import {
   write,
   type DeviceTraits,
   type Dispatch,
-  type Kernel,
+  type PipelineSpec,
   type Place,
 } from '../dispatch/dispatch.js';
 import type { AttentionCall } from './attention-call.js';
@@ -104,7 +104,7 @@ function dispatches(call: AttentionCall, traits: DeviceTraits, form?: AttentionF
   const { constants, groups, counted } = formOptions(chosen, call, shape, traits);
   const merges = chosen === 'row' && splits > 1;
   const variant = chosen === 'row' ? `-${keyVectors(headDim, traits)}` : '';
-  const kernel: Kernel = {
+  const pipeline: PipelineSpec = {
     shader: `attention-${chosen}-${state.dtype}${variant}`,
     constants: [
       256,
@@ -125,10 +125,10 @@ function dispatches(call: AttentionCall, traits: DeviceTraits, form?: AttentionF
   if (call.heads) {
     const heads = call.heads as WholeHeads;
     const withHeads: Dispatch = {
-      kernel: {
-        ...kernel,
-        shader: `${kernel.shader}-heads`,
-        constants: [...kernel.constants, ...headsConstants(call, heads, traits)],
+      pipeline: {
+        ...pipeline,
+        shader: `${pipeline.shader}-heads`,
+        constants: [...pipeline.constants, ...headsConstants(call, heads, traits)],
       },
       arguments: headsArguments(call, heads, { partials, counters: counted ? call.counters : undefined }),
       groups,
@@ -137,7 +137,7 @@ function dispatches(call: AttentionCall, traits: DeviceTraits, form?: AttentionF
     return [{ ...withHeads, chained: chained(withHeads, [...withHeads.arguments, { kind: 'before' }]) }];
   }
   const dispatch: Dispatch = {
-    kernel,
+    pipeline,
     arguments: [
       read(query.place),
       read(state.place),
@@ -173,7 +173,7 @@ function dispatches(call: AttentionCall, traits: DeviceTraits, form?: AttentionF
   if (!partials || counted) return [first];
   const lines = rows * queryHeads;
   const merge: Dispatch = {
-    kernel: { shader: 'attention-merge', constants: [Math.min(128, Math.max(32, 8 * lanes))] },
+    pipeline: { shader: 'attention-merge', constants: [Math.min(128, Math.max(32, 8 * lanes))] },
     arguments: [read(partials), write(out.place), u32(lines), u32(headDim), u32(splits)],
     groups: foldedGroups(lines),
     name: 'attention merge',

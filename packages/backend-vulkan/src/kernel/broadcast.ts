@@ -63,7 +63,7 @@ function binary(name: 'add' | 'multiply', { a, b, out }: BinaryCall): Dispatch[]
     Array.from({ length: maximumRank }, (_, axis) => u32(axes[axis] ? pick(axes[axis]) : 0));
   return [
     {
-      kernel: {
+      pipeline: {
         shader: 'broadcast',
         constants: [
           workgroupSize,

@@ -29,7 +29,7 @@ export interface Kernel<Call> {
   counterBytes?(call: Call, traits: DeviceTraits): number;
 }
 
-/** What two kernels agreed to do for each other in one submission (`fusion/handoff.ts`, `fusion/intake.ts`). */
+/** What two kernels agreed to do for each other in one submission (`fusion/inlined-preparing.ts`, `fusion/inlined-heads.ts`). */
 export interface Agreed {
   /** Attention leaves its result as the products after it take it. */
   readonly quantizes?: true;

@@ -36,7 +36,7 @@ function elementwise(operation: keyof typeof operations, name: string, parts: Pa
   if (count === 0) return [];
   return [
     {
-      kernel: {
+      pipeline: {
         shader: 'elementwise',
         constants: [workgroupSize, operations[operation], activationCodes[activation]],
       },

@@ -47,7 +47,7 @@ export const embed = opKernel<EmbedCall>({
     const size = Math.min(traits.software ? 32 : 64, traits.maxInvocations);
     return [
       {
-        kernel: {
+        pipeline: {
           shader: `embed-${matrix.dtype}`,
           constants: [size, beyond === 'firstRow' ? 1 : 0, ids ? 1 : 0],
         },

@@ -119,7 +119,7 @@ export const heads: StepKernel<HeadsStep, HeadsCall> = {
     const size = workgroupFor(headDim, traits);
     const [blocks, , , blockTokens] = stored?.state.shape ?? [0, 0, 0, 1];
     const dispatch: Dispatch = {
-      kernel: {
+      pipeline: {
         shader: `heads-${stored?.state.dtype ?? 'f32'}`,
         constants: [size, formOf(call), Number(rope?.layout === 'interleaved'), size * elementsPerInvocation],
       },

@@ -8,7 +8,7 @@ import { embed } from './embed.js';
 import { heads, type HeadsCall } from './heads.js';
 import { kvWrite } from './kv-write.js';
 import { matmul, matmulKernel, type MatmulKernel } from './matmul.js';
-import type { MatmulTuner } from './tiler.js';
+import type { MatmulTiler } from './tiler.js';
 import { concat, copy, slice, takeRows } from './move.js';
 import { gaussianTopK, matchRms, rmsNorm } from './norm.js';
 import { rope, ropeTable } from './rope.js';
@@ -52,8 +52,8 @@ export const kernelTable: KernelTable = {
 };
 
 /** The same with another choice of tiles for products. */
-export function tunedKernels(tuner: MatmulTuner): KernelTable {
-  return { ...kernelTable, matmul: matmulKernel(tuner) };
+export function tiledKernels(tiler: MatmulTiler): KernelTable {
+  return { ...kernelTable, matmul: matmulKernel(tiler) };
 }
 
 export function kernelOf(step: Step, table: KernelTable): StepKernel<Step, unknown> {

@@ -28,7 +28,7 @@ export const kvWrite = opKernel<KvWriteCall>({
     if (count === 0) return [];
     return [
       {
-        kernel: { shader: `kv-write-${state.dtype}`, constants: [workgroupSize] },
+        pipeline: { shader: `kv-write-${state.dtype}`, constants: [workgroupSize] },
         arguments: [
           readWrite(state.place),
           read(key.place),

@@ -21,12 +21,12 @@ export function laneDispatch(
   products: readonly [SingleProduct, ...SingleProduct[]],
   form: 'float' | 'int8',
 ): Dispatch {
-  const { rows, traits, tuner } = context;
+  const { rows, traits, tiler } = context;
   const { weight, up } = products[0];
   const banks = up ? 2 : 1;
   const total = products.reduce((sum, one) => sum + one.weight.rows, 0);
   const shape = { dtype: weight.dtype, rows: total, ...rows, banks } as const;
-  const asked = tuner[form](shape, traits);
+  const asked = tiler[form](shape, traits);
   const tile = form === 'int8' ? runnableTile(asked, banks) : asked;
   const x = preparedPlace(context, form);
   const dispatch = cutDispatch(context, products, form, tile, x);
@@ -35,8 +35,8 @@ export function laneDispatch(
   const given = isSingle ? chainedArguments(rows.tokens, x, products) : undefined;
   if (!given) return dispatch;
   const inChain = chainedTile(tile, shape, traits);
-  const { kernel, groups } = cutDispatch(context, products, form, inChain, x);
-  return { ...dispatch, chained: { ...chained({ kernel }, given), groups } };
+  const { pipeline, groups } = cutDispatch(context, products, form, inChain, x);
+  return { ...dispatch, chained: { ...chained({ pipeline }, given), groups } };
 }
 
 function cutDispatch(
@@ -60,7 +60,7 @@ function cutDispatch(
   const runs = products.reduce((sum, one) => sum + Math.ceil(one.weight.rows / rowsAtOnce), 0);
   const mostRuns = Math.max(1, Math.floor(tile.workgroups / (x0 * z)));
   return {
-    kernel: {
+    pipeline: {
       shader: `matmul-${form}-${weight.dtype}`,
       constants: [tile.workgroup, ...sharedConstants(products[0]), ...cut],
       ...pinnedSubgroup(traits),

@@ -34,7 +34,7 @@ export interface SliceMemory {
 const align = (value: number, to: number): number => Math.ceil(value / to) * to;
 
 /** Of one product, for as many rows as there are or fewer. */
-function sliceMemory({ call, rows, traits, tuner }: Planning, product: ProductCall): SliceMemory {
+function sliceMemory({ call, rows, traits, tiler }: Planning, product: ProductCall): SliceMemory {
   const weight = matrixOf(product.weight);
   const memory = { scratchBytes: 0, counterBytes: 0 };
   if (!call.fast || !isWhole(weight)) return memory;
@@ -43,7 +43,7 @@ function sliceMemory({ call, rows, traits, tuner }: Planning, product: ProductCa
     const { dtype, rows: weightRows, columns } = weight;
     const most = Math.max(rows.tokens, laneTokens + 1);
     const tokens = Math.min(most, Math.max(mostSliceTokens({ rows: weightRows, banks }), laneTokens + 1));
-    const tile = tuner.f16({ dtype, rows: weightRows, columns, tokens, banks }, traits);
+    const tile = tiler.f16({ dtype, rows: weightRows, columns, tokens, banks }, traits);
     if (!tile || tile.slices === 1) continue;
     // No tile for fewer tokens reaches further than the next power of two, or than its own size beyond the last.
     const paddedTokens = align(tokens, Math.max(tile.tokens, tokens > 64 ? mostTileTokens : 0));
@@ -107,7 +107,7 @@ export function matrixDispatch(
   const all = productArguments(rows.tokens, x, [product]);
   if (tile.slices > 1) all.splice(sliceArgument, 2, ...slicePlaces(context, product, scratchStart));
   return {
-    kernel: {
+    pipeline: {
       shader: `matmul-f16-${tile.tokens > mostNearTokens ? 2 : 1}-${weight.dtype}`,
       constants: [
         ...[matrixWorkgroup(tile, traits), ...sharedConstants(product)],

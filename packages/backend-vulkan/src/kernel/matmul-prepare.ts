@@ -18,7 +18,7 @@ import { foldedGroups, product as elementCount } from './grid.js';
 import { isAligned, isWide, matrixOf, type Matrix } from './matrix.js';
 import type { MatmulCall } from './matmul-call.js';
 import { pinnedSubgroup, type Form } from './matmul-product.js';
-import type { MatmulTuner } from './tiler.js';
+import type { MatmulTiler } from './tiler.js';
 import type { Operand } from './operand.js';
 
 /** Activations as a form takes them; f16 in the order in which weights in planes, or others, are decoded. */
@@ -44,7 +44,7 @@ export interface Planning {
   readonly call: MatmulCall;
   readonly rows: Rows;
   readonly traits: DeviceTraits;
-  readonly tuner: MatmulTuner;
+  readonly tiler: MatmulTiler;
 }
 
 export interface Context extends Planning {
@@ -159,7 +159,7 @@ function prepareDispatch(context: Context, kind: Prepared | 'none', place: Place
     ...(form === 'none' ? [] : [`prepare ${form}`]),
   ];
   const dispatch: Dispatch = {
-    kernel: {
+    pipeline: {
       shader: 'matmul-prepare',
       constants: [
         ...[workgroup, formCodes[form], flag(norm), flag(norm?.weight), flag(kind === 'f16 swapped')],

@@ -22,7 +22,7 @@ import { matrixDispatch, slicesMemory } from './matmul-matrix.js';
 import { isWhole, joinAlone, rowsOf, scratchPlan, type Planning, type Prepared } from './matmul-prepare.js';
 import { canShare, fusedPosts, mostProducts, type SingleProduct } from './matmul-product.js';
 import { matmulCall } from './matmul-step.js';
-import { defaultTuner, type MatmulTuner } from './tiler.js';
+import { defaultTiler, type MatmulTiler } from './tiler.js';
 import type { MatrixTile } from './matrix-tile.js';
 import type { Operand } from './operand.js';
 
@@ -45,13 +45,13 @@ export interface MatmulKernel extends StepKernel<MatmulStep, MatmulCall> {
   takesPrepared(call: MatmulCall, traits: DeviceTraits): boolean;
 }
 
-/** @param tuner how forms are cut over the device */
-export function matmulKernel(tuner: MatmulTuner): MatmulKernel {
+/** @param tiler how forms are cut over the device */
+export function matmulKernel(tiler: MatmulTiler): MatmulKernel {
   const plan = (call: MatmulCall, traits: DeviceTraits): Planning => ({
     call,
     rows: rowsOf(call.x),
     traits,
-    tuner,
+    tiler,
   });
   return {
     ...sharedStep,
@@ -72,7 +72,7 @@ export function matmulKernel(tuner: MatmulTuner): MatmulKernel {
   };
 }
 
-export const matmul = matmulKernel(defaultTuner);
+export const matmul = matmulKernel(defaultTiler);
 
 function dispatches(planning: Planning): Dispatch[] {
   if (planning.rows.tokens === 0) return [];
@@ -126,9 +126,9 @@ function productParts(planning: Planning, call: ProductCall): Part[] {
   ];
 }
 
-function formOf({ call, rows, traits, tuner }: Planning, weight: Matrix, banks: 1 | 2): Part['form'] {
+function formOf({ call, rows, traits, tiler }: Planning, weight: Matrix, banks: 1 | 2): Part['form'] {
   const shape = { dtype: weight.dtype, rows: weight.rows, ...rows, banks };
-  const tile = call.fast && isWhole(weight) ? tuner.f16(shape, traits) : undefined;
+  const tile = call.fast && isWhole(weight) ? tiler.f16(shape, traits) : undefined;
   if (tile) return { tile };
   return call.fast && weight.planes ? 'int8' : 'float';
 }

@@ -33,7 +33,7 @@ function move(name: string, runs: Runs): Dispatch[] {
   const count = (outer * inner * run) / unitBytes;
   return [
     {
-      kernel: { shader: `move-${8 * unitBytes}`, constants: [workgroupSize, Number(picked !== undefined)] },
+      pipeline: { shader: `move-${8 * unitBytes}`, constants: [workgroupSize, Number(picked !== undefined)] },
       arguments: [
         read(source),
         write(target),

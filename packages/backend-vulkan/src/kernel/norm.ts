@@ -44,7 +44,7 @@ function norm(name: keyof typeof operations, parts: Parts, traits: DeviceTraits)
   if (rows === 0 || features === 0) return [];
   return [
     {
-      kernel: {
+      pipeline: {
         shader: 'norm',
         constants: [workgroupFor(features, traits), operations[name], addends.length, Number(scale !== 1)],
       },

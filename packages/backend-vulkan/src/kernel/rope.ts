@@ -27,7 +27,7 @@ export const ropeTable = opKernel<RopeTableCall>({
     if (count === 0) return [];
     return [
       {
-        kernel: { shader: 'rope-table', constants: [workgroupSize] },
+        pipeline: { shader: 'rope-table', constants: [workgroupSize] },
         arguments: [
           read(positions.place),
           read(frequencies.place),
@@ -87,7 +87,7 @@ export const rope = opKernel<RopeCall>({
     if (count === 0) return [];
     return [
       {
-        kernel: { shader: 'rope', constants: [workgroupSize, Number(layout === 'interleaved')] },
+        pipeline: { shader: 'rope', constants: [workgroupSize, Number(layout === 'interleaved')] },
         arguments: [
           read(x.place),
           read(table.place),

@@ -79,7 +79,7 @@ export const sample = {
     const hasProbabilities = u32(Number(probabilities !== undefined));
     return [
       {
-        kernel: { shader: 'sample-scan', constants: [scanInvocations] },
+        pipeline: { shader: 'sample-scan', constants: [scanInvocations] },
         arguments: [
           read(logits.place),
           read(parameters.place),
@@ -103,7 +103,7 @@ export const sample = {
         name: 'sample scan',
       },
       {
-        kernel: { shader: 'sample-pick', constants: [pickInvocations] },
+        pipeline: { shader: 'sample-pick', constants: [pickInvocations] },
         arguments: [
           read(parameters.place),
           read(controls.place),

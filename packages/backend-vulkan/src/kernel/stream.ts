@@ -22,7 +22,7 @@ function acrossStreams(name: keyof typeof operations, parts: Parts): Dispatch[] 
   if (count === 0) return [];
   return [
     {
-      kernel: { shader: 'stream', constants: [workgroupSize, operations[name]] },
+      pipeline: { shader: 'stream', constants: [workgroupSize, operations[name]] },
       arguments: [
         read(x.place),
         optional(coefficients),

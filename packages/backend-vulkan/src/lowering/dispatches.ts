@@ -5,8 +5,8 @@
 import { invariant } from '@unicorn-exec/tensor';
 import { withChains } from '../dispatch/chain.js';
 import { maximumGroups, type Dispatch } from '../dispatch/dispatch.js';
-import { agreesToHandoff } from '../fusion/handoff.js';
-import { agreesToIntake } from '../fusion/intake.js';
+import { inlinesPreparing } from '../fusion/inlined-preparing.js';
+import { inlinesHeads } from '../fusion/inlined-heads.js';
 import type { Agreed, StepOperands } from '../kernel/declaration.js';
 import { kernelOf } from '../kernel/kernels.js';
 import { withPrefetches } from '../dispatch/prefetch.js';
@@ -69,15 +69,15 @@ function agreements(
   const add = (step: number, what: Agreed): void => {
     agreed[step] = { ...agreed[step], ...what };
   };
-  for (const handoff of plan.handoffs) {
-    if (!agreesToHandoff(handoff, plan, target, at)) continue;
-    add(handoff.from, { quantizes: true });
-    add(handoff.to, { prepared: true });
+  for (const inlined of plan.inlinedPreparing) {
+    if (!inlinesPreparing(inlined, plan, target, at)) continue;
+    add(inlined.attention, { quantizes: true });
+    add(inlined.products, { prepared: true });
   }
-  for (const intake of plan.intakes) {
-    if (!agreesToIntake(intake, plan, target, at)) continue;
-    add(intake.attention, { heads: plan.steps[intake.heads] as HeadsStep });
-    taken.add(intake.heads);
+  for (const inlined of plan.inlinedHeads) {
+    if (!inlinesHeads(inlined, plan, target, at)) continue;
+    add(inlined.attention, { heads: plan.steps[inlined.heads] as HeadsStep });
+    taken.add(inlined.heads);
   }
   return { agreed, taken };
 }

@@ -15,14 +15,14 @@ import {
 import type { PlannedValue } from '@unicorn-exec/lowering';
 import type { Graph, Node, Signature } from '@unicorn-exec/tensor';
 import type { Fusion } from '../fusion/fusion.js';
-import { findHandoffs } from '../fusion/handoff.js';
+import { findInlinedPreparing } from '../fusion/inlined-preparing.js';
 import { fuseHeads } from '../fusion/heads.js';
-import { findIntakes } from '../fusion/intake.js';
+import { findInlinedHeads } from '../fusion/inlined-heads.js';
 import { fuseNormSums } from '../fusion/norm-sum.js';
 import { kernelOf, type KernelTable } from '../kernel/kernels.js';
 import { emitMatmul } from '../kernel/matmul-step.js';
 import { PlacedOperands } from './placed-operands.js';
-import type { HeadsStep, Plan, PlannedIntake, Step, StepMemory } from './plan.js';
+import type { HeadsStep, InlinedHeads, Plan, Step, StepMemory } from './plan.js';
 import { StepEmitter } from './step-emitter.js';
 import type { Target } from './target.js';
 import type { WeightTable } from '../weights/weight-table.js';
@@ -66,18 +66,18 @@ export function lower(graph: Graph, options: LoweringOptions): Plan {
   const { constants, constantOffsets } = placeConstants(values);
   const { memory, counterBytes } = stepMemory(steps, { values, constantOffsets }, options);
   const reads = steps.map((step) => kernelOf(step, table).reads(step));
-  const intakes = findIntakes(steps, reads, values);
+  const inlinedHeads = findInlinedHeads(steps, reads, values);
   const accesses = steps.map((step, index) => {
     const kernel = kernelOf(step, table);
     return {
-      reads: [...reads[index]!, ...readInstead(index, intakes, steps, table)],
+      reads: [...reads[index]!, ...readInstead(index, inlinedHeads, steps, table)],
       writes: kernel.writes(step),
       overwritable: (root: PlannedValue) => kernel.overwritable?.(step, root, values) ?? [],
       scratchBytes: memory[index]!.scratchBytes,
     };
   });
   // Before values get the offsets of their slots.
-  const handoffs = findHandoffs(steps, accesses, values);
+  const inlinedPreparing = findInlinedPreparing(steps, accesses, values);
   const { slots, bytes, scratchOffsets } = placeInArena(values, accesses, maximumDims);
   return {
     name: graph.name,
@@ -88,8 +88,8 @@ export function lower(graph: Graph, options: LoweringOptions): Plan {
     steps,
     memory: memory.map((one, index) => ({ ...one, scratchOffset: scratchOffsets[index]! })),
     gathers,
-    handoffs,
-    intakes,
+    inlinedPreparing,
+    inlinedHeads,
     slots,
     arenaBytes: bytes,
     counterBytes,
@@ -164,12 +164,12 @@ const nowhere: StepMemory = { scratchOffset: 0, scratchBytes: 0, countersOffset:
 /** What attention reads in place of the heads before it. Not the queries: they become its own in their place. */
 function readInstead(
   index: number,
-  intakes: readonly PlannedIntake[],
+  inlinedHeads: readonly InlinedHeads[],
   steps: readonly Step[],
   table: KernelTable,
 ): number[] {
-  const intake = intakes.find(({ attention }) => attention === index);
-  if (!intake) return [];
-  const heads = steps[intake.heads] as HeadsStep;
+  const inlined = inlinedHeads.find(({ attention }) => attention === index);
+  if (!inlined) return [];
+  const heads = steps[inlined.heads] as HeadsStep;
   return table.heads.reads(heads).filter((id) => id !== heads.query?.x);
 }

@@ -71,14 +71,14 @@ export interface PlannedGather {
 }
 
 /** Attention whose result a products step alone reads, and prepares before it does. The kernels decide what becomes of it. */
-export interface PlannedHandoff {
+export interface InlinedPreparing {
   /** Indices in {@link Plan.steps}. */
-  readonly from: number;
-  readonly to: number;
+  readonly attention: number;
+  readonly products: number;
 }
 
 /** Heads that the attention after them alone reads, and may do first. The kernel decides whether it does. */
-export interface PlannedIntake {
+export interface InlinedHeads {
   /** Indices in {@link Plan.steps}. */
   readonly heads: number;
   readonly attention: number;
@@ -94,8 +94,8 @@ export interface Plan {
   /** One for each step. */
   readonly memory: readonly StepMemory[];
   readonly gathers: readonly PlannedGather[];
-  readonly handoffs: readonly PlannedHandoff[];
-  readonly intakes: readonly PlannedIntake[];
+  readonly inlinedPreparing: readonly InlinedPreparing[];
+  readonly inlinedHeads: readonly InlinedHeads[];
   readonly slots: readonly ArenaSlot[];
   readonly arenaBytes: number;
   readonly counterBytes: number;

@@ -38,7 +38,7 @@ function copy(
 ): Dispatch {
   const vectors = byteLength / vectorBytes;
   return {
-    kernel: { shader: 'copy', constants: [workgroupSize, vectorsPerInvocation] },
+    pipeline: { shader: 'copy', constants: [workgroupSize, vectorsPerInvocation] },
     arguments: [source, target, u32(vectors)],
     groups: foldedGroups(Math.ceil(vectors / (workgroupSize * vectorsPerInvocation))),
     name: 'copy',

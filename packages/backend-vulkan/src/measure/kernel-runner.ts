@@ -6,7 +6,7 @@ import { dtypes, elementCount, tensorBytes, type DType } from '@unicorn-exec/ten
 import { guarded, type NativeAddon, type PhysicalDevice } from '../addon.js';
 import { VulkanBuffer } from '../device/buffer.js';
 import { chainLinks } from '../dispatch/chain.js';
-import type { DeviceTraits, Dispatch, Kernel, Place } from '../dispatch/dispatch.js';
+import type { DeviceTraits, Dispatch, PipelineSpec, Place } from '../dispatch/dispatch.js';
 import type { Operand, WeightOperand } from '../kernel/operand.js';
 import { Pipelines } from '../device/pipelines.js';
 import { JobQueue } from '../device/queue.js';
@@ -117,14 +117,14 @@ export class KernelRunner {
   }
 
   /** Makes pipelines, several at a time: what is to be measured one after the other need not wait for each. */
-  async prepare(kernels: Iterable<Kernel>): Promise<void> {
-    await this.#pipelines.ensure(kernels);
+  async prepare(specs: Iterable<PipelineSpec>): Promise<void> {
+    await this.#pipelines.ensure(specs);
   }
 
   async runOften(dispatches: readonly Dispatch[], times: number, timed = true): Promise<Float64Array[]> {
     if (dispatches.length === 0) return Array.from({ length: times }, () => new Float64Array(0));
-    await this.#pipelines.ensure(dispatches.map(({ kernel }) => kernel));
-    const pipelines = dispatches.map(({ kernel }) => this.#pipelines.get(kernel)!);
+    await this.#pipelines.ensure(dispatches.map(({ pipeline }) => pipeline));
+    const pipelines = dispatches.map(({ pipeline }) => this.#pipelines.get(pipeline)!);
     const links = chainLinks(dispatches, ({ storage, byteOffset, byteLength }) =>
       storage.kind === 'weight'
         ? undefined

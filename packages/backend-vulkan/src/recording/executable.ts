@@ -1,4 +1,4 @@
-/** A compiled graph: checks bindings, submits the recording that they want, and reports what the steps took. */
+/** A compiled graph: checks bindings, submits the layout that they want, and reports what the steps took. */
 import { resolveBindings, submissionDims, UnicornError } from '@unicorn-exec/tensor';
 import type {
   Binding,
@@ -18,25 +18,25 @@ import type {
 import { guarded, type Gather, type RecordingHandle } from '../addon.js';
 import { bindingAlignment, VulkanBuffer } from '../device/buffer.js';
 import { chainHead } from '../dispatch/chain.js';
-import type { Kernel } from '../dispatch/dispatch.js';
+import type { PipelineSpec } from '../dispatch/dispatch.js';
 import type { FaultRecord, FaultRecords } from '../device/faults.js';
 import { attentionBounds, keyBucket, type KeyBound } from '../lowering/attention-bound.js';
 import type { Plan } from '../lowering/plan.js';
 import { printPlan } from '../lowering/text.js';
 import type { JobQueue, Submission } from '../device/queue.js';
 import {
-  Recordings,
+  SubmissionLayouts,
   type BoundSource,
   type ExecutableMemory,
-  type Recording,
-  type RecordingHost,
-  type RecordingKey,
+  type SubmissionLayout,
+  type LayoutHost,
+  type LayoutKey,
 } from './submission-layouts.js';
 import { StepProfile } from './step-profile.js';
 import type { VulkanWeightSet } from '../weights/weight-set.js';
 
 /** What executables of one device share. */
-export interface ExecutableHost extends RecordingHost {
+export interface ExecutableHost extends LayoutHost {
   readonly info: DeviceInfo;
   readonly queue: JobQueue;
   readonly faults: FaultRecords;
@@ -48,7 +48,7 @@ export interface ExecutableHost extends RecordingHost {
 }
 
 /** A submission that passed every check. */
-interface Request extends RecordingKey {
+interface Request extends LayoutKey {
   /** Host data, by index of the binding. */
   data: (Uint8Array | undefined)[];
   /** Indexes of the data that lie in memory of other devices, which may still be computing them. */
@@ -68,7 +68,7 @@ export class VulkanExecutable implements Executable {
   /** By index of the binding. */
   readonly #names: readonly string[];
   readonly #bounds: readonly KeyBound[];
-  readonly #recordings: Recordings;
+  readonly #layouts: SubmissionLayouts;
   readonly #profile: StepProfile;
   /** Submissions in flight, by the inputs block that they read. */
   readonly #inFlight: number[];
@@ -93,7 +93,7 @@ export class VulkanExecutable implements Executable {
     this.#names = [...plan.bindings.keys()].map((key) => key.slice(key.indexOf(':') + 1));
     this.#bounds = attentionBounds(plan);
     const timed = options.profile ?? false;
-    this.#recordings = new Recordings(host, plan, this.#bounds, weights, memory, timed);
+    this.#layouts = new SubmissionLayouts(host, plan, this.#bounds, weights, memory, timed);
     this.#profile = new StepProfile(plan, host.info.id);
     this.#inFlight = memory.inputs.map(() => 0);
   }
@@ -123,7 +123,7 @@ export class VulkanExecutable implements Executable {
   dispose(): void {
     if (this.#disposed) return;
     this.#disposed = true;
-    this.#recordings.clear();
+    this.#layouts.clear();
     const { constants, counters, inputs } = this.#memory;
     for (const buffer of [constants, counters, ...inputs]) buffer.dispose();
     this.#host.forget(this);
@@ -131,17 +131,17 @@ export class VulkanExecutable implements Executable {
 
   /** A buffer is gone: so is what was recorded with it. */
   release(buffer: VulkanBuffer): void {
-    this.#recordings.release(buffer);
+    this.#layouts.release(buffer);
   }
 
   /** Everything is recorded anew. */
-  forgetRecordings(): void {
-    this.#recordings.clear();
+  forgetLayouts(): void {
+    this.#layouts.clear();
   }
 
   /** What pipelines submissions of these dims will want. */
-  kernelsFor(dims: DimValues): Kernel[] {
-    return this.#recordings.kernelsFor(dims);
+  pipelinesFor(dims: DimValues): PipelineSpec[] {
+    return this.#layouts.pipelinesFor(dims);
   }
 
   // ---------------------------------------------------------------- checks
@@ -217,19 +217,19 @@ export class VulkanExecutable implements Executable {
     let given = 0;
     for (const _ in buffers) given++;
     if (given !== this.#names.length) return undefined;
-    for (const recording of this.#recordings) {
-      if (!this.signature.dims.every((dim) => dims[dim] === recording.dims[dim])) continue;
-      const found = this.#dataFor(recording, buffers);
+    for (const layout of this.#layouts) {
+      if (!this.signature.dims.every((dim) => dims[dim] === layout.dims[dim])) continue;
+      const found = this.#dataFor(layout, buffers);
       if (!found) continue;
-      const { dims: own, sources } = recording;
+      const { dims: own, sources } = layout;
       return { dims: own, sources, ...found, keys: this.#keys(found.data, found.foreign) };
     }
     return undefined;
   }
 
-  /** Host data by index of the binding, when everything else is bound as in the recording. */
+  /** Host data by index of the binding, when everything else is bound as in the layout. */
   #dataFor(
-    { sources }: Recording,
+    { sources }: SubmissionLayout,
     buffers: Bindings['buffers'],
   ): Pick<Request, 'data' | 'foreign'> | undefined {
     const data: Request['data'] = [];
@@ -279,26 +279,26 @@ export class VulkanExecutable implements Executable {
 
   /** What a request waits for before it can be recorded. */
   #ready(request: Request): Promise<void> | undefined {
-    const { handles, dispatches } = this.#recordings.find(request);
+    const { handles, dispatches } = this.#layouts.find(request);
     if (handles.some((handle) => handle !== undefined)) return undefined;
-    return this.#host.pipelines.ensure(dispatches.map(({ kernel }) => kernel));
+    return this.#host.pipelines.ensure(dispatches.map(({ pipeline }) => pipeline));
   }
 
   /** Hands a request to the device. @returns the job, and what tells of its end */
   #run(request: Request): { job: number; ended: () => UnicornError | undefined } {
     const { addon, handle, faults, target } = this.#host;
     for (const { buffer } of request.sources) buffer?.expectAlive();
-    const recording = this.#recordings.find(request);
-    const block = this.#freeBlock(recording);
-    const recorded = this.#recordings.record(recording, block);
+    const layout = this.#layouts.find(request);
+    const block = this.#freeBlock(layout);
+    const recorded = this.#layouts.record(layout, block);
     const { constants, counters } = this.#memory;
     const inputs = this.#memory.inputs[block]!;
     const record = faults.take();
     try {
       const head = chainHead(record.address, target.traits);
-      const { data, offsets, indexOf } = inputData(recording, request, head);
-      const held = [recording.arena, constants, counters, record.block];
-      for (const { buffer } of recording.sources) if (buffer) held.push(buffer);
+      const { data, offsets, indexOf } = inputData(layout, request, head);
+      const held = [layout.arena, constants, counters, record.block];
+      for (const { buffer } of layout.sources) if (buffer) held.push(buffer);
       const job = guarded(() =>
         addon.submit(
           handle,
@@ -307,13 +307,13 @@ export class VulkanExecutable implements Executable {
           data.map(() => inputs.handle),
           Float64Array.from(offsets),
           [...held.map((buffer) => buffer.handle), this.#weights.handle],
-          this.#gathers(recording, indexOf, inputs),
+          this.#gathers(layout, indexOf, inputs),
         ),
       );
       this.#inFlight[block]!++;
       const ended = (): UnicornError | undefined => {
         this.#inFlight[block]!--;
-        return this.#ended(recording, recorded, record);
+        return this.#ended(layout, recorded, record);
       };
       return { job, ended };
     } catch (error) {
@@ -323,7 +323,7 @@ export class VulkanExecutable implements Executable {
   }
 
   /** An inputs block that no submission in flight reads, or that the fewest do: one that it was recorded over, if any. */
-  #freeBlock({ handles }: Recording): number {
+  #freeBlock({ handles }: SubmissionLayout): number {
     const least = Math.min(...this.#inFlight);
     const recorded = handles.findIndex((handle, block) => handle && this.#inFlight[block] === least);
     return recorded >= 0 ? recorded : this.#inFlight.indexOf(least);
@@ -331,7 +331,7 @@ export class VulkanExecutable implements Executable {
 
   /** @param indexOf binding to the index of its host data */
   #gathers(
-    { gatherOffsets }: Recording,
+    { gatherOffsets }: SubmissionLayout,
     indexOf: ReadonlyMap<number, number>,
     inputs: VulkanBuffer,
   ): Gather[] {
@@ -349,20 +349,20 @@ export class VulkanExecutable implements Executable {
     });
   }
 
-  #ended(recording: Recording, handle: RecordingHandle, record: FaultRecord): UnicornError | undefined {
+  #ended(layout: SubmissionLayout, handle: RecordingHandle, record: FaultRecord): UnicornError | undefined {
     const fault = this.#host.faults.give(record);
     if (fault?.code === 'device/stalled') this.#host.stopChaining();
     if (this.#options.profile && !fault && !this.#disposed) {
       const times = guarded(() => this.#host.addon.timings(handle));
-      this.#profile.count(recording.dims, recording.dispatches, times);
+      this.#profile.count(layout.dims, layout.dispatches, times);
     }
     return fault;
   }
 }
 
-/** What a submission brings along: what inputs begin with, and host data where the recording reads it. */
+/** What a submission brings along: what inputs begin with, and host data where the layout has it. */
 function inputData(
-  { inputOffsets, sources }: Recording,
+  { inputOffsets, sources }: SubmissionLayout,
   request: Request,
   head: Uint8Array,
 ): { data: Uint8Array[]; offsets: number[]; indexOf: Map<number, number> } {

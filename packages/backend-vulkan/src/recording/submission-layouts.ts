@@ -1,9 +1,10 @@
 /**
- * The recordings of one executable: for each combination of dims, bound buffers and attention bucket a command buffer that
- * is submitted again and again. A few are kept; what was recorded with a buffer that is gone is forgotten.
+ * What submissions of one executable look like: for each combination of dims, bound buffers and attention bucket the
+ * dispatches, the places of what the submission brings along, and the recordings that are submitted again and again. A few
+ * of these layouts are kept; one that names a buffer that is gone is forgotten.
  *
- * A command buffer knows the address of its inputs, and while it runs those of the next submission are written. So there
- * are several inputs blocks, and of each recording a command buffer for each block that it was submitted with.
+ * A recording knows the address of its inputs, and while it runs those of the next submission are written. So there are
+ * several inputs blocks, and each layout has a recording for each block that it was submitted with.
  */
 import { resolveShape, tensorBytes, type DimValues } from '@unicorn-exec/tensor';
 import {
@@ -15,13 +16,13 @@ import {
 } from '../addon.js';
 import type { VulkanBuffer } from '../device/buffer.js';
 import { chainLinks } from '../dispatch/chain.js';
-import type { Kernel, Place } from '../dispatch/dispatch.js';
+import type { PipelineSpec, Place } from '../dispatch/dispatch.js';
 import type { MemoryRange } from '../dispatch/hazards.js';
 import type { KeyBound } from '../lowering/attention-bound.js';
 import { dispatchesOf, type StepDispatch } from '../lowering/dispatches.js';
 import type { Target } from '../lowering/target.js';
 import type { Plan } from '../lowering/plan.js';
-import { kernelKey, type Pipelines } from '../device/pipelines.js';
+import { pipelineKey, type Pipelines } from '../device/pipelines.js';
 import { encodeRecording } from './recording-words.js';
 import { weightLayout } from '../weights/weight-layout.js';
 import type { VulkanWeightSet } from '../weights/weight-set.js';
@@ -40,8 +41,8 @@ export interface ExecutableMemory {
  */
 export const inputsBlocks = 3;
 
-/** What recordings need of a device. */
-export interface RecordingHost {
+/** What layouts need of a device. */
+export interface LayoutHost {
   readonly addon: NativeAddon;
   readonly handle: DeviceHandle;
   readonly pipelines: Pipelines;
@@ -57,8 +58,8 @@ export interface BoundSource {
   readonly byteLength: number;
 }
 
-/** What a recording is made for. */
-export interface RecordingKey {
+/** What a layout is made for. */
+export interface LayoutKey {
   readonly dims: DimValues;
   /** By index of the binding. */
   readonly sources: readonly BoundSource[];
@@ -66,7 +67,7 @@ export interface RecordingKey {
   readonly keys: readonly number[];
 }
 
-export interface Recording extends RecordingKey {
+export interface SubmissionLayout extends LayoutKey {
   readonly arena: VulkanBuffer;
   readonly dispatches: readonly StepDispatch[];
   /** Byte offset of each host-bound binding in an inputs block; undefined for others. */
@@ -83,10 +84,10 @@ const inputAlignment = 64;
 const alignUp = (bytes: number): number => Math.ceil(bytes / inputAlignment) * inputAlignment;
 
 /**
- * Recordings that are kept: of every batch size up to 32 of a decode step the one that begins with ids of the host and
+ * SubmissionLayouts that are kept: of every batch size up to 32 of a decode step the one that begins with ids of the host and
  * three that go round on ids of the device, in two buckets of context. Those of equal dims share what is large.
  */
-const keptRecordings = 256;
+const keptLayouts = 256;
 
 /** Bytes of an inputs block when every input is bound to host data, at the largest dims. */
 export function inputsBytes({ signature, gathers, maximumDims }: Plan): number {
@@ -101,13 +102,13 @@ function sameSource(a: BoundSource, b: BoundSource): boolean {
   return a.buffer === b.buffer && a.byteOffset === b.byteOffset && a.byteLength === b.byteLength;
 }
 
-export class Recordings implements Iterable<Recording> {
+export class SubmissionLayouts implements Iterable<SubmissionLayout> {
   /** The most recently used first. */
-  readonly #kept: Recording[] = [];
+  readonly #kept: SubmissionLayout[] = [];
 
   /** @param timed with a timestamp after each dispatch */
   constructor(
-    private readonly host: RecordingHost,
+    private readonly host: LayoutHost,
     private readonly plan: Plan,
     private readonly bounds: readonly KeyBound[],
     private readonly weights: VulkanWeightSet,
@@ -115,12 +116,12 @@ export class Recordings implements Iterable<Recording> {
     private readonly timed: boolean,
   ) {}
 
-  [Symbol.iterator](): Iterator<Recording> {
+  [Symbol.iterator](): Iterator<SubmissionLayout> {
     return this.#kept.values();
   }
 
-  /** The recording for a key, laid out when there is none; recorded later, when its pipelines are there. */
-  find(key: RecordingKey): Recording {
+  /** The layout for a key, made when there is none; recorded later, when its pipelines are there. */
+  find(key: LayoutKey): SubmissionLayout {
     const { arena } = this.host;
     const at = this.#kept.findIndex(
       (one) =>
@@ -131,11 +132,11 @@ export class Recordings implements Iterable<Recording> {
     if (at === 0) return this.#kept[0]!;
     const found = at < 0 ? this.#layOut(key) : this.#kept.splice(at, 1)[0]!;
     this.#kept.unshift(found);
-    for (const old of this.#kept.splice(keptRecordings)) this.#drop(old);
+    for (const old of this.#kept.splice(keptLayouts)) this.#drop(old);
     return found;
   }
 
-  #isAlike(one: Recording, dims: DimValues, keys: readonly number[]): boolean {
+  #isAlike(one: SubmissionLayout, dims: DimValues, keys: readonly number[]): boolean {
     return (
       this.plan.signature.dims.every((dim) => one.dims[dim] === dims[dim]) &&
       one.keys.every((bound, index) => bound === keys[index])
@@ -143,18 +144,18 @@ export class Recordings implements Iterable<Recording> {
   }
 
   /** Kernels of all dispatches under some dims, with every input in a buffer: what pipelines will be wanted. */
-  kernelsFor(dims: DimValues): Kernel[] {
+  pipelinesFor(dims: DimValues): PipelineSpec[] {
     const isGathered = (step: number): boolean => this.plan.gathers.some((one) => one.step === step);
     return dispatchesOf(this.plan, this.weights, this.host.target, {
       dims,
       gatheredAt: (step) => (isGathered(step) ? inputAlignment : undefined),
       chains: !this.timed,
-    }).map(({ kernel }) => kernel);
+    }).map(({ pipeline }) => pipeline);
   }
 
   /** Records what is not yet, over one of the inputs blocks. Its pipelines must be there. */
-  record(recording: Recording, block: number): RecordingHandle {
-    return (recording.handles[block] ??= this.#record(recording, this.memory.inputs[block]!));
+  record(layout: SubmissionLayout, block: number): RecordingHandle {
+    return (layout.handles[block] ??= this.#record(layout, this.memory.inputs[block]!));
   }
 
   /** Forgets what was recorded with a buffer that is gone. */
@@ -168,15 +169,15 @@ export class Recordings implements Iterable<Recording> {
 
   /** Forgets all. */
   clear(): void {
-    for (const recording of this.#kept.splice(0)) this.#drop(recording);
+    for (const layout of this.#kept.splice(0)) this.#drop(layout);
   }
 
-  #drop({ handles }: Recording): void {
+  #drop({ handles }: SubmissionLayout): void {
     for (const handle of handles.splice(0)) if (handle) guarded(() => this.host.addon.dispose(handle));
   }
 
   /** Divides the inputs block and makes the dispatches. */
-  #layOut({ dims, sources, keys }: RecordingKey): Recording {
+  #layOut({ dims, sources, keys }: LayoutKey): SubmissionLayout {
     const { plan, host } = this;
     let end = inputAlignment;
     const take = (bytes: number): number => {
@@ -213,29 +214,29 @@ export class Recordings implements Iterable<Recording> {
     };
   }
 
-  #record(recording: Recording, inputs: VulkanBuffer): RecordingHandle {
+  #record(layout: SubmissionLayout, inputs: VulkanBuffer): RecordingHandle {
     const { addon, handle, pipelines } = this.host;
     const indices = new Map<string, number>();
     const used: PipelineHandle[] = [];
-    const pipelineOf = recording.dispatches.map(({ kernel }) => {
-      const key = kernelKey(kernel);
-      const index = indices.get(key) ?? used.push(pipelines.get(kernel)!) - 1;
+    const pipelineOf = layout.dispatches.map(({ pipeline }) => {
+      const key = pipelineKey(pipeline);
+      const index = indices.get(key) ?? used.push(pipelines.get(pipeline)!) - 1;
       indices.set(key, index);
       return index;
     });
-    const links = chainLinks(recording.dispatches, (place) => this.#rangeOf(recording, place));
-    const words = encodeRecording(recording.dispatches, pipelineOf, links, (place) =>
-      this.#addressOf(recording, inputs, place),
+    const links = chainLinks(layout.dispatches, (place) => this.#rangeOf(layout, place));
+    const words = encodeRecording(layout.dispatches, pipelineOf, links, (place) =>
+      this.#addressOf(layout, inputs, place),
     );
     return guarded(() => addon.record(handle, used, words, this.timed));
   }
 
-  #addressOf(recording: Recording, inputs: VulkanBuffer, { storage, byteOffset }: Place): bigint {
+  #addressOf(layout: SubmissionLayout, inputs: VulkanBuffer, { storage, byteOffset }: Place): bigint {
     const offset = BigInt(byteOffset);
     const { constants, counters } = this.memory;
     switch (storage.kind) {
       case 'arena':
-        return recording.arena.address + offset;
+        return layout.arena.address + offset;
       case 'constants':
         return constants.address + offset;
       case 'counters':
@@ -245,15 +246,15 @@ export class Recordings implements Iterable<Recording> {
       case 'weight':
         return this.weights.addresses[storage.index]! + offset;
       case 'binding': {
-        const { buffer, byteOffset: begin } = recording.sources[storage.index]!;
+        const { buffer, byteOffset: begin } = layout.sources[storage.index]!;
         if (buffer) return buffer.address + BigInt(begin) + offset;
-        return inputs.address + BigInt(recording.inputOffsets[storage.index]!) + offset;
+        return inputs.address + BigInt(layout.inputOffsets[storage.index]!) + offset;
       }
     }
   }
 
   /** Undefined for what nobody writes while the recording runs. */
-  #rangeOf(recording: Recording, { storage, byteOffset, byteLength }: Place): MemoryRange | undefined {
+  #rangeOf(layout: SubmissionLayout, { storage, byteOffset, byteLength }: Place): MemoryRange | undefined {
     const range = (memory: unknown, start: number): MemoryRange => ({
       memory,
       begin: start + byteOffset,
@@ -265,11 +266,11 @@ export class Recordings implements Iterable<Recording> {
       case 'inputs':
         return undefined;
       case 'arena':
-        return range(recording.arena, 0);
+        return range(layout.arena, 0);
       case 'counters':
         return range(this.memory.counters, 0);
       case 'binding': {
-        const { buffer, byteOffset: start } = recording.sources[storage.index]!;
+        const { buffer, byteOffset: start } = layout.sources[storage.index]!;
         return buffer && range(buffer, start);
       }
     }

@@ -1,8 +1,8 @@
 /** Which products a graph has, as kernels will be asked for them: what there is to tune for a model. No device is needed. */
 import { graphSignature, symbolicDims, type Graph, type WeightEntry } from '@unicorn-exec/tensor';
 import type { DeviceTraits } from '../dispatch/dispatch.js';
-import { tunedKernels } from '../kernel/kernels.js';
-import { defaultTuner, type MatmulTuner } from '../kernel/tiler.js';
+import { tiledKernels } from '../kernel/kernels.js';
+import { defaultTiler, type MatmulTiler } from '../kernel/tiler.js';
 import type { ProductShape } from '../kernel/product-shape.js';
 import { dispatchesOf } from '../lowering/dispatches.js';
 import { lower } from '../lowering/lower.js';
@@ -22,8 +22,8 @@ const rowDims = ['tokens', 'outputs', 'sequences'];
 /** Rows of one step that decodes; above it is prefill, of which one row is sampled from. */
 const mostSequences = 16;
 
-/** A tuner that answers like another one and remembers what it was asked. */
-function listening(base: MatmulTuner, heard: (form: ProductForm, shape: ProductShape) => void): MatmulTuner {
+/** A tiler that answers like another one and remembers what it was asked. */
+function listening(base: MatmulTiler, heard: (form: ProductForm, shape: ProductShape) => void): MatmulTiler {
   return {
     f16(shape, traits) {
       const tile = base.f16(shape, traits);
@@ -66,12 +66,12 @@ export async function productUses(
     precision: 'fast',
     maximumDims: maximum,
     weights: table,
-    target: { traits, table: tunedKernels(defaultTuner) },
+    target: { traits, table: tiledKernels(defaultTiler) },
   });
   const isGathered = (step: number): boolean => plan.gathers.some((one) => one.step === step);
   for (const rows of tokens) {
     const heard: Record<string, number> = {};
-    const listen = listening(defaultTuner, (form, shape) => {
+    const listen = listening(defaultTiler, (form, shape) => {
       const key = [form, shape.dtype, shape.rows, shape.columns, shape.tokens, shape.banks].join(' ');
       const count = (heard[key] = (heard[key] ?? 0) + 1);
       // A product of sampled rows is there in every step, whatever its tokens.
@@ -80,7 +80,7 @@ export async function productUses(
     dispatchesOf(
       plan,
       table,
-      { traits, table: tunedKernels(listen) },
+      { traits, table: tiledKernels(listen) },
       { dims: dims(rows), gatheredAt: (step) => (isGathered(step) ? 64 : undefined) },
     );
   }

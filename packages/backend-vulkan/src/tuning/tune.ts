@@ -8,7 +8,7 @@ import { findDevice } from '../backend.js';
 import type { Dispatch, Place } from '../dispatch/dispatch.js';
 import { matmulKernel } from '../kernel/matmul.js';
 import type { MatmulCall } from '../kernel/matmul-call.js';
-import { defaultTuner, type MatmulTuner } from '../kernel/tiler.js';
+import { defaultTiler, type MatmulTiler } from '../kernel/tiler.js';
 import type { ProductShape } from '../kernel/product-shape.js';
 import type { LaneTile } from '../kernel/lane-tile.js';
 import type { MatrixTile } from '../kernel/matrix-tile.js';
@@ -149,7 +149,7 @@ class ProductTimer {
   }
 
   /** Memory of a product's activations and results, until `release(mark)`. */
-  async calls({ form, shape }: ProductUse): Promise<(tuner: MatmulTuner) => Dispatch[]> {
+  async calls({ form, shape }: ProductUse): Promise<(tiler: MatmulTiler) => Dispatch[]> {
     const { runner } = this;
     const { tokens, columns, rows, banks } = shape;
     const x = await runner.floats(
@@ -173,8 +173,8 @@ class ProductTimer {
       scratch,
       counters,
     });
-    return (tuner) => {
-      const kernel = matmulKernel(tuner);
+    return (tiler) => {
+      const kernel = matmulKernel(tiler);
       const scratchBytes = kernel.scratchBytes(call(), runner.traits);
       const counterBytes = kernel.counterBytes(call(), runner.traits);
       if (scratch.byteLength < scratchBytes) scratch = runner.memory(scratchBytes);
@@ -215,7 +215,7 @@ class ProductTimer {
 function launchOf(dispatches: readonly Dispatch[]): string {
   return dispatches
     .filter((one) => !isPreparing(one))
-    .map(({ kernel, groups }) => `${kernel.shader} ${kernel.constants.join(' ')} ${groups.join(' ')}`)
+    .map(({ pipeline, groups }) => `${pipeline.shader} ${pipeline.constants.join(' ')} ${groups.join(' ')}`)
     .join();
 }
 
@@ -227,9 +227,9 @@ function isMatrixTile(tile: Tile): tile is MatrixTile {
   return 'subgroupRows' in tile;
 }
 
-/** A tuner that answers with one tile, whatever the product. */
-function fixed(tile: Tile): MatmulTuner {
-  if ('subgroupRows' in tile) return { ...defaultTuner, f16: () => tile };
+/** A tiler that answers with one tile, whatever the product. */
+function fixed(tile: Tile): MatmulTiler {
+  if ('subgroupRows' in tile) return { ...defaultTiler, f16: () => tile };
   return { f16: () => undefined, int8: () => tile, float: () => tile };
 }
 
@@ -260,7 +260,7 @@ class Search {
 
   baseOf({ form, shape }: ProductUse): Tile {
     const { traits } = this.timer.runner;
-    return defaultTuner[form](shape, traits)!;
+    return defaultTiler[form](shape, traits)!;
   }
 
   /** The default, and the fastest fields over `base`. Undefined when there was no time even for the base. */
@@ -287,7 +287,7 @@ class Search {
           tried.add(launch);
           return [{ fields, dispatches }];
         });
-        await runner.prepare(some.flatMap(({ dispatches }) => dispatches.map(({ kernel }) => kernel)));
+        await runner.prepare(some.flatMap(({ dispatches }) => dispatches.map(({ pipeline }) => pipeline)));
         for (const { fields, dispatches } of some) {
           if (this.isOver) break;
           const us = await this.timer.time(dispatches, 1);

@@ -8,7 +8,7 @@
  */
 import { dtypes, type DType } from '@unicorn-exec/tensor';
 import type { LaneTile } from '../kernel/lane-tile.js';
-import type { MatmulTuner } from '../kernel/tiler.js';
+import type { MatmulTiler } from '../kernel/tiler.js';
 import type { ProductShape } from '../kernel/product-shape.js';
 import type { MatrixTile } from '../kernel/matrix-tile.js';
 import { laneTileFits, lanesFit, matrixTileFits } from '../kernel/tile-limits.js';
@@ -97,7 +97,7 @@ function pick<T extends object, Field extends keyof T>(from: object, fields: rea
  * @param tunings the first that says anything of a product holds
  * @param base for what they do not say; it alone decides which form a product takes
  */
-export function tunedTuner(tunings: readonly Tuning[], base: MatmulTuner): MatmulTuner {
+export function tunedTiler(tunings: readonly Tuning[], base: MatmulTiler): MatmulTiler {
   const known = new Map<string, unknown>();
   const remembered = <T>(form: ProductForm, shape: ProductShape, make: () => T): T => {
     const { dtype, rows, columns, tokens, banks } = shape;
@@ -113,7 +113,7 @@ export function tunedTuner(tunings: readonly Tuning[], base: MatmulTuner): Matmu
     return {};
   };
   const lane =
-    (form: LaneForm): MatmulTuner['int8'] =>
+    (form: LaneForm): MatmulTiler['int8'] =>
     (shape, traits) =>
       remembered(form, shape, () => {
         const wanted = tunings.map((tuning) => lanesOf(tuning, form, shape)).find((lanes) => lanes);

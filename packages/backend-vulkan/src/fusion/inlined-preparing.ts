@@ -1,10 +1,10 @@
 /**
- * Which results of attention go to the next products alone, so that it may leave them in the form that those products take.
- * Whether it does follows from the dims, which forms follow from: {@link agreesToHandoff}.
+ * Inlining of what prepares activations into the attention before it: which results of attention go to the next products
+ * alone, so that it may leave them in the form that those products take. Whether it does follows from the dims, which forms follow from: {@link inlinesPreparing}.
  */
 import { countKey, type PlannedValue } from '@unicorn-exec/lowering';
 import type { StepOperands } from '../kernel/declaration.js';
-import type { Plan, PlannedHandoff, Step } from '../lowering/plan.js';
+import type { InlinedPreparing, Plan, Step } from '../lowering/plan.js';
 import type { Target } from '../lowering/target.js';
 
 interface Access {
@@ -13,42 +13,41 @@ interface Access {
 }
 
 /** @param accesses values that each step reads and writes */
-export function findHandoffs(
+export function findInlinedPreparing(
   steps: readonly Step[],
   accesses: readonly Access[],
   values: readonly PlannedValue[],
-): PlannedHandoff[] {
+): InlinedPreparing[] {
   const rootsOf = (ids: readonly number[]): number[] => ids.map((id) => values[id]!.root);
   const reads = accesses.flatMap((access) => rootsOf(access.reads));
   const isWhole = ({ root, offset, shape }: PlannedValue): boolean =>
     offset.length === 0 && countKey(shape) === countKey(values[root]!.shape);
-  return steps.flatMap((step, to): PlannedHandoff[] => {
+  return steps.flatMap((step, products): InlinedPreparing[] => {
     if (step.kind !== 'matmul' || !step.quantized || step.norm || step.join) return [];
     const x = values[step.x]!;
     const { root } = x;
     if (values[root]!.storage.kind !== 'arena' || !isWhole(x)) return [];
     if (reads.filter((other) => other === root).length !== 1) return [];
-    const from = accesses.findIndex(({ writes }) => rootsOf(writes).includes(root));
-    return steps[from]?.kind === 'attention' ? [{ from, to }] : [];
+    const attention = accesses.findIndex(({ writes }) => rootsOf(writes).includes(root));
+    return steps[attention]?.kind === 'attention' ? [{ attention, products }] : [];
   });
 }
 
 /**
- * Whether both kernels agree to a handoff at the dims of these operands.
+ * Whether both kernels agree to it at the dims of these operands.
  *
  * @param at operands of a step, by its index
  */
-export function agreesToHandoff(
-  { from, to }: PlannedHandoff,
+export function inlinesPreparing(
+  { attention, products }: InlinedPreparing,
   { steps }: Plan,
   { table, traits }: Target,
   at: (step: number) => StepOperands,
 ): boolean {
-  const [maker, reader] = [steps[from]!, steps[to]!];
+  const [maker, reader] = [steps[attention]!, steps[products]!];
   if (maker.kind !== 'attention' || reader.kind !== 'matmul') return false;
-  const { attention, matmul } = table;
   return (
-    matmul.takesPrepared(matmul.call(reader, at(to)), traits) &&
-    attention.quantizes(attention.call(maker, at(from)), traits)
+    table.matmul.takesPrepared(table.matmul.call(reader, at(products)), traits) &&
+    table.attention.quantizes(table.attention.call(maker, at(attention)), traits)
   );
 }

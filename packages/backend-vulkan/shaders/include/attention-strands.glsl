@@ -1,9 +1,9 @@
 // Scores of one or two heads become weights without a wait between the two: each subgroup finds the largest score itself, and
-// weighs the chains of keys whose values it sums. The twin of `weighLine` (attention-weigh.glsl), with its bits; before it
+// weighs the strands of keys whose values it sums. The twin of `weighLine` (attention-weigh.glsl), with its bits; before it
 // come that, and `weighsTogether`.
 #extension GL_KHR_shader_subgroup_arithmetic : require
 
-// Weights, chain by chain: scores are still read for the largest while a subgroup writes the first of them.
+// Weights, strand by strand: scores are still read for the largest while a subgroup writes the first of them.
 shared vec4 weights[weighsTogether ? heads * splitKeys / 4u : 1u];
 
 // Floats as integers that compare as they do: some devices find the largest of a subgroup's integers in one instruction.
@@ -28,11 +28,11 @@ float topOf(uint line) {
   return ofOrder(subgroupMax(orderOf(top)));
 }
 
-// Weights of the chains that the subgroup's invocations have: by four, as in weighLine (Mesa's compiler makes other bits of
+// Weights of the strands that the subgroup's invocations have: by four, as in weighLine (Mesa's compiler makes other bits of
 // exactExp among other instructions).
-void weighChains(uint line, float top, ivec2 span) {
-  uint first = gl_SubgroupID * gl_SubgroupSize / rowLanes * chainKeys;
-  uint end = first + (gl_SubgroupSize + rowLanes - 1u) / rowLanes * chainKeys;
+void weighStrands(uint line, float top, ivec2 span) {
+  uint first = gl_SubgroupID * gl_SubgroupSize / rowLanes * strandKeys;
+  uint end = first + (gl_SubgroupSize + rowLanes - 1u) / rowLanes * strandKeys;
   for (uint i = first / 4u + gl_SubgroupInvocationID; 4u * i < end; i += gl_SubgroupSize) {
     vec4 four = pool[line * lineVectors + i];
     [[unroll]] for (uint c = 0; c < 4u; ++c) {

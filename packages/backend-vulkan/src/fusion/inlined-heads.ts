@@ -1,24 +1,24 @@
 /**
- * Which heads the attention right after them may do itself: those whose queries and state it alone reads. Whether it does
- * follows from the dims: {@link agreesToIntake}.
+ * Inlining of heads into the attention right after them: which it may do itself, those whose queries and state it alone
+ * reads. Whether it does follows from the dims: {@link inlinesHeads}.
  */
 import type { PlannedValue } from '@unicorn-exec/lowering';
 import type { StepOperands } from '../kernel/declaration.js';
-import type { Plan, PlannedIntake, Step } from '../lowering/plan.js';
+import type { InlinedHeads, Plan, Step } from '../lowering/plan.js';
 import type { Target } from '../lowering/target.js';
 
 /** @param reads values that each step reads */
-export function findIntakes(
+export function findInlinedHeads(
   steps: readonly Step[],
   reads: readonly (readonly number[])[],
   values: readonly PlannedValue[],
-): PlannedIntake[] {
+): InlinedHeads[] {
   const readers = new Map<number, number>();
   for (const id of reads.flat()) {
     const { root } = values[id]!;
     readers.set(root, (readers.get(root) ?? 0) + 1);
   }
-  return steps.flatMap((step, attention): PlannedIntake[] => {
+  return steps.flatMap((step, attention): InlinedHeads[] => {
     const heads = attention - 1;
     const before = steps[heads];
     if (step.kind !== 'attention' || before?.kind !== 'heads') return [];
@@ -35,8 +35,8 @@ export function findIntakes(
  *
  * @param at operands of a step, by its index
  */
-export function agreesToIntake(
-  { heads, attention }: PlannedIntake,
+export function inlinesHeads(
+  { heads, attention }: InlinedHeads,
   { steps }: Plan,
   { table, traits }: Target,
   at: (step: number) => StepOperands,
