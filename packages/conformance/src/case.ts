@@ -62,7 +62,7 @@ export function defaultProblem(test: Case): Problem {
 /** Draws one element. `column` counts within the row, or within whatever follows the dim `tokens`. */
 export type Fill = (random: Random, column: number) => number;
 
-export const normal: Fill = (random) => random.normal();
+export const normal = (random: Random): number => random.normal();
 
 /**
  * Mostly standard normal, one element in 61 thirty times as large, as activations of trained models are: an int8 block
