@@ -37,6 +37,7 @@ import { partition, type CrossingValue, type NodePlaces } from './partition.js';
 import { SplitWeightSet } from './split-weights.js';
 import { PartOrder } from './part-order.js';
 import { splitInfo } from './split-info.js';
+import { PlacedSupport } from './split-planner.js';
 import { crossingBuffers, SplitExecutable } from './split-executable.js';
 import type { CompiledPart } from './split-submission.js';
 
@@ -55,12 +56,15 @@ export interface SplitOptions {
   readonly place: Place;
   /** Together they read all weights and use all states: they tell which of them lie where. */
   readonly graphs: readonly ExpectedGraph[];
+  /** What they say of themselves together. Default: what follows from theirs. */
+  readonly info?: DeviceInfo;
 }
 
 export class SplitDevice implements Device {
   readonly info: DeviceInfo;
   readonly devices: readonly Device[];
   readonly #place: Place;
+  readonly #support: PlacedSupport;
   readonly #order = new PartOrder();
   /** Devices by the name of a weight that they read, or of a state or an output that they use. */
   readonly #readers = new Map<string, Set<number>>();
@@ -68,23 +72,23 @@ export class SplitDevice implements Device {
   readonly #owners = new WeakMap<DeviceBuffer, number>();
   #closed = false;
 
-  constructor({ devices, place, graphs }: SplitOptions) {
+  constructor({ devices, place, graphs, info }: SplitOptions) {
     this.devices = devices;
     this.#place = place;
     for (const expected of graphs) this.#expect(expected);
-    this.info = splitInfo(
-      devices.map(({ info }) => info),
-      graphs.map(({ graph, phase }) => ({ phase, places: place(graph, phase) })),
-    );
+    const placed = graphs.map(({ graph, phase }) => ({ phase, places: place(graph, phase) }));
+    this.info =
+      info ??
+      splitInfo(
+        devices.map((device) => device.info),
+        placed,
+      );
+    this.#support = new PlacedSupport(devices, place);
   }
 
-  /** Where every device that might get the node supports it. */
+  /** As the devices answer on which the node is placed, in either phase. */
   supports(node: Node, graph: Graph, options: PlanOptions): Support {
-    for (const device of this.devices) {
-      const support = device.supports(node, graph, options);
-      if (!support.ok) return { ok: false, reason: `${support.reason} (${device.info.name})` };
-    }
-    return { ok: true };
+    return this.#support.supports(node, graph, options);
   }
 
   async load(entries: readonly WeightEntry[], options: LoadOptions = {}): Promise<WeightSet> {

@@ -31,6 +31,7 @@ export function splitInfo(infos: readonly DeviceInfo[], graphs: readonly PlacedG
     maxBufferBytes: Math.min(...infos.map(({ maxBufferBytes }) => maxBufferBytes)),
     heaps: infos.flatMap(({ heaps }) => heaps),
     ...(threads === undefined ? {} : { threads }),
+    parts: infos,
     features: [...new Set(infos.flatMap(({ features }) => features))],
   };
 }

@@ -120,6 +120,8 @@ export interface DeviceInfo {
   readonly threads?: number;
   /** Rates, where they were measured or are known. */
   readonly speed?: DeviceSpeed;
+  /** What the devices say of themselves that this one is made of. Absent for a device that is one. */
+  readonly parts?: readonly DeviceInfo[];
   /** Instruction sets, extensions: for people and for planners. */
   readonly features: readonly string[];
 }
