@@ -1,5 +1,5 @@
 /** putRows: rows that take the place of others, in any order, at either end, none at all. */
-import { normal, Sketch, type Case } from '../case.js';
+import { Sketch, type Case } from '../case.js';
 import { Random } from '../random.js';
 import { movedErrors } from './layout.js';
 import type { OpSuite } from './suite.js';
@@ -45,7 +45,7 @@ function afterEmbedCase(): Case {
       const { builder } = sketch;
       const values = at.flatMap((row) => {
         const random = new Random(`${name} row ${batch[row]}`);
-        return Array.from({ length: features }, () => normal(random));
+        return Array.from({ length: features }, () => random.normal());
       });
       const ids = sketch.integers('ids', ['tokens'], (random) => random.integer(31));
       const embedded = builder.embed(ids, sketch.weight('table', 'f32', [31, features]), { scale: 3 });
