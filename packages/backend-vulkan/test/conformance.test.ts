@@ -5,6 +5,4 @@
 import { conformBackend } from '@unicorn-exec/conformance';
 import { vulkanBackend } from '../src/index.js';
 
-await conformBackend(vulkanBackend, {
-  unsupported: { 'putRows *': 'there is no shader for it yet' },
-});
+await conformBackend(vulkanBackend);

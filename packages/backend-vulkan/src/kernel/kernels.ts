@@ -11,6 +11,7 @@ import { matmul, matmulKernel, type MatmulKernel } from './matmul.js';
 import type { MatmulTiler } from './tiler.js';
 import { concat, copy, slice, takeRows } from './move.js';
 import { gaussianTopK, matchRms, rmsNorm } from './norm.js';
+import { putRows } from './put-rows.js';
 import { rope, ropeTable } from './rope.js';
 import { sample } from './sample.js';
 import { altUpCorrect, altUpPredict, mean } from './stream.js';
@@ -47,6 +48,7 @@ export const kernelTable: KernelTable = {
   slice,
   concat,
   takeRows,
+  putRows,
   copy,
   sample,
 };
