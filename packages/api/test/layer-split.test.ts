@@ -8,10 +8,10 @@ import {
   checkGpuLayers,
   chooseSplit,
   splitError,
-  type SideBytes,
   type SplitChoice,
   type SplitRequest,
 } from '../src/machine/layer-split.js';
+import type { ModelBytes } from '../src/machine/model-bytes.js';
 import { poolsOf, purseOf, reservedBytes as reserved } from '../src/machine/memory-pool.js';
 import {
   argmax,
@@ -30,7 +30,7 @@ const hostMiB = 8192;
 
 /** A model of ten layers of 100 MiB, an embedding of 50 that is the head too, 1 KiB of KV a layer and token. */
 const invented = (() => {
-  const side = (layers: number, extraMiB: number): SideBytes => ({
+  const side = (layers: number, extraMiB: number): ModelBytes => ({
     weightBytes: (100 * layers + extraMiB) * MiB,
     kvBytes: (context) => layers * 1024 * context,
   });
@@ -159,7 +159,7 @@ describe('a machine with one memory', () => {
     };
     const owner = { info, availableBytes: 10 * GB };
     const pools = poolsOf([owner], 12 * GB);
-    const side = (layers: number): SideBytes => ({
+    const side = (layers: number): ModelBytes => ({
       weightBytes: (layers * modelGB * GB) / 10,
       kvBytes: (context) => layers * 1000 * context,
     });
@@ -221,7 +221,7 @@ it('never promises more of a pool than it has, nor of a device', () => {
       };
       const hostBytes = described.hostFreeMiB * MiB;
       const pools = poolsOf([owner], hostBytes);
-      const side = (from: number, to: number): SideBytes => ({
+      const side = (from: number, to: number): ModelBytes => ({
         weightBytes: (layerMiB.slice(from, to).reduce((sum, one) => sum + one, 0) + sharedMiB) * MiB,
         kvBytes: (context) => (to - from) * described.kvBytes * context,
       });
@@ -243,7 +243,7 @@ it('never promises more of a pool than it has, nor of a device', () => {
       const { gpuLayers, context } = answer.split;
       const onDevice = side(layers - gpuLayers, layers);
       const onHost = side(0, layers - gpuLayers);
-      const promised = ({ weightBytes, kvBytes }: SideBytes): number =>
+      const promised = ({ weightBytes, kvBytes }: ModelBytes): number =>
         weightBytes + kvBytes(context.contextLength) + reserved;
       const device = gpuLayers > 0 ? promised(onDevice) : 0;
       const host = gpuLayers < layers ? promised(onHost) : 0;

@@ -59,7 +59,7 @@ const cases: { what: string; args: string[]; code: RegExp; exit: number; says: R
     args: ['run', '--backend', 'reference', '--gpu-layers', '3', 'Hi'],
     code: /^usage\/gpu-layers$/,
     exit: 2,
-    says: /is no GPU/,
+    says: /is not a GPU/,
   },
   {
     what: 'a number of layers that is none',

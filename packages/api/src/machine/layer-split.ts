@@ -9,18 +9,16 @@ import { UnicornError } from '@unicorn-exec/tensor';
 import { chooseContext, memoryError, type ContextAnswer, type ContextChoice } from './context-length.js';
 import type { GpuLayers } from './load-options.js';
 import type { DeviceShare, PoolBytes, Purse } from './memory-pool.js';
-
-/** What one side of a cut holds. */
-export type SideBytes = Omit<DeviceShare, 'purse'>;
+import type { ModelBytes } from './model-bytes.js';
 
 export interface SplitRequest {
   readonly asked: GpuLayers;
   /** Of the model. */
   readonly layers: number;
   /** Both sides of a cut in front of layer `layer`; undefined where the model cannot be cut. */
-  cut(layer: number): { readonly host: SideBytes; readonly device: SideBytes } | undefined;
+  cut(layer: number): { readonly host: ModelBytes; readonly device: ModelBytes } | undefined;
   /** The whole model, on either. */
-  readonly whole: SideBytes;
+  readonly whole: ModelBytes;
   readonly device: Purse;
   readonly host: Purse;
   /** The pools of both purses. */
@@ -59,7 +57,7 @@ export function chooseSplit(request: SplitRequest): SplitAnswer {
 /** @throws UnicornError `usage/gpu-layers` for what is no number of layers */
 export function checkGpuLayers(asked: GpuLayers): GpuLayers {
   if (asked === 'auto' || asked === 'all' || (Number.isSafeInteger(asked) && asked >= 0)) return asked;
-  throw new UnicornError('usage/gpu-layers', `${String(asked)} is no number of layers.`, {
+  throw new UnicornError('usage/gpu-layers', `${String(asked)} is not a number of layers.`, {
     fields: { gpuLayers: String(asked) },
     fix: 'Give a whole number from 0, `all` or `auto`.',
   });

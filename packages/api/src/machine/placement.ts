@@ -2,30 +2,14 @@
  * Where a model runs: opens the device that was asked for, and decides between it, the CPU, and both with the model cut
  * between two layers. The context follows, since it shares their memory.
  */
-import { layerOfWeight, type Model } from '@unicorn-exec/models';
-import {
-  partition,
-  placesByLayer,
-  sharedStates,
-  SplitDevice,
-  type LayerCut,
-} from '@unicorn-exec/scheduler/placement';
-import {
-  defaultBlockTokens,
-  GraphBuilder,
-  hostPool,
-  namedValues,
-  planKv,
-  tensorBytes,
-  UnicornError,
-  type Device,
-  type Graph,
-} from '@unicorn-exec/tensor';
+import type { Model } from '@unicorn-exec/models';
+import { hostPool, UnicornError, type Device } from '@unicorn-exec/tensor';
 import { knownBackends } from './backends.js';
 import { availableMemoryBytes, checkContext, type ContextChoice } from './context-length.js';
-import { checkGpuLayers, chooseSplit, splitError, type SideBytes } from './layer-split.js';
-import type { GpuLayers, KvType, LayerPlace, LayerSplit, LoadOptions } from './load-options.js';
+import { checkGpuLayers, chooseSplit, splitError } from './layer-split.js';
+import type { GpuLayers, LayerPlace, LayerSplit, LoadOptions } from './load-options.js';
 import { poolsOf, purseOf, type MemoryOwner } from './memory-pool.js';
+import { wholeBytes, type KvOptions, type ModelBytes } from './model-bytes.js';
 import { openDevice, openHost, type OpenedDevice } from './open-device.js';
 
 export interface Placement extends OpenedDevice {
@@ -33,13 +17,8 @@ export interface Placement extends OpenedDevice {
   readonly split?: LayerSplit;
 }
 
-export interface PlacementOptions extends Pick<
-  LoadOptions,
-  'backend' | 'device' | 'threads' | 'context' | 'gpuLayers'
-> {
-  readonly kvType: KvType;
-  readonly maxSequences: number;
-}
+export type PlacementOptions = KvOptions &
+  Pick<LoadOptions, 'backend' | 'device' | 'threads' | 'context' | 'gpuLayers'>;
 
 /**
  * The device or devices for a model, open; they are the caller's to close.
@@ -51,24 +30,23 @@ export async function placeModel(model: Model, options: PlacementOptions): Promi
   const asked = checkGpuLayers(options.gpuLayers ?? 'auto');
   checkContext(options.context, model.contextLength);
   const open = options.threads === undefined ? {} : { threads: options.threads };
-  const backend = choice(options.backend ?? 'auto', asked);
+  const backend = chooseBackend(options.backend ?? 'auto', asked);
   const opened = await openDevice(backend, { ...open, device: options.device });
   const release: Device[] = [opened.device];
   try {
-    const isHost = knownBackends.some(({ name, isHost }) => isHost && name === opened.device.info.backend);
+    const { info } = opened.device;
+    const isHost = knownBackends.some((known) => known.isHost && known.name === info.backend);
     if (isHost && asked !== 'auto' && asked !== 0) throw noGpu(opened.device, asked);
-    const sizes = new SideSizes(model, options);
-    const owner: MemoryOwner = {
-      info: opened.device.info,
-      availableBytes: opened.device.availableBytes?.(),
-    };
+    const whole = wholeBytes(model, options);
+    const splitModel = isHost ? undefined : new (await import('./split-model.js')).SplitModel(model, options);
+    const owner: MemoryOwner = { info, availableBytes: opened.device.availableBytes?.() };
     const hostBytes = availableMemoryBytes();
     const pools = poolsOf([owner], hostBytes);
     const answer = chooseSplit({
       asked: isHost ? 'all' : asked,
       layers: model.layers,
-      cut: (layer) => sizes.cut(layer),
-      whole: sizes.whole,
+      cut: (layer) => splitModel?.cut(layer),
+      whole,
       device: purseOf(owner, pools),
       host: { pool: hostPool, availableBytes: hostBytes },
       pools,
@@ -76,125 +54,44 @@ export async function placeModel(model: Model, options: PlacementOptions): Promi
       modelContext: model.contextLength,
     });
     if (answer.kind !== 'chosen') throw splitError(answer, model.layers);
-    const { gpuLayers, context } = answer.split;
-    if (isHost || gpuLayers === model.layers) return { ...opened, context };
+    const { gpuLayers, context, limitedBy } = answer.split;
+    if (!splitModel || gpuLayers === model.layers) return { ...opened, context };
     const host = await openHost(open);
     release.push(host.device);
-    const place = (device: Device, layers: number, side: SideBytes): LayerPlace => ({
+    const place = (device: Device, layers: number, { weightBytes, kvBytes }: ModelBytes): LayerPlace => ({
       device: device.info.name,
       layers,
-      weightBytes: side.weightBytes,
-      kvBytes: side.kvBytes(context.contextLength),
+      weightBytes,
+      kvBytes: kvBytes(context.contextLength),
     });
-    const limitedBy = answer.split.limitedBy ? { limitedBy: answer.split.limitedBy } : {};
+    const split = (...places: LayerPlace[]): LayerSplit => ({ places, ...(limitedBy ? { limitedBy } : {}) });
     if (gpuLayers === 0) {
       await opened.device.close();
-      return {
-        ...host,
-        context,
-        split: { places: [place(host.device, model.layers, sizes.whole)], ...limitedBy },
-      };
+      return { ...host, context, split: split(place(host.device, model.layers, whole)) };
     }
-    const cut = layerCut(model.layers - gpuLayers);
-    const sides = sizes.cut(cut.layer)!;
-    const places = [place(host.device, cut.layer, sides.host), place(opened.device, gpuLayers, sides.device)];
-    const device = new SplitDevice({
-      devices: [host.device, opened.device],
-      place: (graph) => placesByLayer(graph, cut),
-      graphs: [
-        { graph: sizes.graph, phase: 'prompt' },
-        { graph: sizes.graph, phase: 'token' },
-      ],
-    });
-    return { ...host, device, context, split: { places, ...limitedBy } };
+    const layer = model.layers - gpuLayers;
+    const sides = splitModel.cut(layer)!;
+    return {
+      ...host,
+      device: splitModel.join(host.device, opened.device, layer),
+      context,
+      split: split(place(host.device, layer, sides.host), place(opened.device, gpuLayers, sides.device)),
+    };
   } catch (error) {
     for (const device of release) await device.close();
     throw error;
   }
 }
 
-/** Who asks for layers on a GPU means a backend that has one. */
-function choice(backend: NonNullable<LoadOptions['backend']>, asked: GpuLayers): typeof backend {
+/** Asking for layers on a GPU selects a backend that has one. */
+function chooseBackend(backend: NonNullable<LoadOptions['backend']>, asked: GpuLayers): typeof backend {
   if (backend !== 'auto' || asked === 'auto' || asked === 0) return backend;
   return knownBackends.find(({ isHost }) => !isHost)!.name;
 }
 
 function noGpu({ info }: Device, asked: GpuLayers): UnicornError {
-  return new UnicornError('usage/gpu-layers', `${info.name} is no GPU: there is none to put layers on.`, {
+  return new UnicornError('usage/gpu-layers', `${info.name} is not a GPU: there is none to put layers on.`, {
     fields: { backend: info.backend, gpuLayers: asked },
     fix: 'Choose another backend (`unicorn doctor` lists them), or leave the number of layers out.',
   });
-}
-
-function layerCut(layer: number): LayerCut {
-  return { layer, layerOf: layerOfWeight };
-}
-
-/** What a model takes on each side of a cut. */
-class SideSizes {
-  readonly #bytes: ReadonlyMap<string, number>;
-  readonly #cuts = new Map<number, { host: SideBytes; device: SideBytes } | undefined>();
-  #graph: Graph | undefined;
-
-  constructor(
-    private readonly model: Model,
-    private readonly options: PlacementOptions,
-  ) {
-    this.#bytes = new Map(
-      model
-        .weights()
-        // Tables that stay in the mapped file are not resident but for the rows that were gathered.
-        .filter(({ residency }) => residency !== 'host')
-        .map(({ name, dtype, shape }) => [name, tensorBytes(dtype, shape)]),
-    );
-  }
-
-  /** A step that reads everything. */
-  get graph(): Graph {
-    if (!this.#graph) {
-      const { model } = this;
-      const builder = new GraphBuilder(model.name);
-      model.buildStep(builder, {
-        kvDType: this.options.kvType,
-        blockTokens: defaultBlockTokens,
-        logits: 'selected',
-      });
-      this.#graph = builder.build();
-    }
-    return this.#graph;
-  }
-
-  get whole(): SideBytes {
-    return { weightBytes: this.model.weightBytes - this.model.hostBytes, kvBytes: this.#kvBytes(() => true) };
-  }
-
-  /** Undefined where the model cannot be cut. */
-  cut(layer: number): { host: SideBytes; device: SideBytes } | undefined {
-    if (!this.#cuts.has(layer)) this.#cuts.set(layer, this.#cut(layer));
-    return this.#cuts.get(layer);
-  }
-
-  #cut(layer: number): { host: SideBytes; device: SideBytes } | undefined {
-    const places = placesByLayer(this.graph, layerCut(layer));
-    // Keys and values that both sides read would have to lie in memory that is slow for one of them.
-    if (sharedStates(this.graph, places).length > 0) return undefined;
-    const { parts } = partition(this.graph, places);
-    const on = (device: number): Graph | undefined => parts.find((part) => part.device === device)?.graph;
-    return {
-      host: this.#side(on(0), (one) => one < layer),
-      device: this.#side(on(1), (one) => one >= layer),
-    };
-  }
-
-  #side(graph: Graph | undefined, holds: (layer: number) => boolean): SideBytes {
-    const names = graph ? [...namedValues(graph, 'weight').keys()] : [];
-    const weightBytes = names.reduce((sum, name) => sum + (this.#bytes.get(name) ?? 0), 0);
-    return { weightBytes, kvBytes: this.#kvBytes(holds) };
-  }
-
-  #kvBytes(holds: (layer: number) => boolean): SideBytes['kvBytes'] {
-    const groups = this.model.kvGroups.map((group) => ({ ...group, layers: group.layers.filter(holds) }));
-    const { kvType: kvDType, maxSequences } = this.options;
-    return (contextLength) => planKv({ groups, contextLength, kvDType, maxSequences }).bytes;
-  }
 }
