@@ -16,7 +16,7 @@ export async function readStandardInput(what: string): Promise<Uint8Array> {
   return Buffer.concat(chunks);
 }
 
-/** @throws UnicornError `usage/encoding` where the bytes are no UTF-8: a wrong character would be a wrong answer */
+/** @throws UnicornError `usage/encoding` where the bytes are not UTF-8: a wrong character would be a wrong answer */
 export function decodeUtf8(bytes: Uint8Array, what: string): string {
   try {
     return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
@@ -40,7 +40,7 @@ export async function readTextFile(path: string): Promise<string> {
   return decodeUtf8(bytes, `file ${path}`);
 }
 
-/** @throws UnicornError `usage/json` naming the source when the text is no JSON */
+/** @throws UnicornError `usage/json` naming the source when the text is not JSON */
 export function parseJson(text: string, what: string): unknown {
   try {
     return JSON.parse(text);

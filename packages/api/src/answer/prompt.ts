@@ -10,7 +10,7 @@ import type { GenerateRequest } from './request.js';
  */
 export async function promptTokens(model: Model, request: GenerateRequest): Promise<number[]> {
   if ('tokens' in request && request.tokens) return Array.from(request.tokens);
-  // Whoever writes a raw prompt writes its special tokens too.
+  // A raw prompt spells its special tokens itself.
   if ('prompt' in request && request.prompt !== undefined) {
     return encodePrompt(model, { text: request.prompt, literal: [] });
   }

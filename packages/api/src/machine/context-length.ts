@@ -40,7 +40,7 @@ export function availableMemoryBytes(): number {
   return process.availableMemory?.() ?? freemem();
 }
 
-/** @throws UnicornError `usage/context` for what is no length, or more than the model has */
+/** @throws UnicornError `usage/context` for what is not a length, or more than the model has */
 export function checkContext(requested: number | undefined, modelContext: number): void {
   if (requested === undefined) return;
   if (!Number.isSafeInteger(requested) || requested < 1) {

@@ -54,7 +54,7 @@ export function chooseSplit(request: SplitRequest): SplitAnswer {
   return asked === 'auto' ? fittingSplit(request) : askedSplit(request, asked);
 }
 
-/** @throws UnicornError `usage/gpu-layers` for what is no number of layers */
+/** @throws UnicornError `usage/gpu-layers` for what is not a number of layers */
 export function checkGpuLayers(asked: GpuLayers): GpuLayers {
   if (asked === 'auto' || asked === 'all' || (Number.isSafeInteger(asked) && asked >= 0)) return asked;
   throw new UnicornError('usage/gpu-layers', `${String(asked)} is not a number of layers.`, {

@@ -94,8 +94,8 @@ export class LastingRuntime {
   /**
    * One that works as far as is known: opened anew if the last one was lost, once for all who ask at the same time.
    *
-   * @throws UnicornError `device/lost` when the device was lost again meanwhile, and as {@link Runtime.open}; who asks
-   * next causes another attempt. `usage/closed`
+   * @throws UnicornError `device/lost` when the device was lost again meanwhile, and as {@link Runtime.open}; the next
+   * call causes another attempt. `usage/closed`
    */
   async working(): Promise<Runtime> {
     if (this.#closed) throw new UnicornError('usage/closed', 'The engine was closed.');
