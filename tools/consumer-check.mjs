@@ -171,7 +171,8 @@ function checkTypes(project, names) {
   for (const name of names) {
     if (isCommandOnly(project, name)) continue;
     const { exports } = readJson(join(project, 'node_modules', name, 'package.json'));
-    const entries = Object.keys(exports).filter((entry) => !entry.endsWith('.json'));
+    // Scripts (tools/*.mjs) are plain JavaScript without types.
+    const entries = Object.keys(exports).filter((entry) => !/\.(?:json|mjs)$/.test(entry));
     const source = entries
       .map((entry, index) => `export * as entry${index} from '${name}${entry.slice(1)}';\n`)
       .join('');

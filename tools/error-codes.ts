@@ -40,7 +40,10 @@ export function errorCodes(packagesDirectory: string): ErrorCodes {
     );
     collectLiterals(sources, given, expected);
     collectNouns(sources, given);
-    for (const file of filesUnder(join(directory, 'native'), /\.(?:cpp|h)$/))
+    const nativeFiles = ['include', 'native'].flatMap((folder) =>
+      filesUnder(join(directory, folder), /\.(?:cpp|h)$/),
+    );
+    for (const file of nativeFiles)
       for (const [, literal] of readFileSync(file, 'utf8').matchAll(/"([a-z]+\/[a-z0-9-]+)"/g))
         if (codePattern.test(literal!)) given.add(literal!);
   }

@@ -30,14 +30,18 @@ export const importTable = {
     owns: 'the suite that every backend must pass, also those of others',
     imports: ['tensor'],
   },
+  native: {
+    owns: 'the kit of every addon: build script, CMake module, headers, loader, failures, jobs',
+    imports: ['tensor'],
+  },
   'backend-cpu': {
     owns: 'C++ kernels behind the contract',
-    imports: ['tensor', 'lowering'],
+    imports: ['tensor', 'lowering', 'native'],
     tests: ['conformance'],
   },
   'backend-vulkan': {
     owns: 'compute shaders and recorded plans behind the contract',
-    imports: ['tensor', 'lowering'],
+    imports: ['tensor', 'lowering', 'native'],
     tests: ['conformance'],
   },
   checkpoint: {

@@ -9,6 +9,10 @@
 #include <utility>
 #include <vector>
 
+#include <unicorn/border.h>
+#include <unicorn/handle.h>
+#include <unicorn/job-channel.h>
+
 #include "kernels/kernels.h"
 #include "runtime/bandwidth.h"
 #include "runtime/device.h"
@@ -16,141 +20,22 @@
 namespace unicorn {
 namespace {
 
-// ---------------------------------------------------------------- errors
-
-std::string quoted(const std::string& text) {
-  std::string out = "\"";
-  for (const char c : text) {
-    if (c == '"' || c == '\\') {
-      out += '\\';
-      out += c;
-    } else if (static_cast<unsigned char>(c) < 0x20) {
-      char code[8];
-      std::snprintf(code, sizeof code, "\\u%04x", static_cast<unsigned>(c));
-      out += code;
-    } else {
-      out += c;
-    }
-  }
-  return out + '"';
-}
-
-// The JSON of a failure: {code, message, fields, fix?}.
-std::string toJson(const Failure& failure) {
-  std::string fields;
-  for (const auto& [name, value] : failure.texts) {
-    fields += (fields.empty() ? "" : ",") + quoted(name) + ":" + quoted(value);
-  }
-  for (const auto& [name, value] : failure.numbers) {
-    fields += (fields.empty() ? "" : ",") + quoted(name) + ":" + std::to_string(value);
-  }
-  return "{\"code\":" + quoted(failure.code) + ",\"message\":" + quoted(failure.message) + ",\"fields\":{" + fields +
-         "}" + (failure.fix.empty() ? "" : ",\"fix\":" + quoted(failure.fix)) + "}";
-}
-
-// Throws a JavaScript Error whose message is the JSON of the failure and whose code says so.
-[[noreturn]] void raise(Napi::Env env, const Failure& failure) {
-  Napi::Error error = Napi::Error::New(env, toJson(failure));
-  error.Set("code", Napi::String::New(env, "UNICORN_FAILURE"));
-  throw error;
-}
-
-template <Napi::Value (*function)(const Napi::CallbackInfo&)>
-Napi::Value guarded(const Napi::CallbackInfo& info) {
-  try {
-    return function(info);
-  } catch (const Failure& failure) {
-    raise(info.Env(), failure);
-  } catch (const std::bad_alloc&) {
-    raise(info.Env(), Failure("resource/memory", "Memory could not be had."));
-  } catch (const std::out_of_range& error) {
-    raise(info.Env(), Failure("internal/invariant", error.what()));
-  }
-}
-
-// ---------------------------------------------------------------- handles
-
-// What an External holds: a shared object that JavaScript may let go of explicitly, or by garbage collection.
-enum class HandleKind : uint32_t { device = 1, weights, program, buffer };
-
-struct Handle {
-  HandleKind kind;
-  std::shared_ptr<void> object;
-};
-
-template <typename T>
-Napi::Value newHandle(Napi::Env env, HandleKind kind, std::shared_ptr<T> object) {
-  return Napi::External<Handle>::New(env, new Handle{kind, std::move(object)},
-                                     [](Napi::Env, Handle* handle) { delete handle; });
-}
-
-Handle& handleOf(const Napi::Value& value, HandleKind kind) {
-  require(value.IsExternal(), "a handle is an external value");
-  Handle& handle = *value.As<Napi::External<Handle>>().Data();
-  require(handle.kind == kind, "a handle is of the kind that the function wants");
-  return handle;
-}
-
-template <typename T>
-std::shared_ptr<T> object(const Napi::Value& value, HandleKind kind) {
-  Handle& handle = handleOf(value, kind);
-  if (!handle.object) throw Failure("usage/disposed", "What this was asked of was disposed of before.");
-  return std::static_pointer_cast<T>(handle.object);
-}
-
 // ---------------------------------------------------------------- devices
 
-// Messages of the dispatcher to the JavaScript thread.
-struct Message {
-  uint32_t job;
-  bool ended;
-  uint64_t loadedBytes;
-  std::string failure;  // JSON, or empty
-};
-
-void deliver(Napi::Env env, Napi::Function callback, std::nullptr_t*, Message* message) {
-  const std::unique_ptr<Message> owned(message);
-  if (static_cast<napi_env>(env) == nullptr) return;  // the environment is being torn down
-  try {
-    callback.Call({Napi::Number::New(env, message->job), Napi::Boolean::New(env, message->ended),
-                   Napi::Number::New(env, static_cast<double>(message->loadedBytes)),
-                   message->failure.empty() ? env.Undefined() : Napi::String::New(env, message->failure)});
-  } catch (const Napi::Error& error) {
-    // Nothing can be called any more while a worker is being ended; otherwise the listener threw, which is a bug to show.
-    if (!error.IsEmpty()) napi_fatal_exception(env, error.Value());
-  }
-}
-
-using Channel = Napi::TypedThreadSafeFunction<std::nullptr_t, Message, deliver>;
-
-// A device and its way back to JavaScript. The channel is unreferenced while no job is pending, so that an idle device
-// does not keep the process alive. Used by the JavaScript thread only.
+// A device and its way back to JavaScript. Used by the JavaScript thread only.
 struct DeviceHost {
-  explicit DeviceHost(napi_env env) : env(env) {}
-  ~DeviceHost() { close(); }
+  DeviceHost(Napi::Env env, Napi::Function listener) : jobs(env, listener, [this] { device.reset(); }) {}
 
-  // Idempotent. Also the environment's cleanup hook (a worker thread that exits with a device open): added after the
-  // channel was made, so it runs before the channel's own.
-  static void closeHook(void* host) { static_cast<DeviceHost*>(host)->close(); }
-
-  void close() {
-    if (!device) return;
-    napi_remove_env_cleanup_hook(env, closeHook, this);
-    device.reset();  // joins: nothing is sent afterwards
-    channel.Release();
+  // Begins a job of the device, which `start(id)` queues there; returns its id.
+  template <typename Start>
+  uint32_t begin(const Start& start) {
+    return jobs.begin([&](uint32_t job) { states[job] = start(job); });
   }
 
-  uint32_t begin() {
-    if (states.empty()) channel.Ref(env);
-    return nextJob++;
-  }
-
-  napi_env env;
-  Channel channel;
-  std::unique_ptr<Device> device;
-  uint32_t nextJob = 1;
-  // Jobs whose end JavaScript was not told of yet.
+  // Of jobs whose end JavaScript was not told of yet.
   std::unordered_map<uint32_t, std::shared_ptr<JobState>> states;
+  std::unique_ptr<Device> device;
+  JobChannel jobs;  // the last member, since it closes the device before anything is gone
 };
 
 // probe(): {levels, best}
@@ -180,58 +65,32 @@ Napi::Value openDevice(const Napi::CallbackInfo& info) {
     }
   }
   require(found, "the level is one that probe lists");
-  auto host = std::make_shared<DeviceHost>(env);
-  host->channel = Channel::New(env, info[2].As<Napi::Function>(), "unicorn device", 0, 1);
-  host->channel.Unref(env);
-  const Channel channel = host->channel;
-  const auto send = [channel](Message message) {
-    auto owned = std::make_unique<Message>(std::move(message));
-    if (channel.NonBlockingCall(owned.get()) == napi_ok) owned.release();
-  };
-  try {
-    host->device = std::make_unique<Device>(
-        threads, level,
-        JobListener{[send](uint32_t job, const Failure* failure) {
-                      send({job, true, 0, failure == nullptr ? std::string() : toJson(*failure)});
-                    },
-                    [send](uint32_t job, uint64_t bytes) { send({job, false, bytes, {}}); }});
-  } catch (...) {
-    host->channel.Release();
-    throw;
-  }
-  napi_add_env_cleanup_hook(env, DeviceHost::closeHook, host.get());
-  return newHandle(env, HandleKind::device, std::move(host));
+  auto host = std::make_shared<DeviceHost>(env, callback(info[2]));
+  host->device = std::make_unique<Device>(threads, level, host->jobs.listener());
+  return newHandle(env, std::move(host));
 }
 
 // jobEnded(device, job): the listener was told of its end.
 Napi::Value jobEnded(const Napi::CallbackInfo& info) {
-  Handle& handle = handleOf(info[0], HandleKind::device);
-  const auto host = std::static_pointer_cast<DeviceHost>(handle.object);
-  if (!host || host->states.erase(info[1].As<Napi::Number>().Uint32Value()) == 0) return info.Env().Undefined();
-  if (host->device && host->states.empty()) host->channel.Unref(info.Env());
+  if (const auto host = objectOrNull<DeviceHost>(info[0])) {
+    const uint32_t job = info[1].As<Napi::Number>().Uint32Value();
+    host->states.erase(job);
+    host->jobs.acknowledge(job);
+  }
   return info.Env().Undefined();
 }
 
 // closeDevice(device): joins its threads; idempotent.
 Napi::Value closeDevice(const Napi::CallbackInfo& info) {
-  Handle& handle = handleOf(info[0], HandleKind::device);
-  if (handle.object) std::static_pointer_cast<DeviceHost>(handle.object)->close();
-  handle.object.reset();
-  return info.Env().Undefined();
-}
-
-// dispose(handle): weights or a program; idempotent.
-Napi::Value dispose(const Napi::CallbackInfo& info) {
-  require(info[0].IsExternal(), "a handle is an external value");
-  Handle& handle = *info[0].As<Napi::External<Handle>>().Data();
-  require(handle.kind == HandleKind::weights || handle.kind == HandleKind::program, "weights or a program");
+  Handle& handle = handleOf<DeviceHost>(info[0]);
+  if (const auto host = objectOrNull<DeviceHost>(info[0])) host->jobs.close();
   handle.object.reset();
   return info.Env().Undefined();
 }
 
 // trimScratch(device)
 Napi::Value trimScratch(const Napi::CallbackInfo& info) {
-  object<DeviceHost>(info[0], HandleKind::device)->device->trim();
+  object<DeviceHost>(info[0])->device->trim();
   return info.Env().Undefined();
 }
 
@@ -242,11 +101,19 @@ struct PendingLoad {
   std::shared_ptr<std::shared_ptr<WeightSet>> result = std::make_shared<std::shared_ptr<WeightSet>>();
 };
 
+// dispose(handle): weights or a program; idempotent.
+Napi::Value dispose(const Napi::CallbackInfo& info) {
+  Handle& handle = anyHandle(info[0]);
+  require(handle.holds<PendingLoad>() || handle.holds<Program>(), "weights or a program are disposed of");
+  handle.object.reset();
+  return info.Env().Undefined();
+}
+
 // loadWeights(device, placement, paths, names, numbers, bytes) -> {job, load}
 // placement: index of a WeightPlacement. numbers: for each entry dtype, rows, columns, mayPack, path index or -1, offset, byteLength.
 Napi::Value loadWeights(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  const auto host = object<DeviceHost>(info[0], HandleKind::device);
+  const auto host = object<DeviceHost>(info[0]);
   LoadJob job;
   const int32_t placement = info[1].As<Napi::Number>().Int32Value();
   require(placement >= 0 && placement <= static_cast<int32_t>(WeightPlacement::mapped), "a placement exists");
@@ -281,29 +148,28 @@ Napi::Value loadWeights(const Napi::CallbackInfo& info) {
   auto pending = std::make_shared<PendingLoad>();
   job.abort = pending->abort;
   job.result = pending->result;
-  const uint32_t id = host->begin();
-  host->states[id] = host->device->load(id, std::move(job));
+  const uint32_t id = host->begin([&](uint32_t id) { return host->device->load(id, std::move(job)); });
   Napi::Object result = Napi::Object::New(env);
   result["job"] = Napi::Number::New(env, id);
-  result["load"] = newHandle(env, HandleKind::weights, std::move(pending));
+  result["load"] = newHandle(env, std::move(pending));
   return result;
 }
 
 // abortLoad(load)
 Napi::Value abortLoad(const Napi::CallbackInfo& info) {
-  object<PendingLoad>(info[0], HandleKind::weights)->abort->store(true);
+  object<PendingLoad>(info[0])->abort->store(true);
   return info.Env().Undefined();
 }
 
 // ownedBytes(load): anonymous memory of loaded weights.
 Napi::Value ownedBytes(const Napi::CallbackInfo& info) {
-  const auto load = object<PendingLoad>(info[0], HandleKind::weights);
+  const auto load = object<PendingLoad>(info[0]);
   return Napi::Number::New(info.Env(), *load->result ? static_cast<double>((*load->result)->ownedBytes()) : 0);
 }
 
 // weightForms(load) -> Uint8Array, the WeightForm of each weight
 Napi::Value weightForms(const Napi::CallbackInfo& info) {
-  const auto load = object<PendingLoad>(info[0], HandleKind::weights);
+  const auto load = object<PendingLoad>(info[0]);
   require(*load->result != nullptr, "the weights are loaded");
   const WeightSet& set = **load->result;
   auto result = Napi::Uint8Array::New(info.Env(), set.size());
@@ -334,13 +200,13 @@ Napi::Value allocate(const Napi::CallbackInfo& info) {
                                  [](Napi::Env, void*, std::shared_ptr<Buffer>* held) { delete held; },
                                  new std::shared_ptr<Buffer>(buffer));
   }
-  result["handle"] = newHandle(env, HandleKind::buffer, std::move(buffer));
+  result["handle"] = newHandle(env, std::move(buffer));
   return result;
 }
 
 // copyBuffer(handle, byteOffset, bytes, write): between a buffer and memory of JavaScript.
 Napi::Value copyBuffer(const Napi::CallbackInfo& info) {
-  const auto pages = object<Buffer>(info[0], HandleKind::buffer)->pages;
+  const auto pages = object<Buffer>(info[0])->pages;
   const auto offset = static_cast<size_t>(info[1].As<Napi::Number>().DoubleValue());
   auto bytes = info[2].As<Napi::Uint8Array>();
   require(offset <= pages->byteLength() && bytes.ByteLength() <= pages->byteLength() - offset,
@@ -357,7 +223,7 @@ Napi::Value copyBuffer(const Napi::CallbackInfo& info) {
 
 // disposeBuffer(handle, memory?): idempotent. Submissions in flight keep the pages until they end.
 Napi::Value disposeBuffer(const Napi::CallbackInfo& info) {
-  Handle& handle = handleOf(info[0], HandleKind::buffer);
+  Handle& handle = handleOf<Buffer>(info[0]);
   if (!handle.object) return info.Env().Undefined();
   if (info[1].IsArrayBuffer()) {
     Napi::ArrayBuffer memory = info[1].As<Napi::ArrayBuffer>();
@@ -373,8 +239,8 @@ Napi::Value disposeBuffer(const Napi::CallbackInfo& info) {
 // compile(device, load, words, names, constants) -> {handle, scratchBytes}
 Napi::Value compile(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  const auto host = object<DeviceHost>(info[0], HandleKind::device);
-  const auto load = object<PendingLoad>(info[1], HandleKind::weights);
+  const auto host = object<DeviceHost>(info[0]);
+  const auto load = object<PendingLoad>(info[1]);
   require(*load->result != nullptr, "weights are loaded before a graph is compiled over them");
   const auto words = info[2].As<Napi::Float64Array>();
   std::vector<std::string> names;
@@ -390,7 +256,7 @@ Napi::Value compile(const Napi::CallbackInfo& info) {
   Napi::Object result = Napi::Object::New(env);
   result["scratchBytes"] = Napi::Number::New(
       env, static_cast<double>(program->arenaBytes + program->sharedBytes + program->memberBytes * program->threads));
-  result["handle"] = newHandle(env, HandleKind::program, std::move(program));
+  result["handle"] = newHandle(env, std::move(program));
   return result;
 }
 
@@ -399,9 +265,9 @@ Napi::Value compile(const Napi::CallbackInfo& info) {
 // bound: 0 copied host data, 1 read in place, 2 written in place. after: a job of this device, or 0.
 Napi::Value submit(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  const auto host = object<DeviceHost>(info[0], HandleKind::device);
+  const auto host = object<DeviceHost>(info[0]);
   ProgramJob job;
-  job.program = object<Program>(info[1], HandleKind::program);
+  job.program = object<Program>(info[1]);
   const auto dims = info[2].As<Napi::Float64Array>();
   require(dims.ElementLength() == job.program->symbolCount, "a submission has a value for each symbol");
   for (size_t i = 0; i < dims.ElementLength(); i++) {
@@ -421,7 +287,7 @@ Napi::Value submit(const Napi::CallbackInfo& info) {
     const auto mode = static_cast<int>(numbers[3 * i + 2]);
     JobBinding binding{nullptr, byteLength, mode == 2, nullptr, {}};
     if (source.IsExternal()) {
-      binding.pages = object<Buffer>(source, HandleKind::buffer)->pages;
+      binding.pages = object<Buffer>(source)->pages;
       require(offset + byteLength <= binding.pages->byteLength(), "a binding lies inside its buffer");
       binding.data = binding.pages->data() + offset;
     } else {
@@ -437,14 +303,12 @@ Napi::Value submit(const Napi::CallbackInfo& info) {
   }
   const auto after = host->states.find(info[5].As<Napi::Number>().Uint32Value());
   if (after != host->states.end()) job.after = after->second;
-  const uint32_t id = host->begin();
-  host->states[id] = host->device->submit(id, std::move(job));
-  return Napi::Number::New(env, id);
+  return Napi::Number::New(env, host->begin([&](uint32_t id) { return host->device->submit(id, std::move(job)); }));
 }
 
 // profile(program) -> Float64Array of seconds and calls for each step
 Napi::Value profile(const Napi::CallbackInfo& info) {
-  const auto program = object<Program>(info[0], HandleKind::program);
+  const auto program = object<Program>(info[0]);
   std::lock_guard<std::mutex> lock(program->profileMutex);
   auto result = Napi::Float64Array::New(info.Env(), 2 * program->profile.size());
   for (size_t i = 0; i < program->profile.size(); i++) {
@@ -455,39 +319,36 @@ Napi::Value profile(const Napi::CallbackInfo& info) {
 }
 
 // measureReadBandwidth(threads, byteLength) -> bytes per second
-Napi::Value measureBandwidth(const Napi::CallbackInfo& info) {
-  return Napi::Number::New(info.Env(), measureReadBandwidth(info[0].As<Napi::Number>().Int32Value(),
-                                                            info[1].As<Napi::Number>().Int64Value()));
+Napi::Value measureReadBandwidth(const Napi::CallbackInfo& info) {
+  const double bytesPerSecond = unicorn::measureReadBandwidth(info[0].As<Napi::Number>().Int32Value(),
+                                                              info[1].As<Napi::Number>().Int64Value());
+  return Napi::Number::New(info.Env(), bytesPerSecond);
 }
 
-// Version of the words and functions between this addon and the TypeScript (`addonVersion` of load-addon.ts).
+// Version of the words and functions between this addon and the TypeScript (`addonConfig` of src/load-addon.ts).
 constexpr int addonVersion = 2;
 
-Napi::Object initialize(Napi::Env env, Napi::Object exports) {
-  exports["version"] = Napi::Number::New(env, addonVersion);
-  exports["probe"] = Napi::Function::New<guarded<probe>>(env, "probe");
-  exports["openDevice"] = Napi::Function::New<guarded<openDevice>>(env, "openDevice");
-  exports["closeDevice"] = Napi::Function::New<guarded<closeDevice>>(env, "closeDevice");
-  exports["jobEnded"] = Napi::Function::New<guarded<jobEnded>>(env, "jobEnded");
-  exports["trimScratch"] = Napi::Function::New<guarded<trimScratch>>(env, "trimScratch");
-  exports["dispose"] = Napi::Function::New<guarded<dispose>>(env, "dispose");
-  exports["loadWeights"] = Napi::Function::New<guarded<loadWeights>>(env, "loadWeights");
-  exports["abortLoad"] = Napi::Function::New<guarded<abortLoad>>(env, "abortLoad");
-  exports["ownedBytes"] = Napi::Function::New<guarded<ownedBytes>>(env, "ownedBytes");
-  exports["disposeBuffer"] = Napi::Function::New<guarded<disposeBuffer>>(env, "disposeBuffer");
-  exports["copyBuffer"] = Napi::Function::New<guarded<copyBuffer>>(env, "copyBuffer");
-  exports["weightForms"] = Napi::Function::New<guarded<weightForms>>(env, "weightForms");
-  exports["measureReadBandwidth"] = Napi::Function::New<guarded<measureBandwidth>>(env, "measureReadBandwidth");
-  exports["allocate"] = Napi::Function::New<guarded<allocate>>(env, "allocate");
-  exports["compile"] = Napi::Function::New<guarded<compile>>(env, "compile");
-  exports["submit"] = Napi::Function::New<guarded<submit>>(env, "submit");
-  exports["profile"] = Napi::Function::New<guarded<profile>>(env, "profile");
-  return exports;
+void fill(Napi::Object exports) {
+  UNICORN_EXPORT(exports, probe);
+  UNICORN_EXPORT(exports, openDevice);
+  UNICORN_EXPORT(exports, closeDevice);
+  UNICORN_EXPORT(exports, jobEnded);
+  UNICORN_EXPORT(exports, trimScratch);
+  UNICORN_EXPORT(exports, dispose);
+  UNICORN_EXPORT(exports, loadWeights);
+  UNICORN_EXPORT(exports, abortLoad);
+  UNICORN_EXPORT(exports, ownedBytes);
+  UNICORN_EXPORT(exports, weightForms);
+  UNICORN_EXPORT(exports, allocate);
+  UNICORN_EXPORT(exports, copyBuffer);
+  UNICORN_EXPORT(exports, disposeBuffer);
+  UNICORN_EXPORT(exports, compile);
+  UNICORN_EXPORT(exports, submit);
+  UNICORN_EXPORT(exports, profile);
+  UNICORN_EXPORT(exports, measureReadBandwidth);
 }
 
 }  // namespace
 }  // namespace unicorn
 
-static Napi::Object initializeAddon(Napi::Env env, Napi::Object exports) { return unicorn::initialize(env, exports); }
-
-NODE_API_MODULE(unicorn_cpu, initializeAddon)
+UNICORN_ADDON(unicorn::addonVersion, unicorn::fill)

@@ -1,8 +1,8 @@
 /**
- * The typed mirror of `native/addon.cpp`: what the addon exports, and how its errors become UnicornErrors. Handles are
- * opaque; arguments are validated by the callers in this package, since the addon only asserts.
+ * The typed mirror of `native/addon.cpp`: what the addon exports. Handles are opaque; arguments are validated by the
+ * callers in this package, since the addon only asserts. What it throws becomes an error by `guarded` of the kit.
  */
-import { UnicornError, type ErrorCode } from '@unicorn-exec/tensor';
+import type { JobListener } from '@unicorn-exec/native';
 
 declare const handleKind: unique symbol;
 
@@ -15,14 +15,6 @@ export type DeviceHandle = Handle<'device'>;
 export type WeightsHandle = Handle<'weights'>;
 export type ProgramHandle = Handle<'program'>;
 export type BufferHandle = Handle<'buffer'>;
-
-/** Told of each message of the dispatcher: the end of a job (with the JSON of its failure), or progress of a load. */
-export type JobListener = (
-  job: number,
-  ended: boolean,
-  loadedBytes: number,
-  failure: string | undefined,
-) => void;
 
 export interface NativeAddon {
   /** SIMD levels that this build has and this processor can run, ascending. */
@@ -88,28 +80,3 @@ export interface NativeAddon {
 }
 
 export const bindingMode = { copied: 0, read: 1, written: 2 } as const;
-
-interface FailureJson {
-  readonly code: ErrorCode;
-  readonly message: string;
-  readonly fields: Record<string, unknown>;
-  readonly fix?: string;
-}
-
-/** The UnicornError that the JSON of a native failure describes. Call it where the stack should begin. */
-export function unicornFailure(json: string): UnicornError {
-  const { code, message, fields, fix } = JSON.parse(json) as FailureJson;
-  return new UnicornError(code, message, { fields, ...(fix === undefined ? {} : { fix }) });
-}
-
-/** Calls the addon; what it throws leaves as a UnicornError with the caller's stack. */
-export function guarded<T>(call: () => T): T {
-  try {
-    return call();
-  } catch (error) {
-    if (error instanceof Error && (error as NodeJS.ErrnoException).code === 'UNICORN_FAILURE') {
-      throw unicornFailure(error.message);
-    }
-    throw error;
-  }
-}

@@ -1,5 +1,6 @@
 /** The backend `cpu`: one device, the processor, when the addon can be loaded. */
 import { availableParallelism } from 'node:os';
+import { guarded } from '@unicorn-exec/native';
 import {
   backendApiVersion,
   blockDTypes,
@@ -9,7 +10,6 @@ import {
   UnicornError,
 } from '@unicorn-exec/tensor';
 import type { Backend, Device, DeviceDescription, DeviceInfo, OpenOptions } from '@unicorn-exec/tensor';
-import { guarded } from './addon.js';
 import { CpuDevice } from './device.js';
 import { CpuPlanner } from './planner.js';
 import { loadAddon } from './load-addon.js';

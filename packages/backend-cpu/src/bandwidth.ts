@@ -1,5 +1,5 @@
 /** How fast this machine's memory can be read: the ceiling of decoding, which reads every weight for every token. */
-import { guarded } from './addon.js';
+import { guarded } from '@unicorn-exec/native';
 import { loadAddon } from './load-addon.js';
 import { availableCores } from './processor.js';
 

@@ -1,7 +1,8 @@
 /** Device buffers: zeroed pages of the addon, seen as a Uint8Array where one may be so large, or memory of the caller's. */
 import { constants } from 'node:buffer';
+import { guarded } from '@unicorn-exec/native';
 import { UnicornError, type DeviceBuffer } from '@unicorn-exec/tensor';
-import { guarded, type BufferHandle, type NativeAddon } from './addon.js';
+import type { BufferHandle, NativeAddon } from './addon.js';
 
 /** @throws UnicornError `usage/range` when the range lies outside */
 function checkRange(buffer: DeviceBuffer, byteOffset: number, byteLength: number): void {

@@ -1,4 +1,5 @@
 /** A CPU device: one thread pool of the addon behind the Device contract. */
+import { guarded, JobTable } from '@unicorn-exec/native';
 import {
   checkHostCopy,
   checkWeights,
@@ -30,22 +31,13 @@ import type {
   WeightEntry,
   WeightSet,
 } from '@unicorn-exec/tensor';
-import { guarded, unicornFailure, type DeviceHandle, type NativeAddon } from './addon.js';
+import type { DeviceHandle, NativeAddon } from './addon.js';
 import { CpuBuffer, ImportedBuffer, readBuffer, writeBuffer } from './buffer.js';
 import { CpuExecutable, type NativeSubmission, type Submitter } from './executable.js';
 import { encodePlan } from './lowering/encode.js';
 import { lower } from './lowering/lower.js';
 import { CpuPlanner } from './planner.js';
 import { CpuWeightSet, loadRequest, weightPlacements, type WeightPlacement } from './weight-set.js';
-
-/** A job of the addon that JavaScript waits for. */
-interface PendingJob {
-  resolve(): void;
-  reject(error: UnicornError): void;
-  progress?(loadedBytes: number): void;
-  /** Memory of JavaScript that the job reads or writes: kept from the garbage collector. */
-  readonly holds?: readonly unknown[];
-}
 
 class CpuCompletion implements Completion {
   /** Set once the job is in the addon's queue; until then it waits for another device. */
@@ -68,7 +60,7 @@ export class CpuDevice implements Device, Submitter {
   readonly #handle: DeviceHandle;
   readonly #planner: CpuPlanner;
   readonly #placement: number;
-  readonly #pending = new Map<number, PendingJob>();
+  readonly #jobs = new JobTable((job) => this.addon.jobEnded(this.#handle, job));
   readonly #buffers = new Set<CpuBuffer>();
   readonly #executables = new Set<Executable>();
   #weightBytes = 0;
@@ -87,16 +79,7 @@ export class CpuDevice implements Device, Submitter {
   ) {
     this.#planner = new CpuPlanner(info);
     this.#placement = weightPlacements.indexOf(weights);
-    this.#handle = guarded(() =>
-      addon.openDevice(threads, level, (job, ended, loadedBytes, failure) => {
-        const pending = this.#pending.get(job);
-        if (!ended) return pending?.progress?.(loadedBytes);
-        this.#pending.delete(job);
-        addon.jobEnded(this.#handle, job);
-        if (failure === undefined) pending?.resolve();
-        else pending?.reject(unicornFailure(failure));
-      }),
-    );
+    this.#handle = guarded(() => addon.openDevice(threads, level, this.#jobs.listener));
   }
 
   supports(node: Node, graph: Graph, options: PlanOptions): Support {
@@ -115,9 +98,11 @@ export class CpuDevice implements Device, Submitter {
     const abort = (): void => this.addon.abortLoad(load);
     signal?.addEventListener('abort', abort, { once: true });
     try {
-      await this.#settled(job, {
+      await this.#jobs.settled(job, {
         progress: (loadedBytes) => onProgress?.({ loadedBytes, totalBytes }),
       });
+      // It may have come too late for the job.
+      throwIfCancelled(signal, 'Loading');
     } catch (error) {
       this.addon.dispose(load);
       throwIfCancelled(signal, 'Loading');
@@ -267,7 +252,7 @@ export class CpuDevice implements Device, Submitter {
     const own = after instanceof CpuCompletion && after.device === this ? after : undefined;
     if (!this.#gate && (own?.job !== undefined || after === undefined)) {
       const job = this.#submit(submission, own?.job ?? 0);
-      const completion = new CpuCompletion(this, this.#settled(job, { holds: submission.bindings }, own));
+      const completion = new CpuCompletion(this, this.#settled(job, submission, own));
       completion.job = job;
       return completion;
     }
@@ -292,7 +277,7 @@ export class CpuDevice implements Device, Submitter {
       const job = this.#submit(copied, 0);
       completion!.job = job;
       // In an array, since a promise's promise would be awaited here.
-      return [this.#settled(job, { holds: copied.bindings })];
+      return [this.#settled(job, copied)];
     })();
     const gate = submitted.then(
       () => {},
@@ -314,35 +299,20 @@ export class CpuDevice implements Device, Submitter {
   }
 
   /** @param after whose failure this job shares even if JavaScript was told of that one already */
-  async #settled(
-    job: number,
-    parts: Pick<PendingJob, 'progress' | 'holds'>,
-    after?: CpuCompletion,
-  ): Promise<void> {
-    await new Promise<void>((resolve, reject) => this.#pending.set(job, { resolve, reject, ...parts }));
+  async #settled(job: number, { bindings }: NativeSubmission, after?: CpuCompletion): Promise<void> {
+    await this.#jobs.settled(job, { holds: bindings });
     await after?.done;
   }
 
   get #isIdle(): boolean {
-    return this.#gate === undefined && this.#pending.size === 0;
+    return this.#gate === undefined && this.#jobs.isIdle;
   }
 
   /** Resolves when everything submitted so far has ended, well or not. */
   async #idle(): Promise<void> {
     while (!this.#isIdle) {
       await this.#gate;
-      await Promise.all(
-        [...this.#pending].map(
-          ([job, pending]) =>
-            new Promise<void>((resolve) =>
-              this.#pending.set(job, {
-                ...pending,
-                resolve: () => (pending.resolve(), resolve()),
-                reject: (error) => (pending.reject(error), resolve()),
-              }),
-            ),
-        ),
-      );
+      await this.#jobs.idle();
     }
   }
 

@@ -1,5 +1,6 @@
 /** A compiled graph: checks bindings, words them for the addon, and reports what the steps took. */
 import { stepNodes } from '@unicorn-exec/lowering';
+import { guarded } from '@unicorn-exec/native';
 import {
   elementCount,
   findOp,
@@ -25,7 +26,7 @@ import type {
   SubmitOptions,
 } from '@unicorn-exec/tensor';
 import { UnicornError } from '@unicorn-exec/tensor';
-import { bindingMode, guarded, type BufferHandle, type NativeAddon, type ProgramHandle } from './addon.js';
+import { bindingMode, type BufferHandle, type NativeAddon, type ProgramHandle } from './addon.js';
 import { CpuBuffer } from './buffer.js';
 import type { Plan, Step } from './lowering/plan.js';
 import { printPlan, profileName } from './lowering/text.js';

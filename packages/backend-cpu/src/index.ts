@@ -1,8 +1,7 @@
 export { cpuBackend, levelVariable } from './backend.js';
 export type { CpuBackend, CpuOpenOptions } from './backend.js';
 export type { WeightPlacement } from './weight-set.js';
-export { addonError, addonVariable, diagnoseAddon, loadAddon } from './load-addon.js';
-export type { AddonAttempt, AddonDiagnosis } from './load-addon.js';
+export { addonVariable, diagnoseAddon, loadAddon } from './load-addon.js';
 export type { NativeAddon } from './addon.js';
 export { buildNativeAddon } from './build-native.js';
 export { measureReadBandwidth } from './bandwidth.js';

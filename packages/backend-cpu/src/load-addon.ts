@@ -1,103 +1,33 @@
-/**
- * Finds and loads the addon: an explicit path, the prebuilt package of the platform, the local build. Remembers the
- * outcome; says of each attempt why it failed and what would mend it.
- */
-import { existsSync } from 'node:fs';
-import { createRequire } from 'node:module';
-import { dirname, join } from 'node:path';
+/** Where the addon `unicorn_cpu` is found, and that it is loaded once. */
+import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { UnicornError } from '@unicorn-exec/tensor';
+import * as native from '@unicorn-exec/native';
+import type { AddonConfig, AddonDiagnosis } from '@unicorn-exec/native';
 import type { NativeAddon } from './addon.js';
 
 /** Names a file to load instead of the usual ones. */
 export const addonVariable = 'UNICORN_CPU_ADDON';
 
-/** Version of the words and functions between this package and the addon; a stale build of another one is refused. */
-export const addonVersion = 2;
+export const addonConfig: AddonConfig<NativeAddon> = {
+  package: '@unicorn-exec/backend-cpu',
+  // Both `src` and `dist` lie directly in it.
+  folder: dirname(dirname(fileURLToPath(import.meta.url))),
+  name: 'unicorn_cpu',
+  title: 'the native CPU kernels',
+  variable: addonVariable,
+  // `addonVersion` of native/addon.cpp.
+  version: 2,
+  check: (addon) => void addon.probe(),
+};
 
-export interface AddonAttempt {
-  /** `environment`, `prebuilt` or `local build`. */
-  readonly what: string;
-  readonly path: string;
-  /** Absent when it was loaded. */
-  readonly reason?: string;
-  readonly fix?: string;
+/**
+ * Looks for the addon, one attempt after the other until one loads. Never throws.
+ *
+ * @param explicit a file to load instead of the usual ones. Default: what {@link addonVariable} says
+ */
+export function diagnoseAddon(explicit?: string): AddonDiagnosis<NativeAddon> {
+  return native.diagnoseAddon(addonConfig, explicit);
 }
-
-export interface AddonDiagnosis {
-  readonly loaded?: { readonly addon: NativeAddon; readonly path: string };
-  /** In the order in which they were made. */
-  readonly attempts: readonly AddonAttempt[];
-}
-
-const debianPackages = 'apt-get install g++ cmake make';
-
-/** The folder of this package: both `src` and `dist` lie directly in it. */
-export const packageFolder = dirname(dirname(fileURLToPath(import.meta.url)));
-
-const localBuild = join(packageFolder, 'build', 'Release', 'unicorn_cpu.node');
-
-function firstLine(error: unknown): string {
-  return (error instanceof Error ? error.message : String(error)).split('\n')[0]!;
-}
-
-/** @returns the addon, or why it cannot be used */
-function tryLoad(path: string): NativeAddon | string {
-  const require = createRequire(import.meta.url);
-  try {
-    const addon = require(path) as NativeAddon & { readonly version?: number };
-    if (addon.version !== addonVersion) {
-      return `it is of version ${addon.version}, and this package wants ${addonVersion}`;
-    }
-    addon.probe();
-    return addon;
-  } catch (error) {
-    return firstLine(error);
-  }
-}
-
-function candidates(explicit: string | undefined): { what: string; path: string; fix: string }[] {
-  const rebuild = `${debianPackages} && node ${join(packageFolder, 'tools', 'build-native.mjs')}`;
-  if (explicit !== undefined) {
-    // Whoever names a file means that file: nothing else is tried.
-    return [{ what: 'environment', path: explicit, fix: `Correct or unset ${addonVariable}.` }];
-  }
-  const prebuilt = `@unicorn-exec/backend-cpu-${process.platform}-${process.arch}`;
-  return [
-    { what: 'prebuilt', path: prebuilt, fix: `npm install ${prebuilt}` },
-    { what: 'local build', path: localBuild, fix: rebuild },
-  ];
-}
-
-/** One attempt after the other until one loads. */
-export function diagnoseAddon(explicit = process.env[addonVariable]): AddonDiagnosis {
-  const attempts: AddonAttempt[] = [];
-  for (const { what, path, fix } of candidates(explicit === '' ? undefined : explicit)) {
-    if (what !== 'prebuilt' && !existsSync(path)) {
-      attempts.push({ what, path, reason: 'there is no such file', fix });
-      continue;
-    }
-    const outcome = tryLoad(path);
-    if (typeof outcome !== 'string') {
-      attempts.push({ what, path });
-      return { loaded: { addon: outcome, path }, attempts };
-    }
-    attempts.push({ what, path, reason: outcome, fix });
-  }
-  return { attempts };
-}
-
-/** The error that tells of all attempts. */
-export function addonError({ attempts }: AddonDiagnosis): UnicornError {
-  const tried = attempts.map(({ what, path, reason }) => `${what} ${path}: ${reason}`);
-  return new UnicornError(
-    'device/addon',
-    `The native CPU kernels could not be loaded. Tried: ${tried.join('; ')}.`,
-    { fields: { attempts: attempts.map((attempt) => ({ ...attempt })) }, fix: attempts.at(-1)!.fix! },
-  );
-}
-
-let remembered: NativeAddon | undefined;
 
 /**
  * The addon of this process (or worker thread), loaded once.
@@ -105,8 +35,5 @@ let remembered: NativeAddon | undefined;
  * @throws UnicornError `device/addon` with each attempt and its fix
  */
 export function loadAddon(): NativeAddon {
-  if (remembered) return remembered;
-  const diagnosis = diagnoseAddon();
-  if (!diagnosis.loaded) throw addonError(diagnosis);
-  return (remembered = diagnosis.loaded.addon);
+  return native.loadAddon(addonConfig);
 }

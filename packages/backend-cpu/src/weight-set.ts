@@ -1,7 +1,8 @@
 /** Weights as the addon holds them. Loading is the addon's; this checks entries and words them for it. */
+import { guarded } from '@unicorn-exec/native';
 import { dtypes, elementCount, tensorBytes, UnicornError } from '@unicorn-exec/tensor';
 import type { TensorSpec, WeightEntry, WeightSet } from '@unicorn-exec/tensor';
-import { guarded, type NativeAddon, type WeightsHandle } from './addon.js';
+import type { NativeAddon, WeightsHandle } from './addon.js';
 
 /**
  * What becomes of matrices of block formats that come from files: `packed` copies them into memory of its own, in the

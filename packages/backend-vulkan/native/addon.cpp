@@ -9,7 +9,9 @@
 #include <utility>
 #include <vector>
 
-#include "border.h"
+#include <unicorn/border.h>
+#include <unicorn/handle.h>
+
 #include "device-host.h"
 #include "weight-set.h"
 
@@ -21,8 +23,6 @@ constexpr uint64_t mappedBufferBytes = uint64_t{1} << 20;
 
 // Up to here buffers of device memory are ArrayBuffers too, where the host can read them well.
 constexpr uint64_t exposedBufferBytes = uint64_t{1} << 30;
-
-constexpr uint64_t largestNumber = uint64_t{1} << 53;
 
 // What an environment (the main thread, a worker) has of Vulkan.
 struct Environment {
@@ -38,7 +38,7 @@ struct Environment {
 
 Environment& environment(Napi::Env env) { return *env.GetInstanceData<Environment>(); }
 
-std::shared_ptr<DeviceHost> hostOf(const Napi::Value& value) { return object<DeviceHost>(value, HandleKind::device); }
+std::shared_ptr<DeviceHost> hostOf(const Napi::Value& value) { return object<DeviceHost>(value); }
 
 // ---------------------------------------------------------------- probing
 
@@ -166,7 +166,7 @@ Napi::Value validationMessages(const Napi::CallbackInfo& info) {
 // openDevice(index, pipelineCache?, listener) -> device
 Napi::Value openDevice(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  require(info[2].IsFunction(), "the listener is a function");
+  const Napi::Function listener = callback(info[2]);
   Environment& own = environment(env);
   const std::shared_ptr<Instance> instance = own.instance ? own.instance : own.open(false);
   const std::vector<VkPhysicalDevice> handles = instance->physicalDevices();
@@ -181,29 +181,20 @@ Napi::Value openDevice(const Napi::CallbackInfo& info) {
     cache.assign(bytes.data, bytes.data + bytes.byteLength);
   }
   auto device = Device::open(PhysicalDevice::examine(instance, index, handles[index]), cache);
-  auto host = DeviceHost::open(env, std::move(device), info[2].As<Napi::Function>());
-  auto external = Napi::External<Handle>::New(env, new Handle{HandleKind::device, host}, [](Napi::Env, Handle* handle) {
-    // The channel holds the host too: without this a forgotten device would keep its threads.
-    if (handle->object) std::static_pointer_cast<DeviceHost>(handle->object)->close();
-    delete handle;
-  });
-  require(napi_type_tag_object(env, external, &handleTag) == napi_ok, "a new external takes a tag");
-  return external;
+  return newHandle(env, std::make_shared<DeviceHost>(env, std::move(device), listener));
 }
 
 // closeDevice(device): idempotent.
 Napi::Value closeDevice(const Napi::CallbackInfo& info) {
-  Handle& handle = handleOf(info[0], HandleKind::device);
-  if (handle.object) std::static_pointer_cast<DeviceHost>(handle.object)->close();
-  handle.object.reset();
+  if (const auto host = objectOrNull<DeviceHost>(info[0])) host->close();
+  handleOf<DeviceHost>(info[0]).object.reset();
   return info.Env().Undefined();
 }
 
 // jobEnded(device, job)
 Napi::Value jobEnded(const Napi::CallbackInfo& info) {
-  Handle& handle = handleOf(info[0], HandleKind::device);
   const auto job = static_cast<uint32_t>(wholeNumber(info[1], UINT32_MAX, "a job is a whole number"));
-  if (handle.object) std::static_pointer_cast<DeviceHost>(handle.object)->acknowledge(job);
+  if (const auto host = objectOrNull<DeviceHost>(info[0])) host->jobs().acknowledge(job);
   return info.Env().Undefined();
 }
 
@@ -238,7 +229,7 @@ Napi::Value pipelineCache(const Napi::CallbackInfo& info) {
 // dispose(handle): anything but a device; idempotent.
 Napi::Value dispose(const Napi::CallbackInfo& info) {
   Handle& handle = anyHandle(info[0]);
-  require(handle.kind != HandleKind::device, "devices are closed");
+  require(!handle.holds<DeviceHost>(), "devices are closed");
   handle.object.reset();
   return info.Env().Undefined();
 }
@@ -252,7 +243,7 @@ struct BufferCell {
 };
 
 std::shared_ptr<Buffer> bufferOf(const Napi::Value& value, const Device& device) {
-  const auto buffer = object<BufferCell>(value, HandleKind::buffer)->buffer;
+  const auto buffer = object<BufferCell>(value)->buffer;
   require(&buffer->device() == &device, "a buffer belongs to the device");
   return buffer;
 }
@@ -267,7 +258,7 @@ Napi::Value allocate(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const auto host = hostOf(info[0]);
   const std::shared_ptr<Device>& device = host->device();
-  const uint64_t byteLength = wholeNumber(info[1], largestNumber, "the length of a buffer is a whole number");
+  const uint64_t byteLength = wholeNumber(info[1], largestWholeNumber, "the length of a buffer is a whole number");
   const std::string kind = text(info[2]);
   require(kind == "device" || kind == "mapped" || kind == "host",
           "a buffer is the device's, the device's and mapped, or the host's");
@@ -293,13 +284,13 @@ Napi::Value allocate(const Napi::CallbackInfo& info) {
                                  [](Napi::Env, void*, std::shared_ptr<BufferCell>* held) { delete held; },
                                  new std::shared_ptr<BufferCell>(cell));
   }
-  result["handle"] = newHandle(env, HandleKind::buffer, std::move(cell));
+  result["handle"] = newHandle(env, std::move(cell));
   return result;
 }
 
 // disposeBuffer(handle, memory?): idempotent. Submissions in flight keep it until they end.
 Napi::Value disposeBuffer(const Napi::CallbackInfo& info) {
-  Handle& handle = handleOf(info[0], HandleKind::buffer);
+  Handle& handle = handleOf<BufferCell>(info[0]);
   if (!handle.object) return info.Env().Undefined();
   if (info[1].IsArrayBuffer()) {
     auto memory = info[1].As<Napi::ArrayBuffer>();
@@ -323,11 +314,11 @@ HostWrite hostWrite(std::shared_ptr<Buffer> target, uint64_t byteOffset, const B
 Napi::Value write(const Napi::CallbackInfo& info) {
   const auto host = hostOf(info[0]);
   auto target = bufferOf(info[1], *host->device());
-  const uint64_t byteOffset = wholeNumber(info[2], largestNumber, "an offset is a whole number");
+  const uint64_t byteOffset = wholeNumber(info[2], largestWholeNumber, "an offset is a whole number");
   Work work;
   work.writes.push_back(hostWrite(std::move(target), byteOffset, bytesOf(info[3])));
   return Napi::Number::New(info.Env(),
-                           host->begin([&](uint32_t job) { host->queue().submit(job, std::move(work)); }));
+                           host->jobs().begin([&](uint32_t job) { host->queue().submit(job, std::move(work)); }));
 }
 
 // read(device, buffer, byteOffset, into) -> job
@@ -335,10 +326,10 @@ Napi::Value read(const Napi::CallbackInfo& info) {
   const auto host = hostOf(info[0]);
   Queue& queue = host->queue();
   const auto source = bufferOf(info[1], *host->device());
-  const uint64_t byteOffset = wholeNumber(info[2], largestNumber, "an offset is a whole number");
+  const uint64_t byteOffset = wholeNumber(info[2], largestWholeNumber, "an offset is a whole number");
   const Bytes into = bytesOf(info[3]);
   requireInside(*source, byteOffset, into.byteLength);
-  const uint32_t id = host->begin([&](uint32_t job) {
+  const uint32_t id = host->jobs().begin([&](uint32_t job) {
     if (source->mapped() != nullptr && source->cached() && queue.isIdle(*source)) {
       if (into.byteLength > 0) std::memcpy(into.data, source->mapped() + byteOffset, into.byteLength);
       queue.pass(job);
@@ -379,8 +370,8 @@ WeightRequest weightRequest(const double* numbers, size_t pathCount) {
   }
   request.path = numbers[4] == -1 ? -1 : static_cast<int32_t>(number(4, INT32_MAX));
   require(request.path < static_cast<int64_t>(pathCount), "the path of a weight is one of those given");
-  request.offset = number(5, largestNumber);
-  request.byteLength = number(6, largestNumber);
+  request.offset = number(5, largestWholeNumber);
+  request.byteLength = number(6, largestWholeNumber);
   request.inHostMemory = number(7, 1) == 1;
   return request;
 }
@@ -411,36 +402,28 @@ Napi::Value loadWeights(const Napi::CallbackInfo& info) {
   }
   auto pending = std::make_shared<PendingLoad>();
   pending->device = host->device();
-  const uint32_t id = host->begin([&](uint32_t job) {
-    host->background().start([job, queue, pending, listener = host->listener(),
-                              requests = std::move(requests)](const std::atomic<bool>& stop) mutable {
-      const LoadControl control{pending->abort, &stop, [&](uint64_t done) { listener.progressed(job, done); },
-                                [&](std::shared_ptr<Timeline> timeline, uint64_t value) {
-                                  queue->waitFor(std::move(timeline), value);
-                                }};
-      try {
+  const uint32_t id = host->jobs().beginInBackground(
+      [queue, pending, requests = std::move(requests)](const BackgroundJob& job) mutable {
+        const LoadControl control{pending->abort, &job.stop, job.progressed,
+                                  [&](std::shared_ptr<Timeline> timeline, uint64_t value) {
+                                    queue->waitFor(std::move(timeline), value);
+                                  }};
         std::atomic_store(&pending->set, WeightSet::load(pending->device, std::move(requests), control));
-      } catch (...) {
-        const Failure failure = currentFailure();
-        return listener.ended(job, &failure);
-      }
-      listener.ended(job, nullptr);
-    });
-  });
+      });
   auto result = Napi::Object::New(env);
   result["job"] = Napi::Number::New(env, id);
-  result["load"] = newHandle(env, HandleKind::weights, std::move(pending));
+  result["load"] = newHandle(env, std::move(pending));
   return result;
 }
 
 // abortLoad(load)
 Napi::Value abortLoad(const Napi::CallbackInfo& info) {
-  object<PendingLoad>(info[0], HandleKind::weights)->abort->store(true);
+  object<PendingLoad>(info[0])->abort->store(true);
   return info.Env().Undefined();
 }
 
 std::shared_ptr<WeightSet> weightsOf(const Napi::Value& value) {
-  const auto load = object<PendingLoad>(value, HandleKind::weights);
+  const auto load = object<PendingLoad>(value);
   auto set = std::atomic_load(&load->set);
   require(set != nullptr, "the weights are loaded");
   return set;
@@ -500,7 +483,7 @@ HostWrite gatherWrite(const Napi::Object& gather, const std::vector<Bytes>& inpu
   const auto byteLength =
       static_cast<uint64_t>(set->gatheredLayout(weight, static_cast<int64_t>(rows.size())).byteLength);
   auto target = bufferOf(gather.Get("target"), device);
-  const uint64_t byteOffset = wholeNumber(gather.Get("byteOffset"), largestNumber, "an offset is a whole number");
+  const uint64_t byteOffset = wholeNumber(gather.Get("byteOffset"), largestWholeNumber, "an offset is a whole number");
   requireInside(*target, byteOffset, byteLength);
   return {std::move(target), byteOffset, byteLength,
           [set, weight, rows = std::move(rows)](uint8_t* to) { set->gather(weight, rows, to); }};
@@ -530,20 +513,12 @@ Napi::Value createPipelines(const Napi::CallbackInfo& info) {
     requests[i].constants.assign(values.Data(), values.Data() + values.ElementLength());
     requests[i].subgroupSize = sizes[i];
     pipelines.push_back(std::make_shared<Pipeline>(host->device()));
-    handles[i] = newHandle(env, HandleKind::pipeline, pipelines.back());
+    handles[i] = newHandle(env, pipelines.back());
   }
-  const uint32_t id = host->begin([&](uint32_t job) {
-    host->background().start([job, listener = host->listener(), pipelines = std::move(pipelines),
-                              requests = std::move(requests)](const std::atomic<bool>& stop) {
-      try {
-        compilePipelines(pipelines, requests, stop);
-      } catch (...) {
-        const Failure failure = currentFailure();
-        return listener.ended(job, &failure);
-      }
-      listener.ended(job, nullptr);
-    });
-  });
+  const uint32_t id = host->jobs().beginInBackground(
+      [pipelines = std::move(pipelines), requests = std::move(requests)](const BackgroundJob& job) {
+        compilePipelines(pipelines, requests, job.stop);
+      });
   auto result = Napi::Object::New(env);
   result["job"] = Napi::Number::New(env, id);
   result["pipelines"] = handles;
@@ -556,11 +531,11 @@ Napi::Value record(const Napi::CallbackInfo& info) {
   const auto handles = list(info[1]);
   std::vector<std::shared_ptr<Pipeline>> pipelines;
   for (uint32_t i = 0; i < handles.Length(); i++) {
-    pipelines.push_back(object<Pipeline>(Napi::Value(handles[i]), HandleKind::pipeline));
+    pipelines.push_back(object<Pipeline>(Napi::Value(handles[i])));
   }
   const auto words = typedArray<Napi::Uint32Array>(info[2], napi_uint32_array, "words are a Uint32Array");
   return newHandle(
-      info.Env(), HandleKind::recording,
+      info.Env(),
       Recording::make(host->device(), std::move(pipelines), words.Data(), words.ElementLength(), flag(info[3])));
 }
 
@@ -569,7 +544,7 @@ Napi::Value submit(const Napi::CallbackInfo& info) {
   const auto host = hostOf(info[0]);
   const Device& device = *host->device();
   Work work;
-  work.recording = object<Recording>(info[1], HandleKind::recording);
+  work.recording = object<Recording>(info[1]);
   require(&work.recording->device() == &device, "a recording belongs to the device");
   const auto inputs = list(info[2]);
   const auto targets = list(info[3]);
@@ -580,17 +555,17 @@ Napi::Value submit(const Napi::CallbackInfo& info) {
   for (uint32_t i = 0; i < inputs.Length(); i++) {
     data.push_back(bytesOf(Napi::Value(inputs[i])));
     work.writes.push_back(hostWrite(bufferOf(Napi::Value(targets[i]), device),
-                                    wholeNumber(offsets[i], largestNumber, "an offset is a whole number"),
+                                    wholeNumber(offsets[i], largestWholeNumber, "an offset is a whole number"),
                                     data.back()));
   }
   const auto holds = list(info[5]);
   for (uint32_t i = 0; i < holds.Length(); i++) {
     const Napi::Value value = holds[i];
     const Handle& handle = anyHandle(value);
-    if (handle.kind == HandleKind::buffer) {
+    if (handle.holds<BufferCell>()) {
       work.buffers.push_back(bufferOf(value, device));
     } else {
-      require(handle.kind == HandleKind::weights, "buffers and weights are held");
+      require(handle.holds<PendingLoad>(), "buffers and weights are held");
       work.holds.push_back(weightsOf(value));
     }
   }
@@ -601,54 +576,48 @@ Napi::Value submit(const Napi::CallbackInfo& info) {
     work.writes.push_back(gatherWrite(gather.As<Napi::Object>(), data, device));
   }
   return Napi::Number::New(info.Env(),
-                           host->begin([&](uint32_t job) { host->queue().submit(job, std::move(work)); }));
+                           host->jobs().begin([&](uint32_t job) { host->queue().submit(job, std::move(work)); }));
 }
 
 // timings(recording) -> Float64Array
 Napi::Value timings(const Napi::CallbackInfo& info) {
-  const std::vector<double> values = object<Recording>(info[0], HandleKind::recording)->timings();
+  const std::vector<double> values = object<Recording>(info[0])->timings();
   auto result = Napi::Float64Array::New(info.Env(), values.size());
   for (size_t i = 0; i < values.size(); i++) result[i] = values[i];
   return result;
 }
 
-// Version of the functions between this addon and the TypeScript (`addonVersion` of load-addon.ts).
+// Version of the functions between this addon and the TypeScript (`addonConfig` of src/load-addon.ts).
 constexpr int addonVersion = 2;
 
-Napi::Object initialize(Napi::Env env, Napi::Object exports) {
-  env.SetInstanceData(new Environment());
-  exports["version"] = Napi::Number::New(env, addonVersion);
-#define UNICORN_EXPORT(name) exports[#name] = Napi::Function::New<guarded<name>>(env, #name);
-  UNICORN_EXPORT(probe)
-  UNICORN_EXPORT(validationMessages)
-  UNICORN_EXPORT(openDevice)
-  UNICORN_EXPORT(closeDevice)
-  UNICORN_EXPORT(jobEnded)
-  UNICORN_EXPORT(budgets)
-  UNICORN_EXPORT(allocations)
-  UNICORN_EXPORT(pipelineCache)
-  UNICORN_EXPORT(dispose)
-  UNICORN_EXPORT(allocate)
-  UNICORN_EXPORT(disposeBuffer)
-  UNICORN_EXPORT(write)
-  UNICORN_EXPORT(read)
-  UNICORN_EXPORT(loadWeights)
-  UNICORN_EXPORT(abortLoad)
-  UNICORN_EXPORT(weightAddresses)
-  UNICORN_EXPORT(weightBytes)
-  UNICORN_EXPORT(importedBytes)
-  UNICORN_EXPORT(gatheredBytes)
-  UNICORN_EXPORT(createPipelines)
-  UNICORN_EXPORT(record)
-  UNICORN_EXPORT(submit)
-  UNICORN_EXPORT(timings)
-#undef UNICORN_EXPORT
-  return exports;
+void fill(Napi::Object exports) {
+  exports.Env().SetInstanceData(new Environment());
+  UNICORN_EXPORT(exports, probe);
+  UNICORN_EXPORT(exports, validationMessages);
+  UNICORN_EXPORT(exports, openDevice);
+  UNICORN_EXPORT(exports, closeDevice);
+  UNICORN_EXPORT(exports, jobEnded);
+  UNICORN_EXPORT(exports, budgets);
+  UNICORN_EXPORT(exports, allocations);
+  UNICORN_EXPORT(exports, pipelineCache);
+  UNICORN_EXPORT(exports, dispose);
+  UNICORN_EXPORT(exports, allocate);
+  UNICORN_EXPORT(exports, disposeBuffer);
+  UNICORN_EXPORT(exports, write);
+  UNICORN_EXPORT(exports, read);
+  UNICORN_EXPORT(exports, loadWeights);
+  UNICORN_EXPORT(exports, abortLoad);
+  UNICORN_EXPORT(exports, weightAddresses);
+  UNICORN_EXPORT(exports, weightBytes);
+  UNICORN_EXPORT(exports, importedBytes);
+  UNICORN_EXPORT(exports, gatheredBytes);
+  UNICORN_EXPORT(exports, createPipelines);
+  UNICORN_EXPORT(exports, record);
+  UNICORN_EXPORT(exports, submit);
+  UNICORN_EXPORT(exports, timings);
 }
 
 }  // namespace
 }  // namespace unicorn
 
-static Napi::Object initializeAddon(Napi::Env env, Napi::Object exports) { return unicorn::initialize(env, exports); }
-
-NODE_API_MODULE(unicorn_vulkan, initializeAddon)
+UNICORN_ADDON(unicorn::addonVersion, unicorn::fill)

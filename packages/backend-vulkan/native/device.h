@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "failure.h"
+#include <unicorn/failure.h>
 #include "memory.h"
 #include "physical-device.h"
 

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "failure.h"
+#include <unicorn/failure.h>
 #include "loader.h"
 
 namespace unicorn {

@@ -4,7 +4,7 @@
 
 #include <cstdlib>
 
-#include "failure.h"
+#include <unicorn/failure.h>
 
 namespace unicorn {
 namespace {

@@ -4,7 +4,7 @@
 #include <string>
 
 #include "device.h"
-#include "failure.h"
+#include <unicorn/failure.h>
 
 namespace unicorn {
 namespace {

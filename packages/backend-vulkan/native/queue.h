@@ -14,15 +14,11 @@
 #include <utility>
 #include <vector>
 
+#include <unicorn/job-listener.h>
+
 #include "recording.h"
 
 namespace unicorn {
-
-// Told from threads of ours.
-struct JobListener {
-  std::function<void(uint32_t job, const Failure* failure)> ended;
-  std::function<void(uint32_t job, uint64_t loadedBytes)> progressed;
-};
 
 // Data of the host for a buffer, written by `fill` to where it is told: at once, or to staging that is copied in order.
 struct HostWrite {
@@ -40,6 +36,7 @@ struct Work {
 
 class Queue {
  public:
+  // The listener is told from the queue's thread.
   Queue(std::shared_ptr<Device> device, JobListener listener);
   ~Queue();  // waits for what was submitted
   Queue(const Queue&) = delete;

@@ -86,13 +86,7 @@ class WeightLoader {
         weight.file = files_.at(static_cast<size_t>(request.path));
         weight.fileOffset = request.offset;
         const MappedFile& file = *weight.file;
-        if (request.offset > file.byteLength() || request.byteLength > file.byteLength() - request.offset) {
-          throw Failure("format/truncated", file.path() + " ends inside the tensor \"" + request.name + "\".",
-                        {{"offset", static_cast<int64_t>(file.byteLength())},
-                         {"needed", static_cast<int64_t>(request.offset + request.byteLength)}},
-                        {{"file", file.path()}, {"field", request.name}})
-              .withFix("Download the file again.");
-        }
+        file.expectRange(request.offset, request.byteLength, request.name);
         source = file.data() + request.offset;
       } else {
         require(request.bytes.size() == request.byteLength, "a weight has the bytes that its shape asks for");
@@ -153,7 +147,7 @@ class WeightLoader {
   void importRun(const std::vector<size_t>& run, uint64_t offset, uint64_t byteLength) {
     if (byteLength < leastImport) return;
     const std::shared_ptr<MappedFile>& file = files_[static_cast<size_t>(requests_.entries[run[0]].path)];
-    const MappedFile::Pages pages =
+    const MappedFile::PageRange pages =
         file->pagesAround(offset, byteLength, static_cast<size_t>(device_->physical().hostImportAlignment));
     if (pages.byteLength == 0 || pages.byteLength > device_->physical().maxAllocationBytes) return;
     auto buffer = Buffer::import(device_, pages.data, pages.byteLength, file);

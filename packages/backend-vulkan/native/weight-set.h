@@ -8,8 +8,9 @@
 #include <string>
 #include <vector>
 
+#include <unicorn/mapped-file.h>
+
 #include "device.h"
-#include "mapped-file.h"
 #include "weight-layout.h"
 
 namespace unicorn {

@@ -1,9 +1,9 @@
 /**
  * The typed mirror of `native/addon.cpp`: Vulkan as this backend needs it, and nothing of graphs. Handles are opaque;
  * the addon checks what could crash it (handles of the wrong kind, ranges, sizes of typed arrays) and throws or settles
- * with a failure as JSON, which {@link unicornFailure} turns into an error.
+ * with a failure as JSON, which the kit (`guarded`, `JobTable`) turns into an error.
  */
-import { UnicornError, type ErrorCode } from '@unicorn-exec/tensor';
+import type { JobListener } from '@unicorn-exec/native';
 
 declare const handleKind: unique symbol;
 
@@ -63,14 +63,6 @@ export interface PhysicalDevice {
 export type ProbeResult =
   | { readonly loader: string; readonly devices: readonly PhysicalDevice[] }
   | { readonly reason: string; readonly fix: string };
-
-/** Told when a job ends, with the JSON of its failure; and of a load's progress. */
-export type JobListener = (
-  job: number,
-  ended: boolean,
-  loadedBytes: number,
-  failure: string | undefined,
-) => void;
 
 /**
  * Where a buffer lives. `device`: device-local. `mapped`: device-local and written by the host without a transfer, where
@@ -210,29 +202,4 @@ export interface NativeAddon {
   ): number;
   /** Nanoseconds of each dispatch in the last run of a timed recording, once its job has ended. */
   timings(recording: RecordingHandle): Float64Array;
-}
-
-interface FailureJson {
-  readonly code: ErrorCode;
-  readonly message: string;
-  readonly fields: Record<string, unknown>;
-  readonly fix?: string;
-}
-
-/** The UnicornError that the JSON of a native failure describes. Call it where the stack should begin. */
-export function unicornFailure(json: string): UnicornError {
-  const { code, message, fields, fix } = JSON.parse(json) as FailureJson;
-  return new UnicornError(code, message, { fields, ...(fix === undefined ? {} : { fix }) });
-}
-
-/** Calls the addon; what it throws leaves as a UnicornError with the caller's stack. */
-export function guarded<T>(call: () => T): T {
-  try {
-    return call();
-  } catch (error) {
-    if (error instanceof Error && (error as NodeJS.ErrnoException).code === 'UNICORN_FAILURE') {
-      throw unicornFailure(error.message);
-    }
-    throw error;
-  }
 }

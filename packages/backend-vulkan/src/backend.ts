@@ -1,7 +1,8 @@
 /** The backend `vulkan`: every GPU that the Vulkan loader lists, drivers that compute on the CPU last. */
+import { guarded } from '@unicorn-exec/native';
 import { backendApiVersion, isUnicornError, UnicornError } from '@unicorn-exec/tensor';
 import type { Backend, DeviceDescription, DeviceInfo } from '@unicorn-exec/tensor';
-import { guarded, type NativeAddon, type PhysicalDevice } from './addon.js';
+import type { NativeAddon, PhysicalDevice } from './addon.js';
 import { VulkanPlanner } from './device/planner.js';
 import { VulkanDevice } from './device/device.js';
 import { loadAddon } from './load-addon.js';

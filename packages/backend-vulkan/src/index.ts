@@ -4,7 +4,6 @@ export type { DeviceSpeed } from './measure/bandwidth.js';
 export { buildNativeAddon } from './build-native.js';
 export { chainVariable } from './dispatch/chain.js';
 export { addonVariable, diagnoseAddon, loadAddon } from './load-addon.js';
-export type { AddonAttempt, AddonDiagnosis } from './load-addon.js';
 export { cacheVariable } from './device/pipeline-cache.js';
 export { prefetchVariable } from './dispatch/prefetch.js';
 export { productUses } from './tuning/product-use.js';

@@ -9,9 +9,10 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
+import { guarded } from '@unicorn-exec/native';
 import { dtypes, UnicornError } from '@unicorn-exec/tensor';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { guarded, type DeviceHandle, type NativeAddon, type PipelineHandle } from '../src/addon.js';
+import type { DeviceHandle, NativeAddon, PipelineHandle } from '../src/addon.js';
 import { diagnoseAddon } from '../src/load-addon.js';
 import { JobQueue } from '../src/device/queue.js';
 import { ShaderLibrary } from '../src/device/shader-library.js';
@@ -357,7 +358,7 @@ describe.skipIf(!loaded || !driver.present)(`the addon (${driver.need})`, () => 
     const whole = addon.loadWeights(device, [path], ['w'], numbers, [undefined]);
     // Far from being loaded.
     expect(thrown(() => addon.weightAddresses(whole.load)).code).toBe('internal/invariant');
-    await queue.settled(whole.job, (bytes) => progress.push(bytes));
+    await queue.settled(whole.job, { progress: (bytes) => progress.push(bytes) });
     expect(progress.every((bytes, i) => i === 0 || bytes > progress[i - 1]!)).toBe(true);
     expect(progress.length).toBeGreaterThan(0);
     expect(addon.weightBytes(whole.load)).toBe(rows * rowBytes);

@@ -6,22 +6,17 @@
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
-#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <thread>
 #include <vector>
 
+#include <unicorn/job-listener.h>
+
 #include "program.h"
 
 namespace unicorn {
-
-// Told by the dispatcher, from its thread.
-struct JobListener {
-  std::function<void(uint32_t job, const Failure* failure)> ended;
-  std::function<void(uint32_t job, uint64_t loadedBytes)> progressed;
-};
 
 // What a submission binds: memory that lives as long as the job does.
 struct JobBinding {
@@ -52,6 +47,7 @@ struct LoadJob {
 
 class Device {
  public:
+  // The listener is told by the dispatcher, from its thread.
   Device(int threads, Level level, JobListener listener);
   ~Device();  // stops the running job at its next phase, fails all with device/closed, joins
   Device(const Device&) = delete;

@@ -10,8 +10,9 @@
 #include <string>
 #include <vector>
 
+#include <unicorn/failure.h>
+
 #include "../kernels/kernels.h"
-#include "failure.h"
 #include "memory.h"
 #include "tensor.h"
 #include "thread-pool.h"

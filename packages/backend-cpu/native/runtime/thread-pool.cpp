@@ -3,7 +3,7 @@
 #include <memory>
 #include <system_error>
 
-#include "failure.h"
+#include <unicorn/failure.h>
 
 #if defined(__x86_64__) || defined(_M_X64)
 #include <immintrin.h>

@@ -4,7 +4,7 @@
 #include <exception>
 #include <mutex>
 
-#include "failure.h"
+#include <unicorn/failure.h>
 
 namespace unicorn {
 namespace {
@@ -63,14 +63,7 @@ std::shared_ptr<WeightSet> WeightSet::load(const WeightRequests& requests, const
     const uint8_t* source;
     if (inFile) {
       const MappedFile& file = *set->files_.at(static_cast<size_t>(request.path));
-      if (request.offset > file.byteLength() || request.byteLength > file.byteLength() - request.offset) {
-        throw Failure("format/truncated",
-                      file.path() + " ends inside the tensor \"" + request.name + "\".",
-                      {{"offset", static_cast<int64_t>(file.byteLength())},
-                       {"needed", static_cast<int64_t>(request.offset + request.byteLength)}},
-                      {{"file", file.path()}, {"field", request.name}})
-            .withFix("Download the file again.");
-      }
+      file.expectRange(request.offset, request.byteLength, request.name);
       source = file.data() + request.offset;
     } else {
       source = request.bytes->data();

@@ -10,6 +10,8 @@
 #include <string>
 #include <vector>
 
+#include <unicorn/mapped-file.h>
+
 #include "../kernels/kernels.h"
 #include "memory.h"
 #include "thread-pool.h"

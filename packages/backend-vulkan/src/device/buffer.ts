@@ -1,12 +1,7 @@
 /** Device buffers: memory of the addon with an address, seen as a Uint8Array where the host can read it well. */
+import { guarded } from '@unicorn-exec/native';
 import { UnicornError, type DeviceBuffer } from '@unicorn-exec/tensor';
-import {
-  guarded,
-  type BufferHandle,
-  type DeviceHandle,
-  type MemoryKind,
-  type NativeAddon,
-} from '../addon.js';
+import type { BufferHandle, DeviceHandle, MemoryKind, NativeAddon } from '../addon.js';
 
 /** Bindings begin at multiples of this: kernels load vectors of 16 bytes. */
 export const bindingAlignment = 16;

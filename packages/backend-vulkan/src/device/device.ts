@@ -1,4 +1,5 @@
 /** A Vulkan device: one queue of the addon behind the Device contract. */
+import { guarded } from '@unicorn-exec/native';
 import {
   checkWeights,
   completionsOf,
@@ -29,13 +30,7 @@ import type {
   WeightEntry,
   WeightSet,
 } from '@unicorn-exec/tensor';
-import {
-  guarded,
-  type DeviceHandle,
-  type MemoryKind,
-  type NativeAddon,
-  type PhysicalDevice,
-} from '../addon.js';
+import type { DeviceHandle, MemoryKind, NativeAddon, PhysicalDevice } from '../addon.js';
 import { checkRange, VulkanBuffer } from './buffer.js';
 import { chainsOn } from '../dispatch/chain.js';
 import type { PipelineSpec } from '../dispatch/dispatch.js';
@@ -124,7 +119,11 @@ export class VulkanDevice implements Device, ExecutableHost {
     const abort = (): void => this.addon.abortLoad(load);
     signal?.addEventListener('abort', abort, { once: true });
     try {
-      await this.queue.settled(job, (loadedBytes) => onProgress?.({ loadedBytes, totalBytes }));
+      await this.queue.settled(job, {
+        progress: (loadedBytes) => onProgress?.({ loadedBytes, totalBytes }),
+      });
+      // It may have come too late for the job.
+      throwIfCancelled(signal, 'Loading');
     } catch (error) {
       this.addon.dispose(load);
       throwIfCancelled(signal, 'Loading');

@@ -1,5 +1,6 @@
 /** The pipelines of a device: one for each shader with its constants, made when first wanted and kept. */
-import { guarded, type DeviceHandle, type NativeAddon, type PipelineHandle } from '../addon.js';
+import { guarded } from '@unicorn-exec/native';
+import type { DeviceHandle, NativeAddon, PipelineHandle } from '../addon.js';
 import type { PipelineSpec } from '../dispatch/dispatch.js';
 import type { JobQueue } from './queue.js';
 import type { ShaderLibrary } from './shader-library.js';

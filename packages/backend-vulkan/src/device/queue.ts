@@ -2,17 +2,9 @@
  * The order of what a device is given, and who is told when it ends. The addon has the queue itself; this keeps a
  * submission back while it, or one before it, waits for another device or for its pipelines.
  */
+import { JobTable } from '@unicorn-exec/native';
 import { completionsOf, endOf } from '@unicorn-exec/tensor';
-import type { Completion, SubmitOptions } from '@unicorn-exec/tensor';
-import { UnicornError } from '@unicorn-exec/tensor';
-import { unicornFailure, type JobListener } from '../addon.js';
-
-/** A job of the addon that JavaScript waits for. */
-interface PendingJob {
-  resolve(): void;
-  reject(error: UnicornError): void;
-  progress?(loadedBytes: number): void;
-}
+import type { Completion, SubmitOptions, UnicornError } from '@unicorn-exec/tensor';
 
 /** Something to run in the order of submission. */
 export interface Submission {
@@ -40,32 +32,9 @@ class QueuedCompletion implements Completion {
   }
 }
 
-export class JobQueue {
-  readonly #acknowledge: (job: number) => void;
-  readonly #pending = new Map<number, PendingJob>();
+export class JobQueue extends JobTable {
   /** While something waits to be submitted, later ones wait behind it: the order of submission is kept. */
   #gate: Promise<void> | undefined;
-
-  /** @param acknowledge tells the addon that JavaScript knows of a job's end */
-  constructor(acknowledge: (job: number) => void) {
-    this.#acknowledge = acknowledge;
-  }
-
-  readonly listener: JobListener = (job, ended, loadedBytes, failure) => {
-    const pending = this.#pending.get(job);
-    if (!ended) return pending?.progress?.(loadedBytes);
-    this.#pending.delete(job);
-    this.#acknowledge(job);
-    if (failure === undefined) pending?.resolve();
-    else pending?.reject(unicornFailure(failure));
-  };
-
-  /** Resolves when the job has ended; rejects with its failure. */
-  settled(job: number, progress?: (loadedBytes: number) => void): Promise<void> {
-    return new Promise((resolve, reject) =>
-      this.#pending.set(job, { resolve, reject, ...(progress ? { progress } : {}) }),
-    );
-  }
 
   enqueue(submission: Submission, options: SubmitOptions): Completion {
     // Jobs of one queue run in order; of those before only the failures have to be shared.
@@ -139,26 +108,15 @@ export class JobQueue {
     return this.#gate !== undefined;
   }
 
-  get isIdle(): boolean {
-    return this.#gate === undefined && this.#pending.size === 0;
+  override get isIdle(): boolean {
+    return this.#gate === undefined && super.isIdle;
   }
 
   /** Resolves when everything submitted so far has ended, well or not. */
-  async idle(): Promise<void> {
+  override async idle(): Promise<void> {
     while (!this.isIdle) {
       await this.#gate;
-      await Promise.all(
-        [...this.#pending].map(
-          ([job, pending]) =>
-            new Promise<void>((resolve) =>
-              this.#pending.set(job, {
-                ...pending,
-                resolve: () => (pending.resolve(), resolve()),
-                reject: (error) => (pending.reject(error), resolve()),
-              }),
-            ),
-        ),
-      );
+      await super.idle();
     }
   }
 }

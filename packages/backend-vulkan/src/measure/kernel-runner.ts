@@ -2,8 +2,9 @@
  * Runs kernels by themselves, on a device opened for that: tensors are put into memory, dispatches over them recorded and
  * run, results read back. For measuring kernels and for their tests; graphs have the device of the backend.
  */
+import { guarded } from '@unicorn-exec/native';
 import { dtypes, elementCount, tensorBytes, type DType } from '@unicorn-exec/tensor';
-import { guarded, type NativeAddon, type PhysicalDevice } from '../addon.js';
+import type { NativeAddon, PhysicalDevice } from '../addon.js';
 import { VulkanBuffer } from '../device/buffer.js';
 import { chainLinks } from '../dispatch/chain.js';
 import type { DeviceTraits, Dispatch, PipelineSpec, Place } from '../dispatch/dispatch.js';

@@ -1,4 +1,5 @@
 /** A compiled graph: checks bindings, submits the layout that they want, and reports what the steps took. */
+import { guarded } from '@unicorn-exec/native';
 import { resolveBindings, submissionDims, UnicornError } from '@unicorn-exec/tensor';
 import type {
   Binding,
@@ -15,7 +16,7 @@ import type {
   Signature,
   SubmitOptions,
 } from '@unicorn-exec/tensor';
-import { guarded, type Gather, type RecordingHandle } from '../addon.js';
+import type { Gather, RecordingHandle } from '../addon.js';
 import { bindingAlignment, VulkanBuffer } from '../device/buffer.js';
 import { chainHead } from '../dispatch/chain.js';
 import type { PipelineSpec } from '../dispatch/dispatch.js';

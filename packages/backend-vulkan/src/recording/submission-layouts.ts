@@ -6,14 +6,9 @@
  * A recording knows the address of its inputs, and while it runs those of the next submission are written. So there are
  * several inputs blocks, and each layout has a recording for each block that it was submitted with.
  */
+import { guarded } from '@unicorn-exec/native';
 import { resolveShape, tensorBytes, type DimValues } from '@unicorn-exec/tensor';
-import {
-  guarded,
-  type DeviceHandle,
-  type NativeAddon,
-  type PipelineHandle,
-  type RecordingHandle,
-} from '../addon.js';
+import type { DeviceHandle, NativeAddon, PipelineHandle, RecordingHandle } from '../addon.js';
 import type { VulkanBuffer } from '../device/buffer.js';
 import { chainLinks } from '../dispatch/chain.js';
 import type { PipelineSpec, Place } from '../dispatch/dispatch.js';

@@ -4,9 +4,10 @@
  * through JavaScript, and they are few.
  */
 import { open } from 'node:fs/promises';
+import { guarded } from '@unicorn-exec/native';
 import { decodeRow, dtypes, elementCount, fileError, tensorBytes, UnicornError } from '@unicorn-exec/tensor';
 import type { DType, TensorSpec, WeightEntry, WeightSet } from '@unicorn-exec/tensor';
-import { guarded, type NativeAddon, type WeightsHandle } from '../addon.js';
+import type { NativeAddon, WeightsHandle } from '../addon.js';
 import type { LoadedWeight, WeightTable } from './weight-table.js';
 import { layoutDTypes, weightLayout } from './weight-layout.js';
 

@@ -1,8 +1,9 @@
-#include "background.h"
+#include "unicorn/background.h"
 
 #include <system_error>
+#include <utility>
 
-#include "failure.h"
+#include "unicorn/failure.h"
 
 namespace unicorn {
 

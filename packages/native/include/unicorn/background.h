@@ -1,4 +1,5 @@
-// Jobs that do not wait for the queue: making pipelines, loading weights. Each has a thread; all end before this does.
+// Tasks that run on threads of their own, one each: what may take long and waits for no queue (compiling, loading). All
+// end before this does. Knows nothing of Node.
 #pragma once
 
 #include <atomic>
@@ -11,11 +12,12 @@ namespace unicorn {
 class Background {
  public:
   Background() = default;
-  ~Background();  // asks all to stop, and joins
+  ~Background();  // asks all tasks to stop, and joins them
   Background(const Background&) = delete;
   Background& operator=(const Background&) = delete;
 
-  // For one thread to call. Throws Failure resource/threads.
+  // Runs `task`, which looks at `stop` now and then and must not throw. For one thread to call. Throws Failure
+  // resource/threads.
   void start(std::function<void(const std::atomic<bool>& stop)> task);
 
  private:

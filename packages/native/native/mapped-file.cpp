@@ -1,4 +1,4 @@
-#include "mapped-file.h"
+#include "unicorn/mapped-file.h"
 
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -8,10 +8,14 @@
 #include <cerrno>
 #include <cstring>
 
-#include "failure.h"
+#include "unicorn/failure.h"
 
 namespace unicorn {
 namespace {
+
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22  // Linux 5.14; refused with EINVAL before and elsewhere
+#endif
 
 size_t pageBytes() {
   static const size_t bytes = static_cast<size_t>(sysconf(_SC_PAGESIZE));
@@ -52,7 +56,15 @@ MappedFile::~MappedFile() {
   if (data_ != nullptr) munmap(data_, byteLength_);
 }
 
-MappedFile::Pages MappedFile::pagesAround(size_t offset, size_t byteLength, size_t alignment) const {
+void MappedFile::expectRange(uint64_t offset, uint64_t byteLength, const std::string& tensor) const {
+  if (offset <= byteLength_ && byteLength <= byteLength_ - offset) return;
+  throw Failure("format/truncated", path_ + " ends inside the tensor \"" + tensor + "\".",
+                {{"offset", static_cast<int64_t>(byteLength_)}, {"needed", static_cast<int64_t>(offset + byteLength)}},
+                {{"file", path_}, {"field", tensor}})
+      .withFix("Download the file again.");
+}
+
+MappedFile::PageRange MappedFile::pagesAround(size_t offset, size_t byteLength, size_t alignment) const {
   // Both are powers of two, so the larger is a multiple of the smaller. The mapping begins at a page, which need not be as
   // aligned as the device wants it.
   const size_t unit = alignment > pageBytes() ? alignment : pageBytes();
@@ -75,6 +87,16 @@ void MappedFile::forget(size_t offset, size_t byteLength) const {
 void MappedFile::prefetch(size_t offset, size_t byteLength) const {
   const size_t begin = offset / pageBytes() * pageBytes();
   madvise(data_ + begin, offset + byteLength - begin, MADV_WILLNEED);
+}
+
+void MappedFile::populate(size_t offset, size_t byteLength) const {
+  const size_t page = pageBytes();
+  const size_t begin = offset / page * page;
+  if (madvise(data_ + begin, offset + byteLength - begin, MADV_POPULATE_READ) == 0 || errno != EINVAL) return;
+  // A system that does not know this: one touch for each page.
+  for (size_t at = begin; at < offset + byteLength; at += page) {
+    static_cast<void>(*static_cast<const volatile uint8_t*>(data_ + at));
+  }
 }
 
 }  // namespace unicorn

@@ -1,0 +1,92 @@
+#include "unicorn/job-channel.h"
+
+#include <optional>
+#include <utility>
+
+namespace unicorn {
+
+JobChannel::JobChannel(Napi::Env env, Napi::Function listener, std::function<void()> stop)
+    : env_(env), stop_(std::move(stop)) {
+  function_ = Function::New(
+      env, listener, "unicorn jobs", 0, 1, endings_.get(),
+      [](Napi::Env, std::shared_ptr<Endings>* held, Endings*) { delete held; },
+      new std::shared_ptr<Endings>(endings_));
+  // Referenced while jobs are pending, so that an idle device does not keep the process alive.
+  function_.Unref(env);
+  // Hooks run in the reverse order of their addition, so this one runs before the thread-safe function's own.
+  napi_add_env_cleanup_hook(env, closeHook, this);
+}
+
+void JobChannel::close() {
+  if (!open_) return;
+  open_ = false;
+  napi_remove_env_cleanup_hook(env_, closeHook, this);
+  background_.reset();
+  if (stop_) stop_();
+  function_.Release();
+}
+
+JobListener JobChannel::listener() const {
+  const auto send = [function = function_](Message message) {
+    auto owned = std::make_unique<Message>(std::move(message));
+    if (function.NonBlockingCall(owned.get()) == napi_ok) owned.release();
+  };
+  return {[send](uint32_t job, const Failure* failure) {
+            send({job, true, 0, failure == nullptr ? std::string() : failureJson(*failure)});
+          },
+          [send](uint32_t job, uint64_t loadedBytes) { send({job, false, loadedBytes, {}}); }};
+}
+
+uint32_t JobChannel::add() {
+  if (!open_) throw Failure("device/closed", "The device was closed before.");
+  if (pending_.empty()) function_.Ref(env_);
+  const uint32_t job = nextJob_++;
+  pending_.insert(job);
+  return job;
+}
+
+uint32_t JobChannel::beginInBackground(std::function<void(const BackgroundJob& job)> task) {
+  return begin([&](uint32_t job) {
+    if (!background_) background_ = std::make_unique<Background>();
+    background_->start([job, listener = listener(), run = std::move(task)](const std::atomic<bool>& stop) mutable {
+      std::optional<Failure> failure;
+      try {
+        run({stop, [&](uint64_t loadedBytes) { listener.progressed(job, loadedBytes); }});
+      } catch (...) {
+        failure = currentFailure();
+      }
+      run = nullptr;  // what it holds is let go before its end is told
+      listener.ended(job, failure ? &*failure : nullptr);
+    });
+  });
+}
+
+void JobChannel::whenEnded(uint32_t job, std::function<void(bool succeeded)> ending) {
+  endings_->byJob.emplace(job, std::move(ending));
+}
+
+void JobChannel::acknowledge(uint32_t job) {
+  endings_->byJob.erase(job);
+  if (pending_.erase(job) != 0 && pending_.empty() && open_) function_.Unref(env_);
+}
+
+void JobChannel::deliver(Napi::Env env, Napi::Function callback, Endings* endings, Message* message) {
+  const std::unique_ptr<Message> owned(message);
+  if (static_cast<napi_env>(env) == nullptr) return;  // the environment is being torn down
+  try {
+    const Napi::HandleScope scope(env);
+    if (const auto found = endings->byJob.find(message->job); message->ended && found != endings->byJob.end()) {
+      const auto ending = std::move(found->second);
+      endings->byJob.erase(found);
+      ending(message->failure.empty());
+    }
+    callback.Call({Napi::Number::New(env, message->job), Napi::Boolean::New(env, message->ended),
+                   Napi::Number::New(env, static_cast<double>(message->loadedBytes)),
+                   message->failure.empty() ? env.Undefined() : Napi::String::New(env, message->failure)});
+  } catch (const Napi::Error& error) {
+    // Nothing can be called any more while a worker is being ended; otherwise the listener threw, which is a bug to show.
+    if (!error.IsEmpty()) napi_fatal_exception(env, error.Value());
+  }
+}
+
+}  // namespace unicorn

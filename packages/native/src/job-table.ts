@@ -1,0 +1,82 @@
+/**
+ * The jobs of a device that JavaScript waits for: the other end of `unicorn/job-channel.h`. The addon is given the
+ * listener; what a job's number stands for becomes a promise.
+ */
+import type { UnicornError } from '@unicorn-exec/tensor';
+import { nativeFailure } from './failure.js';
+
+/**
+ * Told of each message of a device: the end of a job (`ended`, with the JSON of its failure unless it went well), or
+ * before it that a job has loaded so many bytes.
+ */
+export type JobListener = (
+  job: number,
+  ended: boolean,
+  loadedBytes: number,
+  failure: string | undefined,
+) => void;
+
+/** What may be given with a job that is waited for. */
+export interface JobOptions {
+  /** Told of the bytes that the job has loaded so far. */
+  readonly progress?: ((loadedBytes: number) => void) | undefined;
+  /** Memory of JavaScript that the job reads or writes: kept from the garbage collector until it has ended. */
+  readonly holds?: readonly unknown[] | undefined;
+}
+
+interface PendingJob extends JobOptions {
+  resolve(): void;
+  reject(error: UnicornError): void;
+  /** Whom `idle` wakes. */
+  readonly watchers: (() => void)[];
+}
+
+export class JobTable {
+  readonly #acknowledge: (job: number) => void;
+  readonly #pending = new Map<number, PendingJob>();
+
+  /**
+   * @param acknowledge tells the addon that JavaScript knows of a job's end (`JobChannel::acknowledge`): with none pending
+   * the device no longer keeps the process alive
+   */
+  constructor(acknowledge: (job: number) => void) {
+    this.#acknowledge = acknowledge;
+  }
+
+  /** To give to the addon when the device is opened. */
+  readonly listener: JobListener = (job, ended, loadedBytes, failure) => {
+    const pending = this.#pending.get(job);
+    if (!ended) return pending?.progress?.(loadedBytes);
+    this.#pending.delete(job);
+    this.#acknowledge(job);
+    if (failure === undefined) pending?.resolve();
+    else pending?.reject(nativeFailure(failure));
+    for (const wake of pending?.watchers ?? []) wake();
+  };
+
+  /**
+   * Waits for a job. Call it in the same turn in which the job was begun: its end is told in a later one.
+   *
+   * @returns a promise that resolves when the job has ended
+   * @throws UnicornError the job's failure, as a rejection
+   */
+  settled(job: number, options: JobOptions = {}): Promise<void> {
+    return new Promise((resolve, reject) =>
+      this.#pending.set(job, { ...options, resolve, reject, watchers: [] }),
+    );
+  }
+
+  /** True when no job is waited for. */
+  get isIdle(): boolean {
+    return this.#pending.size === 0;
+  }
+
+  /** Resolves when every job that is waited for now has ended, well or not. */
+  async idle(): Promise<void> {
+    await Promise.all(
+      [...this.#pending.values()].map(
+        ({ watchers }) => new Promise<void>((resolve) => watchers.push(resolve)),
+      ),
+    );
+  }
+}
