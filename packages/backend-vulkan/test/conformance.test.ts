@@ -5,4 +5,12 @@
 import { conformBackend } from '@unicorn-exec/conformance';
 import { vulkanBackend } from '../src/index.js';
 
-await conformBackend(vulkanBackend);
+const noShader = 'there is no shader for it yet';
+
+await conformBackend(vulkanBackend, {
+  unsupported: {
+    'segmentMean *': noShader,
+    'accumulateSquares *': noShader,
+    'logProbabilities *': noShader,
+  },
+});

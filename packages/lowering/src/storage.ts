@@ -100,5 +100,7 @@ export function placeValues(graph: Graph, bindings: ReadonlyMap<string, number>)
 
 /** True when a node only renames storage. */
 export function isView(node: Node, values: readonly PlannedValue[]): boolean {
-  return node.op !== 'kvWrite' && node.op !== 'sample' && values[node.outputs[0]!]!.root !== node.outputs[0];
+  // What writes a state in place has the state's storage, and computes something all the same.
+  if (findOp(node.op).aliases) return false;
+  return values[node.outputs[0]!]!.root !== node.outputs[0];
 }

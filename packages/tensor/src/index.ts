@@ -79,5 +79,7 @@ export { blocksOfSequence, defaultPrefillChunk, planKv } from './kv-plan.js';
 export type { KvGroupPlan, KvPlan, KvPlanOptions } from './kv-plan.js';
 export { defaultBlockTokens, poolDim, stateName, StepInputs } from './step.js';
 export type { ElasticSize, KvGroup, LanguageModel, StepOptions } from './step.js';
+export { addSampling, sampleGraph, sampleNames } from './sample-step.js';
+export type { SampleStepOptions } from './sample-step.js';
 export { createNullBackend, nullBackend } from './null/null-backend.js';
 export type { NullBackendOptions, NullSubmission } from './null/null-backend.js';

@@ -18,4 +18,6 @@ set(RUNTIME_SOURCES
   ${RUNTIME_DIR}/rows/kv-write.cpp
   ${RUNTIME_DIR}/rows/alt-up.cpp
   ${RUNTIME_DIR}/rows/embed.cpp
-  ${RUNTIME_DIR}/rows/layout.cpp)
+  ${RUNTIME_DIR}/rows/layout.cpp
+  ${RUNTIME_DIR}/rows/log-probabilities.cpp
+  ${RUNTIME_DIR}/rows/segment.cpp)

@@ -13,7 +13,7 @@ export const activationOrder: readonly ActivationKind[] = ['silu', 'geluTanh', '
 interface LinkForm {
   /** Operands in the kernel's order; outputs follow. `'list'`: all of them. */
   readonly operands: readonly string[] | 'list';
-  /** The axis of the rows in the output; undefined: none. */
+  /** The axis of the rows in the first output, which all outputs have; undefined: none. */
   rowAxis(out: PlannedValue, node: Node): number | undefined;
   /** The axis of the rows in an operand, given that of the output. */
   operandAxis(operand: string, value: PlannedValue, outAxis: number, out: PlannedValue): number | undefined;
@@ -115,6 +115,13 @@ const forms: Readonly<Record<string, LinkForm>> = {
     rowAxis: anyRow,
     operandAxis: (_operand, _value, outAxis) => outAxis + 1,
   },
+  // Cut by columns: a sum over rows is one member's.
+  segmentMean: {
+    operands: ['x', 'starts'],
+    rowAxis: () => 1,
+    operandAxis: (operand) => (operand === 'x' ? 1 : undefined),
+  },
+  accumulateSquares: { operands: ['x'], rowAxis: firstAxis, operandAxis: () => 1 },
   altUpPredict: altUp(['streams', 'coefficients']),
   altUpCorrect: altUp(['predictions', 'activated', 'coefficients'], attribute('active')),
   altUpInject: altUp(['streams', 'value'], attribute('active')),
@@ -140,6 +147,12 @@ const forms: Readonly<Record<string, LinkForm>> = {
     operands: ['x', 'rows', 'at'],
     rowAxis: firstAxis,
     operandAxis: (operand) => (operand === 'x' ? 0 : undefined),
+  },
+  logProbabilities: {
+    operands: ['logits', 'ids'],
+    rowAxis: firstAxis,
+    operandAxis: sameAxis,
+    numbers: attribute('top'),
   },
   reshape: { operands: ['x'], rowAxis: () => undefined, operandAxis: () => undefined },
 };
@@ -224,7 +237,7 @@ export function rowLink(
       axis: axis === undefined ? undefined : form.operandAxis(name, value, axis, out),
     };
   });
-  operands.push({ value: out.id, axis, written: true });
+  for (const value of node.outputs) operands.push({ value, axis, written: true });
   const numbers = form.numbers?.(node, input) ?? [];
   return {
     link: { kernel: node.op, operands, numbers, node: node.id },

@@ -8,11 +8,13 @@ import { chainBenchmarks, chainCases } from './chain.js';
 import { embedSuite } from './embed.js';
 import { attentionSuite, kvWriteSuite } from './kv-cache.js';
 import { concatSuite, reshapeSuite, sliceSuite, takeRowsSuite } from './layout.js';
+import { logProbabilitiesSuite } from './log-probabilities.js';
 import { matmulSuite } from './matmul.js';
 import { matchRmsSuite, rmsNormSuite } from './norm.js';
 import { putRowsSuite } from './put-rows.js';
 import { ropeSuite } from './rope.js';
 import { sampleSuite } from './sample.js';
+import { accumulateSquaresSuite, segmentMeanSuite } from './segment.js';
 import type { OpSuite } from './suite.js';
 
 const suites: Readonly<Record<string, OpSuite>> = {
@@ -31,6 +33,8 @@ const suites: Readonly<Record<string, OpSuite>> = {
   multiply: multiplySuite,
   scale: scaleSuite,
   mean: meanSuite,
+  segmentMean: segmentMeanSuite,
+  accumulateSquares: accumulateSquaresSuite,
   altUpPredict: altUpPredictSuite,
   altUpCorrect: altUpCorrectSuite,
   altUpInject: altUpInjectSuite,
@@ -40,6 +44,7 @@ const suites: Readonly<Record<string, OpSuite>> = {
   takeRows: takeRowsSuite,
   putRows: putRowsSuite,
   sample: sampleSuite,
+  logProbabilities: logProbabilitiesSuite,
 };
 
 /** Names of the ops that have cases: all of them, which a test of this package holds. */

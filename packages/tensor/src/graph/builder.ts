@@ -256,6 +256,15 @@ export class GraphBuilder {
     return this.#one('mean', { x });
   }
 
+  segmentMean(x: Value, starts: Value): Value {
+    return this.#one('segmentMean', { x, starts });
+  }
+
+  /** @returns the state's next version */
+  accumulateSquares(state: Value, x: Value): Value {
+    return this.#one('accumulateSquares', { state, x });
+  }
+
   altUpPredict(streams: Value, coefficients: Value): Value {
     return this.#one('altUpPredict', { streams, coefficients });
   }
@@ -301,6 +310,16 @@ export class GraphBuilder {
   }): { ids: Value; history: Value } {
     const [ids, history] = this.apply('sample', inputs);
     return { ids: ids!, history: history! };
+  }
+
+  /** Log-probabilities of a token of each row, and of the `top` best where `top` is not 0. */
+  logProbabilities(
+    logits: Value,
+    ids: Value,
+    top = 0,
+  ): { chosen: Value; top?: { ids: Value; logProbabilities: Value } } {
+    const [chosen, best, values] = this.apply('logProbabilities', { logits, ids }, { top });
+    return { chosen: chosen!, ...(top > 0 ? { top: { ids: best!, logProbabilities: values! } } : {}) };
   }
 
   #one(

@@ -1,16 +1,19 @@
 /** The registry of ops. A backend's lowering table and the conformance cases are keyed by these names. */
 import { UnicornError } from '../error.js';
+import { accumulateSquares } from './accumulate-squares.js';
 import { activation, gaussianTopK, glu, softcap } from './activation.js';
 import { altUpCorrect, altUpInject, altUpPredict } from './alt-up.js';
 import { add, mean, multiply, scale } from './arithmetic.js';
 import { embed } from './embed.js';
 import { attention, kvWrite } from './kv-cache.js';
 import { concat, putRows, reshape, slice, takeRows } from './layout.js';
+import { logProbabilities } from './log-probabilities.js';
 import { matmul } from './matmul.js';
 import { matchRms, rmsNorm } from './norm.js';
 import type { Op } from './op.js';
 import { rope } from './rope.js';
 import { sample } from './sample.js';
+import { segmentMean } from './segment.js';
 
 /** Every op, in the order of the documentation. */
 export const ops: readonly Op[] = [
@@ -29,6 +32,8 @@ export const ops: readonly Op[] = [
   multiply,
   scale,
   mean,
+  segmentMean,
+  accumulateSquares,
   altUpPredict,
   altUpCorrect,
   altUpInject,
@@ -38,6 +43,7 @@ export const ops: readonly Op[] = [
   takeRows,
   putRows,
   sample,
+  logProbabilities,
 ];
 
 const byName = new Map(ops.map((op) => [op.name, op]));

@@ -16,6 +16,7 @@ import {
   type ConcreteSpec,
   type Op,
 } from './op.js';
+import { segmentRanges } from './segment.js';
 
 /** Element types that a KV state may have. */
 export const kvDTypes = ['f32', 'f16', 'bf16', 'q8_0'] as const satisfies readonly DType[];
@@ -173,19 +174,12 @@ export const attention: Op = {
     const [, , kvHeads, blockTokens] = state!.shape as [number, number, number, number];
     const tableColumns = blocks!.shape[1]!;
     const table = blocks!.integers;
-    const begins = starts!.integers;
     const q = query!.floats;
     const out = outputs[0]!.floats;
     const { scale, window, softcap } = attributes as { scale: number; window?: number; softcap?: number };
     const line = new Float32Array(headDim);
-    for (let sequence = 0; sequence < begins.length; sequence++) {
-      const end = sequence + 1 < begins.length ? begins[sequence + 1]! : rows;
-      if (begins[sequence]! < 0 || begins[sequence]! > end || end > rows) {
-        throw new UnicornError('usage/starts', 'The starts of sequences must ascend within the rows.', {
-          fields: { sequence, start: begins[sequence], end, rows },
-        });
-      }
-      for (let row = begins[sequence]!; row < end; row++) {
+    segmentRanges(starts!.integers, rows).forEach(({ begin, end }, sequence) => {
+      for (let row = begin; row < end; row++) {
         const position = positions!.integers[row]!;
         const [first, last] = attentionSpan(position, reach?.integers[row] ?? position, window);
         if (last >= tableColumns * blockTokens) {
@@ -223,6 +217,6 @@ export const attention: Op = {
           if (last >= first) for (let i = 0; i < headDim; i++) out[start + i] = sums[i]! / total;
         }
       }
-    }
+    });
   },
 };

@@ -134,6 +134,27 @@ describe('arithmetic', () => {
   });
 });
 
+describe('rows of several sequences', () => {
+  const x = f32([4, 2], [1, 2, 3, 4, 5, 6, 7, 8]);
+  it('segmentMean pools each, an empty one to 0', () => {
+    expect(valuesOf('segmentMean', { x, starts: i32([3], [0, 3, 3]) })).toEqual([3, 4, 0, 0, 7, 8]);
+    for (const starts of [
+      [2, 1],
+      [-1, 2],
+      [0, 5],
+    ]) {
+      expect(() => valuesOf('segmentMean', { x, starts: i32([2], starts) })).toThrow(
+        expect.objectContaining({ code: 'usage/starts' }),
+      );
+    }
+  });
+  it('accumulateSquares adds to what is there', () => {
+    const state = f32([2], [1000, 0]);
+    evaluateOp('accumulateSquares', { state, x });
+    expect([...state.floats]).toEqual([1084, 120]);
+  });
+});
+
 describe('AltUp', () => {
   const streams = f32([2, 1, 2], [1, 2, 3, 4]);
   it('predicts each stream from all', () => {

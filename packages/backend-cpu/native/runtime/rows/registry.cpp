@@ -28,6 +28,9 @@ RowKernel findRowKernel(const std::string& name) {
       {"concat", concatRows},
       {"takeRows", takeRowsRows},
       {"putRows", putRowsRows},
+      {"logProbabilities", logProbabilitiesRows},
+      {"segmentMean", segmentMeanRows},
+      {"accumulateSquares", accumulateSquaresRows},
   };
   for (const auto& [known, kernel] : kernels) {
     if (name == known) return kernel;

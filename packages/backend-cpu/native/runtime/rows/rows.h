@@ -29,6 +29,30 @@ void sliceRows(const RowCall&, int64_t, int64_t);
 void concatRows(const RowCall&, int64_t, int64_t);
 void takeRowsRows(const RowCall&, int64_t, int64_t);
 void putRowsRows(const RowCall&, int64_t, int64_t);
+void logProbabilitiesRows(const RowCall&, int64_t, int64_t);
+void segmentMeanRows(const RowCall&, int64_t, int64_t);
+void accumulateSquaresRows(const RowCall&, int64_t, int64_t);
+
+// The rows of several sequences, flattened: each ends where the next begins, the last at the end.
+class Segments {
+ public:
+  // Throws usage/starts unless the starts ascend within the rows.
+  Segments(const Tensor& starts, int64_t rows) : starts_(starts.integers()), count_(starts.dims[0]), rows_(rows) {
+    for (int64_t i = 0; i < count_; i++) {
+      if (begin(i) >= 0 && begin(i) <= end(i) && end(i) <= rows_) continue;
+      throw Failure("usage/starts", "The starts of sequences must ascend within the rows.",
+                    {{"sequence", i}, {"start", begin(i)}, {"end", end(i)}, {"rows", rows_}});
+    }
+  }
+
+  int64_t count() const { return count_; }
+  int64_t begin(int64_t segment) const { return starts_[segment]; }
+  int64_t end(int64_t segment) const { return segment + 1 < count_ ? starts_[segment + 1] : rows_; }
+
+ private:
+  const int32_t* starts_;
+  int64_t count_, rows_;
+};
 
 // Before a loop whose turns do not depend on each other although the compiler cannot see it: kernels write in place,
 // each element after it was read, and without this such loops would not become vectors.
