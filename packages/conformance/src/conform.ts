@@ -72,8 +72,9 @@ export async function conformBackend(backend: Backend, options: ConformanceOptio
     const contract = selected(contractCases);
     describe.runIf(contract.length > 0)('contract', () => {
       for (const test of contract) {
+        const context = { backend, id, info };
         it(test.name, ({ skip }) =>
-          runDeclared(options, [test.name], undefined, skip, () => test.run({ backend, id, info })),
+          runDeclared(options, [test.name], test.refused(context), skip, () => test.run(context)),
         );
       }
     });

@@ -1,8 +1,14 @@
 /** The calls of the contract that have nothing to do with arithmetic. */
+import { completionCases } from './completion.js';
 import type { ContractCase } from './contract-case.js';
 import { deviceCases } from './device.js';
 import { loadCases } from './load.js';
 import { submitCases } from './submit.js';
 
-export const contractCases: readonly ContractCase[] = [...deviceCases, ...loadCases, ...submitCases];
+export const contractCases: readonly ContractCase[] = [
+  ...deviceCases,
+  ...loadCases,
+  ...submitCases,
+  ...completionCases,
+];
 export type { ContractCase, ContractContext } from './contract-case.js';
