@@ -24,12 +24,14 @@ import {
   benchmark,
   describeMachine,
   evaluate,
+  measureRates,
   perplexity,
   profileKernels,
   tuneModel,
   writeEvaluation,
   type BenchmarkOptions,
   type KernelProfileOptions,
+  type MeasureRatesOptions,
   type PerplexityOptions,
   type TuneModelOptions,
   type WriteEvaluationOptions,
@@ -141,6 +143,8 @@ const forward: Wrong<Parameters<Engine['forward']>[1]> = {
   signal,
 };
 
+const rates: Wrong<MeasureRatesOptions> = { backend: 'vulcan', onStart: 'bar' };
+
 let engine: Engine;
 beforeAll(async () => {
   engine = await Engine.load({ backend: 'reference', context: 256 });
@@ -164,6 +168,7 @@ const calls: { call: string; invoke: (options: never) => unknown; wrong: [string
   entry('perplexity', scored, (options) => perplexity(engine, 'Hi there', options)),
   entry('writeEvaluation', written, (options) => writeEvaluation(engine, [[2]], options)),
   entry('evaluate', { layers: 'all', elastic: null, signal }, (options) => evaluate(engine, [[2]], options)),
+  entry('measureRates', rates, (options) => measureRates(options)),
   entry('tuneModel', tuned, (options) => tuneModel(options)),
 ];
 

@@ -70,7 +70,10 @@ export function createProgram(terminal: Terminal): Command {
     .option('--kernels', 'where the time goes, step by step, against the bandwidth of the device')
     .option('--tune', 'try tiles for the model on the GPU, and keep the best for later')
     .option('--tune-seconds <n>', 'how long to try at most; Ctrl-C keeps what was found', positiveInteger, 60)
-    .option('--machine', 'measure the machine alone: read bandwidth')
+    .option(
+      '--machine',
+      'measure the machine alone: read bandwidth, and the rates of its devices, which are kept',
+    )
     .addHelpText(
       'after',
       example(

@@ -9,7 +9,7 @@ import type { tuneGraph } from '@unicorn-exec/backend-vulkan';
 export type { TunedProduct, TuneProgress, TuneReport } from '@unicorn-exec/backend-vulkan';
 
 /** What a device yields at best, measured now: the roof that its kernels are compared with. */
-export interface DeviceSpeed {
+export interface DeviceRoof {
   /** `copy`: read and written bytes of a copy. `read`: bytes that are only read. */
   readonly kind: 'copy' | 'read';
   readonly bytesPerSecond: number;
@@ -33,7 +33,7 @@ export interface KnownBackend {
   /** The search for faster tiles, of a backend that has tiles to choose from. */
   loadTuner?(): Promise<typeof tuneGraph>;
   /** @throws UnicornError as opening the device */
-  measureSpeed?(deviceId: string | undefined, threads: number | undefined): Promise<DeviceSpeed>;
+  measureRoof?(deviceId: string | undefined, threads: number | undefined): Promise<DeviceRoof>;
 }
 
 /** In the order in which `auto` tries them and native parts are built: without the first one nothing is fast. */
@@ -45,7 +45,7 @@ const listed = [
     fix: 'npm install @unicorn-exec/backend-cpu',
     load: async () => (await import('@unicorn-exec/backend-cpu')).cpuBackend,
     buildNative: async () => (await import('@unicorn-exec/backend-cpu')).buildNativeAddon(),
-    measureSpeed: async (_deviceId, threads) => {
+    measureRoof: async (_deviceId, threads) => {
       const { measureReadBandwidth } = await import('@unicorn-exec/backend-cpu');
       return { kind: 'read', bytesPerSecond: await measureReadBandwidth(threads) };
     },
@@ -58,7 +58,7 @@ const listed = [
     load: async () => (await import('@unicorn-exec/backend-vulkan')).vulkanBackend,
     buildNative: async () => (await import('@unicorn-exec/backend-vulkan')).buildNativeAddon(),
     loadTuner: async () => (await import('@unicorn-exec/backend-vulkan')).tuneGraph,
-    measureSpeed: async (deviceId) => {
+    measureRoof: async (deviceId) => {
       const { measureDevice } = await import('@unicorn-exec/backend-vulkan');
       const { copyBytesPerSecond, launchSeconds, computeUnits } = await measureDevice(deviceId);
       return {

@@ -2,8 +2,8 @@
 import { availableParallelism, cpus } from 'node:os';
 import type { ElasticSpec } from '@unicorn-exec/models';
 import type { Engine } from '../engine.js';
-import type { DeviceSpeed } from '../machine/backends.js';
-import { measureDeviceSpeed, readBandwidth } from './device-speed.js';
+import type { DeviceRoof } from '../machine/backends.js';
+import { measureDeviceRoof, readBandwidth } from './device-roof.js';
 import {
   abortSignal,
   callback,
@@ -61,7 +61,7 @@ export interface Machine {
 export interface BenchmarkReport {
   readonly machine: Machine;
   /** Of the device that computes; measured in this run. */
-  readonly speed: DeviceSpeed;
+  readonly speed: DeviceRoof;
   readonly load: LoadTimes & {
     /** Programs, pipelines included; fewer when an earlier process has left its own on disk. */
     readonly compileMs: number;
@@ -112,7 +112,7 @@ export async function benchmark(engine: Engine, options: BenchmarkOptions = {}):
   const { elastic, speculation, signal } = options;
   const request = { elastic, speculation, signal };
   const machine = await describeMachine(engine.backend.threads);
-  const speed = await measureDeviceSpeed(engine.backend);
+  const speed = await measureDeviceRoof(engine.backend);
   const began = performance.now();
   await engine.prepare();
   const load = { ...engine.loadTimes, compileMs: performance.now() - began };

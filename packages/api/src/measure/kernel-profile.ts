@@ -3,8 +3,8 @@
  * the data behind `unicorn bench --kernels`. It times on the device, between timestamps; what the host adds is not in it.
  */
 import { UnicornError, type ProfileEntry } from '@unicorn-exec/tensor';
-import type { DeviceSpeed } from '../machine/backends.js';
-import { measureDeviceSpeed } from './device-speed.js';
+import type { DeviceRoof } from '../machine/backends.js';
+import { measureDeviceRoof } from './device-roof.js';
 import type { Engine } from '../engine.js';
 import {
   abortSignal,
@@ -77,7 +77,7 @@ export interface PhaseProfile {
 export interface KernelProfile {
   readonly backend: BackendSummary;
   readonly model: string;
-  readonly speed: DeviceSpeed;
+  readonly speed: DeviceRoof;
   readonly phases: readonly PhaseProfile[];
 }
 
@@ -95,7 +95,7 @@ export async function profileKernels(
   checkArgument('profileKernels', 'engine', engine, required(engineRule));
   checkOptions('profileKernels', options, profileOptionTable);
   const { promptTokens = 512, generateTokens = 32, repetitions = 3, signal } = options;
-  const speed = await measureDeviceSpeed(engine.backend);
+  const speed = await measureDeviceRoof(engine.backend);
   const request = { signal };
   let turn = 0;
   const prefill = (): Promise<unknown> => generateRandom(engine, promptTokens, 1, turn++, request);
@@ -164,7 +164,7 @@ function phaseOf(
   phase: PhaseProfile['phase'],
   tokens: number,
   entries: readonly ProfileEntry[],
-  speed: DeviceSpeed,
+  speed: DeviceRoof,
 ): PhaseProfile {
   // Each submission takes its sample once.
   const submissions = Math.min(...entries.map(({ calls }) => calls));
@@ -226,7 +226,7 @@ function rate(amount: number, seconds: number): number {
  */
 export function slownessReason(
   { calls, seconds, bytes, flops, kernels = [] }: ProfileEntry,
-  { bytesPerSecond, launchSeconds = 0, computeUnits = 0 }: DeviceSpeed,
+  { bytesPerSecond, launchSeconds = 0, computeUnits = 0 }: DeviceRoof,
   bestFlops: number,
 ): string {
   const perCall = seconds / calls;

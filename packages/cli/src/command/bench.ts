@@ -1,21 +1,16 @@
 /** `unicorn bench`: prefill and decode speed, llama-bench's table. */
-import { benchmark, describeMachine, type BenchmarkReport } from '@unicorn-exec/api/measure';
+import { benchmark, describeMachine, measureRates, type BenchmarkReport } from '@unicorn-exec/api/measure';
 import { loadOptions, megabytes, withEngine } from '../engine-session.js';
 import { readJsonFile } from '../input.js';
 import { speculationFrom, type BenchFlags } from '../option.js';
 import { ProgressBar } from '../progress.js';
 import { markdownTable } from '../table.js';
 import type { Terminal } from '../terminal.js';
+import { ratesText } from './device-rates.js';
 
 export async function bench(terminal: Terminal, flags: BenchFlags): Promise<void> {
   if (flags.machine) {
-    const machine = await describeMachine(flags.threads);
-    if (flags.json) terminal.writeJson({ machine });
-    else
-      terminal.write(
-        `${machine.cpu}, ${machine.cores} cores: reads ${machine.readBandwidthGBs.toFixed(1)} GB/s (measured)\n`,
-      );
-    return;
+    return benchMachine(terminal, flags);
   }
   if (flags.tune) return (await import('./bench-tune.js')).benchTune(terminal, flags);
   if (flags.kernels) return (await import('./bench-kernels.js')).benchKernels(terminal, flags);
@@ -46,6 +41,22 @@ export async function bench(terminal: Terminal, flags: BenchFlags): Promise<void
       print(terminal, report, earlier);
     },
   );
+}
+
+/** The host's memory, and the rates of each device, which are kept for planning. */
+async function benchMachine(terminal: Terminal, flags: BenchFlags): Promise<void> {
+  const machine = await describeMachine(flags.threads);
+  if (!flags.json) {
+    terminal.write(
+      `${machine.cpu}, ${machine.cores} cores: reads ${machine.readBandwidthGBs.toFixed(1)} GB/s (measured)\n`,
+    );
+  }
+  const rates = await measureRates({
+    backend: flags.backend,
+    onStart: ({ name }) => terminal.note(`measuring ${name} ...`),
+  });
+  if (flags.json) terminal.writeJson({ machine, rates });
+  else for (const { device, speed } of rates) terminal.write(`${device}: ${ratesText(speed)}\n`);
 }
 
 function print(

@@ -2,6 +2,7 @@
 import { diagnose } from '@unicorn-exec/api';
 import { megabytes } from '../engine-session.js';
 import type { Terminal } from '../terminal.js';
+import { ratesText } from './device-rates.js';
 
 interface DoctorFlags {
   readonly build?: boolean;
@@ -33,6 +34,9 @@ export async function doctor(terminal: Terminal, flags: DoctorFlags): Promise<vo
     terminal.write(
       `${mark}  ${backend.name.padEnd(10)} ${backend.devices.map(({ name }) => name).join(', ')}${opened}\n`,
     );
+    for (const { info } of backend.devices) {
+      if (info?.speed) terminal.write(`    ${' '.repeat(10)} ${ratesText(info.speed)}\n`);
+    }
     if (backend.reason) terminal.write(`    ${' '.repeat(10)} ${backend.reason}\n`);
     if (backend.fix) terminal.write(`    ${' '.repeat(10)} fix: ${backend.fix}\n`);
   }

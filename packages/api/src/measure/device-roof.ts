@@ -1,6 +1,6 @@
 /** What the device of an engine yields at best, and how fast the host's memory can be read, both measured now. */
 import { isUnicornError } from '@unicorn-exec/tensor';
-import { knownBackends, type DeviceSpeed } from '../machine/backends.js';
+import { knownBackends, type DeviceRoof } from '../machine/backends.js';
 
 /**
  * Measure while the device does nothing else.
@@ -9,21 +9,21 @@ import { knownBackends, type DeviceSpeed } from '../machine/backends.js';
  * is compared with the host's memory
  * @throws UnicornError as opening the device
  */
-export async function measureDeviceSpeed(backend: {
+export async function measureDeviceRoof(backend: {
   readonly name: string;
   readonly deviceId: string;
   readonly threads?: number;
-}): Promise<DeviceSpeed> {
+}): Promise<DeviceRoof> {
   const known = knownBackends.find(({ name }) => name === backend.name);
-  if (known?.measureSpeed && !known.isHost) return known.measureSpeed(backend.deviceId, backend.threads);
+  if (known?.measureRoof && !known.isHost) return known.measureRoof(backend.deviceId, backend.threads);
   return { kind: 'read', bytesPerSecond: await readBandwidth(backend.threads) };
 }
 
 /** Bytes per second: of `threads` threads by a native backend of the host, of one thread where it cannot be loaded. */
 export async function readBandwidth(threads: number | undefined): Promise<number> {
-  const host = knownBackends.find(({ isHost, measureSpeed }) => isHost && measureSpeed);
+  const host = knownBackends.find(({ isHost, measureRoof }) => isHost && measureRoof);
   try {
-    return (await host!.measureSpeed!(undefined, threads)).bytesPerSecond;
+    return (await host!.measureRoof!(undefined, threads)).bytesPerSecond;
   } catch (error) {
     if (!isUnicornError(error) || error.code !== 'device/addon') throw error;
     return compareBandwidth();
