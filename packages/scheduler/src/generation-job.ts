@@ -4,18 +4,16 @@ import { Drafter, type DrafterSetup } from './draft/drafter.js';
 import { EventQueue } from './event-queue.js';
 import type { PrefixKey } from './kv/kv-sequence.js';
 import type { Reuse } from './kv/prefix-search.js';
-import type { TokenSpan } from './kv/token-span.js';
+import { prefixKeys, type PromptSpan } from './prompt-span.js';
 import type { FinishReason, Generation, GenerationEvent, TokenMask, Timings, Usage } from './request.js';
 import type { SamplingRow } from './sampling-parameters.js';
 import type { Holding, Job, StepOutput } from './step/job.js';
-import type { ProgramKind } from './step/program-kind.js';
+import { withSpans, type ProgramKind } from './step/program-kind.js';
 import type { SampleRequest, StepPart } from './step/step-batch.js';
 
 export interface GenerationSetup {
   readonly tokens: number[];
-  /** Grows with the tokens; the same array where all keys are ids. */
-  readonly keys: PrefixKey[];
-  readonly spans: readonly TokenSpan[];
+  readonly spans: readonly PromptSpan[];
   readonly maxTokens: number;
   readonly sampling: SamplingRow;
   readonly stopIds: ReadonlySet<number>;
@@ -36,11 +34,12 @@ export type SpeculationSetup = Pick<DrafterSetup, 'options' | 'program' | 'newRa
 export class GenerationJob implements Job {
   readonly tokens: number[];
   readonly keys: PrefixKey[];
-  readonly spans: readonly TokenSpan[];
+  readonly spans: readonly PromptSpan[];
   readonly promptLength: number;
   readonly totalTokens: number;
   readonly reuse: Reuse;
   readonly program: ProgramKind;
+  readonly spanProgram: ProgramKind | undefined;
   readonly events: EventQueue<GenerationEvent>;
   holding: Holding | undefined;
   pins = 0;
@@ -55,13 +54,14 @@ export class GenerationJob implements Job {
 
   constructor(private readonly setup: GenerationSetup) {
     this.tokens = setup.tokens;
-    this.keys = setup.keys;
+    this.keys = prefixKeys(setup.tokens, setup.spans);
     this.spans = setup.spans;
     this.promptLength = setup.tokens.length;
     // The last token's keys and values are never computed.
     this.totalTokens = setup.tokens.length + setup.maxTokens - 1;
     this.reuse = setup.reuse;
     this.program = setup.program;
+    this.spanProgram = withSpans(setup.program, setup.spans);
     this.events = new EventQueue(() => this.cancel());
     this.#times = { submitted: setup.clock(), admitted: 0, first: 0, last: 0 };
     const { speculation, mask, maxTokens, stopIds, vocabularySize } = setup;
@@ -94,7 +94,8 @@ export class GenerationJob implements Job {
   part(count: number): StepPart {
     const { kv } = this.holding!;
     const begin = kv.computed;
-    if (begin + count < this.tokens.length) return { kv, begin, count, draft: [] };
+    const { spans } = this;
+    if (begin + count < this.tokens.length) return { kv, begin, count, draft: [], spans };
     const { draft, masks } = this.drafter ?? { draft: [], masks: [] };
     const { mask } = this.setup;
     return {
@@ -102,6 +103,7 @@ export class GenerationJob implements Job {
       begin,
       count,
       draft,
+      spans,
       sample: this.#sample(masks.length > 0 ? masks : [mask && this.#allowed(mask, this.#generated)]),
     };
   }
@@ -116,7 +118,7 @@ export class GenerationJob implements Job {
     const { kv } = this.holding!;
     const { draft, masks } = this.drafter!;
     const begin = kv.computed + draft.length;
-    return { kv, begin, count: 1, draft, sample: this.#sample(masks.slice(-1)) };
+    return { kv, begin, count: 1, draft, spans: this.spans, sample: this.#sample(masks.slice(-1)) };
   }
 
   absorb({ tokens }: StepOutput): void {

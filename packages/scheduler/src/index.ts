@@ -22,4 +22,5 @@ export { KvSequence } from './kv/kv-sequence.js';
 export type { KvOrigin, KvRun, PrefixKey } from './kv/kv-sequence.js';
 export type { Reuse } from './kv/prefix-search.js';
 export type { TokenSpan } from './kv/token-span.js';
+export type { PromptSpan } from './prompt-span.js';
 export { BlockPool } from './kv/block-pool.js';

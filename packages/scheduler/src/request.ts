@@ -2,6 +2,7 @@
 import { UnicornError, type ElasticSize } from '@unicorn-exec/tensor';
 import type { SpeculationOptions, SpeculationUsage } from './draft/speculation.js';
 import type { Reuse } from './kv/prefix-search.js';
+import type { PromptSpan } from './prompt-span.js';
 import type { SamplingParameters } from './sampling-parameters.js';
 
 /**
@@ -13,6 +14,11 @@ export type TokenMask = (generated: readonly number[]) => Int32Array | undefined
 export interface GenerateRequest {
   /** The prompt. At least one id, fewer than the context length. */
   readonly tokens: ArrayLike<number>;
+  /**
+   * Positions of the prompt that belong together, in order: those of an image or a sound, whose rows are given. Default:
+   * none.
+   */
+  readonly spans?: readonly PromptSpan[] | undefined;
   /** Default: as many as the context (and the KV pool) can take. */
   readonly maxTokens?: number | undefined;
   readonly sampling?: SamplingParameters | undefined;
@@ -90,6 +96,8 @@ export interface ForwardOptions {
   /** Also the hidden states of every layer. */
   readonly hidden?: boolean | undefined;
   readonly size?: ElasticSize | undefined;
+  /** Of each sequence, as those of a request's prompt. Default: none. */
+  readonly spans?: readonly (readonly PromptSpan[])[] | undefined;
   /**
    * What the prefix cache may give, and whether it gets the sequence in return. `none` (default) computes every row and
    * leaves the cache as it is. Else positions that were taken over have no rows; the last token is always computed. With

@@ -22,9 +22,10 @@ import type { KvGroupStats } from './kv/kv-cache.js';
 import type { Job } from './step/job.js';
 import { programKind } from './step/program-kind.js';
 import { lanePhases } from './step/phase.js';
-import { maxStepsAhead, maxTokenChunk, stepNames, type ProgramHost } from './step/program.js';
+import { maxStepsAhead, maxTokenChunk, programTokens, stepNames, type ProgramHost } from './step/program.js';
 import { checkContext, checkMaxTokens, checkTokens } from './request.js';
 import type { ForwardOptions, ForwardResult, GenerateRequest, Generation } from './request.js';
+import { checkSpans } from './prompt-span.js';
 import { packSampling } from './sampling-parameters.js';
 import { ScoreJob } from './score-job.js';
 import type { StepStates } from './step/step-batch.js';
@@ -196,7 +197,7 @@ export class Scheduler {
    * Queues a request; the iterator yields its tokens, then its end, or rejects with what went wrong on the device.
    *
    * @throws UnicornError at once: `usage/prompt`, `usage/token-id`, `usage/context` (fields promptTokens, contextLength),
-   * `usage/max-tokens`, `usage/sampling`, `usage/speculation`, `resource/context` when the KV pool can never hold it, `resource/queue` when
+   * `usage/span`, `usage/max-tokens`, `usage/sampling`, `usage/speculation`, `resource/context` when the KV pool can never hold it, `resource/queue` when
    * too many wait, `usage/closed`
    */
   generate(request: GenerateRequest): Generation {
@@ -209,11 +210,9 @@ export class Scheduler {
     // The last token needs no place in the pool. A limit that the caller did not set is what fits.
     const fitting = Math.max(1, Math.min(room, this.#loop.admission.cache.maxTokens - tokens.length + 1));
     const maxTokens = request.maxTokens === undefined ? fitting : Math.min(request.maxTokens, room);
-    const { keys, spans } = { keys: tokens, spans: [] };
     const job = new GenerationJob({
       tokens,
-      keys,
-      spans,
+      spans: checkSpans(request.spans, tokens.length, plan.prefillChunk),
       maxTokens,
       sampling: packSampling(request.sampling ?? {}, model.vocabularySize),
       stopIds: new Set(request.stopIds),
@@ -254,13 +253,25 @@ export class Scheduler {
   async forward(sequences: readonly ArrayLike<number>[], options: ForwardOptions): Promise<ForwardResult[]> {
     this.#expectOpen();
     const { model, plan } = this.host;
-    const program = programKind(options.logits, options);
+    const program = programKind(options.logits, {
+      hidden: options.hidden,
+      size: options.size,
+    });
+    const chunk = programTokens(program, this.#loop.phases[0], this.host);
     const jobs = sequences.map((given, sequence) => {
       const tokens = checkTokens(given, model.vocabularySize);
       checkContext(tokens.length, plan.contextLength, 0);
       const { onRows, reuse = 'none' } = options;
       const onEnd = (ended: Job): void => this.#ended(ended);
-      const job = new ScoreJob({ sequence, tokens, keys: tokens, spans: [], program, reuse, onRows, onEnd });
+      const job = new ScoreJob({
+        sequence,
+        tokens,
+        spans: checkSpans(options.spans?.[sequence], tokens.length, chunk),
+        program,
+        reuse,
+        onRows,
+        onEnd,
+      });
       this.#checkFit(job);
       return job;
     });

@@ -2,18 +2,16 @@
 import { UnicornError } from '@unicorn-exec/tensor';
 import type { PrefixKey } from './kv/kv-sequence.js';
 import type { Reuse } from './kv/prefix-search.js';
-import type { TokenSpan } from './kv/token-span.js';
+import { prefixKeys, type PromptSpan } from './prompt-span.js';
 import type { ForwardResult, ForwardRows } from './request.js';
 import type { Holding, Job, StepOutput } from './step/job.js';
-import type { ProgramKind } from './step/program-kind.js';
+import { withSpans, type ProgramKind } from './step/program-kind.js';
 import type { StepPart } from './step/step-batch.js';
 
 export interface ScoreSetup {
   readonly sequence: number;
   readonly tokens: number[];
-  /** Of each position, for the search of prefixes; the ids where no row is given. */
-  readonly keys: readonly PrefixKey[];
-  readonly spans: readonly TokenSpan[];
+  readonly spans: readonly PromptSpan[];
   readonly program: ProgramKind;
   readonly reuse: Reuse;
   readonly onRows: ((rows: ForwardRows) => void) | undefined;
@@ -23,11 +21,12 @@ export interface ScoreSetup {
 export class ScoreJob implements Job {
   readonly tokens: number[];
   readonly keys: readonly PrefixKey[];
-  readonly spans: readonly TokenSpan[];
+  readonly spans: readonly PromptSpan[];
   readonly promptLength: number;
   readonly totalTokens: number;
   readonly reuse: Reuse;
   readonly program: ProgramKind;
+  readonly spanProgram: ProgramKind | undefined;
   retain: boolean;
   /** Its rows were handed out already. */
   readonly preemptible = false;
@@ -43,12 +42,13 @@ export class ScoreJob implements Job {
 
   constructor(private readonly setup: ScoreSetup) {
     this.tokens = setup.tokens;
-    this.keys = setup.keys;
+    this.keys = prefixKeys(setup.tokens, setup.spans);
     this.spans = setup.spans;
     // All of it is a prompt: nothing is generated.
     this.promptLength = setup.tokens.length;
     this.totalTokens = setup.tokens.length;
     this.program = setup.program;
+    this.spanProgram = withSpans(setup.program, setup.spans);
     this.reuse = setup.reuse;
     this.retain = setup.reuse !== 'none';
     this.result = new Promise((resolve, reject) => (this.#settle = { resolve, reject }));
@@ -62,7 +62,7 @@ export class ScoreJob implements Job {
 
   part(count: number): StepPart {
     const { kv } = this.holding!;
-    return { kv, begin: kv.computed, count, draft: [] };
+    return { kv, begin: kv.computed, count, draft: [], spans: this.spans };
   }
 
   goesOn(): boolean {

@@ -213,7 +213,7 @@ describe('a device with a class of bits for each phase', () => {
           expect(got).toEqual([expected, expected]);
         },
       ),
-      { numRuns: 15 },
+      { numRuns: 8 },
     );
   });
 });

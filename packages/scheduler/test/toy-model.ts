@@ -85,6 +85,7 @@ export class ToyModel implements LanguageModel {
     const table = weight('embed', this.vocabularySize, hidden);
     const frequencies = builder.constant(Float32Array.of(1, 0.1));
     let x = builder.embed(inputs.ids, table);
+    if (options.given) x = builder.putRows(x, inputs.given(hidden), inputs.givenRows);
     if (options.hidden) builder.output('hidden.0', x);
     this.windows.forEach((window, layer) => {
       const group = this.kvGroups.find(({ layers }) => layers.includes(layer))!;
@@ -104,6 +105,7 @@ export class ToyModel implements LanguageModel {
           positions: inputs.positions,
           starts: inputs.starts,
           blocks: inputs.blocks(group),
+          ...(options.reach ? { reach: inputs.reach } : {}),
         },
         { scale: headDim ** -0.5, window },
       );

@@ -6,7 +6,7 @@ import type { Phase } from '@unicorn-exec/tensor';
 import type { Drafter } from '../draft/drafter.js';
 import type { KvSequence, PrefixKey } from '../kv/kv-sequence.js';
 import type { Reuse } from '../kv/prefix-search.js';
-import type { TokenSpan } from '../kv/token-span.js';
+import { endOfSpans, type PromptSpan } from '../prompt-span.js';
 import type { LanePhase } from './phase.js';
 import type { ProgramKind } from './program-kind.js';
 import type { StepPart } from './step-batch.js';
@@ -29,14 +29,16 @@ export interface Job {
   readonly tokens: number[];
   /** What each of them is for the search of prefixes: the ids themselves where no row is given. */
   readonly keys: readonly PrefixKey[];
-  /** Positions that are never computed by halves. */
-  readonly spans: readonly TokenSpan[];
+  /** Positions of the prompt that are never computed by halves. */
+  readonly spans: readonly PromptSpan[];
   /** Positions of the prompt: they belong to the phase `prompt`, all others to `token`. */
   readonly promptLength: number;
   /** Positions that it needs at most. */
   readonly totalTokens: number;
   readonly reuse: Reuse;
   readonly program: ProgramKind;
+  /** What computes it as long as a span is left; undefined where there is none. */
+  readonly spanProgram: ProgramKind | undefined;
   /** Set by the scheduler while the job runs. */
   holding: Holding | undefined;
   /** Submissions and transfers in flight that may touch the job's memory. */
@@ -62,6 +64,11 @@ export interface Job {
   absorb(output: StepOutput, position: number, count: number): void;
   cancel(): void;
   fail(error: unknown): void;
+}
+
+/** What computes an admitted job's first position that is not computed. */
+export function programOf({ program, spanProgram, spans, holding }: Job): ProgramKind {
+  return spanProgram && holding!.kv.computed < endOfSpans(spans) ? spanProgram : program;
 }
 
 /** The phase of an admitted job's first position that is not computed. */

@@ -17,7 +17,7 @@ import type { Flight, Flights, StepEntry } from './flight.js';
 import { phaseOf, type Job } from './job.js';
 import type { Landing } from './landing.js';
 import type { LanePhase } from './phase.js';
-import { checkingGuesses, inPhase } from './program-kind.js';
+import { checkingGuesses, inPhase, type ProgramKind } from './program-kind.js';
 import type { StepCounts } from './step-counts.js';
 import type { PlannedSubmission, StepCandidate } from './step-plan.js';
 
@@ -30,6 +30,8 @@ const shortStepMs = 3;
 
 export interface JobCandidate extends StepCandidate {
   readonly job: Job;
+  /** What computes it, in whichever phase. */
+  readonly kind: ProgramKind;
 }
 
 export interface LaneParts {
@@ -61,7 +63,7 @@ export class Lane {
   /** Runs one, after its drafts, and those that follow from it on the device. */
   async run({ parts, prompts }: PlannedSubmission<JobCandidate>): Promise<void> {
     const { flights, landing, drafting, policy, clock } = this.parts;
-    const target = parts[0]!.candidate.job.program;
+    const target = parts[0]!.candidate.kind;
     await drafting.draw(
       target,
       parts.map(({ candidate }) => candidate.job),

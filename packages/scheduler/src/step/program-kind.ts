@@ -1,5 +1,6 @@
 /** What distinguishes one program from another, by value; it compiles nothing. */
 import type { ElasticSize } from '@unicorn-exec/tensor';
+import type { PromptSpan } from '../prompt-span.js';
 import type { LanePhase } from './phase.js';
 
 /** What a step computes: everything that makes another executable necessary. Equal kinds have equal names. */
@@ -10,6 +11,10 @@ export interface ProgramKind {
   readonly hidden: boolean;
   /** Takes a mask of allowed tokens for each row. */
   readonly masked: boolean;
+  /** Takes rows in the place of embeddings. */
+  readonly given: boolean;
+  /** Tells each token how far it sees. */
+  readonly reach: boolean;
   /** Also samples behind the guesses of drafts, so its outputs have more rows. */
   readonly drafts: boolean;
   readonly size: ElasticSize | undefined;
@@ -27,15 +32,27 @@ export function programKind(
   options: {
     readonly hidden?: boolean | undefined;
     readonly masked?: boolean | undefined;
+    readonly given?: boolean | undefined;
+    readonly reach?: boolean | undefined;
     readonly drafts?: boolean | undefined;
     readonly size?: ElasticSize | undefined;
     readonly phase?: LanePhase;
   },
 ): ProgramKind {
-  const { hidden = false, masked = false, drafts = false, size, phase } = options;
-  const flags = Object.entries({ hidden, masked, drafts }).flatMap(([flag, set]) => (set ? [flag] : []));
+  const { hidden = false, masked = false, given = false, reach = false } = options;
+  const { drafts = false, size, phase } = options;
+  const flags = Object.entries({ hidden, masked, given, reach, drafts }).flatMap(([flag, set]) =>
+    set ? [flag] : [],
+  );
   const name = [result, ...flags, sizeName(size), ...(phase ? [phase] : [])].join(' ');
-  return { name, result, hidden, masked, drafts, size, phase };
+  return { name, result, hidden, masked, given, reach, drafts, size, phase };
+}
+
+/** The program that computes the same of positions in spans; undefined where these ask for no other. */
+export function withSpans(kind: ProgramKind, spans: readonly PromptSpan[]): ProgramKind | undefined {
+  const given = spans.some(({ rows }) => rows);
+  const reach = spans.some(({ twoWay }) => twoWay);
+  return given || reach ? programKind(kind.result, { ...kind, given, reach }) : undefined;
 }
 
 /** The program that computes the same in a phase. */

@@ -23,11 +23,12 @@ import type { LanePhase } from './phase.js';
 import type { ProgramKind } from './program-kind.js';
 
 /**
- * Input with the ids of a step, output with the sampled token of each row, state with the tokens of each slot, and the
+ * Inputs with the ids of a step and with rows in their place, output with the sampled token of each row, state with the tokens of each slot, and the
  * inputs of the `sample` op.
  */
 export const stepNames = {
   ids: 'ids',
+  given: 'given',
   sampled: 'sampled',
   history: 'history',
   parameters: 'sample.parameters',
@@ -134,6 +135,8 @@ export class ProgramCache {
       blockTokens: plan.blockTokens,
       logits: kind.result === 'sample' ? 'selected' : kind.result,
       hidden: kind.hidden,
+      ...(kind.given ? { given: true } : {}),
+      ...(kind.reach ? { reach: true } : {}),
       ...(kind.size ? { size: kind.size } : {}),
     });
     if (kind.result === 'sample') {
@@ -157,6 +160,7 @@ export class ProgramCache {
       blocks: plan.tableColumns,
       biases: maxLogitBiases,
     };
+    if (kind.given) maximum.given = maximum.tokens!;
     const dims: Record<string, number | { max: number }> = {};
     for (const [dim, max] of Object.entries(maximum)) dims[dim] = { max };
     for (const { group, blocks } of plan.groups) dims[poolDim(group)] = maximum[poolDim(group)] = blocks;

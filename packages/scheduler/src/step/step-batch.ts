@@ -15,6 +15,7 @@ import {
 } from '@unicorn-exec/tensor';
 import type { KvSequence } from '../kv/kv-sequence.js';
 import { stepNames, type Program } from './program.js';
+import type { PromptSpan } from '../prompt-span.js';
 import type { SamplingRow } from '../sampling-parameters.js';
 
 /** The part of a step that belongs to one sequence. */
@@ -26,6 +27,8 @@ export interface StepPart {
   readonly count: number;
   /** Guessed tokens behind the known ones; what a part counts may reach into them. */
   readonly draft: readonly number[];
+  /** Of the sequence's prompt. What a part counts holds all of a span or none of it. */
+  readonly spans: readonly PromptSpan[];
   /** Absent: no token is sampled after these. */
   readonly sample?: SampleRequest | undefined;
   /** The one token is what the step before samples: only the device knows its id when this is submitted. */
@@ -100,9 +103,11 @@ export class StepBatch {
     dims.outputs = outputs;
     dims.blocks = columns;
     dims.biases = biases;
-    const inputs = {
+    const inputs: Record<string, Int32Array | Float32Array> = {
       ...this.#ragged(parts, tokens, outputs),
       ...this.#tables(parts, tokens, columns),
+      ...(program.kind.given ? this.#given(parts, dims) : {}),
+      ...(program.kind.reach ? { reach: this.#reach(parts, tokens) } : {}),
       ...(program.kind.result === 'sample' ? this.#sampling(program, sampled, outputs, biases) : {}),
     };
     for (const name of Object.keys(program.executable.signature.inputs)) {
@@ -157,6 +162,52 @@ export class StepBatch {
       for (let left = sample?.count ?? 0; left > 0; left--) rows[output++] = row - left;
     });
     return { [stepNames.ids]: ids, positions, starts, rows, rowStarts };
+  }
+
+  /** Rows that are given instead of embedded, and which rows of the step they are; sets how many. */
+  #given(
+    parts: readonly StepPart[],
+    dims: Record<string, number>,
+  ): Record<string, Int32Array | Float32Array> {
+    const given: { readonly row: number; readonly values: Float32Array; readonly count: number }[] = [];
+    let first = 0;
+    for (const { spans, begin, count } of parts) {
+      for (const { begin: from, end, rows: values } of spans) {
+        if (!values || from < begin || end > begin + count) continue;
+        given.push({ row: first + from - begin, values, count: end - from });
+      }
+      first += count;
+    }
+    const total = given.reduce((sum, { count }) => sum + count, 0);
+    const rows = this.#int32('givenRows', total);
+    const values = this.#float32(
+      'given',
+      given.reduce((sum, one) => sum + one.values.length, 0),
+    );
+    let next = 0;
+    let offset = 0;
+    for (const one of given) {
+      for (let row = 0; row < one.count; row++) rows[next++] = one.row + row;
+      values.set(one.values, offset);
+      offset += one.values.length;
+    }
+    dims.given = total;
+    return { given: values, givenRows: rows };
+  }
+
+  /** The last position that each token sees: its own, or its span's last. */
+  #reach(parts: readonly StepPart[], tokens: number): Int32Array {
+    const reach = this.#int32('reach', tokens);
+    let first = 0;
+    for (const { spans, begin, count } of parts) {
+      for (let index = 0; index < count; index++) reach[first + index] = begin + index;
+      for (const { begin: from, end, twoWay } of spans) {
+        if (twoWay && from >= begin && end <= begin + count)
+          reach.fill(end - 1, first + from - begin, first + end - begin);
+      }
+      first += count;
+    }
+    return reach;
   }
 
   #tables(parts: readonly StepPart[], tokens: number, columns: number): Record<string, Int32Array> {

@@ -10,17 +10,18 @@
  * planned when it has nothing to do, from the jobs that the other is not at.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import type { UnicornError } from '@unicorn-exec/tensor';
+import { UnicornError } from '@unicorn-exec/tensor';
 import { DraftPolicy } from '../draft/draft-policy.js';
 import { leastCount } from '../kv/token-span.js';
 import { Admission } from './admission.js';
 import { Drafting } from './drafting.js';
 import { Flights } from './flight.js';
-import { decodes, phaseOf, tokensLeft, type Job } from './job.js';
+import { decodes, phaseOf, programOf, tokensLeft, type Job } from './job.js';
 import { Landing } from './landing.js';
 import { Lane, type JobCandidate } from './lane.js';
 import { lanePhases, type LanePhase } from './phase.js';
-import { chunkTokens, ProgramCache, programTokens, type ProgramHost } from './program.js';
+import { inPhase } from './program-kind.js';
+import { chunkTokens, ProgramCache, programTokens, stepNames, type ProgramHost } from './program.js';
 import type { StepStates } from './step-batch.js';
 import { StepCounts } from './step-counts.js';
 import { planStep, type PlannedSubmission } from './step-plan.js';
@@ -153,19 +154,35 @@ export class StepLoop {
 
   /** Writes the prompt where penalties see it, and compiles what guessing takes. The job is not stepped before. */
   async #prepare(job: Job): Promise<void> {
-    if (job.program.result !== 'sample') return;
+    if (job.program.result !== 'sample' && job.spans.length === 0) return;
     this.#preparing++;
     this.admission.pin(job);
     try {
       const drafts = job.drafter && this.#drafting.prepare(job);
-      await this.#writeHistory(job);
+      if (job.program.result === 'sample') await this.#writeHistory(job);
       await drafts;
+      await this.#checkRows(job);
     } catch (error) {
       job.fail(error);
     }
     this.admission.unpin(job);
     this.#preparing--;
     this.#tell();
+  }
+
+  /** @throws UnicornError `usage/span` when given rows are not as wide as the model's embeddings */
+  async #checkRows({ spans, spanProgram }: Job): Promise<void> {
+    const index = spans.findIndex(({ rows }) => rows);
+    if (index < 0) return;
+    const { executable } = await this.programs.get(inPhase(spanProgram!, this.phases[0]));
+    const features = executable.signature.inputs[stepNames.given]!.shape[1] as number;
+    const { begin, end, rows } = spans[index]!;
+    const width = rows!.length / (end - begin);
+    if (width === features) return;
+    throw new UnicornError('usage/span', `Span ${index} of the prompt has rows of ${width} features.`, {
+      fields: { index, features: width, expected: features },
+      fix: `Give rows of ${features} features, which the model's embeddings have.`,
+    });
   }
 
   #writeHistory(job: Job): Promise<void> {
@@ -189,9 +206,11 @@ export class StepLoop {
     const roomy = new Set(decoding);
     for (const job of jobs) {
       if (!job.holding || job.ended || (decodes(job) && !roomy.has(job))) continue;
+      const kind = programOf(job);
       candidates.push({
         job,
-        program: job.program.name,
+        kind,
+        program: kind.name,
         begin: job.holding.kv.computed,
         left: tokensLeft(job, phase),
         decodes: roomy.has(job),
@@ -201,7 +220,7 @@ export class StepLoop {
     }
     return planStep(candidates, {
       chunk,
-      tokensOf: ({ job }) => programTokens(job.program, phase, host),
+      tokensOf: ({ kind }) => programTokens(kind, phase, host),
       rows: host.device.info.rows,
     });
   }
