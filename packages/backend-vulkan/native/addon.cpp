@@ -12,8 +12,8 @@
 #include <unicorn/border.h>
 #include <unicorn/handle.h>
 
-#include "device-host.h"
-#include "weight-set.h"
+#include "device/device-host.h"
+#include "weights/weight-set.h"
 
 namespace unicorn {
 namespace {

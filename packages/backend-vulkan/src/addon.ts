@@ -129,7 +129,7 @@ export interface NativeAddon {
   read(device: DeviceHandle, buffer: BufferHandle, byteOffset: number, into: Uint8Array): number;
 
   /**
-   * A job: maps the files, lays weights out as `native/weight-layout.h` says, uploads. Progress is reported in source bytes.
+   * A job: maps the files, lays weights out as `native/weights/weight-layout.h` says, uploads. Progress is reported in source bytes.
    *
    * @param numbers for each weight: dtype (index in `dtypes`), rows, columns, layout (0 as stored, 1 planes, 2 widened
    * to f32), index of its path or -1, offset, byteLength, 1 if it stays in host memory

@@ -1,5 +1,5 @@
 /**
- * How a weight lies in device memory, mirrored by `native/weight-layout.h`. Quantized matrices are cut into planes, each
+ * How a weight lies in device memory, mirrored by `native/weights/weight-layout.h`. Quantized matrices are cut into planes, each
  * row-major and 16-byte aligned, so that a lane reads whole vectors:
  *
  *   quants  [rows, columns / 32, 16 bytes]   byte i: column i in the low, column 16 + i in the high nibble of a block

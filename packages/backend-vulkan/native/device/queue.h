@@ -16,7 +16,7 @@
 
 #include <unicorn/job-listener.h>
 
-#include "recording.h"
+#include "../recording/recording.h"
 
 namespace unicorn {
 

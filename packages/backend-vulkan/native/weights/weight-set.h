@@ -10,7 +10,7 @@
 
 #include <unicorn/mapped-file.h>
 
-#include "device.h"
+#include "../device/device.h"
 #include "weight-layout.h"
 
 namespace unicorn {

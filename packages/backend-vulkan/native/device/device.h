@@ -16,7 +16,7 @@
 
 namespace unicorn {
 
-// Push constants that every device has; `pushConstantBytes` of src/dispatch.ts.
+// Push constants that every device has; `pushConstantBytes` of src/dispatch/dispatch.ts.
 constexpr uint32_t pushConstantBytes = 128;
 
 class Device {

@@ -5,7 +5,7 @@
 #include <memory>
 #include <vector>
 
-#include "pipeline.h"
+#include "../device/pipeline.h"
 
 namespace unicorn {
 

@@ -1,4 +1,4 @@
-// How a weight lies in device memory: the native half of src/weight-layout.ts, which says what each plane holds. Pure
+// How a weight lies in device memory: the native half of src/weights/weight-layout.ts, which says what each plane holds. Pure
 // functions over memory; they know no Vulkan. Laying out moves bits and never rounds.
 #pragma once
 
