@@ -36,6 +36,7 @@ import {
 import { partition, type CrossingValue, type NodePlaces } from './partition.js';
 import { SplitWeightSet } from './split-weights.js';
 import { PartOrder } from './part-order.js';
+import { LastingExecutable, type Made } from './lasting-executable.js';
 import { splitInfo } from './split-info.js';
 import { PlacedSupport } from './split-planner.js';
 import { crossingBuffers, SplitExecutable } from './split-executable.js';
@@ -58,6 +59,12 @@ export interface SplitOptions {
   readonly graphs: readonly ExpectedGraph[];
   /** What they say of themselves together. Default: what follows from theirs. */
   readonly info?: DeviceInfo;
+  /**
+   * The index of the device that takes over the nodes of one that was lost; undefined: nobody does. A step that failed
+   * with a device on which no bound buffer lies is then computed again. What it computes is of the other device's class
+   * of bits from then on. Default: nobody.
+   */
+  readonly successor?: (lost: number) => number | undefined;
 }
 
 export class SplitDevice implements Device {
@@ -70,11 +77,17 @@ export class SplitDevice implements Device {
   readonly #readers = new Map<string, Set<number>>();
   readonly #users = new Map<string, Set<number>>();
   readonly #owners = new WeakMap<DeviceBuffer, number>();
+  /** Outputs that are kept on no device that another one may replace. */
+  readonly #rescued = new Set<string>();
+  readonly #successor: SplitOptions['successor'];
+  /** Who does the work of devices that were lost. */
+  readonly #successors = new Map<number, number>();
   #closed = false;
 
-  constructor({ devices, place, graphs, info }: SplitOptions) {
+  constructor({ devices, place, graphs, info, successor }: SplitOptions) {
     this.devices = devices;
-    this.#place = place;
+    this.#successor = successor;
+    this.#place = (graph, phase) => place(graph, phase).map((device) => this.#present(device));
     for (const expected of graphs) this.#expect(expected);
     const placed = graphs.map(({ graph, phase }) => ({ phase, places: place(graph, phase) }));
     this.info =
@@ -106,6 +119,17 @@ export class SplitDevice implements Device {
   ): Promise<Executable> {
     this.#expectOpen();
     const { sets } = ownWeightSets(weights, (set) => set instanceof SplitWeightSet);
+    const make = (): Promise<Made> => this.#compile(graph, sets, options);
+    const made = await make();
+    if (!this.#successor) return made.executable;
+    const host = {
+      lose: (deviceId: string) => this.#lose(deviceId),
+      ownerOf: (buffer: DeviceBuffer) => this.devices[this.#owners.get(buffer) ?? -1]?.info.id,
+    };
+    return new LastingExecutable(made, make, host);
+  }
+
+  async #compile(graph: Graph, sets: readonly SplitWeightSet[], options: CompileOptions): Promise<Made> {
     const maximum = maximumDims(graph, options);
     const phase = options.phase ?? 'token';
     this.#expect({ graph, phase });
@@ -132,7 +156,9 @@ export class SplitDevice implements Device {
         crossing.set(value.name, buffers);
       }
       const signature = graphSignature(graph);
-      return new SplitExecutable({ signature, parts: compiled, crossing, order: this.#order, options });
+      const all = { signature, parts: compiled, crossing, order: this.#order, options };
+      const devices = new Set(parts.map(({ device }) => this.devices[device]!.info.id));
+      return { executable: new SplitExecutable(all), devices };
     } catch (error) {
       for (const one of made) one.dispose();
       throw error;
@@ -216,6 +242,26 @@ export class SplitDevice implements Device {
     await Promise.all(this.devices.map((device) => device.close()));
   }
 
+  /** Whoever does a device's work now. */
+  #present(device: number): number {
+    const successor = this.#successors.get(device);
+    return successor === undefined ? device : this.#present(successor);
+  }
+
+  #lose(deviceId: string): boolean {
+    const lost = this.devices.findIndex(({ info }) => info.id === deviceId);
+    if (lost < 0) return false;
+    if (this.#successors.has(lost)) return true;
+    const successor = this.#successor?.(lost);
+    if (successor === undefined || this.#present(successor) === lost) return false;
+    this.#successors.set(lost, successor);
+    // Nothing that is allocated from now on may lie there.
+    for (const users of [...this.#users.values(), ...this.#readers.values()]) {
+      if (users.delete(lost)) users.add(this.#present(lost));
+    }
+    return true;
+  }
+
   /** Remembers who reads which weights and uses which states and outputs. */
   #expect({ graph, phase }: ExpectedGraph): void {
     const { parts, crossings } = partition(graph, this.#place(graph, phase));
@@ -225,8 +271,15 @@ export class SplitDevice implements Device {
     for (const { device, graph: part } of parts) {
       for (const name of namedValues(part, 'weight').keys()) note(this.#readers, name, device);
       const handed = (name: string): boolean => crossings.some((one) => one.name === name && !one.isOutput);
-      const used = [...namedValues(part, 'state').keys(), ...Object.keys(part.outputs)];
-      for (const name of used) if (!handed(name)) note(this.#users, name, device);
+      for (const name of namedValues(part, 'state').keys()) note(this.#users, name, device);
+      for (const name of Object.keys(part.outputs)) {
+        if (handed(name)) continue;
+        note(this.#users, name, device);
+        // What a device returns need not be lost with it.
+        if (!this.#canBeReplaced(device)) continue;
+        note(this.#users, name, this.#successor!(device)!);
+        this.#rescued.add(name);
+      }
       for (const name of readOutputs(part, crossings)) note(this.#users, name, device);
     }
   }
@@ -238,9 +291,11 @@ export class SplitDevice implements Device {
     name?: string,
   ): { readonly buffer: DeviceBuffer; readonly device: number } {
     // A processor binds any memory of the host where it lies, so it is asked last.
-    const order = [...users].sort(
-      (a, b) => Number(this.#isProcessor(a)) - Number(this.#isProcessor(b)) || a - b,
-    );
+    const rank = (device: number): number =>
+      name !== undefined && this.#rescued.has(name) && this.#canBeReplaced(device)
+        ? 2
+        : Number(this.#isProcessor(device));
+    const order = [...users].sort((a, b) => rank(a) - rank(b) || a - b);
     let refusal: unknown;
     for (const device of order) {
       try {
@@ -261,6 +316,10 @@ export class SplitDevice implements Device {
         cause: refusal,
       },
     );
+  }
+
+  #canBeReplaced(device: number): boolean {
+    return (this.#successor?.(device) ?? device) !== device;
   }
 
   #isProcessor(device: number): boolean {

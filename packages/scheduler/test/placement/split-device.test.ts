@@ -1,4 +1,5 @@
 /** A model over several devices: the same answers wherever its nodes are placed, and each part where it belongs. */
+import { createInt8Backend } from '@unicorn-exec/conformance/fixture';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import {
   createNullBackend,
@@ -303,6 +304,60 @@ describe('two devices at work', () => {
     const reader = quick.submit({ dims: { tokens: 1 }, buffers: { x: z, w } });
     expect(await time(reader.done)).toBe(52);
     await device.close();
+  });
+});
+
+describe('a device that is lost', () => {
+  const bench = async (place: Place, successor?: () => number) => {
+    const backend = createInt8Backend({ arithmetic: 'f32', buckets: [8, 32], latencyMs: 1 });
+    const devices = [await backend.open(), await referenceBackend.open()];
+    const graphs = [{ graph: stepGraph(), phase: 'token' as const }];
+    const device = new SplitDevice({ devices, place, graphs, ...(successor ? { successor } : {}) });
+    const weights = await device.load(model.weights);
+    const scheduler = await Scheduler.create({ device, weights, model, kvDType: 'f32', precision: 'f32' });
+    return { backend, device, scheduler };
+  };
+  const products: Place = ({ nodes }) => nodes.map(({ op }) => Number(op !== 'matmul'));
+  const request = { tokens: promptOf(23), maxTokens: 30, sampling: { temperature: 0 } };
+
+  it('without state costs a retry of the step', async () => {
+    const whole = await toyBench(model);
+    const plain = await Scheduler.create({ ...whole, kvDType: 'f32', precision: 'f32' });
+    const expected = (await answer(plain, request)).tokens;
+    await plain.close();
+    await whole.device.close();
+    const { backend, device, scheduler } = await bench(products, () => 1);
+    const tokens: number[] = [];
+    for await (const event of scheduler.generate(request)) {
+      if (event.kind !== 'token') continue;
+      tokens.push(event.token);
+      if (tokens.length === 5) backend.lose({ forGood: true });
+    }
+    expect(tokens).toEqual(expected);
+    // Also what begins later.
+    expect((await answer(scheduler, request)).tokens).toEqual(expected);
+    scheduler.checkIntegrity();
+    await scheduler.close();
+    await device.close();
+  });
+
+  it('is an error that names it where nobody takes over, or state lies there', async () => {
+    const layers: Place = (graph) => placesByLayer(graph, cutAt(2));
+    for (const [place, successor] of [
+      [products, undefined],
+      [layers, () => 1],
+    ] as const) {
+      const { backend, device, scheduler } = await bench(place, successor);
+      const generation = scheduler.generate(request);
+      await generation.next();
+      backend.lose();
+      const rest = (async () => {
+        for await (const _ of generation);
+      })();
+      await expect(rest).rejects.toMatchObject({ code: 'device/lost', fields: { device: 'int8' } });
+      await scheduler.close();
+      await device.close();
+    }
   });
 });
 
