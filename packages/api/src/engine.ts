@@ -71,7 +71,8 @@ const forwardOptionTable: OptionTable<ForwardOptions> = {
   logits: required(choice('all', 'none')),
   hidden: flag,
   size: record,
-  reuse: choice('none', 'sameSize', 'anySize'),
+  spans: list,
+  reuse: choice('none', 'exact', 'sameSize', 'anySize'),
   onRows: callback,
   signal: abortSignal,
 };

@@ -138,6 +138,7 @@ const forward: Wrong<Parameters<Engine['forward']>[1]> = {
   logits: 'some',
   hidden: 'all',
   size: 'half',
+  spans: 'none',
   reuse: 'never',
   onRows: {},
   signal,

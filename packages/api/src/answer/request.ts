@@ -43,10 +43,11 @@ interface GenerateOptions {
   /** Go on after end-of-turn ids (for measurements). Default false. */
   readonly ignoreEnd?: boolean | undefined;
   /**
-   * `anySize` continues from keys and values that another MatFormer size computed, as a conversation that switches
-   * sizes does. Default `sameSize`: a cache hit never changes a result.
+   * Default `exact`: a cache hit never changes a result. `sameSize` also continues from keys and values that the same size
+   * computed as an answer where a device computes prompts and answers in different classes of bits; `anySize` from those
+   * of another MatFormer size, too, as a conversation that switches sizes does.
    */
-  readonly reuse?: 'sameSize' | 'anySize' | undefined;
+  readonly reuse?: 'exact' | 'sameSize' | 'anySize' | undefined;
   /** Guess tokens ahead and check several in one step: faster where guesses are good, and never another answer. */
   readonly speculation?: Speculation | undefined;
   /** Strings that end the answer; never part of it. */
@@ -98,7 +99,7 @@ export const generateOptionTable: OptionTable<GenerateRequest> = {
   maxTokens: number,
   overflow: choice('refuse', 'shift'),
   ignoreEnd: flag,
-  reuse: choice('sameSize', 'anySize'),
+  reuse: choice('exact', 'sameSize', 'anySize'),
   speculation: optionsOf(speculationTable),
   stop: listOf(text),
   signal: abortSignal,
