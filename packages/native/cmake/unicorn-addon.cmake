@@ -11,7 +11,8 @@
 #
 #     unicorn_addon(<name> <source>...)   the addon <name>.node
 #     unicorn_test(<name> <source>...)    an executable without Node, which only `buildAddon` with that target builds; of
-#                                         the headers it has those that include no <napi.h>
+#                                         the headers it has those that include no <napi.h>. A package that ships no
+#                                         tests asks if(EXISTS ...) before: it is configured on the user's machine
 #
 # Everything below also holds for other targets of the same folder. Optimization is -O2 in every build type but Debug;
 # UNICORN_SANITIZE is the value of -fsanitize when a build for tests has one.
