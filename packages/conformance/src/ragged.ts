@@ -88,6 +88,8 @@ export interface StateShape {
   readonly kvHeads: number;
   readonly blockTokens: number;
   readonly headDim: number;
+  /** Keys are stored alone and are the values too. */
+  readonly valuesAreKeys?: boolean;
 }
 
 /**
@@ -103,8 +105,8 @@ export function makeState(
   slots: readonly number[],
   seed: string,
 ): HostTensor {
-  const { dtype, pool, kvHeads, blockTokens, headDim } = shape;
-  const dims = [pool, 2, kvHeads, blockTokens, headDim];
+  const { dtype, pool, kvHeads, blockTokens, headDim, valuesAreKeys = false } = shape;
+  const dims = [pool, valuesAreKeys ? 1 : 2, kvHeads, blockTokens, headDim];
   const state = new HostTensor(dtype, dims, new Uint8Array(tensorBytes(dtype, dims)));
   const write = (at: readonly number[], draw: () => number): void => {
     if (at.length === 0) return;
@@ -114,7 +116,12 @@ export function makeState(
         Float32Array.from({ length: at.length * kvHeads * headDim }, draw),
       );
     findOp('kvWrite').evaluate({
-      inputs: { state, key: tensor(), value: tensor(), slots: HostTensor.i32([at.length], at) },
+      inputs: {
+        state,
+        key: tensor(),
+        ...(valuesAreKeys ? {} : { value: tensor() }),
+        slots: HostTensor.i32([at.length], at),
+      },
       attributes: {},
       outputs: [state],
     });

@@ -8,7 +8,7 @@ import type { GgufContent, GgufTensor, MetadataEntry } from '@unicorn-exec/check
 import { decodeRow, UnicornError, type DType, type WeightEntry } from '@unicorn-exec/tensor';
 import type { ModelDefinition } from './architecture/architecture.js';
 import { findGgufArchitecture } from './architecture/index.js';
-import type { DecoderConfig } from './decoder/decoder-config.js';
+import type { DecoderConfig, LayerConfig } from './decoder/decoder-config.js';
 import { makeRope, type Rope } from './decoder/rope-frequencies.js';
 import type { Model } from './model.js';
 
@@ -74,13 +74,14 @@ export function modelToGguf(model: Model, options = unquantized): GgufContent {
  * The metadata of a model's configuration, `general.architecture` first.
  *
  * @param architecture what GGUF calls it
- * @throws UnicornError `unsupported/config` for a rope that GGUF cannot express
+ * @throws UnicornError `unsupported/config` for a rope that GGUF cannot express, or layers whose attention differs
  */
 export function configToGguf(
   { config, gguf }: ModelDefinition,
   architecture: string,
 ): [key: string, entry: MetadataEntry][] {
   const { layers, headDim, attentionScale, window, attentionSoftcap, logitSoftcap } = config;
+  expectUniformAttention(layers);
   const widths = layers.map(({ feedForward }) => feedForward);
   const fields: Record<string, MetadataEntry> = {
     vocab_size: u32(config.vocabularySize),
@@ -108,6 +109,18 @@ export function configToGguf(
       entry,
     ]),
   ];
+}
+
+/** @throws UnicornError `unsupported/config` when a layer's attention has numbers of its own */
+function expectUniformAttention(layers: readonly LayerConfig[]): void {
+  const keys = ['heads', 'kvHeads', 'headDim', 'window', 'attentionScale', 'rope', 'values'] as const;
+  const own = layers.findIndex((layer) => keys.some((key) => layer[key] !== undefined));
+  if (own < 0) return;
+  throw new UnicornError(
+    'unsupported/config',
+    `The attention of layer ${own} has numbers of its own, which this writer of GGUF cannot say.`,
+    { fields: { layer: own } },
+  );
 }
 
 function ropeFields({ ropes, headDim }: DecoderConfig): Record<string, MetadataEntry> {

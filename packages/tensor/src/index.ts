@@ -77,7 +77,7 @@ export { evaluateGraph } from './reference/evaluate.js';
 export { referenceBackend } from './reference/reference-backend.js';
 export { blocksOfSequence, defaultPrefillChunk, planKv } from './kv-plan.js';
 export type { KvGroupPlan, KvPlan, KvPlanOptions } from './kv-plan.js';
-export { defaultBlockTokens, poolDim, stateName, StepInputs } from './step.js';
+export { defaultBlockTokens, kvStateShape, poolDim, stateName, StepInputs } from './step.js';
 export type { ElasticSize, KvGroup, LanguageModel, StepOptions } from './step.js';
 export { addSampling, sampleGraph, sampleNames } from './sample-step.js';
 export type { SampleStepOptions } from './sample-step.js';

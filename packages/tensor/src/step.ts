@@ -22,6 +22,8 @@ export interface KvGroup {
   readonly layers: readonly number[];
   readonly kvHeads: number;
   readonly headDim: number;
+  /** The cache holds keys alone, which are the values too. */
+  readonly valuesAreKeys?: boolean;
   /** A query sees keys with position - key < window; absent: all earlier keys. */
   readonly window?: number;
 }
@@ -136,13 +138,13 @@ export function poolDim(group: KvGroup): string {
   return `pool.${group.name}`;
 }
 
-/** Shape of the state that a layer of a group owns: of each block the keys, then the values, head by head. */
+/** Shape of the state that a layer of a group owns: of each block the keys, then the values if any, head by head. */
 export function kvStateShape<Blocks extends number | string>(
-  { kvHeads, headDim }: KvGroup,
+  { kvHeads, headDim, valuesAreKeys = false }: KvGroup,
   blocks: Blocks,
   blockTokens: number,
 ): (Blocks | number)[] {
-  return [blocks, 2, kvHeads, blockTokens, headDim];
+  return [blocks, valuesAreKeys ? 1 : 2, kvHeads, blockTokens, headDim];
 }
 
 export function stateName(layer: number): string {

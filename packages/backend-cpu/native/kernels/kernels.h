@@ -154,12 +154,13 @@ struct FloatMatmul {
 
 // ---------------------------------------------------------------- attention over the paged KV state
 
-// One state [blocks, 2, kvHeads, blockTokens, headDim] of f32, f16, bf16 or q8_0 (headDim a multiple of 32 there).
+// One state [blocks, parts, kvHeads, blockTokens, headDim] of f32, f16, bf16 or q8_0 (headDim a multiple of 32 there).
 struct Attention {
   const float* query;  // [rows, heads, headDim]
   const uint8_t* state;
   DType stateDType;
   int64_t stateBlocks;
+  int64_t stateParts = 2;  // keys and values; 1: keys alone, which are the values too
   int64_t rows, heads, kvHeads, headDim, blockTokens;
   const int32_t* positions;    // [rows]
   const int32_t* starts;       // [sequences]; a sequence ends where the next begins

@@ -79,6 +79,7 @@ class AttentionStep final : public Step {
     call.state = state.data;
     call.stateDType = state.dtype;
     call.stateBlocks = state.dims[0];
+    call.stateParts = state.dims[1];
     call.rows = query.dims[0];
     call.heads = query.dims[1];
     call.kvHeads = state.dims[2];

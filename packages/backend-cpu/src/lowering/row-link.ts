@@ -214,11 +214,11 @@ export function rowLink(
     return { link: { kernel: 'rope', operands, numbers, node: node.id }, dim: out.shape[0]! };
   }
   if (node.op === 'kvWrite') {
-    const [state, key, value, slots] = ['state', 'key', 'value', 'slots'].map((name) => node.inputs[name]!);
+    const { state, key, value, slots } = node.inputs;
     const operands: RowOperand[] = [
       { value: state, axis: undefined, written: true },
       { value: key, axis: 0 },
-      { value: value, axis: 0 },
+      { value, axis: value === undefined ? undefined : 0 },
       { value: slots, axis: 0 },
     ];
     return {

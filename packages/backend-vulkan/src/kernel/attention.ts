@@ -85,7 +85,9 @@ export const attention: AttentionKernel = {
   quantizes: (call, traits) => call.query.shape[2]! % 32 === 0 && isOneRowDispatch(call, traits),
   takesHeads: (call, before, traits) => takesHeads(call, before, traits) && isOneRowDispatch(call, traits),
   refuses({ inputs }, graph) {
-    const headDim = graph.values[inputs.state!]!.shape[4];
+    const { shape } = graph.values[inputs.state!]!;
+    if (shape[1] === 1) return 'attention over keys that are the values';
+    const headDim = shape[4];
     return typeof headDim === 'number' && headDim > maximumHeadDim
       ? `attention over heads of ${headDim}; at most ${maximumHeadDim} are supported`
       : undefined;

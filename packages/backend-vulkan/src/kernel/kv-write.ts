@@ -15,6 +15,7 @@ export interface KvWriteCall {
 }
 
 export const kvWrite = opKernel<KvWriteCall>({
+  refuses: ({ inputs }) => (inputs.value === undefined ? 'kvWrite of keys alone' : undefined),
   call: (op) => ({
     state: op.input('state'),
     key: op.input('key'),

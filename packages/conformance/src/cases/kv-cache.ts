@@ -29,22 +29,20 @@ function storedError(dtype: DType, x: number, e: number, blockTop: number): numb
  */
 function kvWriteBound({ inputs }: BoundContext): Errors[] {
   const state = inputs.state!.tensor;
-  const [, , heads, blockTokens, headDim] = state.shape as [number, number, number, number, number];
+  const [, parts, heads, blockTokens, headDim] = state.shape as [number, number, number, number, number];
   const slots = inputs.slots!.tensor.integers;
   const before = inputs.state!.errors;
   const sunk = slots.some((slot) => slot < blockTokens);
-  const inexact = inputs.key!.errors ?? inputs.value!.errors;
+  const inexact = inputs.key!.errors ?? inputs.value?.errors;
   if (!before && !sunk && !inexact) return [undefined];
   const errors = before ? Float64Array.from(before) : new Float64Array(state.elements);
-  for (const [part, source] of [
-    [0, inputs.key!],
-    [1, inputs.value!],
-  ] as const) {
+  for (const [part, source] of [inputs.key!, inputs.value].entries()) {
+    if (!source) continue;
     const x = source.tensor.floats;
     slots.forEach((slot, token) => {
       for (let head = 0; head < heads; head++) {
         const block = Math.floor(slot / blockTokens);
-        const row = ((block * 2 + part) * heads + head) * blockTokens + (slot % blockTokens);
+        const row = ((block * parts + part) * heads + head) * blockTokens + (slot % blockTokens);
         const from = (token * heads + head) * headDim;
         for (let i = 0; i < headDim; i++) {
           const group = from + (i - (i % 32));
@@ -67,7 +65,7 @@ function visibleRows(
   row: number,
   kvHead: number,
 ): { keys: number[]; valueOffset: number } {
-  const [, , kvHeads, blockTokens] = inputs.state!.tensor.shape as [number, number, number, number];
+  const [, parts, kvHeads, blockTokens] = inputs.state!.tensor.shape as [number, number, number, number];
   const columns = inputs.blocks!.tensor.columns;
   const table = inputs.blocks!.tensor.integers;
   const position = inputs.positions!.tensor.integers[row]!;
@@ -77,9 +75,9 @@ function visibleRows(
   const keys: number[] = [];
   for (let key = first; key <= last; key++) {
     const block = table[sequence * columns + Math.floor(key / blockTokens)]!;
-    keys.push((block * 2 * kvHeads + kvHead) * blockTokens + (key % blockTokens));
+    keys.push((block * parts * kvHeads + kvHead) * blockTokens + (key % blockTokens));
   }
-  return { keys, valueOffset: kvHeads * blockTokens };
+  return { keys, valueOffset: (parts - 1) * kvHeads * blockTokens };
 }
 
 /** The largest relative rounding of a probability. */
@@ -170,6 +168,8 @@ export interface AttentionShape {
   /** Queries see this many positions past their own, as far as the sequence goes: an image's two-way span. */
   readonly ahead?: number;
   readonly filler?: 'zeros' | 'junk' | 'poison';
+  /** The state stores keys alone, which are the values too. */
+  readonly valuesAreKeys?: boolean;
   /** Only the last row of each sequence asks, after all have been written. */
   readonly lastRowsOnly?: boolean;
   readonly scale?: number;
@@ -177,6 +177,7 @@ export interface AttentionShape {
 
 function attentionCase(label: string, shape: AttentionShape, extra: Partial<Case> = {}): Case {
   const { dtype, heads, kvHeads, headDim, blockTokens, sequences, window, softcap, ahead } = shape;
+  const valuesAreKeys = shape.valuesAreKeys ?? false;
   const name = `attention ${dtype} ${label}`;
   // Quantized queries move scores, whose exponentials amplify: ten products' worth, as long as scores are of order 4.
   const noise = { rounded: 1, stored: 10 };
@@ -200,11 +201,12 @@ function attentionCase(label: string, shape: AttentionShape, extra: Partial<Case
         blocks: batch.blocks,
         pool: batch.pool,
       });
-      const stateShape = { dtype, pool: batch.pool, kvHeads, blockTokens, headDim };
+      const stateShape = { dtype, pool: batch.pool, kvHeads, blockTokens, headDim, valuesAreKeys };
       const before = makeState(stateShape, shape.filler ?? 'junk', batch.pastSlots, name);
-      const state = sketch.state('kv', ['pool', 2, kvHeads, blockTokens, headDim], before);
+      const stored = valuesAreKeys ? 1 : 2;
+      const state = sketch.state('kv', ['pool', stored, kvHeads, blockTokens, headDim], before);
       const key = sketch.input('key', ['rows', kvHeads, headDim]);
-      const value = sketch.input('value', ['rows', kvHeads, headDim]);
+      const value = valuesAreKeys ? undefined : sketch.input('value', ['rows', kvHeads, headDim]);
       const slots = sketch.given('slots', 'i32', ['rows'], batch.slots);
       const written = sketch.builder.kvWrite(state, key, value, slots);
       const lastOf = (row: number): number => {
@@ -318,6 +320,23 @@ function attentionCases({ dtypes }: DeviceInfo): Case[] {
       ),
       poisonedQueryCase(dtype, small),
       paddedCase(dtype, small),
+      attentionCase('of keys that are the values', { ...base, valuesAreKeys: true }),
+      attentionCase('of keys that are the values, long past and window', {
+        ...base,
+        blockTokens: 16,
+        headDim: large,
+        window: 151,
+        valuesAreKeys: true,
+        sequences: [
+          { past: 211, rows: 3 },
+          { past: 500, rows: 1 },
+        ],
+      }),
+      attentionCase(
+        'of keys that are the values, poisoned cache',
+        { ...base, valuesAreKeys: true, filler: 'poison' },
+        { promise: 'What a query may not see does not matter, not even NaN.' },
+      ),
     );
   }
   const [first] = dtypes.kv;
@@ -403,10 +422,11 @@ interface WriteShape {
   readonly headDim: number;
   readonly blockTokens: number;
   readonly slots: readonly number[];
+  readonly valuesAreKeys?: boolean;
 }
 
 function writeCase(label: string, shape: WriteShape, extra: Partial<Case> = {}, size = 1): Case {
-  const { dtype, kvHeads, headDim, blockTokens, slots } = shape;
+  const { dtype, kvHeads, headDim, blockTokens, slots, valuesAreKeys = false } = shape;
   const name = `kvWrite ${dtype} ${label}`;
   const pool = 5;
   return {
@@ -415,11 +435,16 @@ function writeCase(label: string, shape: WriteShape, extra: Partial<Case> = {}, 
     ...extra,
     make() {
       const sketch = new Sketch(name, [], { rows: slots.length, pool });
-      const before = makeState({ dtype, pool, kvHeads, blockTokens, headDim }, 'junk', [], name);
-      const state = sketch.state('kv', ['pool', 2, kvHeads, blockTokens, headDim], before);
+      const stateShape = { dtype, pool, kvHeads, blockTokens, headDim, valuesAreKeys };
+      const before = makeState(stateShape, 'junk', [], name);
+      const state = sketch.state(
+        'kv',
+        ['pool', valuesAreKeys ? 1 : 2, kvHeads, blockTokens, headDim],
+        before,
+      );
       const fill = (random: { normal(): number }): number => random.normal() * size;
       const key = sketch.input('key', ['rows', kvHeads, headDim], fill);
-      const value = sketch.input('value', ['rows', kvHeads, headDim], fill);
+      const value = valuesAreKeys ? undefined : sketch.input('value', ['rows', kvHeads, headDim], fill);
       sketch.builder.kvWrite(state, key, value, sketch.given('slots', 'i32', ['rows'], slots));
       return sketch.problem();
     },
@@ -435,6 +460,7 @@ function writeCases({ dtypes }: DeviceInfo): Case[] {
       writeCase('nothing', { ...shape, slots: [] }),
       writeCase('zeros', { ...shape, slots: [7, 8] }, {}, 0),
       writeCase('small numbers', { ...shape, slots: [7, 8] }, {}, 1e-6),
+      writeCase('keys alone', { ...shape, slots: [19, 4, 11, 6], valuesAreKeys: true }),
       writeCase('a slot past the pool', { ...shape, slots: [4, 20] }, { rejects: 'usage/slot' }),
       writeCase('a negative slot', { ...shape, slots: [-1] }, { rejects: 'usage/slot' }),
     ];

@@ -1,9 +1,10 @@
 /** Grouped-query attention over the paged cache, shared by all decoders. */
 import type { Value } from '@unicorn-exec/tensor';
+import { attentionShape } from './decoder-config.js';
 import type { DecoderStep, KeptLayer } from './decoder-step.js';
 
-function splitHeads(step: DecoderStep, x: Value, heads: number): Value {
-  return step.builder.reshape(x, [x.shape[0]!, heads, step.config.headDim]);
+function splitHeads(step: DecoderStep, x: Value, heads: number, headDim: number): Value {
+  return step.builder.reshape(x, [x.shape[0]!, heads, headDim]);
 }
 
 /**
@@ -13,12 +14,16 @@ function splitHeads(step: DecoderStep, x: Value, heads: number): Value {
  */
 export function writeKeysAndValues(step: DecoderStep, layer: KeptLayer, x: Value): void {
   const { builder, config } = step;
-  const rawKey = splitHeads(step, step.linear(layer, 'attention.key', x), config.kvHeads);
-  const rawValue = splitHeads(step, step.linear(layer, 'attention.value', x), config.kvHeads);
+  const { kvHeads, headDim } = attentionShape(config, layer);
+  const project = (part: string): Value =>
+    splitHeads(step, step.linear(layer, `attention.${part}`, x), kvHeads, headDim);
+  const rawKey = project('key');
+  const rawValue = layer.values === undefined || layer.values === 'own' ? project('value') : rawKey;
   const key = config.queryKeyNorm ? step.layerNorm(layer, 'attention.keyNorm', rawKey) : rawKey;
   const value = config.valueNorm ? step.norm(rawValue, undefined) : rawValue;
   const slots = step.inputs.slots(step.group(layer.index));
-  step.setState(layer, builder.kvWrite(step.state(layer), step.rope(layer, key), value, slots));
+  const stored = layer.values === 'keys' ? undefined : value;
+  step.setState(layer, builder.kvWrite(step.state(layer), step.rope(layer, key), stored, slots));
 }
 
 /**
@@ -28,7 +33,8 @@ export function writeKeysAndValues(step: DecoderStep, layer: KeptLayer, x: Value
  */
 export function attention(step: DecoderStep, layer: KeptLayer, x: Value): Value {
   const { builder, config } = step;
-  const rawQuery = splitHeads(step, step.linear(layer, 'attention.query', x), config.heads);
+  const { heads, headDim, window, scale } = attentionShape(config, layer);
+  const rawQuery = splitHeads(step, step.linear(layer, 'attention.query', x), heads, headDim);
   const query = config.queryKeyNorm ? step.layerNorm(layer, 'attention.queryNorm', rawQuery) : rawQuery;
   if (layer.kvSource === undefined) writeKeysAndValues(step, layer, x);
   const mixed = builder.attention(
@@ -40,12 +46,7 @@ export function attention(step: DecoderStep, layer: KeptLayer, x: Value): Value 
       blocks: step.inputs.blocks(step.group(layer.kvSource ?? layer.index)),
       reach: step.reach,
     },
-    {
-      scale: config.attentionScale,
-      window: layer.attention === 'sliding' ? config.window : undefined,
-      softcap: config.attentionSoftcap,
-    },
+    { scale, window, softcap: config.attentionSoftcap },
   );
-  const joined = builder.reshape(mixed, [x.shape[0]!, config.heads * config.headDim]);
-  return step.linear(layer, 'attention.output', joined);
+  return step.linear(layer, 'attention.output', builder.reshape(mixed, [x.shape[0]!, heads * headDim]));
 }

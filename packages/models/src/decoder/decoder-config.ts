@@ -17,6 +17,44 @@ export interface LayerConfig {
   readonly kvSource?: number;
   /** Gemma 3n: the gate keeps what lies so many deviations above its mean; absent: all of it. */
   readonly sparsityDeviations?: number;
+  /** Where this layer's attention has other numbers than the decoder's. */
+  readonly heads?: number;
+  readonly kvHeads?: number;
+  readonly headDim?: number;
+  /** Of a sliding layer. */
+  readonly window?: number;
+  readonly attentionScale?: number;
+  /** Where it does not turn as the other layers of its kind. */
+  readonly rope?: Rope;
+  /**
+   * Where values come from: a projection of their own, the key projection (before norm and rope, as in the full layers of
+   * Gemma 4), or the cached keys themselves, so that no values are stored. Default: `own`.
+   */
+  readonly values?: 'own' | 'keyProjection' | 'keys';
+}
+
+/** The numbers of one layer's attention. */
+export interface AttentionShape {
+  readonly heads: number;
+  readonly kvHeads: number;
+  readonly headDim: number;
+  /** Positions that it sees; undefined: all earlier ones. */
+  readonly window: number | undefined;
+  readonly scale: number;
+}
+
+export function attentionShape(config: DecoderConfig, layer: LayerConfig): AttentionShape {
+  return {
+    heads: layer.heads ?? config.heads,
+    kvHeads: layer.kvHeads ?? config.kvHeads,
+    headDim: layer.headDim ?? config.headDim,
+    window: layer.attention === 'sliding' ? (layer.window ?? config.window) : undefined,
+    scale: layer.attentionScale ?? config.attentionScale,
+  };
+}
+
+export function ropeOf(config: DecoderConfig, layer: LayerConfig): Rope {
+  return layer.rope ?? config.ropes[layer.attention];
 }
 
 export interface DecoderConfig {
@@ -50,15 +88,35 @@ export interface DecoderConfig {
   readonly tiedHead: boolean;
 }
 
-/** The KV pools: layers that own keys and values, grouped by how far back they are read. */
+/**
+ * The KV pools: layers that own keys and values, grouped by how far back they are read and by the shape of what they
+ * store. A group is named by its kind of attention, and where a kind has several by its shape too.
+ */
 export function kvGroupsOf(config: DecoderConfig): KvGroup[] {
-  const { kvHeads, headDim, window } = config;
   return (['full', 'sliding'] as const).flatMap((kind) => {
-    const layers = config.layers.flatMap(({ attention, kvSource }, index) =>
-      attention === kind && kvSource === undefined ? [index] : [],
-    );
-    if (layers.length === 0) return [];
-    return [{ name: kind, layers, kvHeads, headDim, ...(kind === 'sliding' && window ? { window } : {}) }];
+    const groups = new Map<string, KvGroup & { readonly layers: number[] }>();
+    config.layers.forEach((layer, index) => {
+      if (layer.attention !== kind || layer.kvSource !== undefined) return;
+      const { kvHeads, headDim, window } = attentionShape(config, layer);
+      const valuesAreKeys = layer.values === 'keys';
+      const name = [
+        `${kind}.${kvHeads}x${headDim}`,
+        ...(window === undefined ? [] : [window]),
+        ...(valuesAreKeys ? ['keys'] : []),
+      ].join('.');
+      const known = groups.get(name) ?? {
+        name,
+        layers: [],
+        kvHeads,
+        headDim,
+        ...(window === undefined ? {} : { window }),
+        ...(valuesAreKeys ? { valuesAreKeys } : {}),
+      };
+      known.layers.push(index);
+      groups.set(name, known);
+    });
+    const list = [...groups.values()];
+    return list.length === 1 ? [{ ...list[0]!, name: kind }] : list;
   });
 }
 
@@ -67,9 +125,20 @@ export function checkDecoderConfig(config: DecoderConfig, file: string): void {
   const fail = (sentence: string): never => {
     throw new UnicornError('format/config', `${file}: ${sentence}.`, { fields: { file } });
   };
-  const { heads, kvHeads, layers, window } = config;
-  if (heads % kvHeads !== 0) fail(`${heads} attention heads are not a multiple of ${kvHeads} KV heads`);
-  if (window === undefined && layers.some(({ attention }) => attention === 'sliding')) {
-    fail('there are sliding layers, but no window is given');
-  }
+  const { layers } = config;
+  layers.forEach((layer, index) => {
+    const { heads, kvHeads, headDim, window } = attentionShape(config, layer);
+    if (heads % kvHeads !== 0) fail(`${heads} attention heads are not a multiple of ${kvHeads} KV heads`);
+    if (layer.attention === 'sliding' && window === undefined) {
+      fail('there are sliding layers, but no window is given');
+    }
+    const turned = 2 * ropeOf(config, layer).frequencies.length;
+    if (turned > headDim) fail(`layer ${index} has heads of ${headDim} elements, of which ${turned} turn`);
+    const source = layer.kvSource === undefined ? undefined : layers[layer.kvSource];
+    if (!source) return;
+    const stored = attentionShape(config, source);
+    if (stored.kvHeads !== kvHeads || stored.headDim !== headDim) {
+      fail(`layer ${index} cannot read the keys and values of layer ${layer.kvSource}: their heads differ`);
+    }
+  });
 }

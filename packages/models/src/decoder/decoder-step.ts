@@ -11,8 +11,15 @@ import {
   type TensorSpec,
   type Value,
 } from '@unicorn-exec/tensor';
-import { kvGroupsOf, type AttentionKind, type DecoderConfig, type LayerConfig } from './decoder-config.js';
+import {
+  kvGroupsOf,
+  ropeOf,
+  type AttentionKind,
+  type DecoderConfig,
+  type LayerConfig,
+} from './decoder-config.js';
 import { layerWeight } from './decoder-weights.js';
+import type { Rope } from './rope-frequencies.js';
 
 export interface KeptLayer extends LayerConfig {
   readonly index: number;
@@ -26,7 +33,8 @@ export class DecoderStep {
   readonly layers: readonly KeptLayer[];
   readonly #groups: readonly KvGroup[];
   readonly #states = new Map<number, Value>();
-  readonly #frequencies = new Map<AttentionKind, Value>();
+  /** By kind of attention, or by the rope of a layer that has its own. */
+  readonly #frequencies = new Map<AttentionKind | Rope, Value>();
   #narrowed = false;
   #narrowedPositions: Value | undefined;
   #narrowedReach: Value | undefined;
@@ -134,9 +142,10 @@ export class DecoderStep {
 
   /** Turns heads `[rows, heads, headDim]` by their position; `positions` are those of the rows. */
   rope(layer: KeptLayer, x: Value): Value {
-    const { frequencies, magnitude, layout } = this.config.ropes[layer.attention];
-    const table = this.#frequencies.get(layer.attention) ?? this.builder.constant(frequencies);
-    this.#frequencies.set(layer.attention, table);
+    const { frequencies, magnitude, layout } = ropeOf(this.config, layer);
+    const key = layer.rope ?? layer.attention;
+    const table = this.#frequencies.get(key) ?? this.builder.constant(frequencies);
+    this.#frequencies.set(key, table);
     return this.builder.rope(x, this.positions, table, { layout, magnitude });
   }
 

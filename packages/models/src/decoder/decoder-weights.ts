@@ -2,7 +2,7 @@
  * The weights of a plain decoder, one row each: our name, the shape, and the name in either kind of file. Names of
  * GGUF are those of llama.cpp's `gguf` package, names of Hugging Face those of its model classes.
  */
-import type { DecoderConfig } from './decoder-config.js';
+import { attentionShape, type DecoderConfig } from './decoder-config.js';
 
 export interface WeightDeclaration {
   /** By which the graph knows it. */
@@ -70,8 +70,9 @@ export function rootWeights(config: DecoderConfig): WeightDeclaration[] {
 
 /** Attention and feed-forward of one layer. A layer that reads another's keys and values has no own here. */
 export function decoderLayerRows(config: DecoderConfig, layer: number): LayerRow[] {
-  const { hidden, heads, kvHeads, headDim, queryKeyNorm, postNorms } = config;
-  const { feedForward, kvSource } = config.layers[layer]!;
+  const { hidden, queryKeyNorm, postNorms } = config;
+  const { feedForward, kvSource, values = 'own' } = config.layers[layer]!;
+  const { heads, kvHeads, headDim } = attentionShape(config, config.layers[layer]!);
   const [queries, keys] = [heads * headDim, kvHeads * headDim];
   const rows: LayerRow[] = [
     ['attention.norm', [hidden], 'input_layernorm.weight', 'attn_norm.weight'],
@@ -90,6 +91,10 @@ export function decoderLayerRows(config: DecoderConfig, layer: number): LayerRow
     rows.push(
       ['attention.key', [keys, hidden], 'self_attn.k_proj.weight', 'attn_k.weight'],
       ['attention.key.bias', [keys], 'self_attn.k_proj.bias', 'attn_k.bias', { optional: true }],
+    );
+  }
+  if (kvSource === undefined && values === 'own') {
+    rows.push(
       ['attention.value', [keys, hidden], 'self_attn.v_proj.weight', 'attn_v.weight'],
       ['attention.value.bias', [keys], 'self_attn.v_proj.bias', 'attn_v.bias', { optional: true }],
     );

@@ -5,6 +5,7 @@
 import {
   defaultBlockTokens,
   GraphBuilder,
+  kvStateShape,
   poolDim,
   referenceBackend,
   stateName,
@@ -17,6 +18,9 @@ import {
   type WeightSet,
 } from '@unicorn-exec/tensor';
 import type { Model } from '../../src/index.js';
+
+/** What the runner wants of a model. */
+export type RunnerModel = Pick<Model, 'name' | 'kvGroups' | 'weights' | 'buildStep'>;
 
 export interface Part {
   readonly sequence: number;
@@ -41,7 +45,7 @@ export type RunnerOptions = Partial<Omit<StepOptions, 'blockTokens'>> & {
 
 export class StepRunner {
   private constructor(
-    private readonly model: Model,
+    private readonly model: RunnerModel,
     private readonly device: Device,
     private readonly weights: WeightSet,
     private readonly executable: Executable,
@@ -49,7 +53,7 @@ export class StepRunner {
     private readonly tableColumns: number,
   ) {}
 
-  static async create(model: Model, options: RunnerOptions = {}): Promise<StepRunner> {
+  static async create(model: RunnerModel, options: RunnerOptions = {}): Promise<StepRunner> {
     const { sequences = 2, contextLength = 96, ...step } = options;
     const device = await referenceBackend.open();
     const weights = await device.load(model.weights());
@@ -68,7 +72,7 @@ export class StepRunner {
     const states: Record<string, DeviceBuffer> = {};
     for (const group of model.kvGroups) {
       dims[poolDim(group)] = pool;
-      const shape = [pool, 2, group.kvHeads, defaultBlockTokens, group.headDim];
+      const shape = kvStateShape(group, pool, defaultBlockTokens);
       for (const layer of group.layers) {
         states[stateName(layer)] = device.allocate(tensorBytes(stepOptions.kvDType, shape));
       }
@@ -171,7 +175,7 @@ export class StepRunner {
 
   #poolOf(layer: number): number {
     const group = this.model.kvGroups.find(({ layers }) => layers.includes(layer))!;
-    const one = tensorBytes('f32', [2, group.kvHeads, defaultBlockTokens, group.headDim]);
+    const one = tensorBytes('f32', kvStateShape(group, 1, defaultBlockTokens));
     return this.states[stateName(layer)]!.byteLength / one;
   }
 }

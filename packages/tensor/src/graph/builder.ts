@@ -206,7 +206,8 @@ export class GraphBuilder {
     return this.#one('rope', { x, positions, frequencies }, attributes);
   }
 
-  kvWrite(state: Value, key: Value, value: Value, slots: Value): Value {
+  /** @param value absent where the state stores keys alone */
+  kvWrite(state: Value, key: Value, value: Value | undefined, slots: Value): Value {
     return this.#one('kvWrite', { state, key, value, slots });
   }
 

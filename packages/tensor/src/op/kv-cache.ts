@@ -1,6 +1,7 @@
 /**
  * The paged KV cache (Kwon et al. 2023, arXiv:2309.06180) as a state value. One state is
- * `[blocks, 2, kvHeads, blockTokens, headDim]`: a block is contiguous, its keys come before its values.
+ * `[blocks, 2, kvHeads, blockTokens, headDim]`: a block is contiguous, its keys come before its values. Where the second
+ * axis is 1 the keys are stored alone, and serve as values too.
  * Slot `block * blockTokens + offset` is one token. Block 0 is a sink for padded rows.
  */
 import { rowBytes, type DType } from '../dtype.js';
@@ -22,10 +23,10 @@ import { segmentRanges } from './segment.js';
 export const kvDTypes = ['f32', 'f16', 'bf16', 'q8_0'] as const satisfies readonly DType[];
 
 function checkState(op: string, state: { dtype: DType; shape: readonly unknown[] }): void {
-  if (state.shape.length !== 5 || state.shape[1] !== 2) {
+  if (state.shape.length !== 5 || (state.shape[1] !== 2 && state.shape[1] !== 1)) {
     throw shapeError(
       op,
-      `"state" must be [blocks, 2, kvHeads, blockTokens, headDim], not [${state.shape.join(', ')}].`,
+      `"state" must be [blocks, 2 or 1, kvHeads, blockTokens, headDim], not [${state.shape.join(', ')}].`,
     );
   }
   if (!(kvDTypes as readonly DType[]).includes(state.dtype)) {
@@ -33,16 +34,19 @@ function checkState(op: string, state: { dtype: DType; shape: readonly unknown[]
   }
 }
 
+type KvPart = 'key' | 'value';
+
 /** Row of the state (all leading axes flattened) that holds one token's key or value of one head. */
-function stateRow(state: HostTensor, slot: number, part: 0 | 1, head: number): number {
-  const [blocks, , heads, blockTokens] = state.shape as [number, number, number, number];
+function stateRow(state: HostTensor, slot: number, part: KvPart, head: number): number {
+  const [blocks, parts, heads, blockTokens] = state.shape as [number, number, number, number];
   const block = Math.floor(slot / blockTokens);
   if (slot < 0 || block >= blocks) {
     throw new UnicornError('usage/slot', `Slot ${slot} is outside the pool of ${blocks} blocks.`, {
       fields: { slot, blocks, blockTokens },
     });
   }
-  return ((block * 2 + part) * heads + head) * blockTokens + (slot % blockTokens);
+  const at = part === 'key' ? 0 : parts - 1;
+  return ((block * parts + at) * heads + head) * blockTokens + (slot % blockTokens);
 }
 
 function* blocksOfSlots(slots: Int32Array, { shape }: ConcreteSpec): Iterable<number> {
@@ -53,19 +57,30 @@ export const kvWrite: Op = {
   name: 'kvWrite',
   about: 'stores the keys and values of tokens at their slots; returns the state as a new value',
   operands: [
-    { name: 'state', about: 'f32, f16, bf16 or q8_0 [blocks, 2, kvHeads, blockTokens, headDim]' },
+    {
+      name: 'state',
+      about: 'f32, f16, bf16 or q8_0 [blocks, 2, kvHeads, blockTokens, headDim], or with 1 for the 2',
+    },
     { name: 'key', about: 'f32 [tokens, kvHeads, headDim]' },
-    { name: 'value', about: 'f32 [tokens, kvHeads, headDim]' },
+    {
+      name: 'value',
+      about: 'f32 [tokens, kvHeads, headDim]; absent where the state stores keys alone',
+      optional: true,
+    },
     { name: 'slots', about: 'i32 [tokens]; distinct but for slots of block 0' },
   ],
   attributes: {},
   outputs({ state, key, value, slots }) {
     checkState('kvWrite', state!);
     expectDType('kvWrite', 'slots', slots!, 'i32');
-    for (const [name, spec] of [
-      ['key', key!],
-      ['value', value!],
-    ] as const) {
+    if ((value !== undefined) !== (state!.shape[1] === 2)) {
+      throw shapeError(
+        'kvWrite',
+        value ? 'A state of keys alone takes no values.' : 'A state of keys and values takes both.',
+      );
+    }
+    for (const [name, spec] of Object.entries({ key, value })) {
+      if (!spec) continue;
       expectDType('kvWrite', name, spec, 'f32');
       expectRank('kvWrite', name, spec, 3);
       expectDim('kvWrite', `the tokens of ${name}`, spec.shape[0], slots!.shape[0]);
@@ -77,17 +92,17 @@ export const kvWrite: Op = {
   aliases: { 0: 'state' },
   touches: { state: { operand: 'slots', rows: ({ integers }, state) => blocksOfSlots(integers, state) } },
   flops: () => 0,
-  bytes: ({ state, key }) =>
-    8 * specElements(key!) +
-    2 * (specElements(key!) / key!.shape[2]!) * rowBytes(state!.dtype, key!.shape[2]!),
+  bytes({ state, key }) {
+    const [elements, headDim] = [specElements(key!), key!.shape[2]!];
+    return state!.shape[1]! * (4 * elements + (elements / headDim) * rowBytes(state!.dtype, headDim));
+  },
   evaluate({ inputs }) {
     const state = inputs.state!;
     const slots = inputs.slots!.integers;
     const [, heads, headDim] = inputs.key!.shape as [number, number, number];
-    for (const [part, source] of [
-      [0, inputs.key!.floats],
-      [1, inputs.value!.floats],
-    ] as const) {
+    for (const part of ['key', 'value'] as const) {
+      const source = inputs[part]?.floats;
+      if (!source) continue;
       slots.forEach((slot, token) => {
         for (let head = 0; head < heads; head++) {
           const start = (token * heads + head) * headDim;
@@ -162,9 +177,9 @@ export const attention: Op = {
   flops: attentionFlops,
   bytes: ({ query, state, blocks }) =>
     8 * specElements(query!) +
-    // The keys and values of every addressable block, once.
+    // What every addressable block stores, once.
     specElements(blocks!) *
-      2 *
+      state!.shape[1]! *
       state!.shape[2]! *
       state!.shape[3]! *
       rowBytes(state!.dtype, state!.shape[4]!),
@@ -199,7 +214,7 @@ export const attention: Op = {
             (key % blockTokens);
           const scores = new Float64Array(Math.max(0, last - first + 1));
           for (let key = first; key <= last; key++) {
-            state!.decodeRow(stateRow(state!, slotOf(key), 0, kvHead), line);
+            state!.decodeRow(stateRow(state!, slotOf(key), 'key', kvHead), line);
             let dot = 0;
             for (let i = 0; i < headDim; i++) dot += q[start + i]! * line[i]!;
             const score = dot * scale;
@@ -211,7 +226,7 @@ export const attention: Op = {
           for (let key = first; key <= last; key++) {
             const weight = Math.exp(scores[key - first]! - top);
             total += weight;
-            state!.decodeRow(stateRow(state!, slotOf(key), 1, kvHead), line);
+            state!.decodeRow(stateRow(state!, slotOf(key), 'value', kvHead), line);
             for (let i = 0; i < headDim; i++) sums[i]! += weight * line[i]!;
           }
           if (last >= first) for (let i = 0; i < headDim; i++) out[start + i] = sums[i]! / total;

@@ -54,6 +54,37 @@ describe('kvWrite', () => {
   });
 });
 
+describe('a state of keys alone', () => {
+  const keys = HostTensor.zeros('f32', [3, 1, 2, 2, 2]);
+  const both = HostTensor.zeros('f32', [3, 2, 2, 2, 2]);
+  const key = f32([3, 2, 2], [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
+  const slots = i32([3], [4, 5, 2]);
+
+  it('is written without values, and read for both', () => {
+    evaluateOp('kvWrite', { state: keys, key, slots });
+    evaluateOp('kvWrite', { state: both, key, value: key, slots });
+    const reading = {
+      query: f32(
+        [3, 4, 2],
+        Array.from({ length: 24 }, (_, i) => Math.sin(i)),
+      ),
+      positions: i32([3], [0, 1, 2]),
+      starts: i32([1], [0]),
+      blocks: i32([1, 2], [2, 1]),
+    };
+    const scale = { scale: 0.3 };
+    expect(valuesOf('attention', { ...reading, state: keys }, scale)).toEqual(
+      valuesOf('attention', { ...reading, state: both }, scale),
+    );
+  });
+
+  it('takes no values, and one of both takes no keys alone', () => {
+    const refused = expect.objectContaining({ code: 'usage/shape' });
+    expect(() => evaluateOp('kvWrite', { state: keys, key, value: key, slots })).toThrow(refused);
+    expect(() => evaluateOp('kvWrite', { state: both, key, slots })).toThrow(refused);
+  });
+});
+
 describe('attention', () => {
   /** Keys 0, 1, 2 of one sequence in blocks 2 and 1; value of key p is 10 ** p. */
   function state(): HostTensor {

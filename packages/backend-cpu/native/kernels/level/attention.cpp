@@ -67,17 +67,19 @@ UNICORN_INLINE void gatherRowsWith(const Work& work, int64_t part, int64_t chunk
                                    const float** rows, Convert convert) {
   const Attention& call = work.call;
   const int64_t rowStride = rowBytes(call.stateDType, call.headDim);
+  const int64_t parts = call.stateParts;
+  const int64_t partBytes = call.kvHeads * call.blockTokens * rowStride;
   const int32_t* table = call.blockTables + work.sequence * call.tableColumns;
   for (int64_t k = range.begin; k < range.end;) {
     const int64_t key = chunkStart + k;
     const int64_t offset = key % call.blockTokens;
     const int64_t block = table[key / call.blockTokens];
     const uint8_t* source =
-        call.state + (((block * 2 + part) * call.kvHeads + work.kvHead) * call.blockTokens + offset) * rowStride;
-    const uint8_t* ahead = source + call.kvHeads * call.blockTokens * rowStride;
-    if (part == 1) {
+        call.state + (((block * parts + part) * call.kvHeads + work.kvHead) * call.blockTokens + offset) * rowStride;
+    const uint8_t* ahead = source + partBytes;
+    if (part + 1 == parts) {
       const int64_t column = (key + chunkKeys) / call.blockTokens;
-      if (column < call.tableColumns) ahead += (table[column] - block - 1) * 2 * call.kvHeads * call.blockTokens * rowStride;
+      if (column < call.tableColumns) ahead = source + ((table[column] - block) * parts - part) * partBytes;
     }
     const int64_t end = minimum(range.end, k + call.blockTokens - offset);
     for (; k < end; k++, source += rowStride, ahead += rowStride) {
@@ -337,7 +339,11 @@ void runSpan(Work& work, int64_t span) {
     for (int64_t q = 0; q < work.queries; q++) {
       if (work.visible[q].begin < work.visible[q].end) weigh(work, q);
     }
-    gatherRows(work, 1, start, any, work.values, work.valueRows);
+    if (work.call.stateParts == 1) {
+      memcpy(work.valueRows, work.keyRows, sizeof work.valueRows);
+    } else {
+      gatherRows(work, 1, start, any, work.values, work.valueRows);
+    }
     addAllValues(work);
   }
 }

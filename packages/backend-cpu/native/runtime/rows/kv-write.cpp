@@ -52,10 +52,12 @@ void encodeRow(DType dtype, const float* values, int64_t count, uint8_t* out) {
 
 }  // namespace
 
-// Operands: state [blocks, 2, kvHeads, blockTokens, headDim], key, value [tokens, kvHeads, headDim], slots [tokens].
+// Operands: state [blocks, parts, kvHeads, blockTokens, headDim], key, value [tokens, kvHeads, headDim], slots [tokens].
+// Where there is one part, there is no value.
 void kvWriteRows(const RowCall& call, int64_t rowBegin, int64_t rowEnd) {
   const Tensor& state = *call[0].tensor;
   const int64_t blocks = state.dims[0];
+  const int64_t parts = state.dims[1];
   const int64_t heads = state.dims[2];
   const int64_t blockTokens = state.dims[3];
   const int64_t headDim = state.dims[4];
@@ -68,10 +70,10 @@ void kvWriteRows(const RowCall& call, int64_t rowBegin, int64_t rowEnd) {
                     "Slot " + std::to_string(slot) + " is outside the pool of " + std::to_string(blocks) + " blocks.",
                     {{"slot", slot}, {"blocks", blocks}, {"blockTokens", blockTokens}});
     }
-    for (int64_t part = 0; part < 2; part++) {
+    for (int64_t part = 0; part < parts; part++) {
       const float* source = call[part == 0 ? 1 : 2].tensor->floats() + row * heads * headDim;
       for (int64_t head = 0; head < heads; head++) {
-        const int64_t line = ((slot / blockTokens * 2 + part) * heads + head) * blockTokens + slot % blockTokens;
+        const int64_t line = ((slot / blockTokens * parts + part) * heads + head) * blockTokens + slot % blockTokens;
         encodeRow(state.dtype, source + head * headDim, headDim, state.data + line * lineBytes);
       }
     }
