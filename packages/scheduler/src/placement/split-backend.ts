@@ -7,7 +7,8 @@ import {
   type DeviceInfo,
   type Planner,
 } from '@unicorn-exec/tensor';
-import { SplitDevice, type ExpectedGraph, type Place } from './split-device.js';
+import type { ExpectedGraph, Place } from './place.js';
+import { SplitDevice } from './split-device.js';
 import { splitInfo } from './split-info.js';
 import { SplitPlanner } from './split-planner.js';
 

@@ -26,14 +26,14 @@ import {
   type LoadOptions,
   type MemoryUse,
   type Node,
-  type Phase,
   type PlanOptions,
   type SubmitOptions,
   type Support,
   type WeightEntry,
   type WeightSet,
 } from '@unicorn-exec/tensor';
-import { partition, type CrossingValue, type NodePlaces } from './partition.js';
+import { partition, type CrossingValue } from './partition.js';
+import type { ExpectedGraph, Place } from './place.js';
 import { SplitWeightSet } from './split-weights.js';
 import { PartOrder } from './part-order.js';
 import { LastingExecutable, type Made } from './lasting-executable.js';
@@ -41,15 +41,6 @@ import { splitInfo } from './split-info.js';
 import { PlacedSupport } from './split-planner.js';
 import { crossingBuffers, SplitExecutable } from './split-executable.js';
 import type { CompiledPart } from './split-submission.js';
-
-/** The index of the device of each node of a graph. Called once for each graph that is compiled. */
-export type Place = (graph: Graph, phase: Phase) => NodePlaces;
-
-/** A graph as it will be compiled, or one that reads and keeps as much. */
-export interface ExpectedGraph {
-  readonly graph: Graph;
-  readonly phase: Phase;
-}
 
 export interface SplitOptions {
   /** Closed with the split device. Where several can hold what they share, the first that can does. */

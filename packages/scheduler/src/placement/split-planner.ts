@@ -11,7 +11,7 @@ import type {
   Support,
 } from '@unicorn-exec/tensor';
 import type { NodePlaces } from './partition.js';
-import type { Place } from './split-device.js';
+import type { Place } from './place.js';
 
 const phases = ['prompt', 'token'] as const satisfies readonly Phase[];
 
