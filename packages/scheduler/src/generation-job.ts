@@ -154,6 +154,11 @@ export class GenerationJob implements Job {
     else if (this.#generated.length >= this.setup.maxTokens) this.#finish('length');
   }
 
+  restart(): boolean {
+    this.drafter?.drop();
+    return true;
+  }
+
   cancel(): void {
     if (!this.ended) this.#finish('cancelled');
   }

@@ -1,5 +1,6 @@
 export { Scheduler } from './scheduler.js';
-export type { SchedulerOptions, SchedulerStats } from './scheduler.js';
+export type { SchedulerStats } from './scheduler.js';
+export type { LoadedDevice, SchedulerOptions } from './scheduler-options.js';
 export type {
   FinishReason,
   ForwardOptions,

@@ -1,67 +1,21 @@
 /**
- * The scheduler as its callers see it: requests are checked and become jobs of a {@link StepLoop}; memory is planned and
- * allocated here. It knows tokens, never text, and no model or backend by name.
+ * The scheduler as its callers see it: requests are checked and become jobs of a {@link StepLoop}. It knows tokens, never text, and no model or backend by name.
  */
-import {
-  planKv,
-  stateName,
-  tensorBytes,
-  UnicornError,
-  type Device,
-  type DeviceBuffer,
-  type DType,
-  type KvPlan,
-  type LanguageModel,
-  type Precision,
-  type ProfileEntry,
-  type WeightSet,
-} from '@unicorn-exec/tensor';
+import { UnicornError, type KvPlan, type ProfileEntry } from '@unicorn-exec/tensor';
 import { checkSpeculation } from './draft/speculation.js';
 import { GenerationJob, type SpeculationSetup } from './generation-job.js';
 import type { KvGroupStats } from './kv/kv-cache.js';
-import type { Job } from './step/job.js';
-import { programKind } from './step/program-kind.js';
-import { lanePhases } from './step/phase.js';
-import { maxStepsAhead, maxTokenChunk, programTokens, stepNames, type ProgramHost } from './step/program.js';
+import { checkSpans } from './prompt-span.js';
 import { checkContext, checkMaxTokens, checkTokens } from './request.js';
 import type { ForwardOptions, ForwardResult, GenerateRequest, Generation } from './request.js';
-import { checkSpans } from './prompt-span.js';
 import { packSampling } from './sampling-parameters.js';
+import { checkLimits, type SchedulerOptions } from './scheduler-options.js';
 import { ScoreJob } from './score-job.js';
-import type { StepStates } from './step/step-batch.js';
+import { openStepHost } from './step-host.js';
+import type { Job } from './step/job.js';
+import { programKind } from './step/program-kind.js';
+import { disposeStates, programTokens, type StepHost } from './step/program.js';
 import { StepLoop } from './step/step-loop.js';
-
-export interface SchedulerOptions {
-  readonly device: Device;
-  /** Loaded on the device; stays the caller's. */
-  readonly weights: WeightSet;
-  readonly model: LanguageModel;
-  /** Positions of one sequence. Default: the model's. */
-  readonly contextLength?: number | undefined;
-  /** Default f16 where the device has it, else f32. */
-  readonly kvDType?: DType | undefined;
-  /** Sequences that run at once; others wait. Default 1. */
-  readonly maxSequences?: number | undefined;
-  /** Prompt tokens of one step, over all sequences. Default 512. */
-  readonly prefillChunk?: number | undefined;
-  /** Default `fast` where the device has it. */
-  readonly precision?: Precision | undefined;
-  /** Tokens of one KV block. Default 16. */
-  readonly blockTokens?: number | undefined;
-  /** Tokens that a KV group without a window holds, over all sequences. Default `contextLength`. */
-  readonly kvTokens?: number | undefined;
-  /** Requests that may wait; one more is refused with `resource/queue`. Default 256. */
-  readonly maxQueued?: number | undefined;
-  /**
-   * Steps that may be submitted before the tokens of the one before them are known, where the device takes them from
-   * its own memory: the device then never waits for the host. Changes no token. 0 to 2, default 2.
-   */
-  readonly stepsAhead?: number | undefined;
-  /** Collects the time of each device step; read it from {@link Scheduler.profile}. */
-  readonly profile?: boolean | undefined;
-  /** Milliseconds from any origin, for timings and for the choice of drafts. Default `performance.now`. */
-  readonly clock?: (() => number) | undefined;
-}
 
 export interface SchedulerStats {
   readonly running: number;
@@ -90,18 +44,22 @@ export interface SchedulerStats {
 
 export class Scheduler {
   readonly #loop: StepLoop;
+  readonly #maxQueued: number;
+  readonly #clock: () => number;
   /** Lets go of a signal once its jobs have ended, so that a long-lived signal does not collect listeners. */
   readonly #onEnd = new Map<Job, () => void>();
   #closing: Promise<void> | undefined;
 
   private constructor(
-    private readonly host: ProgramHost,
-    private readonly states: StepStates,
-    private readonly maxQueued: number,
-    private readonly clock: () => number,
-    stepsAhead: number,
+    private readonly options: SchedulerOptions,
+    host: StepHost,
+    { maxQueued, stepsAhead }: ReturnType<typeof checkLimits>,
   ) {
-    this.#loop = new StepLoop(host, states, clock, stepsAhead);
+    const { onDeviceLost, clock = () => performance.now() } = options;
+    this.#maxQueued = maxQueued;
+    this.#clock = clock;
+    const moveOn = onDeviceLost && ((error: UnicornError) => this.#moveOn(error, onDeviceLost));
+    this.#loop = new StepLoop({ host, clock, stepsAhead, moveOn });
   }
 
   /**
@@ -111,69 +69,17 @@ export class Scheduler {
    * cannot keep such a cache, `resource/memory` when there is not enough of it
    */
   static async create(options: SchedulerOptions): Promise<Scheduler> {
-    const { device, weights, model } = options;
-    const offered = device.info.dtypes.kv;
-    const kvDType = options.kvDType ?? (offered.includes('f16') ? 'f16' : 'f32');
-    if (!offered.includes(kvDType)) {
-      throw new UnicornError(
-        'unsupported/kv-dtype',
-        `${device.info.name} cannot keep a KV cache of ${kvDType}.`,
-        {
-          fields: { kvDType, offered: [...offered] },
-          fix: `Use ${offered.join(' or ')}.`,
-        },
-      );
-    }
-    const maxQueued = options.maxQueued ?? 256;
-    if (!Number.isSafeInteger(maxQueued) || maxQueued < 1) {
-      throw new UnicornError(
-        'usage/scheduler-option',
-        `maxQueued must be a whole number from 1, not ${maxQueued}.`,
-      );
-    }
-    const stepsAhead = options.stepsAhead ?? maxStepsAhead;
-    if (!Number.isSafeInteger(stepsAhead) || stepsAhead < 0 || stepsAhead > maxStepsAhead) {
-      throw new UnicornError(
-        'usage/scheduler-option',
-        `stepsAhead must be a whole number from 0 to ${maxStepsAhead}, not ${stepsAhead}.`,
-      );
-    }
-    const plan = planKv({
-      groups: model.kvGroups,
-      contextLength: options.contextLength ?? model.contextLength,
-      kvDType,
-      maxSequences: options.maxSequences,
-      prefillChunk: options.prefillChunk,
-      tokenChunk: lanePhases(device.info).length > 1 ? maxTokenChunk : 0,
-      blockTokens: options.blockTokens,
-      kvTokens: options.kvTokens,
-    });
-    const states = new Map<number, DeviceBuffer>();
-    try {
-      for (const { group, layerBytes } of plan.groups) {
-        for (const layer of group.layers)
-          states.set(layer, device.allocate(layerBytes, { name: stateName(layer) }));
-      }
-      const historyBytes = tensorBytes('i32', [plan.maxSequences, plan.contextLength]);
-      const history = device.allocate(historyBytes, { name: stepNames.history });
-      const precision = options.precision ?? (device.info.precisions.includes('fast') ? 'fast' : 'f32');
-      const profile = options.profile ?? false;
-      return new Scheduler(
-        { device, weights, model, plan, precision, profile },
-        { kv: states, history },
-        maxQueued,
-        options.clock ?? (() => performance.now()),
-        stepsAhead,
-      );
-    } catch (error) {
-      for (const state of states.values()) state.dispose();
-      throw error;
-    }
+    const limits = checkLimits(options);
+    return new Scheduler(options, openStepHost(options), limits);
+  }
+
+  get #host(): StepHost {
+    return this.#loop.host;
   }
 
   /** How memory was laid out. */
   get plan(): KvPlan {
-    return this.host.plan;
+    return this.#host.plan;
   }
 
   /** Compiles what `generate` needs for a size and a way of speculating, so that the first request need not wait. */
@@ -202,7 +108,7 @@ export class Scheduler {
    */
   generate(request: GenerateRequest): Generation {
     this.#expectOpen();
-    const { model, plan } = this.host;
+    const { model, plan } = this.#host;
     const tokens = checkTokens(request.tokens, model.vocabularySize);
     checkContext(tokens.length, plan.contextLength, 1);
     checkMaxTokens(request.maxTokens);
@@ -221,18 +127,18 @@ export class Scheduler {
       reuse: request.reuse ?? 'exact',
       vocabularySize: model.vocabularySize,
       speculation: this.#speculation(request),
-      clock: this.clock,
+      clock: this.#clock,
       onEnd: (ended) => this.#ended(ended),
     });
     this.#checkFit(job);
-    if (this.#loop.admission.queued >= this.maxQueued) {
+    if (this.#loop.admission.queued >= this.#maxQueued) {
       throw new UnicornError(
         'resource/queue',
         `${this.#loop.admission.queued} requests are waiting already.`,
         {
           fields: {
             queued: this.#loop.admission.queued,
-            maxQueued: this.maxQueued,
+            maxQueued: this.#maxQueued,
             running: this.#loop.admission.running.size,
           },
           fix: 'Try again later, or allow more sequences at once.',
@@ -252,12 +158,12 @@ export class Scheduler {
    */
   async forward(sequences: readonly ArrayLike<number>[], options: ForwardOptions): Promise<ForwardResult[]> {
     this.#expectOpen();
-    const { model, plan } = this.host;
+    const { model, plan } = this.#host;
     const program = programKind(options.logits, {
       hidden: options.hidden,
       size: options.size,
     });
-    const chunk = programTokens(program, this.#loop.phases[0], this.host);
+    const chunk = programTokens(program, this.#loop.phases[0], this.#host);
     const jobs = sequences.map((given, sequence) => {
       const tokens = checkTokens(given, model.vocabularySize);
       checkContext(tokens.length, plan.contextLength, 0);
@@ -322,7 +228,16 @@ export class Scheduler {
 
   async #close(error: UnicornError | undefined): Promise<void> {
     await this.#loop.close(error);
-    for (const buffer of [...this.states.kv.values(), this.states.history]) buffer.dispose();
+    disposeStates(this.#host.states);
+  }
+
+  /** The device was lost: what takes over, with states of its own. */
+  async #moveOn(
+    error: UnicornError,
+    onDeviceLost: NonNullable<SchedulerOptions['onDeviceLost']>,
+  ): Promise<StepHost> {
+    const { device, weights } = await onDeviceLost(error);
+    return openStepHost({ ...this.options, device, weights });
   }
 
   #expectOpen(): void {

@@ -38,6 +38,7 @@ export class ScoreJob implements Job {
   ended = false;
   readonly #collected = new Map<string, Float32Array>();
   #reused = 0;
+  #handedOut = false;
   #settle!: { resolve: (result: ForwardResult) => void; reject: (error: unknown) => void };
 
   constructor(private readonly setup: ScoreSetup) {
@@ -79,12 +80,23 @@ export class ScoreJob implements Job {
       ...(logits ? { logits } : {}),
       ...(this.program.hidden ? { hidden } : {}),
     };
-    if (this.setup.onRows) this.setup.onRows(rows);
-    else this.#collect(rows);
+    if (this.setup.onRows) {
+      this.#handedOut = true;
+      this.setup.onRows(rows);
+    } else {
+      this.#collect(rows);
+    }
     if (position + count < this.tokens.length) return;
     this.ended = true;
     this.#settle.resolve(this.#result());
     this.setup.onEnd(this);
+  }
+
+  restart(): boolean {
+    // What was handed out would be handed out twice.
+    if (this.#handedOut) return false;
+    this.#collected.clear();
+    return true;
   }
 
   cancel(): void {

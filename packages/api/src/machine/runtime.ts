@@ -46,7 +46,7 @@ export class Runtime {
         contextLength: context.contextLength,
         kvDType: kvType,
         maxSequences,
-        precision: options.precision ?? 'fast',
+        precision: options.precision,
         profile: options.profile,
       });
       report('ready', model.weightBytes, model.weightBytes);

@@ -175,6 +175,11 @@ export class Drafter {
     return count + 1;
   }
 
+  /** The step came to nothing: forgets its guesses. */
+  drop(): void {
+    this.#clear();
+  }
+
   /**
    * Closes the step's account: how many were guessed, and how many of them were right.
    *

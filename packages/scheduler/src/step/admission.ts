@@ -15,7 +15,7 @@ import { sizeName } from './program-kind.js';
 import type { StepCounts } from './step-counts.js';
 
 export class Admission {
-  readonly cache: KvCache;
+  #cache: KvCache;
   readonly #queue: Job[] = [];
   /** In order of admission. */
   readonly #running = new Set<Job>();
@@ -25,14 +25,18 @@ export class Admission {
   /** The job that waits for a younger one's memory until nothing pins that any more. */
   #starved: Job | undefined;
 
+  /** @param numerics the classes of bits in which the device computes */
   constructor(
-    private readonly plan: KvPlan,
-    /** The classes of bits in which the device computes. */
-    private readonly numerics: KvOrigin['numerics'],
+    private plan: KvPlan,
+    private numerics: KvOrigin['numerics'],
     private readonly counts: StepCounts,
   ) {
-    this.cache = new KvCache(plan);
+    this.#cache = new KvCache(plan);
     this.#freeRows = Array.from({ length: plan.maxSequences }, (_, row) => row).reverse();
+  }
+
+  get cache(): KvCache {
+    return this.#cache;
   }
 
   get queued(): number {
@@ -144,6 +148,30 @@ export class Admission {
     this.counts.preemptions++;
     this.release(job);
     this.#queue.unshift(job);
+  }
+
+  /**
+   * All memory was lost: who runs goes back to the head of the queue, in order, to start again from its tokens. Who cannot
+   * fails with `error`.
+   */
+  restartAll(error: unknown): void {
+    for (const job of [...this.#running].reverse()) {
+      const goesOn = !job.ended && job.restart();
+      if (!goesOn) job.fail(error);
+      job.yields = false;
+      this.release(job);
+      if (goesOn) this.#queue.unshift(job);
+    }
+    this.#starved = undefined;
+    this.#cache.clear();
+  }
+
+  /** Other memory from now on. Nobody runs. */
+  moveTo(plan: KvPlan, numerics: KvOrigin['numerics']): void {
+    invariant(this.#running.size === 0, 'a running job cannot take its memory along');
+    this.plan = plan;
+    this.numerics = numerics;
+    this.#cache = new KvCache(plan);
   }
 
   /** @throws UnicornError `internal/invariant` when a block or a row of the history is not where it should be */

@@ -34,7 +34,7 @@ export class Drafting {
     try {
       for (const kind of kinds) await this.programs.get(inPhase(kind, this.phase));
     } catch (error) {
-      job.fail(error);
+      this.flights.failJob(job, error);
     }
   }
 
@@ -111,6 +111,7 @@ export class Drafting {
         .map((job) => ({ job, part: job.draftPart!() }));
       const flight = await this.flights.launch(inPhase(kind, this.phase), entries);
       const sampled = flight && (await this.flights.sampled(flight));
+      if (this.flights.lost) return;
       if (!sampled) continue;
       entries.forEach(({ job }, index) => {
         if (!this.admission.unpin(job)) job.drafter!.push(sampled[index]!);

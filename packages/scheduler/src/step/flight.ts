@@ -2,12 +2,12 @@
  * Submissions on their way: what goes out, what it samples, and what becomes of its jobs when it fails. A failure is that
  * of the submission's jobs and of nobody else. It does not know why something was planned.
  */
-import { isUnicornError, type DeviceBuffer } from '@unicorn-exec/tensor';
+import { isUnicornError, type DeviceBuffer, type UnicornError } from '@unicorn-exec/tensor';
 import type { Admission } from './admission.js';
 import type { Job } from './job.js';
 import type { ProgramKind } from './program-kind.js';
-import type { Program, ProgramCache, ProgramHost } from './program.js';
-import { follower, StepBatch, type StepPart, type StepStates } from './step-batch.js';
+import type { Program, ProgramCache, StepHost } from './program.js';
+import { follower, StepBatch, type StepPart } from './step-batch.js';
 import type { StepCounts } from './step-counts.js';
 
 /** A job and its part of a submission. */
@@ -27,15 +27,17 @@ export interface Flight {
 
 export class Flights {
   readonly #batch: StepBatch;
+  #lost: UnicornError | undefined;
 
   constructor(
-    private readonly host: ProgramHost,
-    private readonly states: StepStates,
+    private readonly host: StepHost,
     private readonly programs: ProgramCache,
     private readonly admission: Admission,
     private readonly counts: StepCounts,
+    /** Whether jobs outlive their device: another takes over. */
+    private readonly outlived: boolean,
   ) {
-    this.#batch = new StepBatch(host.plan, host.model.vocabularySize, states);
+    this.#batch = new StepBatch(host.plan, host.model.vocabularySize, host.states);
   }
 
   /** Submits, compiling its program if need be. Undefined: it failed, and its jobs with it. */
@@ -81,11 +83,23 @@ export class Flights {
     }
   }
 
+  /** Present once the device was lost and its jobs wait for another. Nothing is submitted any more. */
+  get lost(): UnicornError | undefined {
+    return this.#lost;
+  }
+
   /** Fails the jobs of what is not under way any more, or never was. */
   fail(entries: readonly StepEntry[], error: unknown): void {
-    for (const { job } of entries) if (!this.admission.unpin(job)) job.fail(error);
+    for (const { job } of entries) if (!this.admission.unpin(job)) this.failJob(job, error);
     // A device that was lost took the caches along.
     if (isUnicornError(error) && error.family === 'device') this.admission.cache.clear();
+  }
+
+  /** Fails a job, unless what went wrong is that its device was lost, and it waits for another. */
+  failJob(job: Job, error: unknown): void {
+    const isDevice = isUnicornError(error) && error.family === 'device';
+    if (this.outlived && isDevice && error.code === 'device/lost') this.#lost ??= error;
+    if (!this.#lost || !isDevice) job.fail(error);
   }
 
   /** Without a copy where the host can address the buffer. */
@@ -111,7 +125,7 @@ export class Flights {
       const ids = Int32Array.from(part.draft);
       const index = part.sample!.historyRow * this.host.plan.contextLength + part.kv.tokens.length;
       const offset = index * ids.BYTES_PER_ELEMENT;
-      await this.host.device.write(this.states.history, offset, new Uint8Array(ids.buffer));
+      await this.host.device.write(this.host.states.history, offset, new Uint8Array(ids.buffer));
     }
   }
 }

@@ -62,6 +62,8 @@ export interface Job {
   draftPart?(): StepPart;
   /** Takes what a step computed for positions `position` to `position + count - 1`. */
   absorb(output: StepOutput, position: number, count: number): void;
+  /** Its memory was lost: forgets what it had begun. False where it cannot start again. */
+  restart(): boolean;
   cancel(): void;
   fail(error: unknown): void;
 }

@@ -69,7 +69,7 @@ export class Lane {
       parts.map(({ candidate }) => candidate.job),
     );
     let begin = clock();
-    const entries = this.#entries(parts);
+    const entries = flights.lost ? [] : this.#entries(parts);
     if (entries.length === 0) return;
     const checks = entries.some(({ part }) => part.draft.length > 0);
     const chosen = checks ? chosenPrograms(entries) : undefined;
@@ -124,8 +124,9 @@ export class Lane {
 
   /** Whether the next step is like the last of these, but for the ids. */
   #canFollow(underWay: readonly Flight[]): boolean {
-    const { admission } = this.parts;
+    const { admission, flights } = this.parts;
     const { entries } = underWay.at(-1)!;
+    if (flights.lost) return false;
     // What follows a prompt is a generated token, and another lane's.
     if (this.phase === 'prompt' || !this.#hasAll(entries)) return false;
     return entries.every(({ job, part: { kv, begin, count, draft, sample } }) => {

@@ -62,6 +62,23 @@ export interface ProgramHost {
   readonly profile: boolean;
 }
 
+/** The states that every program shares. */
+export interface StepStates {
+  /** By layer. */
+  readonly kv: ReadonlyMap<number, DeviceBuffer>;
+  /** i32 [maxSequences, contextLength] */
+  readonly history: DeviceBuffer;
+}
+
+export function disposeStates({ kv, history }: StepStates): void {
+  for (const buffer of [...kv.values(), history]) buffer.dispose();
+}
+
+/** What steps run on. All of it is lost with the device. */
+export interface StepHost extends ProgramHost {
+  readonly states: StepStates;
+}
+
 /**
  * Tokens of a lane of generated tokens beyond one for each sequence: guesses, and tokens that are computed again after a
  * preemption. Eight full drafts at once; more would only make that program's scratch memory larger.

@@ -14,7 +14,7 @@ import {
   type KvPlan,
 } from '@unicorn-exec/tensor';
 import type { KvSequence } from '../kv/kv-sequence.js';
-import { stepNames, type Program } from './program.js';
+import { stepNames, type Program, type StepStates } from './program.js';
 import type { PromptSpan } from '../prompt-span.js';
 import type { SamplingRow } from '../sampling-parameters.js';
 
@@ -56,14 +56,6 @@ export interface SampleRequest {
   readonly count: number;
   /** For each sample: bit `id % 32` of word `id / 32` is 1 where allowed; undefined: all are. */
   readonly masks: readonly (Int32Array | undefined)[];
-}
-
-/** The states that every program shares. */
-export interface StepStates {
-  /** By layer. */
-  readonly kv: ReadonlyMap<number, DeviceBuffer>;
-  /** i32 [maxSequences, contextLength] */
-  readonly history: DeviceBuffer;
 }
 
 const positionColumn = sampleControls.indexOf('position');

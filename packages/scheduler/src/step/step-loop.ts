@@ -14,26 +14,37 @@ import { UnicornError } from '@unicorn-exec/tensor';
 import { DraftPolicy } from '../draft/draft-policy.js';
 import { leastCount } from '../kv/token-span.js';
 import { Admission } from './admission.js';
-import { Drafting } from './drafting.js';
-import { Flights } from './flight.js';
 import { decodes, phaseOf, programOf, tokensLeft, type Job } from './job.js';
-import { Landing } from './landing.js';
-import { Lane, type JobCandidate } from './lane.js';
-import { lanePhases, type LanePhase } from './phase.js';
+import type { JobCandidate, Lane } from './lane.js';
+import type { LanePhase } from './phase.js';
 import { inPhase } from './program-kind.js';
-import { chunkTokens, ProgramCache, programTokens, stepNames, type ProgramHost } from './program.js';
-import type { StepStates } from './step-batch.js';
+import {
+  chunkTokens,
+  disposeStates,
+  programTokens,
+  stepNames,
+  type ProgramCache,
+  type StepHost,
+} from './program.js';
 import { StepCounts } from './step-counts.js';
+import { StepDevice } from './step-device.js';
 import { planStep, type PlannedSubmission } from './step-plan.js';
+
+export interface StepLoopSetup {
+  readonly host: StepHost;
+  /** Milliseconds from any origin. */
+  readonly clock: () => number;
+  /** Steps that may be submitted before the tokens of the one before them are known. */
+  readonly stepsAhead: number;
+  /** Gives what takes over when the device was lost. Absent: jobs fail with their device. */
+  readonly moveOn?: ((error: UnicornError) => Promise<StepHost>) | undefined;
+}
 
 export class StepLoop {
   readonly counts = new StepCounts();
   readonly policy = new DraftPolicy();
-  readonly programs: ProgramCache;
   readonly admission: Admission;
-  readonly phases: readonly LanePhase[];
-  readonly #drafting: Drafting;
-  readonly #lanes: readonly Lane[];
+  #device: StepDevice;
   #loop: Promise<void> | undefined;
   /** Jobs that were admitted and are being made ready for their first step. */
   #preparing = 0;
@@ -41,40 +52,30 @@ export class StepLoop {
   #news = false;
   #wake: (() => void) | undefined;
 
-  /** @param stepsAhead steps that may be submitted before the tokens of the one before them are known */
-  constructor(
-    private readonly host: ProgramHost,
-    private readonly states: StepStates,
-    clock: () => number,
-    stepsAhead: number,
-  ) {
-    const { counts, policy } = this;
-    const { info } = host.device;
-    this.phases = lanePhases(info);
-    this.programs = new ProgramCache(host);
-    this.admission = new Admission(host.plan, info.numerics, counts);
-    const { programs, admission } = this;
-    const flights = new Flights(host, states, programs, admission, counts);
-    const landing = new Landing(flights, admission, counts);
-    this.#drafting = new Drafting(host, programs, admission, flights, policy, clock, this.phases.at(-1));
-    const parts = {
-      admission,
-      flights,
-      landing,
-      drafting: this.#drafting,
-      policy,
-      counts,
-      clock,
-      stepsAhead,
-    };
-    this.#lanes = this.phases.map((phase) => new Lane(phase, parts));
+  constructor(private readonly setup: StepLoopSetup) {
+    const { host } = setup;
+    this.admission = new Admission(host.plan, host.device.info.numerics, this.counts);
+    this.#device = this.#deviceOn(host);
+  }
+
+  /** What steps run on at present. */
+  get host(): StepHost {
+    return this.#device.host;
+  }
+
+  get phases(): readonly LanePhase[] {
+    return this.#device.phases;
+  }
+
+  get programs(): ProgramCache {
+    return this.#device.programs;
   }
 
   /** Queues jobs; the loop runs while there are any. */
   submit(jobs: readonly Job[]): void {
     this.admission.enqueue(jobs);
     // With one lane whoever comes is admitted between steps, with two as soon as one of them has nothing to do.
-    if (this.#lanes.length > 1) this.#tell();
+    if (this.phases.length > 1) this.#tell();
     this.#loop ??= this.#run();
   }
 
@@ -96,28 +97,62 @@ export class StepLoop {
       await nextTurn();
       if (this.admission.running.size === 0 && this.admission.queued === 0 && !this.#busy) break;
       this.#news = false;
-      try {
-        this.admission.preemptYielding();
-        const ready = this.admission.admit().map((job) => this.#prepare(job));
-        if (this.#lanes.length === 1) await Promise.all(ready);
-        for (const lane of this.#lanes) {
-          if (lane.busy) continue;
-          const submissions = this.#plan(lane.phase);
-          if (submissions.length === 0) continue;
-          const run = this.#runLane(lane, submissions);
-          if (this.#lanes.length === 1) await run;
-        }
-      } catch (error) {
-        this.#failAll(error, this.#busy ? [] : this.admission.jobs);
-      }
+      const { lost } = this.#device.flights;
+      if (!lost) await this.#step();
+      else if (!this.#busy) await this.#moveOn(lost);
       if (this.#busy && !this.#news) await new Promise<void>((resolve) => (this.#wake = resolve));
     }
     this.#loop = undefined;
   }
 
+  /** Admits whom memory allows, and sets lanes to work that have nothing to do. */
+  async #step(): Promise<void> {
+    const { lanes } = this.#device;
+    try {
+      this.admission.preemptYielding();
+      const ready = this.admission.admit().map((job) => this.#prepare(job));
+      if (lanes.length === 1) await Promise.all(ready);
+      for (const lane of lanes) {
+        if (lane.busy) continue;
+        const submissions = this.#plan(lane.phase);
+        if (submissions.length === 0) continue;
+        const run = this.#runLane(lane, submissions);
+        if (lanes.length === 1) await run;
+      }
+    } catch (error) {
+      this.#failAll(error, this.#busy ? [] : this.admission.jobs);
+    }
+  }
+
+  /** The device was lost and nothing of it is under way: jobs start again on what takes over, or fail with what refuses. */
+  async #moveOn(lost: UnicornError): Promise<void> {
+    this.admission.restartAll(lost);
+    const { host, programs } = this.#device;
+    try {
+      const next = await this.setup.moveOn!(lost);
+      this.admission.moveTo(next.plan, next.device.info.numerics);
+      this.#device = this.#deviceOn(next);
+    } catch (error) {
+      for (const job of this.admission.jobs) job.fail(error);
+      return;
+    }
+    try {
+      await programs.dispose();
+      disposeStates(host.states);
+    } catch {
+      // What cannot be freed of a lost device is lost as well, and no reason to refuse the next one.
+    }
+  }
+
+  #deviceOn(host: StepHost): StepDevice {
+    const { admission, policy, counts } = this;
+    const { clock, stepsAhead, moveOn } = this.setup;
+    return new StepDevice({ host, admission, policy, counts, clock, stepsAhead, outlived: !!moveOn });
+  }
+
   /** Whether something is under way at whose end the loop is told. */
   get #busy(): boolean {
-    return this.#preparing > 0 || this.#lanes.some(({ busy }) => busy);
+    return this.#preparing > 0 || this.#device.busy;
   }
 
   async #runLane(lane: Lane, submissions: readonly PlannedSubmission<JobCandidate>[]): Promise<void> {
@@ -158,12 +193,12 @@ export class StepLoop {
     this.#preparing++;
     this.admission.pin(job);
     try {
-      const drafts = job.drafter && this.#drafting.prepare(job);
+      const drafts = job.drafter && this.#device.drafting.prepare(job);
       if (job.program.result === 'sample') await this.#writeHistory(job);
       await drafts;
       await this.#checkRows(job);
     } catch (error) {
-      job.fail(error);
+      this.#device.flights.failJob(job, error);
     }
     this.admission.unpin(job);
     this.#preparing--;
@@ -188,7 +223,7 @@ export class StepLoop {
   #writeHistory(job: Job): Promise<void> {
     const ids = Int32Array.from(job.tokens);
     const offset = job.holding!.historyRow * this.host.plan.contextLength * ids.BYTES_PER_ELEMENT;
-    return this.host.device.write(this.states.history, offset, new Uint8Array(ids.buffer));
+    return this.host.device.write(this.host.states.history, offset, new Uint8Array(ids.buffer));
   }
 
   /** Gives room to whoever decodes, begins their drafts, and plans the next step of a lane. */
@@ -201,7 +236,7 @@ export class StepLoop {
     const decoding = jobs.filter((job) => job.holding && decodes(job) && admission.grow(job));
     const prompting = jobs.filter((job) => job.holding && !decodes(job));
     const chunk = chunkTokens(host.plan, phase);
-    const guesses = this.#drafting.begin(decoding, chunk - this.#leastChunk(prompting[0]));
+    const guesses = this.#device.drafting.begin(decoding, chunk - this.#leastChunk(prompting[0]));
     const candidates: JobCandidate[] = [];
     const roomy = new Set(decoding);
     for (const job of jobs) {

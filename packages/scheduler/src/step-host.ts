@@ -1,0 +1,58 @@
+/** What steps run on: a device with a model's weights, the plan of its memory, and the states allocated by it. */
+import {
+  planKv,
+  stateName,
+  tensorBytes,
+  UnicornError,
+  type DeviceBuffer,
+  type DType,
+} from '@unicorn-exec/tensor';
+import type { SchedulerOptions } from './scheduler-options.js';
+import { lanePhases } from './step/phase.js';
+import { maxTokenChunk, stepNames, type StepHost } from './step/program.js';
+
+/**
+ * Plans and allocates.
+ *
+ * @throws UnicornError `usage/scheduler-option` for a number out of range, `unsupported/kv-dtype` when the device cannot
+ * keep such a cache, `resource/memory` when there is not enough of it
+ */
+export function openStepHost(options: SchedulerOptions): StepHost {
+  const { device, weights, model } = options;
+  const { info } = device;
+  const plan = planKv({
+    groups: model.kvGroups,
+    contextLength: options.contextLength ?? model.contextLength,
+    kvDType: chooseKvDType(options),
+    maxSequences: options.maxSequences,
+    prefillChunk: options.prefillChunk,
+    tokenChunk: lanePhases(info).length > 1 ? maxTokenChunk : 0,
+    blockTokens: options.blockTokens,
+    kvTokens: options.kvTokens,
+  });
+  const kv = new Map<number, DeviceBuffer>();
+  try {
+    for (const { group, layerBytes } of plan.groups) {
+      for (const layer of group.layers)
+        kv.set(layer, device.allocate(layerBytes, { name: stateName(layer) }));
+    }
+    const historyBytes = tensorBytes('i32', [plan.maxSequences, plan.contextLength]);
+    const history = device.allocate(historyBytes, { name: stepNames.history });
+    const precision = options.precision ?? (info.precisions.includes('fast') ? 'fast' : 'f32');
+    const profile = options.profile ?? false;
+    return { device, weights, model, plan, precision, profile, states: { kv, history } };
+  } catch (error) {
+    for (const state of kv.values()) state.dispose();
+    throw error;
+  }
+}
+
+function chooseKvDType({ device, kvDType }: SchedulerOptions): DType {
+  const offered = device.info.dtypes.kv;
+  const chosen = kvDType ?? (offered.includes('f16') ? 'f16' : 'f32');
+  if (offered.includes(chosen)) return chosen;
+  throw new UnicornError('unsupported/kv-dtype', `${device.info.name} cannot keep a KV cache of ${chosen}.`, {
+    fields: { kvDType: chosen, offered: [...offered] },
+    fix: `Use ${offered.join(' or ')}.`,
+  });
+}

@@ -1,0 +1,58 @@
+/** Everything that steps need of one device: compiled programs, what is in flight, lanes. It ends with the device. */
+import type { DraftPolicy } from '../draft/draft-policy.js';
+import type { Admission } from './admission.js';
+import { Drafting } from './drafting.js';
+import { Flights } from './flight.js';
+import { Landing } from './landing.js';
+import { Lane } from './lane.js';
+import { lanePhases, type LanePhase } from './phase.js';
+import { ProgramCache, type StepHost } from './program.js';
+import type { StepCounts } from './step-counts.js';
+
+export interface StepDeviceSetup {
+  readonly host: StepHost;
+  readonly admission: Admission;
+  readonly policy: DraftPolicy;
+  readonly counts: StepCounts;
+  /** Milliseconds from any origin. */
+  readonly clock: () => number;
+  /** Steps that may be submitted before the tokens of the one before them are known. */
+  readonly stepsAhead: number;
+  /** Whether jobs outlive the device. */
+  readonly outlived: boolean;
+}
+
+export class StepDevice {
+  readonly host: StepHost;
+  readonly phases: readonly LanePhase[];
+  readonly programs: ProgramCache;
+  readonly flights: Flights;
+  readonly drafting: Drafting;
+  readonly lanes: readonly Lane[];
+
+  constructor(setup: StepDeviceSetup) {
+    const { host, admission, policy, counts, clock, stepsAhead, outlived } = setup;
+    this.host = host;
+    this.phases = lanePhases(host.device.info);
+    const programs = (this.programs = new ProgramCache(host));
+    const flights = (this.flights = new Flights(host, programs, admission, counts, outlived));
+    const landing = new Landing(flights, admission, counts);
+    const drafting = (this.drafting = new Drafting(
+      host,
+      programs,
+      admission,
+      flights,
+      policy,
+      clock,
+      // Guesses lie behind their prompt's end.
+      this.phases.at(-1),
+    ));
+    const parts = { admission, flights, landing, drafting, policy, counts, clock, stepsAhead };
+    this.lanes = this.phases.map((phase) => new Lane(phase, parts));
+  }
+
+  /** Whether a lane is at work. */
+  get busy(): boolean {
+    return this.lanes.some(({ busy }) => busy);
+  }
+}
