@@ -3,7 +3,7 @@ import { findOp, HostTensor, lastUses, resolveShape, rowBytes, type Value } from
 import { copyTensor, type Problem } from './case.js';
 import { opSuite } from './cases/index.js';
 import type { ProductFormat } from './product-format.js';
-import type { Bounded, Errors } from './tolerance.js';
+import type { Bounded, Errors } from './bound.js';
 
 function weightValue(problem: Problem, value: Value, { weights }: ProductFormat): Bounded {
   const { source } = value;

@@ -10,7 +10,7 @@ import {
   type Precision,
 } from '@unicorn-exec/tensor';
 import { ConformanceFailure } from './failure.js';
-import { errorAt, type Bounded, type Errors } from './tolerance.js';
+import { errorAt, type Bounded, type Errors } from './bound.js';
 
 export interface ProductFormat {
   readonly activations: ActivationFormat;

@@ -7,7 +7,8 @@
  * few units in the last place. What enters a product with a weight, and attention's queries, it may store as its info
  * declares for the precision: see `product-format.ts`. Nothing else.
  */
-import { elementCount, type Attributes, type HostTensor } from '@unicorn-exec/tensor';
+import type { Attributes, HostTensor } from '@unicorn-exec/tensor';
+import { errorAt, type Bounded, type Errors } from './bound.js';
 import type { ProductFormat } from './product-format.js';
 
 /** Unit roundoff of f32: the largest relative error of one rounded operation. */
@@ -84,16 +85,6 @@ export function normalizedError(actual: HostTensor, expected: HostTensor, errors
   return noise === 0 ? 0 : noise / signal;
 }
 
-/** One bound an element; undefined: exact. Infinity: nothing is promised of a finite element. NaN and infinities are always exact. */
-export type Errors = Float64Array | undefined;
-
-export interface Bounded {
-  readonly tensor: HostTensor;
-  readonly errors: Errors;
-  /** Of a weight that the device packs: the largest magnitude of each stored row of which it has a part. */
-  readonly rowTops?: Float64Array;
-}
-
 export interface BoundContext {
   /** Operands as they were before the op, but for states, which the op has already changed. */
   readonly inputs: Readonly<Record<string, Bounded>>;
@@ -105,18 +96,6 @@ export interface BoundContext {
 
 /** The bound of each output. */
 export type BoundRule = (context: BoundContext) => Errors[];
-
-/** Errors of an element, 0 where exact. */
-export function errorAt(errors: Errors, index: number): number {
-  return errors ? errors[index]! : 0;
-}
-
-/** A bound for each element of `tensor`. */
-export function boundEach(tensor: HostTensor, bound: (index: number) => number): Float64Array {
-  const errors = new Float64Array(elementCount(tensor.shape));
-  for (let i = 0; i < errors.length; i++) errors[i] = bound(i);
-  return errors;
-}
 
 export interface Comparison {
   /** Largest |actual - expected| / bound; 1 is the limit. */

@@ -1,15 +1,8 @@
 /** activation, glu, softcap, gaussianTopK: nonlinear functions of one element or one row. */
 import type { ActivationKind } from '@unicorn-exec/tensor';
 import { normal, Sketch, spiky, type Case, type Fill } from '../case.js';
-import {
-  boundEach,
-  errorAt,
-  functionUnits,
-  gamma,
-  unit,
-  type BoundContext,
-  type Errors,
-} from '../tolerance.js';
+import { boundEach, errorAt, type Errors } from '../bound.js';
+import { functionUnits, gamma, unit, type BoundContext } from '../tolerance.js';
 import { sumRow, type OpSuite } from './suite.js';
 
 interface FunctionBound {

@@ -1,6 +1,7 @@
 /** altUpPredict, altUpCorrect, altUpInject. */
 import { Sketch, type Case } from '../case.js';
-import { boundEach, errorAt, gamma, unit, type BoundContext, type Errors } from '../tolerance.js';
+import { boundEach, errorAt, type Errors } from '../bound.js';
+import { gamma, unit, type BoundContext } from '../tolerance.js';
 import type { OpSuite } from './suite.js';
 
 /** x_b + sum over a of c_ba x_a: `streams` products and as many additions; operands' errors by the product rule. */

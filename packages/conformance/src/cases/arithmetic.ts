@@ -1,15 +1,8 @@
 /** add, multiply, scale, mean: broadcasting and IEEE special values. */
 import { type Dim, type DType, type HostTensor, type Value } from '@unicorn-exec/tensor';
 import { normal, Sketch, wide, type Case, type Fill } from '../case.js';
-import {
-  boundEach,
-  errorAt,
-  gamma,
-  unit,
-  type BoundContext,
-  type Bounded,
-  type Errors,
-} from '../tolerance.js';
+import { boundEach, errorAt, type Bounded, type Errors } from '../bound.js';
+import { gamma, unit, type BoundContext } from '../tolerance.js';
 import type { OpSuite } from './suite.js';
 
 /** For each output element the index of an operand's element (numpy broadcasting). */

@@ -1,7 +1,8 @@
 /** Embed: rows of every weight dtype, by id. */
 import { dtypeLayout, type DeviceInfo, type DType } from '@unicorn-exec/tensor';
 import { below, Sketch, type Case } from '../case.js';
-import { boundEach, unit, type BoundContext, type Errors } from '../tolerance.js';
+import { boundEach, type Errors } from '../bound.js';
+import { unit, type BoundContext } from '../tolerance.js';
 import type { OpSuite } from './suite.js';
 
 /**

@@ -3,7 +3,8 @@ import { type DeviceInfo, type DType, type HostTensor } from '@unicorn-exec/tens
 import { Sketch, type Case } from '../case.js';
 import { layRagged, makeState, type RaggedSequence } from '../ragged.js';
 import { enteringErrors, isExact, storingNoise, type ProductFormat } from '../product-format.js';
-import { errorAt, functionUnits, gamma, unit, type BoundContext, type Errors } from '../tolerance.js';
+import { errorAt, type Errors } from '../bound.js';
+import { functionUnits, gamma, unit, type BoundContext } from '../tolerance.js';
 import type { OpSuite } from './suite.js';
 
 /** What storing a value that is off by `e` can change in what is read back. Exact values are stored exactly alike. */

@@ -1,7 +1,8 @@
 /** reshape, slice, concat, takeRows: bits that move. */
 import { findOp, HostTensor, type Dim } from '@unicorn-exec/tensor';
 import { below, normal, Sketch, type Case } from '../case.js';
-import type { BoundContext, BoundRule, Errors } from '../tolerance.js';
+import type { Errors } from '../bound.js';
+import type { BoundContext, BoundRule } from '../tolerance.js';
 import type { OpSuite } from './suite.js';
 
 type Element = 'f32' | 'i32';

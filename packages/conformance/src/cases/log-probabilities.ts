@@ -1,6 +1,7 @@
 /** logProbabilities: of a named token and of the best ones, over peaked and flat logits, ties, forbidden tokens. */
 import { Sketch, type Case, type Fill } from '../case.js';
-import { errorAt, functionUnits, gamma, unit, type BoundContext, type Errors } from '../tolerance.js';
+import { errorAt, type Errors } from '../bound.js';
+import { functionUnits, gamma, unit, type BoundContext } from '../tolerance.js';
 import type { OpSuite } from './suite.js';
 
 /**

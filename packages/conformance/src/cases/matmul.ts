@@ -2,7 +2,8 @@
 import { dtypeLayout, isBlockDType, type DeviceInfo, type DType } from '@unicorn-exec/tensor';
 import { blockColumns, normal, outlierColumns, Sketch, spiky, type Case, type Fill } from '../case.js';
 import { enteringErrors, packingErrors, storingNoise } from '../product-format.js';
-import { gamma, productNoise, unit, type BoundContext, type Errors } from '../tolerance.js';
+import type { Errors } from '../bound.js';
+import { gamma, productNoise, unit, type BoundContext } from '../tolerance.js';
 import type { OpSuite } from './suite.js';
 
 /** Elements of a block format that share a scale are 16 or 32; 32 covers both. */

@@ -1,7 +1,8 @@
 /** rmsNorm and matchRms. */
 import type { DeviceInfo, DType } from '@unicorn-exec/tensor';
 import { normal, Sketch, spiky, wide, type Case, type Fill } from '../case.js';
-import { errorAt, functionUnits, gamma, unit, type BoundContext, type Errors } from '../tolerance.js';
+import { errorAt, type Errors } from '../bound.js';
+import { functionUnits, gamma, unit, type BoundContext } from '../tolerance.js';
 import { sumRow, type OpSuite } from './suite.js';
 
 /**

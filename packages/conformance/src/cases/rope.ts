@@ -1,6 +1,7 @@
 /** Rope: both layouts, partial rotation, large positions. */
 import { Sketch, type Case } from '../case.js';
-import { boundEach, errorAt, functionUnits, gamma, type BoundContext, type Errors } from '../tolerance.js';
+import { boundEach, errorAt, type Errors } from '../bound.js';
+import { functionUnits, gamma, type BoundContext } from '../tolerance.js';
 import type { OpSuite } from './suite.js';
 
 /**

@@ -9,15 +9,8 @@ import {
 } from '@unicorn-exec/tensor';
 import { Sketch, type Case } from '../case.js';
 import { Random } from '../random.js';
-import {
-  boundEach,
-  errorAt,
-  functionUnits,
-  gamma,
-  unit,
-  type BoundContext,
-  type Errors,
-} from '../tolerance.js';
+import { boundEach, errorAt, type Errors } from '../bound.js';
+import { functionUnits, gamma, unit, type BoundContext } from '../tolerance.js';
 import type { OpSuite } from './suite.js';
 
 /**

@@ -2,7 +2,8 @@
 import { HostTensor, type ErrorCode } from '@unicorn-exec/tensor';
 import { normal, outlierColumns, Sketch, wide, type Case, type Fill } from '../case.js';
 import { Random } from '../random.js';
-import { boundEach, errorAt, gamma, type BoundContext, type Errors } from '../tolerance.js';
+import { boundEach, errorAt, type Errors } from '../bound.js';
+import { gamma, type BoundContext } from '../tolerance.js';
 import type { OpSuite } from './suite.js';
 
 /** A sum of n and a division. */
