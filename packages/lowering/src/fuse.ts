@@ -147,6 +147,8 @@ function growProduct(
     const uses = lookup.uses[product.out]!;
     const [use] = uses;
     if (uses.length !== 1 || use === undefined || use === 'output') break;
+    // Of a sum of two products one takes the other's result.
+    if (covered.has(use.node.id)) break;
     if (!absorb[use.node.op]?.(product, use, context, lookup)) break;
     product.nodes.push(use.node.id);
     product.out = use.node.outputs[0]!;
