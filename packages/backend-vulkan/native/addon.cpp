@@ -163,7 +163,7 @@ Napi::Value validationMessages(const Napi::CallbackInfo& info) {
 
 // ---------------------------------------------------------------- devices
 
-// openDevice(index, pipelineCache?, listener) -> device
+// openDevice(index, pipelineCache?, listener, id) -> device
 Napi::Value openDevice(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const Napi::Function listener = callback(info[2]);
@@ -180,7 +180,7 @@ Napi::Value openDevice(const Napi::CallbackInfo& info) {
     const Bytes bytes = bytesOf(info[1]);
     cache.assign(bytes.data, bytes.data + bytes.byteLength);
   }
-  auto device = Device::open(PhysicalDevice::examine(instance, index, handles[index]), cache);
+  auto device = Device::open(PhysicalDevice::examine(instance, index, handles[index]), cache, text(info[3]));
   return newHandle(env, std::make_shared<DeviceHost>(env, std::move(device), listener));
 }
 
@@ -253,25 +253,27 @@ void requireInside(const Buffer& buffer, uint64_t byteOffset, uint64_t byteLengt
           "a range lies inside its buffer");
 }
 
-// allocate(device, byteLength, kind) -> {handle, address, memory?}
+// allocate(device, byteLength, kind) -> {handle, address, memory?, coherent}
 Napi::Value allocate(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const auto host = hostOf(info[0]);
   const std::shared_ptr<Device>& device = host->device();
   const uint64_t byteLength = wholeNumber(info[1], largestWholeNumber, "the length of a buffer is a whole number");
   const std::string kind = text(info[2]);
-  require(kind == "device" || kind == "mapped" || kind == "host",
-          "a buffer is the device's, the device's and mapped, or the host's");
+  require(kind == "device" || kind == "mapped" || kind == "host" || kind == "shared",
+          "a buffer is the device's, the device's and mapped, the host's, or shared");
   if (device->isLost()) throw device->lostFailure();
   const bool mapped = kind == "mapped" || byteLength <= mappedBufferBytes;
-  const MemoryUse use = kind == "host"                                    ? MemoryUse::host
+  const MemoryUse use = kind == "host"                            ? MemoryUse::host
+                        : kind == "shared"                        ? MemoryUse::shared
                         : mapped && !device->physical().unified() ? MemoryUse::mapped
                                                                   : MemoryUse::device;
   auto cell = std::make_shared<BufferCell>();
   cell->buffer = Buffer::allocate(device, byteLength, use);
   const Buffer& buffer = *cell->buffer;
   const bool exposed =
-      buffer.mapped() != nullptr && (use == MemoryUse::host || (buffer.cached() && byteLength <= exposedBufferBytes));
+      buffer.mapped() != nullptr && (use == MemoryUse::host || use == MemoryUse::shared ||
+                                     (buffer.cached() && byteLength <= exposedBufferBytes));
   // What the host sees is zero at once; so is what is cheaper to clear than to submit.
   host->queue().clear(cell->buffer, exposed || byteLength <= mappedBufferBytes);
   auto result = Napi::Object::New(env);
@@ -284,8 +286,40 @@ Napi::Value allocate(const Napi::CallbackInfo& info) {
                                  [](Napi::Env, void*, std::shared_ptr<BufferCell>* held) { delete held; },
                                  new std::shared_ptr<BufferCell>(cell));
   }
+  result["coherent"] = Napi::Boolean::New(env, buffer.coherent());
   result["handle"] = newHandle(env, std::move(cell));
   return result;
+}
+
+// importMemory(device, memory) -> {handle, address} or undefined. JavaScript keeps the memory as long as the handle.
+Napi::Value importMemory(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const auto host = hostOf(info[0]);
+  if (host->device()->isLost()) throw host->device()->lostFailure();
+  const Bytes memory = bytesOf(info[1]);
+  auto cell = std::make_shared<BufferCell>();
+  cell->buffer = Buffer::importWritable(host->device(), memory.data, memory.byteLength);
+  if (!cell->buffer) return env.Undefined();
+  auto result = Napi::Object::New(env);
+  result["address"] = Napi::BigInt::New(env, static_cast<uint64_t>(cell->buffer->address()));
+  result["handle"] = newHandle(env, std::move(cell));
+  return result;
+}
+
+// syncBuffer(device, buffer, toHost, ranges)
+Napi::Value syncBuffer(const Napi::CallbackInfo& info) {
+  const auto host = hostOf(info[0]);
+  const auto buffer = bufferOf(info[1], *host->device());
+  const auto ranges = typedArray<Napi::Float64Array>(info[3], napi_float64_array, "ranges are a Float64Array");
+  std::vector<std::pair<uint64_t, uint64_t>> parts;
+  for (size_t i = 0; i + 1 < ranges.ElementLength(); i += 2) {
+    const uint64_t offset = wholeNumber(ranges[i], largestWholeNumber, "an offset is a whole number");
+    const uint64_t byteLength = wholeNumber(ranges[i + 1], largestWholeNumber, "a length is a whole number");
+    requireInside(*buffer, offset, byteLength);
+    parts.emplace_back(offset, byteLength);
+  }
+  buffer->sync(flag(info[2]), std::move(parts));
+  return info.Env().Undefined();
 }
 
 // disposeBuffer(handle, memory?): idempotent. Submissions in flight keep it until they end.
@@ -321,6 +355,21 @@ Napi::Value write(const Napi::CallbackInfo& info) {
                            host->jobs().begin([&](uint32_t job) { host->queue().submit(job, std::move(work)); }));
 }
 
+// copy(device, source, sourceOffset, target, targetOffset, byteLength) -> job
+Napi::Value copy(const Napi::CallbackInfo& info) {
+  const auto host = hostOf(info[0]);
+  const auto source = bufferOf(info[1], *host->device());
+  const auto target = bufferOf(info[3], *host->device());
+  const uint64_t from = wholeNumber(info[2], largestWholeNumber, "an offset is a whole number");
+  const uint64_t to = wholeNumber(info[4], largestWholeNumber, "an offset is a whole number");
+  const uint64_t byteLength = wholeNumber(info[5], largestWholeNumber, "a length is a whole number");
+  requireInside(*source, from, byteLength);
+  requireInside(*target, to, byteLength);
+  return Napi::Number::New(info.Env(), host->jobs().begin([&](uint32_t job) {
+    host->queue().copy(job, source, from, target, to, byteLength);
+  }));
+}
+
 // read(device, buffer, byteOffset, into) -> job
 Napi::Value read(const Napi::CallbackInfo& info) {
   const auto host = hostOf(info[0]);
@@ -331,6 +380,7 @@ Napi::Value read(const Napi::CallbackInfo& info) {
   requireInside(*source, byteOffset, into.byteLength);
   const uint32_t id = host->jobs().begin([&](uint32_t job) {
     if (source->mapped() != nullptr && source->cached() && queue.isIdle(*source)) {
+      source->sync(true, {{byteOffset, into.byteLength}});
       if (into.byteLength > 0) std::memcpy(into.data, source->mapped() + byteOffset, into.byteLength);
       queue.pass(job);
       return;
@@ -579,6 +629,16 @@ Napi::Value submit(const Napi::CallbackInfo& info) {
                            host->jobs().begin([&](uint32_t job) { host->queue().submit(job, std::move(work)); }));
 }
 
+// times(device, job) -> Float64Array
+Napi::Value times(const Napi::CallbackInfo& info) {
+  const auto job = static_cast<uint32_t>(wholeNumber(info[1], UINT32_MAX, "a job is a whole number"));
+  const auto [begin, end] = hostOf(info[0])->queue().times(job);
+  auto result = Napi::Float64Array::New(info.Env(), 2);
+  result[0] = begin;
+  result[1] = end;
+  return result;
+}
+
 // timings(recording) -> Float64Array
 Napi::Value timings(const Napi::CallbackInfo& info) {
   const std::vector<double> values = object<Recording>(info[0])->timings();
@@ -588,7 +648,7 @@ Napi::Value timings(const Napi::CallbackInfo& info) {
 }
 
 // Version of the functions between this addon and the TypeScript (`addonConfig` of src/load-addon.ts).
-constexpr int addonVersion = 2;
+constexpr int addonVersion = 3;
 
 void fill(Napi::Object exports) {
   exports.Env().SetInstanceData(new Environment());
@@ -602,8 +662,11 @@ void fill(Napi::Object exports) {
   UNICORN_EXPORT(exports, pipelineCache);
   UNICORN_EXPORT(exports, dispose);
   UNICORN_EXPORT(exports, allocate);
+  UNICORN_EXPORT(exports, importMemory);
+  UNICORN_EXPORT(exports, syncBuffer);
   UNICORN_EXPORT(exports, disposeBuffer);
   UNICORN_EXPORT(exports, write);
+  UNICORN_EXPORT(exports, copy);
   UNICORN_EXPORT(exports, read);
   UNICORN_EXPORT(exports, loadWeights);
   UNICORN_EXPORT(exports, abortLoad);
@@ -614,6 +677,7 @@ void fill(Napi::Object exports) {
   UNICORN_EXPORT(exports, createPipelines);
   UNICORN_EXPORT(exports, record);
   UNICORN_EXPORT(exports, submit);
+  UNICORN_EXPORT(exports, times);
   UNICORN_EXPORT(exports, timings);
 }
 

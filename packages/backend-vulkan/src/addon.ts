@@ -67,8 +67,9 @@ export type ProbeResult =
 /**
  * Where a buffer lives. `device`: device-local. `mapped`: device-local and written by the host without a transfer, where
  * there is such memory (resizable BAR, unified). `host`: host-cached and mapped, for small things that the host reads back.
+ * `shared`: mapped and host-cached, of any size, and perhaps not coherent: for what several devices work on.
  */
-export type MemoryKind = 'device' | 'mapped' | 'host';
+export type MemoryKind = 'device' | 'mapped' | 'host' | 'shared';
 
 /**
  * Rows of a weight that stays in host memory, copied at submission to where the recording reads them: as a weight of
@@ -100,7 +101,13 @@ export interface NativeAddon {
   probe(validation: boolean): ProbeResult;
   /** Warnings and errors of the validation layer so far, and forgets them. */
   validationMessages(): readonly string[];
-  openDevice(index: number, pipelineCache: Uint8Array | undefined, listener: JobListener): DeviceHandle;
+  /** @param id what failures call the device in `fields.device` */
+  openDevice(
+    index: number,
+    pipelineCache: Uint8Array | undefined,
+    listener: JobListener,
+    id: string,
+  ): DeviceHandle;
   /** Waits for the queue, stops the threads, frees everything. Idempotent. */
   closeDevice(device: DeviceHandle): void;
   /** Acknowledges the end of a job: with none pending the device no longer keeps the process alive. */
@@ -113,18 +120,47 @@ export interface NativeAddon {
   dispose(handle: BufferHandle | WeightsHandle | PipelineHandle | RecordingHandle): void;
 
   /**
-   * Zero-filled. `memory` is there for kind `host`, and for `device` where the host reads device memory as fast as its own
-   * (up to 1 GiB). Writes to it are not ordered with submissions in flight.
+   * Zero-filled. `memory` is there for the kinds `host` and `shared`, and for `device` where the host reads device memory as
+   * fast as its own (up to 1 GiB). Writes to it are not ordered with submissions in flight. Where it is not coherent it
+   * wants {@link syncBuffer}.
    */
   allocate(
     device: DeviceHandle,
     byteLength: number,
     kind: MemoryKind,
-  ): { readonly handle: BufferHandle; readonly address: bigint; readonly memory?: ArrayBuffer };
+  ): {
+    readonly handle: BufferHandle;
+    readonly address: bigint;
+    readonly memory?: ArrayBuffer;
+    readonly coherent: boolean;
+  };
+  /**
+   * A buffer over memory of the host, which the caller keeps as long as the buffer. Undefined where the driver will not
+   * have it, or it does not begin at a multiple of 16 bytes.
+   */
+  importMemory(
+    device: DeviceHandle,
+    memory: Uint8Array,
+  ): { readonly handle: BufferHandle; readonly address: bigint } | undefined;
+  /**
+   * Makes visible to the host what the device wrote, or to the device what the host wrote.
+   *
+   * @param ranges [offset, length, offset, length, ...] in bytes
+   */
+  syncBuffer(device: DeviceHandle, buffer: BufferHandle, toHost: boolean, ranges: Float64Array): void;
   /** Detaches `memory` and frees when no submission uses the buffer any more. */
   disposeBuffer(handle: BufferHandle, memory: ArrayBuffer | undefined): void;
   /** A job in queue order: host to device. The data is copied before this returns. */
   write(device: DeviceHandle, buffer: BufferHandle, byteOffset: number, data: Uint8Array): number;
+  /** A job in queue order: from one buffer to another. */
+  copy(
+    device: DeviceHandle,
+    source: BufferHandle,
+    sourceOffset: number,
+    target: BufferHandle,
+    targetOffset: number,
+    byteLength: number,
+  ): number;
   /** A job in queue order: device to host; `into` holds the bytes when the job has ended. */
   read(device: DeviceHandle, buffer: BufferHandle, byteOffset: number, into: Uint8Array): number;
 
@@ -200,6 +236,11 @@ export interface NativeAddon {
     holds: readonly (BufferHandle | WeightsHandle)[],
     gathers: readonly Gather[],
   ): number;
+  /**
+   * Of a submission or a copy that has ended, once: [begin, end] in milliseconds of the system's monotonic clock
+   * (`process.hrtime`). The beginning is when it was submitted, or when what was before it had ended.
+   */
+  times(device: DeviceHandle, job: number): Float64Array;
   /** Nanoseconds of each dispatch in the last run of a timed recording, once its job has ended. */
   timings(recording: RecordingHandle): Float64Array;
 }

@@ -51,7 +51,7 @@ export function findDevice(
     const devices = listed.map((one) => one.id);
     const which = id === undefined ? 'usable device' : `device "${id}"`;
     throw new UnicornError('device/unavailable', `The Vulkan backend has no ${which}.`, {
-      fields: { id, devices },
+      fields: { device: id, devices },
       fix: devices.length > 0 ? `Use one of ${devices.join(', ')}.` : 'Install a Vulkan driver.',
     });
   }
@@ -59,7 +59,7 @@ export function findDevice(
   if (!description.usable) {
     const { reason, fix } = description;
     throw new UnicornError('device/unavailable', reason, {
-      fields: { id: chosen.id, missing: [...chosen.physical.missing] },
+      fields: { device: chosen.id, missing: [...chosen.physical.missing] },
       ...(fix === undefined ? {} : { fix }),
     });
   }

@@ -16,7 +16,7 @@ export const addonConfig: AddonConfig<NativeAddon> = {
   title: 'the native part of the Vulkan backend',
   variable: addonVariable,
   // `addonVersion` of native/addon.cpp.
-  version: 2,
+  version: 3,
 };
 
 /**

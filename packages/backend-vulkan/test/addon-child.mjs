@@ -27,12 +27,17 @@ class Device {
   constructor(validation, index = 0) {
     const probed = addon.probe(validation);
     if (probed.reason !== undefined) throw new Error(probed.reason);
-    this.handle = addon.openDevice(index, undefined, (job, ended, _bytes, failure) => {
-      if (!ended) return;
-      addon.jobEnded(this.handle, job);
-      this.#waiting.get(job)(failure);
-      this.#waiting.delete(job);
-    });
+    this.handle = addon.openDevice(
+      index,
+      undefined,
+      (job, ended, _bytes, failure) => {
+        if (!ended) return;
+        addon.jobEnded(this.handle, job);
+        this.#waiting.get(job)(failure);
+        this.#waiting.delete(job);
+      },
+      'test',
+    );
   }
 
   /** Resolves with the failure's JSON, or undefined. */
@@ -276,6 +281,53 @@ async function exhaust() {
   }
 }
 
+/** Shared memory, which the host and the device may see differently: what either sees before and after it is synchronized. */
+async function share() {
+  const device = new Device(true);
+  const pipelines = await copyPipeline(device);
+  const byteLength = 1 << 20;
+  const source = addon.allocate(device.handle, byteLength, 'shared');
+  const target = addon.allocate(device.handle, byteLength, 'shared');
+  const [given, seen] = [source, target].map(({ memory }) => new Uint8Array(memory));
+  const recording = addon.record(
+    device.handle,
+    pipelines,
+    Uint32Array.from(copyWords(source.address, target.address, byteLength, false)),
+    false,
+  );
+  const submit = () =>
+    device.settled(
+      addon.submit(device.handle, recording, [], [], new Float64Array(0), [source.handle, target.handle], []),
+    );
+  const isZero = given.every((byte) => byte === 0) && seen.every((byte) => byte === 0);
+  const data = noise(byteLength, 3);
+  given.set(data);
+  // Two ranges: what lies between them is not synchronized.
+  const ranges = Float64Array.of(0, 4096, 65536, 256);
+  addon.syncBuffer(device.handle, source.handle, false, ranges);
+  await submit();
+  const before = equal(seen.subarray(0, 4096), data.subarray(0, 4096));
+  addon.syncBuffer(device.handle, target.handle, true, ranges);
+  const result = {
+    isZero,
+    coherent: source.coherent,
+    before,
+    first: equal(seen.subarray(0, 4096), data.subarray(0, 4096)),
+    second: equal(seen.subarray(65536, 65792), data.subarray(65536, 65792)),
+    between: seen[32768],
+  };
+  // Transfers see to it themselves.
+  const into = new Uint8Array(16);
+  await device.settled(addon.write(device.handle, source.handle, 65536, noise(16, 5)));
+  await submit();
+  await device.settled(addon.read(device.handle, target.handle, 65536, into));
+  result.transfer = equal(into, noise(16, 5));
+  addon.dispose(recording);
+  for (const each of [source, target]) addon.disposeBuffer(each.handle, each.memory);
+  addon.closeDevice(device.handle);
+  return { ...result, messages: addon.validationMessages() };
+}
+
 /** Ends with a device open and work in flight. */
 async function leave() {
   const device = new Device(false);
@@ -299,7 +351,15 @@ async function idle() {
   return { idle: addon.allocations(device.handle) >= 0 };
 }
 
-const scenarios = { probe: () => addon.probe(task.validation ?? false), run, fail, exhaust, leave, idle };
+const scenarios = {
+  probe: () => addon.probe(task.validation ?? false),
+  run,
+  fail,
+  exhaust,
+  share,
+  leave,
+  idle,
+};
 try {
   report(await scenarios[task.scenario]());
 } catch (error) {

@@ -64,7 +64,7 @@ describe.skipIf(!loaded || !driver.present)(`the addon (${driver.need})`, () => 
   /** A device with a queue that knows of its jobs. */
   const open = (cache?: Uint8Array): { device: DeviceHandle; queue: JobQueue } => {
     const jobs = new JobQueue((job) => addon.jobEnded(handle, job));
-    const handle: DeviceHandle = guarded(() => addon.openDevice(0, cache, jobs.listener));
+    const handle: DeviceHandle = guarded(() => addon.openDevice(0, cache, jobs.listener, 'test'));
     return { device: handle, queue: jobs };
   };
 
@@ -528,6 +528,19 @@ describe.skipIf(!loaded || !driver.present)(`the addon in processes of its own (
       expect(outcomes).toEqual(['fine', 'fine', ...new Array<string>(4).fill('device/lost')]);
       expect(later).toEqual(['device/lost', 'device/lost', 'device/lost']);
       expect(closedAfterMs).toBeLessThan(10_000);
+    });
+
+    it('synchronizes memory that is not coherent, in the ranges that it is told', () => {
+      const shared = { isZero: true, first: true, second: true, transfer: true };
+      const loader = { UNICORN_VULKAN_LOADER: mockLoader };
+      // The layers would see memory that the driver does not know.
+      const apart = child(
+        { scenario: 'share' },
+        { ...loader, MOCK_VULKAN: 'incoherent', VK_INSTANCE_LAYERS: '' },
+      );
+      expect(apart).toMatchObject({ ...shared, coherent: false, before: false, between: 0 });
+      const coherent = child({ scenario: 'share' }, loader);
+      expect(coherent).toMatchObject({ ...shared, coherent: true, before: true, messages: [] });
     });
 
     it('says how much memory was asked for and is left', () => {

@@ -156,7 +156,7 @@ describe.skipIf(!driver.present)(`a device with chains (${driver.need})`, () => 
 
     const stalled = vi
       .spyOn(device.faults, 'give')
-      .mockImplementationOnce(() => faultError(faultCodes.stalled, 7, 3));
+      .mockImplementationOnce(() => faultError(faultCodes.stalled, 7, 3, 'gpu'));
     await expect(computed(executable)).rejects.toMatchObject({
       code: 'device/stalled',
       fields: { value: 7 },

@@ -23,11 +23,4 @@ await conformBackend(vulkanBackend, {
     'accumulateSquares *': noShader,
     'logProbabilities *': noShader,
   },
-  expectedFailures: {
-    'an unknown device id is refused': 'device/unavailable does not name the device',
-    'close is idempotent and ends everything': 'device/closed does not name the device',
-    'an executable reads several sets': 'weights of the first set alone are read',
-    'times lie between submission and end, in order, of the device': 'times are not taken',
-    'a copy waits, and keeps its place in the queue': 'a copy is made at once',
-  },
 });

@@ -90,13 +90,13 @@ describe('encodeRecording', () => {
 
 describe('faultError', () => {
   it('says what the reference says', () => {
-    expect(faultError(0, 0, 0)).toBeUndefined();
-    expect(faultError(faultCodes.tokenId, -5, 31)).toMatchObject({
+    expect(faultError(0, 0, 0, 'gpu')).toBeUndefined();
+    expect(faultError(faultCodes.tokenId, -5, 31, 'gpu')).toMatchObject({
       code: 'usage/token-id',
       message: 'Token id -5 is outside the table of 31 rows.',
     });
     for (const code of Object.values(faultCodes))
-      expect(['usage', 'device']).toContain(faultError(code, 1, 2)!.family);
-    expect(faultError(99, 0, 0)).toMatchObject({ code: 'internal/fault' });
+      expect(['usage', 'device']).toContain(faultError(code, 1, 2, 'gpu')!.family);
+    expect(faultError(99, 0, 0, 'gpu')).toMatchObject({ code: 'internal/fault' });
   });
 });

@@ -59,7 +59,7 @@ export class KernelRun {
     const physical = probed.devices.find(({ missing }) => missing.length === 0)!;
     let acknowledge = (_job: number): void => {};
     const queue = new JobQueue((job) => acknowledge(job));
-    const device = addon.openDevice(physical.index, undefined, queue.listener);
+    const device = addon.openDevice(physical.index, undefined, queue.listener, 'test');
     acknowledge = (job) => addon.jobEnded(device, job);
     const pipelines = new Pipelines(addon, device, queue, new ShaderLibrary());
     return new KernelRun(addon, device, queue, pipelines, deviceTraits(physical));

@@ -9,7 +9,7 @@
 namespace unicorn {
 
 DeviceHost::DeviceHost(Napi::Env env, std::shared_ptr<Device> device, Napi::Function listener)
-    : device_(std::move(device)), jobs_(env, listener, [this] {
+    : id_(device->id()), device_(std::move(device)), jobs_(env, listener, [this] {
         queue_.reset();  // waits, and joins its thread
         device_.reset();
       }) {
@@ -17,7 +17,7 @@ DeviceHost::DeviceHost(Napi::Env env, std::shared_ptr<Device> device, Napi::Func
 }
 
 const std::shared_ptr<Device>& DeviceHost::device() const {
-  if (!device_) throw Failure("device/closed", "The device was closed before.");
+  if (!device_) throw Failure("device/closed", "The device was closed before.", {}, {{"device", id_}});
   return device_;
 }
 

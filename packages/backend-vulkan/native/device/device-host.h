@@ -4,6 +4,7 @@
 #include <napi.h>
 
 #include <memory>
+#include <string>
 
 #include <unicorn/job-channel.h>
 
@@ -28,6 +29,7 @@ class DeviceHost {
   void deliverTo(uint32_t job, Napi::TypedArray into, std::shared_ptr<Buffer> staging);
 
  private:
+  const std::string id_;
   std::shared_ptr<Device> device_;
   std::unique_ptr<Queue> queue_;
   JobChannel jobs_;  // the last member, since it closes the queue before anything is gone

@@ -75,15 +75,16 @@ bool cacheFits(const std::vector<uint8_t>& cache, const VkPhysicalDeviceProperti
 }  // namespace
 
 std::shared_ptr<Device> Device::open(std::shared_ptr<const PhysicalDevice> physical,
-                                     const std::vector<uint8_t>& pipelineCache) {
+                                     const std::vector<uint8_t>& pipelineCache, std::string id) {
   auto device = std::shared_ptr<Device>(new Device());
   device->physical_ = std::move(physical);
+  device->id_ = std::move(id);
   device->stallTimeout_ = chooseStallTimeout(*device->physical_);
   const PhysicalDevice& facts = *device->physical_;
   if (!facts.missing.empty()) {
     std::string list;
     for (const std::string& each : facts.missing) list += (list.empty() ? "" : ", ") + each;
-    throw Failure("device/unavailable", device->name() + " lacks " + list + ".", {}, {{"device", device->name()}})
+    throw Failure("device/unavailable", device->name() + " lacks " + list + ".", {}, {{"device", device->id()}})
         .withFix("Use another device, or a newer driver.");
   }
   const InstanceFunctions& instance = facts.instance->vk();
@@ -118,13 +119,13 @@ std::shared_ptr<Device> Device::open(std::shared_ptr<const PhysicalDevice> physi
   if (created != VK_SUCCESS) {
     device->handle_ = VK_NULL_HANDLE;
     throw Failure("device/unavailable", device->name() + " could not be opened: " + resultName(created) + ".", {},
-                  {{"device", device->name()}})
+                  {{"device", device->id()}})
         .withFix("Another process may have it for itself; `vulkaninfo --summary` should say more.");
   }
   const auto resolve = [&](const char* name) { return instance.GetDeviceProcAddr(device->handle_, name); };
 #define UNICORN_RESOLVE(name)                                                            \
   device->vk_.name = reinterpret_cast<PFN_vk##name>(resolve("vk" #name));                \
-  if (device->vk_.name == nullptr) throw Failure("device/driver", "The driver lacks vk" #name ".");
+  if (device->vk_.name == nullptr) throw Failure("device/driver", "The driver lacks vk" #name ".", {}, {{"device", device->id()}});
   UNICORN_DEVICE_FUNCTIONS(UNICORN_RESOLVE)
 #undef UNICORN_RESOLVE
 #define UNICORN_RESOLVE(name) device->vk_.name = reinterpret_cast<PFN_vk##name>(resolve("vk" #name));
@@ -207,7 +208,7 @@ Failure Device::lost(const std::string& where) {
 Failure Device::lostFailure() const {
   std::lock_guard<std::mutex> lock(lostMutex_);
   return Failure("device/lost", name() + " was lost: it stopped, was reset, or no longer answers.", {},
-                 {{"device", name()}, {"where", lostWhere_}})
+                 {{"device", id()}, {"where", lostWhere_}})
       .withFix("Open the device again; `dmesg` may say why it stopped. When it happens again, use a smaller batch or "
                "another backend.");
 }
@@ -220,7 +221,7 @@ void Device::check(VkResult result, const char* where) {
         .withFix("Ask for a smaller context or a smaller model, or end other programs that use the device.");
   }
   throw Failure("device/driver", "The driver of " + name() + " failed in " + where + ": " + resultName(result) + ".", {},
-                {{"device", name()}, {"where", where}, {"driver", physical_->driver}})
+                {{"device", id()}, {"where", where}, {"driver", physical_->driver}})
       .withFix("Use a newer driver, or another backend.");
 }
 

@@ -24,7 +24,7 @@ class Device {
   // `pipelineCache`: what `pipelineCache()` of an earlier process gave, or nothing; that of another driver is ignored.
   // Throws Failure device/unavailable, resource/memory, device/driver.
   static std::shared_ptr<Device> open(std::shared_ptr<const PhysicalDevice> physical,
-                                      const std::vector<uint8_t>& pipelineCache);
+                                      const std::vector<uint8_t>& pipelineCache, std::string id);
   ~Device();
   Device(const Device&) = delete;
   Device& operator=(const Device&) = delete;
@@ -36,6 +36,8 @@ class Device {
   VkPipelineLayout pipelineLayout() const { return pipelineLayout_; }
   VkPipelineCache vkPipelineCache() const { return pipelineCache_; }
   std::string name() const { return physical_->properties.deviceName; }
+  // What JavaScript calls it: failures name it so.
+  const std::string& id() const { return id_; }
   // A device that completes nothing for so long is taken for lost; zero: never.
   std::chrono::nanoseconds stallTimeout() const { return stallTimeout_; }
 
@@ -62,6 +64,7 @@ class Device {
  private:
   Device() = default;
   std::shared_ptr<const PhysicalDevice> physical_;
+  std::string id_;
   DeviceFunctions vk_;
   VkDevice handle_ = VK_NULL_HANDLE;
   std::array<VkQueue, 2> queues_{};

@@ -56,6 +56,8 @@
   X(CmdPushConstants)               \
   X(CmdDispatch)                    \
   X(CmdPipelineBarrier)             \
+  X(FlushMappedMemoryRanges)        \
+  X(InvalidateMappedMemoryRanges)   \
   X(CmdCopyBuffer)                  \
   X(CmdFillBuffer)                  \
   X(CmdResetQueryPool)              \

@@ -18,6 +18,9 @@ constexpr uint64_t deviceBlockBytes = uint64_t{256} << 20;
 constexpr uint64_t hostBlockBytes = uint64_t{32} << 20;
 constexpr uint64_t mappedBlockBytes = uint64_t{4} << 20;
 
+// What kernels load at once: `bindingAlignment` of src/device/buffer.ts.
+constexpr uint64_t vectorBytes = 16;
+
 constexpr VkMemoryPropertyFlags hostWritable =
     VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT;
 // Types with other properties (protected, lazily allocated, uncached by the device) are for other purposes.
@@ -53,6 +56,11 @@ std::vector<uint32_t> Memory::candidates(MemoryUse use) const {
         return local ? (writable ? 2 : 1) : 0;
       case MemoryUse::host:
         return writable ? (cached ? 4 : 2) + (local ? 0 : 1) : 0;
+      case MemoryUse::shared: {
+        const bool visible = hasAll(flags, VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT);
+        // The host reads uncached memory a hundred times slower: rather synchronize. Where memory is unified, local first.
+        return visible ? (cached ? 8 : 0) + (writable ? 4 : 0) + (local == unified ? 2 : 1) : 0;
+      }
     }
     return 0;
   };
@@ -74,7 +82,7 @@ uint64_t Memory::blockBytes(uint32_t type, MemoryUse use) const {
   const VkPhysicalDeviceMemoryProperties& memory = device_.physical().memory;
   const uint64_t heap = memory.memoryHeaps[memory.memoryTypes[type].heapIndex].size;
   const uint64_t wanted = use == MemoryUse::device ? deviceBlockBytes
-                          : use == MemoryUse::host ? hostBlockBytes
+                          : use == MemoryUse::host || use == MemoryUse::shared ? hostBlockBytes
                                                    : mappedBlockBytes;
   // A small heap (256 MiB of BAR, a phone's memory) is not filled by one block.
   return std::max(granule, std::min(wanted, heap / 16 / granule * granule));
@@ -98,7 +106,7 @@ Memory::Range Memory::allocate(uint64_t byteLength, MemoryUse use, bool alone) {
     const bool whole = alone || rounded > shared / 4;
     if (!whole) {
       for (Block& block : blocks_) {
-        if (block.type != type || block.whole) continue;
+        if (block.type != type || block.whole || (use == MemoryUse::shared && block.mapped == nullptr)) continue;
         // The tightest range that fits, so that long ones stay long.
         auto best = block.free.end();
         for (auto range = block.free.begin(); range != block.free.end(); ++range) {
@@ -118,7 +126,7 @@ Memory::Range Memory::allocate(uint64_t byteLength, MemoryUse use, bool alone) {
     // Near the end of the budget a block is as small as it may be.
     for (const uint64_t bytes : {whole ? rounded : shared, rounded}) {
       if (bytes > room) continue;
-      Block* block = newBlock(bytes, type, result);
+      Block* block = newBlock(bytes, type, use == MemoryUse::shared, result);
       if (block == nullptr) continue;
       block->whole = whole || bytes == rounded;
       if (bytes > rounded) block->free.emplace(rounded, bytes - rounded);
@@ -161,19 +169,20 @@ void Memory::release(const Range& range) {
   blocks_.remove_if([&](const Block& each) { return &each == &block; });
 }
 
-Block* Memory::newBlock(uint64_t byteLength, uint32_t type, VkResult& result) {
+Block* Memory::newBlock(uint64_t byteLength, uint32_t type, bool mapped, VkResult& result) {
   Block block;
   block.type = type;
   block.byteLength = byteLength;
-  result = createBlock(block, byteLength, nullptr);
+  result = createBlock(block, byteLength, mapped, nullptr);
   if (result != VK_SUCCESS) return nullptr;
   heapBytes_[device_.physical().memory.memoryTypes[type].heapIndex] += byteLength;
   blocks_.push_back(std::move(block));
   return &blocks_.back();
 }
 
-// The buffer and the memory of a block whose type is chosen. `hostMemory`: import it instead of allocating.
-VkResult Memory::createBlock(Block& block, VkDeviceSize byteLength, const void* hostMemory) {
+// The buffer and the memory of a block whose type is chosen. `mapped`: also where it is not coherent. `hostMemory`: import
+// it instead of allocating.
+VkResult Memory::createBlock(Block& block, VkDeviceSize byteLength, bool mapped, const void* hostMemory) {
   const DeviceFunctions& vk = device_.vk();
   VkExternalMemoryBufferCreateInfo external{};
   external.sType = VK_STRUCTURE_TYPE_EXTERNAL_MEMORY_BUFFER_CREATE_INFO;
@@ -195,7 +204,7 @@ VkResult Memory::createBlock(Block& block, VkDeviceSize byteLength, const void* 
   VkImportMemoryHostPointerInfoEXT import{};
   import.sType = VK_STRUCTURE_TYPE_IMPORT_MEMORY_HOST_POINTER_INFO_EXT;
   import.handleType = VK_EXTERNAL_MEMORY_HANDLE_TYPE_HOST_ALLOCATION_BIT_EXT;
-  // The type is not for reading only, but nothing here ever writes what was imported.
+  // The type is not for reading only; what is read only nobody here writes.
   import.pHostPointer = const_cast<void*>(hostMemory);
   VkMemoryAllocateInfo allocate{};
   allocate.sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO;
@@ -216,10 +225,13 @@ VkResult Memory::createBlock(Block& block, VkDeviceSize byteLength, const void* 
   }
   if (result == VK_SUCCESS) result = vk.BindBufferMemory(device_.handle(), block.buffer, block.memory, 0);
   const VkMemoryPropertyFlags properties = device_.physical().memory.memoryTypes[block.type].propertyFlags;
-  if (result == VK_SUCCESS && hostMemory == nullptr && hasAll(properties, hostWritable)) {
-    void* mapped = nullptr;
-    result = vk.MapMemory(device_.handle(), block.memory, 0, VK_WHOLE_SIZE, 0, &mapped);
-    block.mapped = static_cast<uint8_t*>(mapped);
+  block.coherent = hasAll(properties, VK_MEMORY_PROPERTY_HOST_COHERENT_BIT) ||
+                   !hasAll(properties, VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT);
+  if (result == VK_SUCCESS && hostMemory == nullptr &&
+      (mapped ? hasAll(properties, VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT) : hasAll(properties, hostWritable))) {
+    void* address = nullptr;
+    result = vk.MapMemory(device_.handle(), block.memory, 0, VK_WHOLE_SIZE, 0, &address);
+    block.mapped = static_cast<uint8_t*>(address);
     block.cached = hasAll(properties, VK_MEMORY_PROPERTY_HOST_CACHED_BIT);
   }
   if (result != VK_SUCCESS) {
@@ -234,10 +246,14 @@ VkResult Memory::createBlock(Block& block, VkDeviceSize byteLength, const void* 
   return VK_SUCCESS;
 }
 
-Memory::Range Memory::import(const uint8_t* memory, uint64_t byteLength) {
+uint64_t Memory::importAlignment() const {
+  return device_.vk().GetMemoryHostPointerPropertiesEXT == nullptr ? 0 : device_.physical().hostImportAlignment;
+}
+
+Memory::Range Memory::import(const uint8_t* memory, uint64_t byteLength, bool writable) {
   const PhysicalDevice& physical = device_.physical();
   const DeviceFunctions& vk = device_.vk();
-  if (physical.hostImportAlignment == 0 || vk.GetMemoryHostPointerPropertiesEXT == nullptr) return {};
+  if (importAlignment() == 0) return {};
   VkMemoryHostPointerPropertiesEXT properties{};
   properties.sType = VK_STRUCTURE_TYPE_MEMORY_HOST_POINTER_PROPERTIES_EXT;
   const VkResult asked = vk.GetMemoryHostPointerPropertiesEXT(
@@ -246,17 +262,45 @@ Memory::Range Memory::import(const uint8_t* memory, uint64_t byteLength) {
   std::lock_guard<std::mutex> lock(mutex_);
   for (uint32_t type = 0; type < physical.memory.memoryTypeCount; type++) {
     if ((properties.memoryTypeBits >> type & 1) == 0) continue;
-    if ((physical.memory.memoryTypes[type].propertyFlags & ~knownProperties) != 0) continue;
+    const VkMemoryPropertyFlags flags = physical.memory.memoryTypes[type].propertyFlags;
+    if ((flags & ~knownProperties) != 0 || (writable && !hasAll(flags, hostWritable))) continue;
     Block block;
     block.type = type;
     block.byteLength = byteLength;
     block.whole = true;
     block.imported = true;
-    if (createBlock(block, byteLength, memory) != VK_SUCCESS) continue;
+    if (createBlock(block, byteLength, false, memory) != VK_SUCCESS) continue;
+    if (writable) {
+      block.mapped = const_cast<uint8_t*>(memory);
+      block.cached = true;
+    }
     blocks_.push_back(std::move(block));
     return {&blocks_.back(), 0, byteLength};
   }
   return {};
+}
+
+void Memory::sync(const Range& range, bool toHost, const std::vector<std::pair<uint64_t, uint64_t>>& parts) {
+  const Block& block = *range.block;
+  if (block.coherent || block.mapped == nullptr || parts.empty()) return;
+  // Whole atoms. Buffers share none: they begin at multiples of the largest that Vulkan allows (256 bytes).
+  const uint64_t atom = device_.physical().properties.limits.nonCoherentAtomSize;
+  std::vector<VkMappedMemoryRange> ranges;
+  for (const auto& [offset, byteLength] : parts) {
+    if (byteLength == 0) continue;
+    const uint64_t begin = (range.offset + offset) / atom * atom;
+    const uint64_t end = std::min(roundUp(range.offset + offset + byteLength, atom), block.byteLength);
+    VkMappedMemoryRange one{};
+    one.sType = VK_STRUCTURE_TYPE_MAPPED_MEMORY_RANGE;
+    one.memory = block.memory;
+    one.offset = begin;
+    one.size = end == block.byteLength ? VK_WHOLE_SIZE : end - begin;
+    ranges.push_back(one);
+  }
+  if (ranges.empty()) return;
+  const auto call = toHost ? device_.vk().InvalidateMappedMemoryRanges : device_.vk().FlushMappedMemoryRanges;
+  device_.check(call(device_.handle(), static_cast<uint32_t>(ranges.size()), ranges.data()),
+                toHost ? "vkInvalidateMappedMemoryRanges" : "vkFlushMappedMemoryRanges");
 }
 
 void Memory::destroy(Block& block) {
@@ -301,11 +345,29 @@ std::shared_ptr<Buffer> Buffer::allocate(const std::shared_ptr<Device>& device, 
 
 std::shared_ptr<Buffer> Buffer::import(const std::shared_ptr<Device>& device, const uint8_t* memory, uint64_t byteLength,
                                        std::shared_ptr<const void> owner) {
-  const Memory::Range range = device->memory().import(memory, byteLength);
+  const Memory::Range range = device->memory().import(memory, byteLength, false);
   if (range.block == nullptr) return nullptr;
   auto buffer = std::shared_ptr<Buffer>(new Buffer(device, range, byteLength));
   buffer->owner_ = std::move(owner);
   return buffer;
+}
+
+std::shared_ptr<Buffer> Buffer::importWritable(const std::shared_ptr<Device>& device, uint8_t* memory,
+                                               uint64_t byteLength) {
+  const uint64_t alignment = device->memory().importAlignment();
+  const auto address = reinterpret_cast<uintptr_t>(memory);
+  if (alignment == 0 || byteLength == 0 || address % vectorBytes != 0) return nullptr;
+  const uint64_t shift = address % alignment;
+  const Memory::Range range = device->memory().import(memory - shift, roundUp(shift + byteLength, alignment), true);
+  if (range.block == nullptr) return nullptr;
+  auto buffer = std::shared_ptr<Buffer>(new Buffer(device, range, byteLength));
+  buffer->shift_ = shift;
+  return buffer;
+}
+
+void Buffer::sync(bool toHost, std::vector<std::pair<uint64_t, uint64_t>> parts) const {
+  for (auto& part : parts) part.first += shift_;
+  device_->memory().sync(range_, toHost, parts);
 }
 
 Buffer::~Buffer() {

@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 #include "functions.h"
@@ -21,6 +22,7 @@ enum class MemoryUse {
   device,  // device-local; mapped too where memory is unified
   mapped,  // device-local and mapped where there is such memory (resizable BAR), for little things that the host writes
   host,    // the host's, mapped and cached: what the device leaves for the host, and staging
+  shared,  // mapped and cached, of any size, perhaps not coherent: what devices work on in turns
 };
 
 struct Block {
@@ -29,8 +31,9 @@ struct Block {
   VkDeviceAddress address = 0;
   uint8_t* mapped = nullptr;  // null where the host cannot address it
   bool cached = false;
+  bool coherent = true;  // what the host and the device see is the same without `sync`
   bool whole = false;  // made for one buffer: given back with it
-  bool imported = false;  // memory of the host's, used where it lies
+  bool imported = false;  // memory of somebody else's, used where it lies
   uint32_t type = 0;
   uint64_t byteLength = 0;
   std::map<uint64_t, uint64_t> free;  // offset to length, neighbours merged
@@ -53,9 +56,13 @@ class Memory {
 
   // Throws Failure resource/memory, device/lost. `alone`: an allocation of its own, exactly as long.
   Range allocate(uint64_t byteLength, MemoryUse use, bool alone);
-  // Memory of the host's as a range that the device only reads: whole pages, which must stay until it is released. Its block
-  // is null where the driver will not have it.
-  Range import(const uint8_t* memory, uint64_t byteLength);
+  // Memory of the host's as a range: whole pages, which must stay until it is released. Where it is not `writable` the device
+  // only reads it; else it is coherent. Its block is null where the driver will not have it.
+  Range import(const uint8_t* memory, uint64_t byteLength, bool writable);
+  // The least alignment of what is imported; 0 where nothing can be.
+  uint64_t importAlignment() const;
+  // Makes visible to the host what the device wrote in parts of a range, or the other way about. Parts lie inside the range.
+  void sync(const Range& range, bool toHost, const std::vector<std::pair<uint64_t, uint64_t>>& parts);
   void release(const Range& range);
 
   // vkAllocateMemory calls so far.
@@ -66,8 +73,8 @@ class Memory {
  private:
   std::vector<uint32_t> candidates(MemoryUse use) const;
   uint64_t blockBytes(uint32_t type, MemoryUse use) const;
-  Block* newBlock(uint64_t byteLength, uint32_t type, VkResult& result);
-  VkResult createBlock(Block& block, VkDeviceSize byteLength, const void* hostMemory);
+  Block* newBlock(uint64_t byteLength, uint32_t type, bool mapped, VkResult& result);
+  VkResult createBlock(Block& block, VkDeviceSize byteLength, bool mapped, const void* hostMemory);
   void destroy(Block& block);
   std::vector<Budget> budgetsLocked() const;
 
@@ -87,16 +94,23 @@ class Buffer {
   // Memory of `owner`'s, used where it lies: null where the driver will not have it. Whole pages, read only.
   static std::shared_ptr<Buffer> import(const std::shared_ptr<Device>& device, const uint8_t* memory,
                                         uint64_t byteLength, std::shared_ptr<const void> owner);
+  // Memory that must stay until the buffer is gone, to be read and written where it lies: null where the driver will not
+  // have it, or it does not begin where vectors may. What shares its first and last page is mapped too, and left alone.
+  static std::shared_ptr<Buffer> importWritable(const std::shared_ptr<Device>& device, uint8_t* memory,
+                                                uint64_t byteLength);
   ~Buffer();
   Buffer(const Buffer&) = delete;
   Buffer& operator=(const Buffer&) = delete;
 
   uint64_t byteLength() const { return byteLength_; }
-  VkDeviceAddress address() const { return range_.block->address + range_.offset; }
+  VkDeviceAddress address() const { return range_.block->address + vkOffset(); }
   VkBuffer vkBuffer() const { return range_.block->buffer; }
-  uint64_t vkOffset() const { return range_.offset; }
-  uint8_t* mapped() const { return range_.block->mapped == nullptr ? nullptr : range_.block->mapped + range_.offset; }
+  uint64_t vkOffset() const { return range_.offset + shift_; }
+  uint8_t* mapped() const { return range_.block->mapped == nullptr ? nullptr : range_.block->mapped + vkOffset(); }
   bool cached() const { return range_.block->cached; }
+  bool coherent() const { return range_.block->coherent; }
+  // Of parts (offset, length) inside the buffer; nothing where it is coherent. Throws Failure device/lost.
+  void sync(bool toHost, std::vector<std::pair<uint64_t, uint64_t>> parts) const;
   const Device& device() const { return *device_; }
 
   // Value of the queue's timeline when nothing submitted so far uses it any more.
@@ -108,6 +122,7 @@ class Buffer {
   std::shared_ptr<Device> device_;
   Memory::Range range_;
   uint64_t byteLength_;
+  uint64_t shift_ = 0;  // of the buffer in its range: imported memory begins inside a page
   std::shared_ptr<const void> owner_;  // of imported memory
 };
 

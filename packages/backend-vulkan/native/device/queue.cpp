@@ -1,6 +1,7 @@
 #include "queue.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 #include <system_error>
 
@@ -17,6 +18,11 @@ void barrier(const DeviceFunctions& vk, VkCommandBuffer commands, VkPipelineStag
   memory.srcAccessMask = written;
   memory.dstAccessMask = accessed;
   vk.CmdPipelineBarrier(commands, from, to, 0, 1, &memory, 0, nullptr, 0, nullptr);
+}
+
+// Of the clock that `performance.now` of JavaScript counts by, from another beginning.
+double nowMs() {
+  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
 }  // namespace
@@ -88,6 +94,7 @@ void Queue::endTransfer(VkCommandBuffer commands) {
 void Queue::submit(uint32_t job, Work work) {
   Entry entry;
   entry.job = job;
+  entry.isTimed = work.recording != nullptr;
   std::vector<VkCommandBuffer> commands;
   uint64_t stagedBytes = 0;
   std::vector<const HostWrite*> staged;
@@ -95,6 +102,7 @@ void Queue::submit(uint32_t job, Work work) {
     if (write.byteLength == 0) continue;
     if (write.target->mapped() != nullptr && isIdle(*write.target)) {
       write.fill(write.target->mapped() + write.byteOffset);
+      write.target->sync(false, {{write.byteOffset, write.byteLength}});
       continue;
     }
     staged.push_back(&write);
@@ -128,6 +136,32 @@ void Queue::submit(uint32_t job, Work work) {
   enqueue(std::move(entry), commands, used);
 }
 
+void Queue::copy(uint32_t job, std::shared_ptr<Buffer> source, uint64_t sourceOffset, std::shared_ptr<Buffer> target,
+                 uint64_t targetOffset, uint64_t byteLength) {
+  Entry entry;
+  entry.job = job;
+  entry.isTimed = true;
+  if (device_->isLost() || byteLength == 0) {
+    enqueue(std::move(entry), {}, {});
+    return;
+  }
+  entry.transfer = beginTransfer();
+  const VkBufferCopy region{source->vkOffset() + sourceOffset, target->vkOffset() + targetOffset, byteLength};
+  device_->vk().CmdCopyBuffer(entry.transfer, source->vkBuffer(), target->vkBuffer(), 1, &region);
+  endTransfer(entry.transfer);
+  const VkCommandBuffer commands = entry.transfer;
+  enqueue(std::move(entry), {commands}, {std::move(source), std::move(target)});
+}
+
+std::pair<double, double> Queue::times(uint32_t job) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  const auto found = times_.find(job);
+  if (found == times_.end()) return {0, 0};
+  const std::pair<double, double> result = found->second;
+  times_.erase(found);
+  return result;
+}
+
 std::shared_ptr<Buffer> Queue::read(uint32_t job, std::shared_ptr<Buffer> source, uint64_t byteOffset,
                                     uint64_t byteLength) {
   Entry entry;
@@ -155,6 +189,7 @@ void Queue::pass(uint32_t job) {
 void Queue::clear(const std::shared_ptr<Buffer>& buffer, bool immediately) {
   if (immediately && buffer->mapped() != nullptr) {
     std::memset(buffer->mapped(), 0, buffer->byteLength());
+    buffer->sync(false, {{0, buffer->byteLength()}});
     return;
   }
   if (buffer->byteLength() == 0) return;
@@ -214,6 +249,7 @@ void Queue::enqueue(Entry entry, const std::vector<VkCommandBuffer>& commands,
     entry.failure = failure;
   }
   entry.value = submitted_;
+  entry.submittedMs = nowMs();
   for (const auto& buffer : used) entry.holds.push_back(buffer);
   {
     std::lock_guard<std::mutex> lock(mutex_);
@@ -252,6 +288,14 @@ void Queue::settle(Entry& entry, bool reached) {
     std::lock_guard<std::mutex> lock(mutex_);
     idleTransfers_.push_back(entry.transfer);
   }
+  const double endMs = nowMs();
+  if (entry.isTimed) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    // What nobody asks for is not kept for ever.
+    if (times_.size() >= 1024) times_.clear();
+    times_[entry.job] = {std::max(entry.submittedMs, lastEndMs_), endMs};
+  }
+  lastEndMs_ = endMs;
   // What the job held is let go before its end is told.
   entry.holds.clear();
   if (entry.job != 0) listener_.ended(entry.job, entry.failure ? &*entry.failure : nullptr);

@@ -11,6 +11,7 @@
 #include <mutex>
 #include <optional>
 #include <thread>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -44,12 +45,18 @@ class Queue {
 
   // Throws what `fill` throws, and when staging cannot be had; all other failures are told as the job's.
   void submit(uint32_t job, Work work);
+  // Copies a range of one buffer to another in queue order.
+  void copy(uint32_t job, std::shared_ptr<Buffer> source, uint64_t sourceOffset, std::shared_ptr<Buffer> target,
+            uint64_t targetOffset, uint64_t byteLength);
   // Copies a range of a buffer to staging in queue order; the caller reads that when the job has ended.
   std::shared_ptr<Buffer> read(uint32_t job, std::shared_ptr<Buffer> source, uint64_t byteOffset, uint64_t byteLength);
   // A job that ends in its turn.
   void pass(uint32_t job);
   // Zeroes a buffer that nothing uses yet; from `immediately` on the host's side, before this returns.
   void clear(const std::shared_ptr<Buffer>& buffer, bool immediately);
+  // When the device worked on a job of `submit` or `copy` that has ended, once: from when it was submitted, or the one before
+  // it ended, until its end was noticed. Milliseconds of the system's monotonic clock; {0, 0} for any other job.
+  std::pair<double, double> times(uint32_t job);
   // True when no submission uses the buffer any more.
   bool isIdle(const Buffer& buffer);
   // The next submission begins after that: what another queue wrote is there for it. From any thread.
@@ -62,6 +69,8 @@ class Queue {
     std::vector<std::shared_ptr<void>> holds;
     VkCommandBuffer transfer = VK_NULL_HANDLE;
     std::optional<Failure> failure;
+    bool isTimed = false;
+    double submittedMs = 0;
   };
 
   VkCommandBuffer beginTransfer();
@@ -84,6 +93,8 @@ class Queue {
   std::vector<VkCommandBuffer> idleTransfers_;
   std::vector<std::pair<std::shared_ptr<Timeline>, uint64_t>> awaited_;
   bool closing_ = false;
+  double lastEndMs_ = 0;  // of the waiter's
+  std::unordered_map<uint32_t, std::pair<double, double>> times_;  // of timed jobs that have ended
   std::thread waiter_;
 };
 

@@ -5,6 +5,7 @@
 //   lost=N     the Nth submission and all later ones end with VK_ERROR_DEVICE_LOST
 //   stall=N    the Nth submission and all later ones are never carried out
 //   memory=N   the Nth allocation and all later ones fail
+//   incoherent cached memory is not coherent: what is mapped is a copy, which only flushing and invalidating bring up to date
 //
 //     c++ -shared -fPIC -I native/vendor/vulkan-headers native/test/mock-loader.cpp -o mock-loader.so -ldl
 
@@ -15,7 +16,10 @@
 #include <atomic>
 #include <cstdlib>
 #include <cstring>
+#include <map>
+#include <mutex>
 #include <string>
+#include <vector>
 
 namespace {
 
@@ -28,6 +32,18 @@ PFN_vkQueueSubmit realQueueSubmit;
 PFN_vkQueueWaitIdle realQueueWaitIdle;
 PFN_vkAllocateMemory realAllocateMemory;
 PFN_vkGetBufferMemoryRequirements realGetBufferMemoryRequirements;
+PFN_vkMapMemory realMapMemory;
+PFN_vkFreeMemory realFreeMemory;
+PFN_vkGetMemoryHostPointerPropertiesEXT realGetMemoryHostPointerProperties;
+
+// Memory that is not coherent: what the device has, and what the host sees of it.
+struct Mapped {
+  uint64_t byteLength = 0;
+  uint8_t* device = nullptr;
+  std::vector<uint8_t> host;
+};
+std::mutex mappedMutex;
+std::map<VkDeviceMemory, Mapped> incoherent;
 
 std::atomic<int> submissions{0};
 std::atomic<int> allocations{0};
@@ -56,6 +72,14 @@ VKAPI_ATTR void VKAPI_CALL getPhysicalDeviceProperties2(VkPhysicalDevice device,
 VKAPI_ATTR void VKAPI_CALL getPhysicalDeviceMemoryProperties2(VkPhysicalDevice device,
                                                               VkPhysicalDeviceMemoryProperties2* memory) {
   realGetPhysicalDeviceMemoryProperties2(device, memory);
+  if (option("incoherent") != 0) {
+    VkPhysicalDeviceMemoryProperties& types = memory->memoryProperties;
+    types.memoryTypeCount = 2;
+    types.memoryTypes[0] = {VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT | VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT |
+                                VK_MEMORY_PROPERTY_HOST_COHERENT_BIT,
+                            0};
+    types.memoryTypes[1] = {VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_CACHED_BIT, 0};
+  }
   if (option("discrete") == 0) return;
   VkPhysicalDeviceMemoryProperties& properties = memory->memoryProperties;
   constexpr VkMemoryPropertyFlags local = VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT;
@@ -75,6 +99,7 @@ VKAPI_ATTR void VKAPI_CALL getBufferMemoryRequirements(VkDevice device, VkBuffer
                                                        VkMemoryRequirements* requirements) {
   realGetBufferMemoryRequirements(device, buffer, requirements);
   if (option("discrete") != 0) requirements->memoryTypeBits = 7;
+  if (option("incoherent") != 0) requirements->memoryTypeBits = 3;
 }
 
 VKAPI_ATTR VkResult VKAPI_CALL allocateMemory(VkDevice device, const VkMemoryAllocateInfo* info,
@@ -83,7 +108,64 @@ VKAPI_ATTR VkResult VKAPI_CALL allocateMemory(VkDevice device, const VkMemoryAll
   if (failing != 0 && ++allocations >= failing) return VK_ERROR_OUT_OF_DEVICE_MEMORY;
   VkMemoryAllocateInfo real = *info;
   if (option("discrete") != 0) real.memoryTypeIndex = 0;
-  return realAllocateMemory(device, &real, callbacks, memory);
+  const bool isIncoherent = option("incoherent") != 0 && info->memoryTypeIndex == 1;
+  if (isIncoherent) real.memoryTypeIndex = 0;
+  const VkResult result = realAllocateMemory(device, &real, callbacks, memory);
+  if (result == VK_SUCCESS && isIncoherent) {
+    std::lock_guard<std::mutex> lock(mappedMutex);
+    incoherent[*memory].byteLength = info->allocationSize;
+  }
+  return result;
+}
+
+VKAPI_ATTR void VKAPI_CALL freeMemory(VkDevice device, VkDeviceMemory memory, const VkAllocationCallbacks* callbacks) {
+  {
+    std::lock_guard<std::mutex> lock(mappedMutex);
+    incoherent.erase(memory);
+  }
+  realFreeMemory(device, memory, callbacks);
+}
+
+VKAPI_ATTR VkResult VKAPI_CALL mapMemory(VkDevice device, VkDeviceMemory memory, VkDeviceSize offset, VkDeviceSize size,
+                                         VkMemoryMapFlags flags, void** data) {
+  const VkResult result = realMapMemory(device, memory, offset, size, flags, data);
+  std::lock_guard<std::mutex> lock(mappedMutex);
+  const auto found = incoherent.find(memory);
+  if (result != VK_SUCCESS || found == incoherent.end()) return result;
+  Mapped& mapped = found->second;
+  mapped.device = static_cast<uint8_t*>(*data);
+  mapped.host.assign(mapped.byteLength, 0xee);
+  *data = mapped.host.data();
+  return result;
+}
+
+VkResult synchronize(uint32_t count, const VkMappedMemoryRange* ranges, bool toHost) {
+  std::lock_guard<std::mutex> lock(mappedMutex);
+  for (uint32_t i = 0; i < count; i++) {
+    Mapped& mapped = incoherent.at(ranges[i].memory);
+    const uint64_t size = ranges[i].size == VK_WHOLE_SIZE ? mapped.byteLength - ranges[i].offset : ranges[i].size;
+    uint8_t* device = mapped.device + ranges[i].offset;
+    uint8_t* host = mapped.host.data() + ranges[i].offset;
+    std::memcpy(toHost ? host : device, toHost ? device : host, size);
+  }
+  return VK_SUCCESS;
+}
+
+VKAPI_ATTR VkResult VKAPI_CALL flushMappedMemoryRanges(VkDevice, uint32_t count, const VkMappedMemoryRange* ranges) {
+  return synchronize(count, ranges, false);
+}
+
+VKAPI_ATTR VkResult VKAPI_CALL invalidateMappedMemoryRanges(VkDevice, uint32_t count,
+                                                            const VkMappedMemoryRange* ranges) {
+  return synchronize(count, ranges, true);
+}
+
+VKAPI_ATTR VkResult VKAPI_CALL getMemoryHostPointerProperties(VkDevice device, VkExternalMemoryHandleTypeFlagBits type,
+                                                              const void* pointer,
+                                                              VkMemoryHostPointerPropertiesEXT* properties) {
+  const VkResult result = realGetMemoryHostPointerProperties(device, type, pointer, properties);
+  if (option("incoherent") != 0) properties->memoryTypeBits = 1;
+  return result;
 }
 
 VKAPI_ATTR VkResult VKAPI_CALL queueSubmit(VkQueue queue, uint32_t count, const VkSubmitInfo* infos, VkFence fence) {
@@ -114,6 +196,17 @@ VKAPI_ATTR PFN_vkVoidFunction VKAPI_CALL getDeviceProcAddr(VkDevice device, cons
     return replace(real, realQueueSubmit, queueSubmit);
   }
   if (wanted == "vkAllocateMemory") return replace(real, realAllocateMemory, allocateMemory);
+  if (option("incoherent") != 0) {
+    if (wanted == "vkMapMemory") return replace(real, realMapMemory, mapMemory);
+    if (wanted == "vkFreeMemory") return replace(real, realFreeMemory, freeMemory);
+    if (wanted == "vkFlushMappedMemoryRanges") return reinterpret_cast<PFN_vkVoidFunction>(flushMappedMemoryRanges);
+    if (wanted == "vkInvalidateMappedMemoryRanges") {
+      return reinterpret_cast<PFN_vkVoidFunction>(invalidateMappedMemoryRanges);
+    }
+    if (wanted == "vkGetMemoryHostPointerPropertiesEXT") {
+      return replace(real, realGetMemoryHostPointerProperties, getMemoryHostPointerProperties);
+    }
+  }
   if (wanted == "vkGetBufferMemoryRequirements") {
     return replace(real, realGetBufferMemoryRequirements, getBufferMemoryRequirements);
   }

@@ -1,6 +1,6 @@
 /** Device buffers: memory of the addon with an address, seen as a Uint8Array where the host can read it well. */
 import { guarded } from '@unicorn-exec/native';
-import { UnicornError, type DeviceBuffer } from '@unicorn-exec/tensor';
+import { UnicornError, type ByteRange, type DeviceBuffer, type SyncDirection } from '@unicorn-exec/tensor';
 import type { BufferHandle, DeviceHandle, MemoryKind, NativeAddon } from '../addon.js';
 
 /** Bindings begin at multiples of this: kernels load vectors of 16 bytes. */
@@ -17,37 +17,103 @@ export function checkRange(buffer: DeviceBuffer, byteOffset: number, byteLength:
   );
 }
 
+/** What the addon gives of a buffer. */
+interface Native {
+  readonly handle: BufferHandle;
+  readonly address: bigint;
+  readonly memory?: ArrayBuffer | undefined;
+}
+
+type Sync = (direction: SyncDirection, ranges: readonly ByteRange[]) => void;
+
 export class VulkanBuffer implements DeviceBuffer {
   readonly #addon: NativeAddon;
   readonly #handle: BufferHandle;
   readonly #released: (buffer: VulkanBuffer) => void;
-  #memory: Uint8Array | undefined;
+  /** Memory of the addon's, which ends with the buffer. */
+  readonly #owned: ArrayBuffer | undefined;
+  #host: Uint8Array | undefined;
   #disposed = false;
   readonly address: bigint;
+  readonly sync: Sync | undefined;
 
-  /**
-   * @param released told once, when the buffer is disposed of
-   * @throws UnicornError `resource/memory` when the device has no such amount
-   */
-  constructor(
+  private constructor(
     addon: NativeAddon,
     readonly device: DeviceHandle,
     readonly byteLength: number,
-    kind: MemoryKind,
-    released: (buffer: VulkanBuffer) => void = () => {},
+    native: Native,
+    host: Uint8Array | undefined,
+    sync: ((buffer: VulkanBuffer) => Sync) | undefined,
+    released: (buffer: VulkanBuffer) => void,
   ) {
-    const { handle, address, memory } = guarded(() => addon.allocate(device, byteLength, kind));
     this.#addon = addon;
-    this.#handle = handle;
+    this.#handle = native.handle;
+    this.#owned = native.memory;
+    this.#host = host;
     this.#released = released;
-    this.#memory = memory && new Uint8Array(memory, 0, byteLength);
-    this.address = address;
+    this.address = native.address;
+    this.sync = sync?.(this);
   }
 
-  /** Empty after `dispose`; absent in memory that the host cannot address, or reads slowly. */
-  get host(): Uint8Array {
-    // The contract knows absence as a missing property, which a getter cannot be: the cast is for readers of `host?`.
-    return this.#memory as Uint8Array;
+  /**
+   * Zero-filled memory of the device's.
+   *
+   * @param released told once, when the buffer is disposed of
+   * @throws UnicornError `resource/memory` when the device has no such amount
+   */
+  static allocate(
+    addon: NativeAddon,
+    device: DeviceHandle,
+    byteLength: number,
+    kind: MemoryKind,
+    released: (buffer: VulkanBuffer) => void = () => {},
+  ): VulkanBuffer {
+    const native = guarded(() => addon.allocate(device, byteLength, kind));
+    const { memory, coherent } = native;
+    const host = memory && new Uint8Array(memory, 0, byteLength);
+    const sync = (buffer: VulkanBuffer): Sync => {
+      return (direction, ranges) => buffer.#sync(direction, ranges);
+    };
+    const own = host && !coherent ? sync : undefined;
+    return new VulkanBuffer(addon, device, byteLength, native, host, own, released);
+  }
+
+  /**
+   * Memory that belongs to somebody else, where it lies.
+   *
+   * @param sync of the buffer that it belongs to
+   * @returns undefined where the device cannot address it
+   */
+  static import(
+    addon: NativeAddon,
+    device: DeviceHandle,
+    host: Uint8Array,
+    sync: Sync | undefined,
+    released: (buffer: VulkanBuffer) => void = () => {},
+  ): VulkanBuffer | undefined {
+    const native = guarded(() => addon.importMemory(device, host));
+    if (!native) return undefined;
+    return new VulkanBuffer(addon, device, host.byteLength, native, host, sync && (() => sync), released);
+  }
+
+  /** Empty after `dispose`; undefined in memory that the host cannot address, or reads slowly. */
+  get host(): Uint8Array | undefined {
+    return this.#host;
+  }
+
+  #sync(direction: SyncDirection, ranges: readonly ByteRange[]): void {
+    const numbers = Float64Array.from(
+      ranges.flatMap(({ byteOffset, byteLength }) => [byteOffset, byteLength]),
+    );
+    guarded(() => this.#addon.syncBuffer(this.device, this.handle, direction === 'toHost', numbers));
+  }
+
+  /** Where it lies, for comparing it with others: buffers over one memory of the host's are parts of one thing. */
+  get origin(): { readonly memory: unknown; readonly byteOffset: number } {
+    const host = this.#host;
+    return host && host.byteLength > 0
+      ? { memory: host.buffer, byteOffset: host.byteOffset }
+      : { memory: this, byteOffset: 0 };
   }
 
   get isDisposed(): boolean {
@@ -69,9 +135,8 @@ export class VulkanBuffer implements DeviceBuffer {
   dispose(): void {
     if (this.#disposed) return;
     this.#disposed = true;
-    const memory = this.#memory?.buffer as ArrayBuffer | undefined;
-    if (memory) this.#memory = new Uint8Array(0);
-    guarded(() => this.#addon.disposeBuffer(this.#handle, memory));
+    if (this.#host) this.#host = new Uint8Array(0);
+    guarded(() => this.#addon.disposeBuffer(this.#handle, this.#owned));
     this.#released(this);
   }
 }

@@ -1,9 +1,8 @@
 /** A Vulkan device: one queue of the addon behind the Device contract. */
+import { constants } from 'node:buffer';
 import { guarded } from '@unicorn-exec/native';
 import {
   checkWeights,
-  completionsOf,
-  endOf,
   expectApart,
   graphSignature,
   maximumDims,
@@ -25,17 +24,20 @@ import type {
   MemoryUse,
   Node,
   PlanOptions,
+  SubmissionTime,
   SubmitOptions,
   Support,
   WeightEntry,
   WeightSet,
 } from '@unicorn-exec/tensor';
 import type { DeviceHandle, MemoryKind, NativeAddon, PhysicalDevice } from '../addon.js';
+import { BufferCopy } from './buffer-copy.js';
 import { checkRange, VulkanBuffer } from './buffer.js';
 import { chainsOn } from '../dispatch/chain.js';
 import type { PipelineSpec } from '../dispatch/dispatch.js';
 import { VulkanExecutable, type ExecutableHost } from '../recording/executable.js';
 import { FaultRecords } from './faults.js';
+import { ForeignBuffers } from './foreign-buffers.js';
 import { defaultTiler, type MatmulTiler } from '../kernel/tiler.js';
 import { tiledKernels } from '../kernel/kernels.js';
 import type { Target } from '../lowering/target.js';
@@ -53,6 +55,7 @@ import { tunedTiler } from '../tuning/tuning.js';
 import { shippedTunings } from '../tuning/shipped-tunings.js';
 import { tunedShadersHash, TuningFile } from '../tuning/tuning-file.js';
 import { loadRequest, VulkanWeightSet } from '../weights/weight-set.js';
+import { WeightSets } from '../weights/weight-sets.js';
 
 /**
  * Buffers up to this size live in host memory, so that what a step returns (ids, probabilities) is read without another
@@ -68,6 +71,8 @@ export class VulkanDevice implements Device, ExecutableHost {
   readonly queue: JobQueue;
   readonly pipelines: Pipelines;
   readonly faults: FaultRecords;
+  readonly foreign: ForeignBuffers;
+  readonly sharesHostMemory: boolean;
   target: Target;
   /** Of the heap that weights and caches lie in. Absent on a device that computes on the CPU, in the host's memory. */
   readonly availableBytes?: () => number;
@@ -79,6 +84,7 @@ export class VulkanDevice implements Device, ExecutableHost {
   #weightBytes = 0;
   #bufferBytes = 0;
   #closed = false;
+  #isHandleGone = false;
   #closing: Promise<void> | undefined;
 
   constructor(
@@ -89,10 +95,17 @@ export class VulkanDevice implements Device, ExecutableHost {
     this.#planner = new VulkanPlanner(info);
     const shaders = new ShaderLibrary();
     this.#cache = new PipelineCacheFile(physical);
-    this.queue = new JobQueue((job) => addon.jobEnded(this.handle, job));
-    this.handle = guarded(() => addon.openDevice(physical.index, this.#cache.read(), this.queue.listener));
+    this.queue = new JobQueue(
+      (job) => addon.jobEnded(this.handle, job),
+      (job) => this.#timesOf(job),
+    );
+    this.handle = guarded(() =>
+      addon.openDevice(physical.index, this.#cache.read(), this.queue.listener, info.id),
+    );
+    this.foreign = new ForeignBuffers(addon, this.handle, (buffer) => this.#releaseRecorded(buffer));
+    this.sharesHostMemory = physical.kind === 'integrated' || physical.kind === 'cpu';
     this.pipelines = new Pipelines(addon, this.handle, this.queue, shaders);
-    this.faults = new FaultRecords(addon, this.handle);
+    this.faults = new FaultRecords(addon, this.handle, info.id);
     this.target = {
       traits: deviceTraits(physical),
       table: tiledKernels(tilerOf(physical, shaders)),
@@ -100,6 +113,15 @@ export class VulkanDevice implements Device, ExecutableHost {
       chains: chainsOn(physical),
     };
     if (!this.target.traits.software) this.availableBytes = () => this.#budgetLeft(physical);
+  }
+
+  /** Of a job that has ended; the addon counts by the clock of `process.hrtime`. */
+  #timesOf(job: number): readonly SubmissionTime[] {
+    // Nobody is told when the device was closed meanwhile.
+    if (this.#isHandleGone) return [];
+    const [begin, end] = guarded(() => this.addon.times(this.handle, job));
+    const offset = performance.now() - Number(process.hrtime.bigint()) / 1e6;
+    return end === 0 ? [] : [{ device: this.info.id, beginMs: begin! + offset, endMs: end! + offset }];
   }
 
   supports(node: Node, graph: Graph, options: PlanOptions): Support {
@@ -134,6 +156,7 @@ export class VulkanDevice implements Device, ExecutableHost {
     onProgress?.({ loadedBytes: totalBytes, totalBytes });
     const set = new VulkanWeightSet(
       this.addon,
+      this.handle,
       load,
       entries,
       weights,
@@ -141,6 +164,10 @@ export class VulkanDevice implements Device, ExecutableHost {
     );
     this.#weightBytes += set.byteLength;
     return set;
+  }
+
+  #isOwnSet(set: WeightSet): set is VulkanWeightSet {
+    return set instanceof VulkanWeightSet && set.device === this.handle;
   }
 
   // ---------------------------------------------------------------- executables
@@ -151,9 +178,9 @@ export class VulkanDevice implements Device, ExecutableHost {
     options: CompileOptions,
   ): Promise<Executable> {
     this.expectOpen();
-    const { sets } = ownWeightSets(given, (set) => set instanceof VulkanWeightSet);
-    const weights = sets[0]!;
-    checkWeights(graph, (name) => weights.spec(name));
+    const { sets, holder } = ownWeightSets(given, (set) => this.#isOwnSet(set));
+    const weights = new WeightSets(sets);
+    checkWeights(graph, (name) => holder(name)?.spec(name));
     for (const node of graph.nodes) {
       const support = this.supports(node, graph, { precision: options.precision ?? 'fast' });
       if (!support.ok) {
@@ -200,7 +227,7 @@ export class VulkanDevice implements Device, ExecutableHost {
 
   #internal(byteLength: number, kind: MemoryKind = 'device'): VulkanBuffer {
     // An address is wanted of what is empty too.
-    return new VulkanBuffer(this.addon, this.handle, Math.max(16, byteLength), kind);
+    return VulkanBuffer.allocate(this.addon, this.handle, Math.max(16, byteLength), kind);
   }
 
   /** Pipelines of the largest dims and, where pipelines are quickly made, of the dims that steps usually have. */
@@ -242,7 +269,9 @@ export class VulkanDevice implements Device, ExecutableHost {
 
   forget(executable: Executable): void {
     this.#executables.delete(executable as VulkanExecutable);
-    if (this.#executables.size === 0) this.#dropArena();
+    if (this.#executables.size > 0) return;
+    this.#dropArena();
+    this.foreign.clear();
   }
 
   /** From now on barriers lie between all dispatches, also between those that were recorded without. */
@@ -254,7 +283,7 @@ export class VulkanDevice implements Device, ExecutableHost {
 
   // ---------------------------------------------------------------- buffers
 
-  allocate(byteLength: number, _options: AllocateOptions = {}): DeviceBuffer {
+  allocate(byteLength: number, { host = 'any' }: AllocateOptions = {}): DeviceBuffer {
     this.expectOpen();
     if (!Number.isSafeInteger(byteLength) || byteLength < 0) {
       throw new UnicornError('usage/buffer-size', `A buffer of ${byteLength} bytes cannot be.`, {
@@ -268,32 +297,65 @@ export class VulkanDevice implements Device, ExecutableHost {
         { fields: { byteLength, left: this.info.maxBufferBytes }, fix: 'Ask for a smaller context.' },
       );
     }
-    const kind = byteLength <= hostBufferBytes ? 'host' : 'device';
-    const buffer = new VulkanBuffer(this.addon, this.handle, byteLength, kind, (released) => {
-      this.#bufferBytes -= released.byteLength;
-      this.#buffers.delete(released);
-      for (const executable of this.#executables) executable.release(released);
+    const isRequired = host === 'required';
+    if (isRequired && byteLength > constants.MAX_LENGTH) {
+      throw new UnicornError(
+        'unsupported/host-memory',
+        `JavaScript cannot address a buffer of ${byteLength} bytes.`,
+        {
+          fields: { device: this.info.id, byteLength, maximum: constants.MAX_LENGTH },
+          fix: 'Ask for a smaller context.',
+        },
+      );
+    }
+    const kind = byteLength <= hostBufferBytes ? 'host' : isRequired ? 'shared' : 'device';
+    const buffer = VulkanBuffer.allocate(this.addon, this.handle, byteLength, kind, (released) => {
+      this.#bufferBytes -= byteLength;
+      this.#release(released);
     });
     this.#buffers.add(buffer);
     this.#bufferBytes += byteLength;
     return buffer;
   }
 
-  importBuffer(_memory: Uint8Array | DeviceBuffer): DeviceBuffer {
+  importBuffer(memory: Uint8Array | DeviceBuffer): DeviceBuffer {
     this.expectOpen();
-    throw new UnicornError('unsupported/import', 'This device does not import memory.');
+    const { host, sync } = memory instanceof Uint8Array ? { host: memory, sync: undefined } : memory;
+    const own = sync && sync.bind(memory);
+    const buffer =
+      host && VulkanBuffer.import(this.addon, this.handle, host, own, (gone) => this.#release(gone));
+    if (!buffer) {
+      throw new UnicornError(
+        'unsupported/import',
+        host
+          ? `${this.info.name} cannot address that memory of the host's.`
+          : 'The host cannot address the memory of that buffer.',
+        { fields: { device: this.info.id }, fix: 'Bind it as it is: it is copied then.' },
+      );
+    }
+    this.#buffers.add(buffer);
+    return buffer;
+  }
+
+  #release(buffer: VulkanBuffer): void {
+    this.#buffers.delete(buffer);
+    this.#releaseRecorded(buffer);
+  }
+
+  /** What was recorded with a buffer that is gone is forgotten. */
+  #releaseRecorded(buffer: VulkanBuffer): void {
+    for (const executable of this.#executables) executable.release(buffer);
   }
 
   copy(from: BufferView, to: BufferView, byteLength: number, options: SubmitOptions = {}): Completion {
     this.expectOpen();
+    checkRange(from.buffer, from.byteOffset, byteLength);
+    checkRange(to.buffer, to.byteOffset, byteLength);
     expectApart(from, to, byteLength);
-    const done = (async () => {
-      await endOf(completionsOf(options));
-      const bytes = await this.read(from.buffer, from.byteOffset, byteLength);
-      await this.write(to.buffer, to.byteOffset, bytes);
-    })();
-    done.catch(() => {});
-    return { done, times: () => [] };
+    if (!this.#isOwn(from.buffer) && !this.#isOwn(to.buffer)) {
+      throw new UnicornError('usage/binding', 'Neither buffer of the copy is of this device.');
+    }
+    return this.queue.enqueue(new BufferCopy(this, from, to, byteLength), options);
   }
 
   async write(buffer: DeviceBuffer, byteOffset: number, data: Uint8Array): Promise<void> {
@@ -318,9 +380,13 @@ export class VulkanDevice implements Device, ExecutableHost {
     return into;
   }
 
+  #isOwn(buffer: DeviceBuffer): buffer is VulkanBuffer {
+    return buffer instanceof VulkanBuffer && buffer.device === this.handle;
+  }
+
   /** @throws UnicornError `usage/binding` for a buffer of another device, `usage/disposed` */
   #own(buffer: DeviceBuffer): VulkanBuffer {
-    if (!(buffer instanceof VulkanBuffer) || buffer.device !== this.handle) {
+    if (!this.#isOwn(buffer)) {
       throw new UnicornError('usage/binding', 'The buffer was allocated by another device.');
     }
     buffer.expectAlive();
@@ -331,8 +397,8 @@ export class VulkanDevice implements Device, ExecutableHost {
     return {
       weightBytes: this.#weightBytes,
       bufferBytes: this.#bufferBytes,
-      scratchBytes: this.#arena?.byteLength ?? 0,
-      copiedBytes: 0,
+      scratchBytes: (this.#arena?.byteLength ?? 0) + this.foreign.shadowBytes,
+      copiedBytes: this.foreign.copiedBytes,
     };
   }
 
@@ -362,13 +428,19 @@ export class VulkanDevice implements Device, ExecutableHost {
     }
     for (const executable of [...this.#executables]) executable.dispose();
     for (const buffer of [...this.#buffers]) buffer.dispose();
+    this.foreign.clear();
     this.#dropArena();
     this.faults.dispose();
+    this.#isHandleGone = true;
     guarded(() => this.addon.closeDevice(this.handle));
   }
 
   expectOpen(): void {
-    if (this.#closed) throw new UnicornError('device/closed', 'The Vulkan device was closed.');
+    if (this.#closed) {
+      throw new UnicornError('device/closed', 'The Vulkan device was closed.', {
+        fields: { device: this.info.id },
+      });
+    }
   }
 }
 

@@ -54,12 +54,20 @@ const descriptions: Readonly<Record<number, Fault>> = {
 };
 
 /** The error that a record describes; undefined for a record without a fault. */
-export function faultError(code: number, value: number, limit: number): UnicornError | undefined {
+export function faultError(
+  code: number,
+  value: number,
+  limit: number,
+  device: string,
+): UnicornError | undefined {
   if (code === 0) return undefined;
   const describe = descriptions[code];
   if (!describe) return new UnicornError('internal/fault', `A kernel noted the unknown fault ${code}.`);
   const { code: name, message, fix } = describe(value, limit);
-  return new UnicornError(name, message, { fields: { value, limit }, ...(fix === undefined ? {} : { fix }) });
+  return new UnicornError(name, message, {
+    fields: { value, limit, ...(name.startsWith('device/') ? { device } : {}) },
+    ...(fix === undefined ? {} : { fix }),
+  });
 }
 
 export interface FaultRecord {
@@ -74,14 +82,16 @@ export class FaultRecords {
 
   constructor(
     private readonly addon: NativeAddon,
-    private readonly device: DeviceHandle,
+    private readonly handle: DeviceHandle,
+    /** `info.id` of the device. */
+    private readonly id: string,
   ) {}
 
   /** A record without a fault. */
   take(): FaultRecord {
     const record = this.#free.pop();
     if (record) return record;
-    const block = new VulkanBuffer(this.addon, this.device, recordBytes * recordsOfBlock, 'host');
+    const block = VulkanBuffer.allocate(this.addon, this.handle, recordBytes * recordsOfBlock, 'host');
     this.#blocks.push(block);
     for (let byteOffset = recordBytes; byteOffset < block.byteLength; byteOffset += recordBytes) {
       this.#free.push({ address: block.address + BigInt(byteOffset), block, byteOffset });
@@ -93,11 +103,11 @@ export class FaultRecords {
   give(record: FaultRecord): UnicornError | undefined {
     const { host } = record.block;
     // Empty when the device was closed meanwhile.
-    if (host.byteLength === 0) return undefined;
+    if (!host || host.byteLength === 0) return undefined;
     const [code, value, limit] = new Int32Array(host.buffer, host.byteOffset + record.byteOffset, 3);
     host.fill(0, record.byteOffset, record.byteOffset + recordBytes);
     this.#free.push(record);
-    return faultError(code!, value!, limit!);
+    return faultError(code!, value!, limit!, this.id);
   }
 
   dispose(): void {

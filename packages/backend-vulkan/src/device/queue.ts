@@ -4,7 +4,7 @@
  */
 import { JobTable } from '@unicorn-exec/native';
 import { completionsOf, endOf } from '@unicorn-exec/tensor';
-import type { Completion, SubmitOptions, UnicornError } from '@unicorn-exec/tensor';
+import type { Completion, SubmissionTime, SubmitOptions, UnicornError } from '@unicorn-exec/tensor';
 
 /** Something to run in the order of submission. */
 export interface Submission {
@@ -16,19 +16,32 @@ export interface Submission {
   run(): number;
   /** Called once, when the job has ended: what went wrong on the device. */
   ended(): UnicornError | undefined;
+  /** Called when it has ended well: what is to be done before others are told, if anything. */
+  finish?(): Promise<void> | undefined;
+  /** Called last, when it has run and ended, well or not. */
+  settled?(): void;
+}
+
+/** When the device worked on a job. */
+export type TimesOf = (job: number) => readonly SubmissionTime[];
+
+/** What becomes known of a submission when it has ended. */
+interface Outcome {
+  times: readonly SubmissionTime[];
 }
 
 class QueuedCompletion implements Completion {
   constructor(
     readonly queue: JobQueue,
     readonly done: Promise<void>,
+    private readonly outcome: Outcome,
   ) {
     // A caller that awaits only the last of several must not be ended by an unhandled rejection of an earlier one.
     done.catch(() => {});
   }
 
-  times(): readonly [] {
-    return [];
+  times(): readonly SubmissionTime[] {
+    return this.outcome.times;
   }
 }
 
@@ -36,9 +49,18 @@ export class JobQueue extends JobTable {
   /** While something waits to be submitted, later ones wait behind it: the order of submission is kept. */
   #gate: Promise<void> | undefined;
 
+  /** @param acknowledge as that of `JobTable` */
+  constructor(
+    acknowledge: (job: number) => void,
+    private readonly timesOf: TimesOf = () => [],
+  ) {
+    super(acknowledge);
+  }
+
   enqueue(submission: Submission, options: SubmitOptions): Completion {
     // Jobs of one queue run in order; of those before only the failures have to be shared.
     const after = completionsOf(options);
+    const outcome: Outcome = { times: [] };
     const isOwn = (one: Completion): boolean => one instanceof QueuedCompletion && one.queue === this;
     const own = endOf(after.filter(isOwn));
     const foreign = endOf(after.filter((one) => !isOwn(one)));
@@ -47,7 +69,7 @@ export class JobQueue extends JobTable {
     foreign?.catch(() => {});
     if (!this.#gate && !foreign) {
       const wait = submission.ready();
-      if (!wait) return new QueuedCompletion(this, this.#run(submission, own));
+      if (!wait) return new QueuedCompletion(this, this.#run(submission, own, outcome), outcome);
       // Asked again below, where its failure is the submission's.
       wait.catch(() => {});
     }
@@ -58,12 +80,13 @@ export class JobQueue extends JobTable {
       await foreign;
       for (let wait = submission.ready(); wait; wait = submission.ready()) await wait;
       // In an array, since a promise's promise would be awaited here.
-      return [this.#run(submission, own)];
+      return [this.#run(submission, own, outcome)];
     })();
     this.#close(submitted);
     return new QueuedCompletion(
       this,
       submitted.then(([done]) => done),
+      outcome,
     );
   }
 
@@ -79,16 +102,26 @@ export class JobQueue extends JobTable {
     return this.settled(start());
   }
 
-  async #run(submission: Submission, after: Promise<unknown> | undefined): Promise<void> {
+  async #run(submission: Submission, after: Promise<unknown> | undefined, outcome: Outcome): Promise<void> {
     const job = submission.run();
+    try {
+      await this.#end(job, submission, outcome);
+      await submission.finish?.();
+    } finally {
+      submission.settled?.();
+    }
+    await after;
+  }
+
+  async #end(job: number, submission: Submission, outcome: Outcome): Promise<void> {
     try {
       await this.settled(job);
     } finally {
+      outcome.times = this.timesOf(job);
       const fault = submission.ended();
       // eslint-disable-next-line no-unsafe-finally -- what the device noted tells more than that it stopped
       if (fault) throw fault;
     }
-    await after;
   }
 
   /** Lets later submissions wait for this one to be submitted, well or not. */

@@ -36,7 +36,9 @@ export class KernelRunner {
   ) {
     this.traits = deviceTraits(physical);
     this.#queue = new JobQueue((job) => addon.jobEnded(this.#handle, job));
-    this.#handle = guarded(() => addon.openDevice(physical.index, undefined, this.#queue.listener));
+    this.#handle = guarded(() =>
+      addon.openDevice(physical.index, undefined, this.#queue.listener, physical.name),
+    );
     this.#pipelines = new Pipelines(addon, this.#handle, this.#queue, shaders);
   }
 
@@ -49,7 +51,7 @@ export class KernelRunner {
 
   /** Memory in the device, zero-filled; in the kernels' eyes part of the arena. */
   memory(byteLength: number): Place {
-    const buffer = new VulkanBuffer(this.addon, this.#handle, Math.max(16, byteLength), 'device');
+    const buffer = VulkanBuffer.allocate(this.addon, this.#handle, Math.max(16, byteLength), 'device');
     this.#buffers.push(buffer);
     // Each buffer is an arena of its own, at an offset that tells which.
     return { storage: { kind: 'arena' }, byteOffset: (this.#buffers.length - 1) * arenaStride, byteLength };

@@ -1,45 +1,40 @@
 /** A compiled graph: checks bindings, submits the layout that they want, and reports what the steps took. */
 import { guarded } from '@unicorn-exec/native';
-import { resolveBindings, submissionDims, UnicornError } from '@unicorn-exec/tensor';
+import { UnicornError } from '@unicorn-exec/tensor';
 import type {
-  Binding,
   Bindings,
-  BufferView,
   CompileOptions,
   Completion,
-  DeviceBuffer,
   DeviceInfo,
   DimValues,
   Executable,
   ProfileEntry,
-  ResolvedBinding,
   Signature,
   SubmitOptions,
 } from '@unicorn-exec/tensor';
 import type { Gather, RecordingHandle } from '../addon.js';
-import { bindingAlignment, VulkanBuffer } from '../device/buffer.js';
+import type { VulkanBuffer } from '../device/buffer.js';
+import type { FaultRecord, FaultRecords } from '../device/faults.js';
+import type { Submission } from '../device/queue.js';
 import { chainHead } from '../dispatch/chain.js';
 import type { PipelineSpec } from '../dispatch/dispatch.js';
-import type { FaultRecord, FaultRecords } from '../device/faults.js';
-import { attentionBounds, keyBucket, type KeyBound } from '../lowering/attention-bound.js';
+import { attentionBounds } from '../lowering/attention-bound.js';
 import type { Plan } from '../lowering/plan.js';
 import { printPlan } from '../lowering/text.js';
-import type { JobQueue, Submission } from '../device/queue.js';
+import type { WeightSets } from '../weights/weight-sets.js';
+import { ForeignParts, type CopiedIn } from './foreign-parts.js';
+import { bindingOf, Requests, type Request, type RequestHost } from './request.js';
+import { StepProfile } from './step-profile.js';
 import {
   SubmissionLayouts,
-  type BoundSource,
   type ExecutableMemory,
-  type SubmissionLayout,
   type LayoutHost,
-  type LayoutKey,
+  type SubmissionLayout,
 } from './submission-layouts.js';
-import { StepProfile } from './step-profile.js';
-import type { VulkanWeightSet } from '../weights/weight-set.js';
 
 /** What executables of one device share. */
-export interface ExecutableHost extends LayoutHost {
+export interface ExecutableHost extends LayoutHost, RequestHost {
   readonly info: DeviceInfo;
-  readonly queue: JobQueue;
   readonly faults: FaultRecords;
   /** @throws UnicornError `device/closed` */
   expectOpen(): void;
@@ -48,28 +43,16 @@ export interface ExecutableHost extends LayoutHost {
   stopChaining(): void;
 }
 
-/** A submission that passed every check. */
-interface Request extends LayoutKey {
-  /** Host data, by index of the binding. */
-  data: (Uint8Array | undefined)[];
-  /** Indexes of the data that lie in memory of other devices, which may still be computing them. */
-  readonly foreign: ReadonlySet<number>;
-}
-
-const nothingForeign: ReadonlySet<number> = new Set();
-
 export class VulkanExecutable implements Executable {
   readonly signature: Signature;
   readonly scratchBytes: number;
   readonly #host: ExecutableHost;
   readonly #plan: Plan;
-  readonly #weights: VulkanWeightSet;
+  readonly #weights: WeightSets;
   readonly #memory: ExecutableMemory;
   readonly #options: CompileOptions;
-  /** By index of the binding. */
-  readonly #names: readonly string[];
-  readonly #bounds: readonly KeyBound[];
   readonly #layouts: SubmissionLayouts;
+  readonly #requests: Requests;
   readonly #profile: StepProfile;
   /** Submissions in flight, by the inputs block that they read. */
   readonly #inFlight: number[];
@@ -80,7 +63,7 @@ export class VulkanExecutable implements Executable {
   constructor(
     host: ExecutableHost,
     plan: Plan,
-    weights: VulkanWeightSet,
+    weights: WeightSets,
     memory: ExecutableMemory,
     options: CompileOptions,
   ) {
@@ -91,10 +74,10 @@ export class VulkanExecutable implements Executable {
     this.#options = options;
     this.signature = plan.signature;
     this.scratchBytes = plan.arenaBytes;
-    this.#names = [...plan.bindings.keys()].map((key) => key.slice(key.indexOf(':') + 1));
-    this.#bounds = attentionBounds(plan);
+    const bounds = attentionBounds(plan);
     const timed = options.profile ?? false;
-    this.#layouts = new SubmissionLayouts(host, plan, this.#bounds, weights, memory, timed);
+    this.#layouts = new SubmissionLayouts(host, plan, bounds, weights, memory, timed);
+    this.#requests = new Requests(host, plan, options, bounds, this.#layouts);
     this.#profile = new StepProfile(plan, host.info.id);
     this.#inFlight = memory.inputs.map(() => 0);
   }
@@ -111,7 +94,7 @@ export class VulkanExecutable implements Executable {
   submit(bindings: Bindings, options: SubmitOptions = {}): Completion {
     this.#host.expectOpen();
     if (this.#disposed) throw new UnicornError('usage/disposed', 'The executable was disposed of.');
-    const request = this.#sameAsBefore(bindings) ?? this.#check(bindings);
+    const request = this.#requests.of(bindings);
     const completion = this.#host.queue.enqueue(this.#submission(request), options);
     if (this.#options.profile) this.#last = completion.done.catch(() => {});
     return completion;
@@ -145,136 +128,29 @@ export class VulkanExecutable implements Executable {
     return this.#layouts.pipelinesFor(dims);
   }
 
-  // ---------------------------------------------------------------- checks
-
-  /** @throws UnicornError `usage/dims`, `usage/binding`, `usage/disposed`, `unsupported/op` */
-  #check(bindings: Bindings): Request {
-    const dims = { ...submissionDims(this.signature, this.#options, bindings) };
-    const resolved = resolveBindings(this.signature, dims, bindings);
-    const bound = resolved.map((binding) => this.#bind(binding));
-    const sources = bound.map(({ source }) => source);
-    const data = bound.map((binding) => binding.data);
-    for (const { ids, weight } of this.#plan.gathers) {
-      if (!sources[this.#bindingOf(ids)]!.buffer) continue;
-      throw new UnicornError(
-        'unsupported/op',
-        `The weight "${weight}" stays in host memory: the ids that it is looked up by must be host data.`,
-        { fields: { weight }, fix: 'Bind the ids to an Int32Array, or load the weight into device memory.' },
-      );
-    }
-    const foreign = new Set(bound.flatMap((binding, index) => (binding.isForeign ? [index] : [])));
-    return { dims, sources, data, foreign, keys: this.#keys(data, foreign) };
-  }
-
-  #bind({ name, role, source, byteLength }: ResolvedBinding): {
-    source: BoundSource;
-    data?: Uint8Array;
-    isForeign?: true;
-  } {
-    const host = { buffer: undefined, byteOffset: 0, byteLength };
-    if (source.kind === 'host') return { source: host, data: source.bytes };
-    const { buffer, byteOffset } = source;
-    if (buffer instanceof VulkanBuffer && buffer.device === this.#host.handle) {
-      buffer.expectAlive();
-      if (byteOffset % bindingAlignment === 0) return { source: { buffer, byteOffset, byteLength } };
-      throw new UnicornError(
-        'usage/binding',
-        `"${name}" begins at byte ${byteOffset}; bindings begin at multiples of ${bindingAlignment}.`,
-        { fields: { name, byteOffset, alignmentBytes: bindingAlignment } },
-      );
-    }
-    if (role !== 'input' || !buffer.host) {
-      throw new UnicornError('usage/binding', `"${name}" is bound to a buffer of another device.`, {
-        fields: { name },
-      });
-    }
-    // Another device's memory that the host can read is copied like host data, when this submission's turn comes.
-    const data = buffer.host.subarray(byteOffset, byteOffset + byteLength);
-    return { source: host, data, isForeign: true };
-  }
-
-  /** Index of the binding that an input value is. */
-  #bindingOf(id: number): number {
-    return (this.#plan.values[id]!.storage as { index: number }).index;
-  }
-
-  /** For each bound the keys that positions of the host allow. */
-  #keys(data: readonly (Uint8Array | undefined)[], foreign: ReadonlySet<number>): number[] {
-    return this.#bounds.map(({ binding }) => {
-      const bytes = data[binding];
-      if (!bytes || foreign.has(binding)) return Infinity;
-      let last = -1;
-      const positions = new Int32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
-      for (const position of positions) if (position > last) last = position;
-      return keyBucket(last + 1);
-    });
-  }
-
-  /**
-   * The step after a step differs in its host data only, and the check of dozens of states would cost more than they
-   * change: what is bound to the very same buffers under the same dims was checked before. Undefined for anything else.
-   */
-  #sameAsBefore({ dims, buffers }: Bindings): Request | undefined {
-    let given = 0;
-    for (const _ in buffers) given++;
-    if (given !== this.#names.length) return undefined;
-    for (const layout of this.#layouts) {
-      if (!this.signature.dims.every((dim) => dims[dim] === layout.dims[dim])) continue;
-      const found = this.#dataFor(layout, buffers);
-      if (!found) continue;
-      const { dims: own, sources } = layout;
-      return { dims: own, sources, ...found, keys: this.#keys(found.data, found.foreign) };
-    }
-    return undefined;
-  }
-
-  /** Host data by index of the binding, when everything else is bound as in the layout. */
-  #dataFor(
-    { sources }: SubmissionLayout,
-    buffers: Bindings['buffers'],
-  ): Pick<Request, 'data' | 'foreign'> | undefined {
-    const data: Request['data'] = [];
-    let foreign: Set<number> | undefined;
-    for (const [index, source] of sources.entries()) {
-      const name = this.#names[index]!;
-      const now = buffers[name];
-      if (now === undefined) return undefined;
-      if (source.buffer) {
-        if (!isBoundTo(now, source)) return undefined;
-        data.push(undefined);
-      } else {
-        const isForeign = !ArrayBuffer.isView(now);
-        const view = isForeign
-          ? foreignView(now, source.byteLength)
-          : hostView(now, this.signature.inputs[name]!.dtype, source.byteLength);
-        if (!view) return undefined;
-        if (isForeign) (foreign ??= new Set()).add(index);
-        data.push(view);
-      }
-    }
-    return { data, foreign: foreign ?? nothingForeign };
-  }
-
   // ---------------------------------------------------------------- running
 
   #submission(request: Request): Submission {
     let ended: (() => UnicornError | undefined) | undefined;
+    const foreign = request.parts.length > 0 ? new ForeignParts(this.#host, request.parts) : undefined;
     let before: Promise<void> | undefined = this.#last?.then(() => {
       before = undefined;
     });
     return {
-      ready: () => before ?? this.#ready(request),
+      ready: () => before ?? foreign?.ready ?? this.#ready(request),
       detach: () => {
         request.data = request.data.map((bytes, index) =>
           request.foreign.has(index) ? bytes : bytes?.slice(),
         );
       },
       run: () => {
-        const started = this.#run(request);
+        const started = this.#run(request, foreign?.before() ?? []);
+        foreign?.submitted();
         ended = started.ended;
         return started.job;
       },
       ended: () => ended?.(),
+      ...(foreign ? { finish: () => foreign.finish(), settled: () => foreign.settled() } : {}),
     };
   }
 
@@ -286,7 +162,10 @@ export class VulkanExecutable implements Executable {
   }
 
   /** Hands a request to the device. @returns the job, and what tells of its end */
-  #run(request: Request): { job: number; ended: () => UnicornError | undefined } {
+  #run(
+    request: Request,
+    copiedIn: readonly CopiedIn[],
+  ): { job: number; ended: () => UnicornError | undefined } {
     const { addon, handle, faults, target } = this.#host;
     for (const { buffer } of request.sources) buffer?.expectAlive();
     const layout = this.#layouts.find(request);
@@ -298,6 +177,13 @@ export class VulkanExecutable implements Executable {
     try {
       const head = chainHead(record.address, target.traits);
       const { data, offsets, indexOf } = inputData(layout, request, head);
+      const targets = data.map(() => inputs.handle);
+      for (const { data: bytes, target: shadow, byteOffset } of copiedIn) {
+        data.push(bytes);
+        offsets.push(byteOffset);
+        targets.push(shadow.handle);
+      }
+      for (const index of request.foreign) this.#host.foreign.copiedBytes += request.data[index]!.byteLength;
       const held = [layout.arena, constants, counters, record.block];
       for (const { buffer } of layout.sources) if (buffer) held.push(buffer);
       const job = guarded(() =>
@@ -305,9 +191,9 @@ export class VulkanExecutable implements Executable {
           handle,
           recorded,
           data,
-          data.map(() => inputs.handle),
+          targets,
           Float64Array.from(offsets),
-          [...held.map((buffer) => buffer.handle), this.#weights.handle],
+          [...held.map((buffer) => buffer.handle), ...this.#weights.handles],
           this.#gathers(layout, indexOf, inputs),
         ),
       );
@@ -337,11 +223,12 @@ export class VulkanExecutable implements Executable {
     inputs: VulkanBuffer,
   ): Gather[] {
     return this.#plan.gathers.flatMap(({ weight, ids, beyond }, index) => {
-      const data = indexOf.get(this.#bindingOf(ids));
+      const data = indexOf.get(bindingOf(this.#plan, ids));
       if (data === undefined) return [];
+      const { handle, index: own } = this.#weights.origin(weight);
       return {
-        weights: this.#weights.handle,
-        weight: this.#weights.loaded(weight).index,
+        weights: handle,
+        weight: own,
         ids: data,
         beyond,
         target: inputs.handle,
@@ -377,25 +264,4 @@ function inputData(
     offsets.push(offset);
   });
   return { data, offsets, indexOf };
-}
-
-function isBoundTo(binding: Binding, { buffer, byteOffset }: BoundSource): boolean {
-  if (ArrayBuffer.isView(binding) || buffer!.isDisposed) return false;
-  if (binding === buffer) return byteOffset === 0;
-  return 'buffer' in binding && binding.buffer === buffer && binding.byteOffset === byteOffset;
-}
-
-/** The bytes of host data of the right type and length; undefined for anything else. */
-function hostView(binding: ArrayBufferView, dtype: string, byteLength: number): Uint8Array | undefined {
-  if (binding.byteLength < byteLength) return undefined;
-  const isRight =
-    dtype === 'f32' ? binding instanceof Float32Array : dtype === 'i32' && binding instanceof Int32Array;
-  return isRight ? new Uint8Array(binding.buffer, binding.byteOffset, byteLength) : undefined;
-}
-
-/** The bytes of a whole buffer of another device that the host can address; undefined for anything else. */
-function foreignView(binding: DeviceBuffer | BufferView, byteLength: number): Uint8Array | undefined {
-  if ('buffer' in binding || binding instanceof VulkanBuffer) return undefined;
-  const { host } = binding;
-  return host && host.byteLength >= byteLength ? host.subarray(0, byteLength) : undefined;
 }

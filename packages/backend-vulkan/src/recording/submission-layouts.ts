@@ -20,7 +20,7 @@ import type { Plan } from '../lowering/plan.js';
 import { pipelineKey, type Pipelines } from '../device/pipelines.js';
 import { encodeRecording } from './recording-words.js';
 import { weightLayout } from '../weights/weight-layout.js';
-import type { VulkanWeightSet } from '../weights/weight-set.js';
+import type { WeightSets } from '../weights/weight-sets.js';
 
 /** Memory of one executable. */
 export interface ExecutableMemory {
@@ -106,7 +106,7 @@ export class SubmissionLayouts implements Iterable<SubmissionLayout> {
     private readonly host: LayoutHost,
     private readonly plan: Plan,
     private readonly bounds: readonly KeyBound[],
-    private readonly weights: VulkanWeightSet,
+    private readonly weights: WeightSets,
     private readonly memory: ExecutableMemory,
     private readonly timed: boolean,
   ) {}
@@ -266,7 +266,9 @@ export class SubmissionLayouts implements Iterable<SubmissionLayout> {
         return range(this.memory.counters, 0);
       case 'binding': {
         const { buffer, byteOffset: start } = layout.sources[storage.index]!;
-        return buffer && range(buffer, start);
+        if (!buffer) return undefined;
+        const { memory, byteOffset: origin } = buffer.origin;
+        return range(memory, origin + start);
       }
     }
   }

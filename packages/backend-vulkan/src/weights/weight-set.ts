@@ -7,7 +7,7 @@ import { open } from 'node:fs/promises';
 import { guarded } from '@unicorn-exec/native';
 import { decodeRow, dtypes, elementCount, fileError, tensorBytes, UnicornError } from '@unicorn-exec/tensor';
 import type { DType, TensorSpec, WeightEntry, WeightSet } from '@unicorn-exec/tensor';
-import type { NativeAddon, WeightsHandle } from '../addon.js';
+import type { DeviceHandle, NativeAddon, WeightsHandle } from '../addon.js';
 import type { LoadedWeight, WeightTable } from './weight-table.js';
 import { layoutDTypes, weightLayout } from './weight-layout.js';
 
@@ -152,6 +152,7 @@ export class VulkanWeightSet implements WeightSet, WeightTable {
 
   constructor(
     addon: NativeAddon,
+    readonly device: DeviceHandle,
     handle: WeightsHandle,
     entries: readonly WeightEntry[],
     weights: ReadonlyMap<string, LoadedWeight>,

@@ -1,0 +1,93 @@
+/**
+ * A copy between two buffers of which at least one is this device's. Where the other one is another device's it is imported;
+ * one that cannot be passes through the host's view of it.
+ */
+import { guarded } from '@unicorn-exec/native';
+import { UnicornError, type BufferView, type DeviceBuffer } from '@unicorn-exec/tensor';
+import type { DeviceHandle, NativeAddon } from '../addon.js';
+import { VulkanBuffer } from './buffer.js';
+import type { ForeignBuffers } from './foreign-buffers.js';
+import type { Submission } from './queue.js';
+
+export interface CopyHost {
+  readonly addon: NativeAddon;
+  readonly handle: DeviceHandle;
+  readonly foreign: ForeignBuffers;
+}
+
+export class BufferCopy implements Submission {
+  readonly #host: CopyHost;
+  readonly #from: BufferView;
+  readonly #to: BufferView;
+  readonly #byteLength: number;
+
+  /** @throws UnicornError `usage/binding` for a buffer of another device that the host cannot address, `usage/disposed` */
+  constructor(host: CopyHost, from: BufferView, to: BufferView, byteLength: number) {
+    this.#host = host;
+    this.#from = from;
+    this.#to = to;
+    this.#byteLength = byteLength;
+    for (const view of [from, to]) this.#expectReachable(view);
+  }
+
+  ready(): undefined {
+    // A copy has nothing to wait for but its turn.
+  }
+
+  detach(): void {
+    // Nothing of it is the caller's to change.
+  }
+
+  run(): number {
+    const { addon, handle } = this.#host;
+    const [from, to] = [this.#from, this.#to];
+    const range = { byteOffset: from.byteOffset, byteLength: this.#byteLength };
+    if (!this.#isOwn(from.buffer)) from.buffer.sync?.('toHost', [range]);
+    const [source, target] = [this.#reach(from.buffer), this.#reach(to.buffer)];
+    if (source && target) {
+      return guarded(() =>
+        addon.copy(handle, source.handle, from.byteOffset, target.handle, to.byteOffset, this.#byteLength),
+      );
+    }
+    if (target) {
+      return guarded(() => addon.write(handle, target.handle, to.byteOffset, this.#hostPart(from)));
+    }
+    return guarded(() => addon.read(handle, source!.handle, from.byteOffset, this.#hostPart(to)));
+  }
+
+  ended(): undefined {
+    // What goes wrong is the job's failure.
+  }
+
+  finish(): undefined {
+    const { buffer, byteOffset } = this.#to;
+    if (this.#isOwn(buffer)) return;
+    buffer.sync?.('toDevice', [{ byteOffset, byteLength: this.#byteLength }]);
+  }
+
+  /** The buffer by which this device addresses another; undefined where it cannot. */
+  #reach(buffer: DeviceBuffer): VulkanBuffer | undefined {
+    return this.#isOwn(buffer) ? buffer : this.#host.foreign.imported(buffer);
+  }
+
+  #hostPart({ buffer, byteOffset }: BufferView): Uint8Array {
+    return buffer.host!.subarray(byteOffset, byteOffset + this.#byteLength);
+  }
+
+  #isOwn(buffer: DeviceBuffer): buffer is VulkanBuffer {
+    return buffer instanceof VulkanBuffer && buffer.device === this.#host.handle;
+  }
+
+  #expectReachable({ buffer, byteOffset }: BufferView): void {
+    if (buffer instanceof VulkanBuffer) buffer.expectAlive();
+    if (this.#isOwn(buffer)) return;
+    if (!buffer.host) {
+      throw new UnicornError('usage/binding', 'The host cannot address the other device’s buffer.', {
+        fix: "Allocate it with host: 'required'.",
+      });
+    }
+    if (buffer.host.byteLength < byteOffset + this.#byteLength) {
+      throw new UnicornError('usage/disposed', 'The buffer was disposed of.');
+    }
+  }
+}

@@ -1,0 +1,107 @@
+/**
+ * Memory of other devices, as this one reaches it: imported where the driver takes the host's memory, once for each buffer;
+ * else by a shadow, memory of this device's that stands for it, into and out of which is copied what a submission touches.
+ */
+import type { DeviceBuffer } from '@unicorn-exec/tensor';
+import type { DeviceHandle, NativeAddon } from '../addon.js';
+import { VulkanBuffer } from './buffer.js';
+
+/** Memory of this device's in the place of a buffer that it cannot address. */
+export interface Shadow {
+  readonly buffer: VulkanBuffer;
+  /** While a submission has something in it that its owner does not have yet. Never rejects. */
+  pending: Promise<void> | undefined;
+}
+
+interface Known {
+  /** Where the buffer lay. */
+  readonly memory: Uint8Array;
+  readonly imported: VulkanBuffer | undefined;
+  shadow?: Shadow;
+}
+
+/** More buffers of other devices than a model binds. Drivers have limits on imports. */
+const keptBuffers = 1024;
+
+export class ForeignBuffers {
+  readonly #known = new WeakMap<DeviceBuffer, Known>();
+  /** Imports and shadows, the oldest first. */
+  readonly #made = new Set<VulkanBuffer>();
+  /** Bytes that were copied because they could be reached in no other way. */
+  copiedBytes = 0;
+
+  /** @param released told of each buffer that is gone */
+  constructor(
+    private readonly addon: NativeAddon,
+    private readonly device: DeviceHandle,
+    private readonly released: (buffer: VulkanBuffer) => void,
+  ) {}
+
+  /** The buffer by which this device addresses that one; undefined where it cannot. */
+  imported(buffer: DeviceBuffer): VulkanBuffer | undefined {
+    return this.#find(buffer).imported;
+  }
+
+  /** Like {@link imported}, of a buffer that was imported before and has not moved since. */
+  known(buffer: DeviceBuffer): VulkanBuffer | undefined {
+    const known = this.#known.get(buffer);
+    const isThere = known?.imported && !known.imported.isDisposed && isSame(known.memory, buffer.host);
+    return isThere ? known.imported : undefined;
+  }
+
+  /** Of the whole buffer, though only what is touched is copied. @throws UnicornError `resource/memory` */
+  shadow(buffer: DeviceBuffer): Shadow {
+    const known = this.#find(buffer);
+    if (known.shadow && !known.shadow.buffer.isDisposed) return known.shadow;
+    const shadow = this.#keep(
+      VulkanBuffer.allocate(this.addon, this.device, buffer.byteLength, 'device', (gone) => this.#drop(gone)),
+    );
+    return (known.shadow = { buffer: shadow, pending: undefined });
+  }
+
+  #find(buffer: DeviceBuffer): Known {
+    const old = this.#known.get(buffer);
+    if (old && isSame(old.memory, buffer.host) && old.imported?.isDisposed !== true) return old;
+    old?.imported?.dispose();
+    old?.shadow?.buffer.dispose();
+    const memory = buffer.host!;
+    const sync = buffer.sync && buffer.sync.bind(buffer);
+    const imported = VulkanBuffer.import(this.addon, this.device, memory, sync, (gone) => this.#drop(gone));
+    if (imported) this.#keep(imported);
+    const known = { memory, imported };
+    this.#known.set(buffer, known);
+    return known;
+  }
+
+  #keep(buffer: VulkanBuffer): VulkanBuffer {
+    this.#made.add(buffer);
+    const [oldest] = this.#made;
+    if (this.#made.size > keptBuffers) oldest!.dispose();
+    return buffer;
+  }
+
+  #drop(buffer: VulkanBuffer): void {
+    this.#made.delete(buffer);
+    this.released(buffer);
+  }
+
+  /** Bytes of shadows. */
+  get shadowBytes(): number {
+    let bytes = 0;
+    for (const { host, byteLength } of this.#made) if (!host) bytes += byteLength;
+    return bytes;
+  }
+
+  clear(): void {
+    for (const buffer of [...this.#made]) buffer.dispose();
+  }
+}
+
+function isSame(memory: Uint8Array, now: Uint8Array | undefined): boolean {
+  return (
+    now !== undefined &&
+    now.byteLength === memory.byteLength &&
+    now.byteOffset === memory.byteOffset &&
+    now.buffer === memory.buffer
+  );
+}

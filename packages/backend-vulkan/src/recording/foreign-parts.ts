@@ -1,0 +1,102 @@
+/**
+ * What a submission does about buffers of other devices that are bound to it: makes visible what they wrote before and what
+ * it wrote afterwards, and copies, in and out of shadows, the parts that it touches of those that it cannot address.
+ */
+import { guarded } from '@unicorn-exec/native';
+import type { ByteRange, DeviceBuffer } from '@unicorn-exec/tensor';
+import type { NativeAddon } from '../addon.js';
+import type { VulkanBuffer } from '../device/buffer.js';
+import type { ForeignBuffers, Shadow } from '../device/foreign-buffers.js';
+import type { JobQueue } from '../device/queue.js';
+
+export interface ForeignPart {
+  readonly buffer: DeviceBuffer;
+  /** Of the buffer: ascending and disjoint. */
+  readonly ranges: readonly ByteRange[];
+  readonly isRead: boolean;
+  readonly isWritten: boolean;
+  /** Where the kernels find it, if not where it lies. */
+  readonly shadow?: Shadow | undefined;
+}
+
+/** Data that the addon copies into a buffer before a submission runs. */
+export interface CopiedIn {
+  readonly data: Uint8Array;
+  readonly target: VulkanBuffer;
+  readonly byteOffset: number;
+}
+
+export interface ForeignHost {
+  readonly addon: NativeAddon;
+  readonly handle: Parameters<NativeAddon['read']>[0];
+  readonly queue: JobQueue;
+  readonly foreign: ForeignBuffers;
+}
+
+export class ForeignParts {
+  /** Ends what others wait for: set while the submission is in flight. */
+  #release: (() => void) | undefined;
+
+  constructor(
+    private readonly host: ForeignHost,
+    private readonly parts: readonly ForeignPart[],
+  ) {}
+
+  /** Resolves when what earlier submissions left in the shadows is back with its owners; undefined when it is now. */
+  get ready(): Promise<void> | undefined {
+    return this.parts.find(({ shadow }) => shadow?.pending !== undefined)?.shadow?.pending;
+  }
+
+  /** Call when the submission's turn has come. @returns what goes into the shadows */
+  before(): CopiedIn[] {
+    return this.parts.flatMap(({ buffer, ranges, isRead, shadow }): CopiedIn[] => {
+      buffer.sync?.('toHost', ranges);
+      if (!shadow || !isRead) return [];
+      return ranges.map(({ byteOffset, byteLength }) => {
+        this.host.foreign.copiedBytes += byteLength;
+        const data = buffer.host!.subarray(byteOffset, byteOffset + byteLength);
+        return { data, target: shadow.buffer, byteOffset };
+      });
+    });
+  }
+
+  /** Call when the submission is the device's: later ones that use a shadow wait for it. */
+  submitted(): void {
+    const shadows = this.#written.flatMap(({ shadow }) => shadow ?? []);
+    if (shadows.length === 0) return;
+    const pending = new Promise<void>((resolve) => (this.#release = resolve));
+    for (const shadow of shadows) shadow.pending = pending;
+  }
+
+  /** Call when it has ended well. Resolves when what it wrote is where it belongs; undefined when it is now. */
+  finish(): Promise<void> | undefined {
+    const copied = this.#written.flatMap(({ buffer, ranges, shadow }) =>
+      shadow ? ranges.map((range) => this.#copyOut(buffer, shadow, range)) : [],
+    );
+    if (copied.length > 0) return Promise.all(copied).then(() => this.#makeVisible());
+    this.#makeVisible();
+    return undefined;
+  }
+
+  /** Call at the very end, well or not. */
+  settled(): void {
+    for (const { shadow } of this.#written) if (shadow) shadow.pending = undefined;
+    this.#release?.();
+  }
+
+  get #written(): readonly ForeignPart[] {
+    return this.parts.filter(({ isWritten }) => isWritten);
+  }
+
+  #copyOut(buffer: DeviceBuffer, shadow: Shadow, { byteOffset, byteLength }: ByteRange): Promise<void> {
+    const { addon, handle, queue, foreign } = this.host;
+    foreign.copiedBytes += byteLength;
+    const into = buffer.host!.subarray(byteOffset, byteOffset + byteLength);
+    const job = guarded(() => addon.read(handle, shadow.buffer.handle, byteOffset, into));
+    return queue.settled(job, { holds: [into] });
+  }
+
+  #makeVisible(): void {
+    for (const { buffer, ranges } of this.#written) buffer.sync?.('toDevice', ranges);
+  }
+}
