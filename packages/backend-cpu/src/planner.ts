@@ -13,6 +13,7 @@ import {
   type Segment,
   type Support,
 } from '@unicorn-exec/tensor';
+import { hasRowLink } from './lowering/row-link.js';
 
 /** `maxRank` of native/runtime/tensor.h. */
 const maximumRank = 8;
@@ -31,6 +32,13 @@ function modelledSpeed({ threads = 1 }: DeviceInfo): DeviceSpeed {
   };
 }
 
+/** Ops with steps of their own kind; all others are row kernels. */
+const ownSteps: readonly string[] = ['matmul', 'attention', 'sample'];
+
+function hasKernel(op: string): boolean {
+  return ownSteps.includes(op) || hasRowLink(op);
+}
+
 export class CpuPlanner implements Planner {
   constructor(private readonly info: DeviceInfo) {}
 
@@ -41,6 +49,7 @@ export class CpuPlanner implements Planner {
     if (!ops.some(({ name }) => name === node.op)) {
       return { ok: false, reason: `there is no op named "${node.op}"` };
     }
+    if (!hasKernel(node.op)) return { ok: false, reason: `the op ${node.op}` };
     const ids = [...Object.values(node.inputs), ...node.outputs];
     const deep = ids.map((id) => graph.values[id]!.shape.length).find((rank) => rank > maximumRank);
     if (deep === undefined) return { ok: true };

@@ -12,6 +12,7 @@ import { logProbabilitiesSuite } from './log-probabilities.js';
 import { matmulSuite } from './matmul.js';
 import { matchRmsSuite, rmsNormSuite } from './norm.js';
 import { putRowsSuite } from './put-rows.js';
+import { causalConvSuite, copySlotsSuite, gatedDeltaSuite } from './recurrent.js';
 import { ropeSuite } from './rope.js';
 import { sampleSuite } from './sample.js';
 import { accumulateSquaresSuite, segmentMeanSuite } from './segment.js';
@@ -25,6 +26,9 @@ const suites: Readonly<Record<string, OpSuite>> = {
   rope: ropeSuite,
   kvWrite: kvWriteSuite,
   attention: attentionSuite,
+  causalConv: causalConvSuite,
+  gatedDelta: gatedDeltaSuite,
+  copySlots: copySlotsSuite,
   activation: activationSuite,
   glu: gluSuite,
   softcap: softcapSuite,

@@ -225,6 +225,33 @@ export class GraphBuilder {
     return this.#one('attention', inputs, attributes);
   }
 
+  causalConv(inputs: { state: Value; x: Value; weight: Value; starts: Value; slots: Value }): {
+    y: Value;
+    state: Value;
+  } {
+    const [y, state] = this.apply('causalConv', inputs);
+    return { y: y!, state: state! };
+  }
+
+  gatedDelta(inputs: {
+    state: Value;
+    query: Value;
+    key: Value;
+    value: Value;
+    decay: Value;
+    beta: Value;
+    starts: Value;
+    slots: Value;
+  }): { y: Value; state: Value } {
+    const [y, state] = this.apply('gatedDelta', inputs);
+    return { y: y!, state: state! };
+  }
+
+  /** @returns the state's next version */
+  copySlots(state: Value, pairs: Value): Value {
+    return this.#one('copySlots', { state, pairs });
+  }
+
   activation(x: Value, kind: ActivationKind): Value {
     return this.#one('activation', { x }, { kind });
   }

@@ -11,6 +11,7 @@ import { logProbabilities } from './log-probabilities.js';
 import { matmul } from './matmul.js';
 import { matchRms, rmsNorm } from './norm.js';
 import type { Op } from './op.js';
+import { causalConv, copySlots, gatedDelta } from './recurrent.js';
 import { rope } from './rope.js';
 import { sample } from './sample.js';
 import { segmentMean } from './segment.js';
@@ -24,6 +25,9 @@ export const ops: readonly Op[] = [
   rope,
   kvWrite,
   attention,
+  causalConv,
+  gatedDelta,
+  copySlots,
   activation,
   glu,
   softcap,
