@@ -249,10 +249,10 @@ Napi::Value compile(const Napi::CallbackInfo& info) {
     names.push_back(Napi::Value(list[i]).As<Napi::String>().Utf8Value());
   }
   const auto constants = info[4].As<Napi::Uint8Array>();
-  auto program = std::make_shared<Program>(
-      *load->result, host->device->kernels(), host->device->threads(),
-      WordReader(words.Data(), words.ElementLength(), names),
-      std::vector<uint8_t>(constants.Data(), constants.Data() + constants.ByteLength()));
+  auto program =
+      std::make_shared<Program>(*load->result, host->device->kernels(), host->device->threads(),
+                                WordReader(words.Data(), words.ElementLength(), names),
+                                std::vector<uint8_t>(constants.Data(), constants.Data() + constants.ByteLength()));
   Napi::Object result = Napi::Object::New(env);
   result["scratchBytes"] = Napi::Number::New(
       env, static_cast<double>(program->arenaBytes + program->sharedBytes + program->memberBytes * program->threads));
@@ -320,8 +320,8 @@ Napi::Value profile(const Napi::CallbackInfo& info) {
 
 // measureReadBandwidth(threads, byteLength) -> bytes per second
 Napi::Value measureReadBandwidth(const Napi::CallbackInfo& info) {
-  const double bytesPerSecond = unicorn::measureReadBandwidth(info[0].As<Napi::Number>().Int32Value(),
-                                                              info[1].As<Napi::Number>().Int64Value());
+  const double bytesPerSecond =
+      unicorn::measureReadBandwidth(info[0].As<Napi::Number>().Int32Value(), info[1].As<Napi::Number>().Int64Value());
   return Napi::Number::New(info.Env(), bytesPerSecond);
 }
 

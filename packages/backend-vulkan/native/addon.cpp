@@ -120,9 +120,9 @@ Napi::Object describe(Napi::Env env, const PhysicalDevice& device) {
         Napi::Boolean::New(env, (device.memory.memoryHeaps[i].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT) != 0);
     bool hostVisible = false;
     for (uint32_t type = 0; type < device.memory.memoryTypeCount; type++) {
-      hostVisible = hostVisible ||
-                    (device.memory.memoryTypes[type].heapIndex == i &&
-                     (device.memory.memoryTypes[type].propertyFlags & VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT) != 0);
+      hostVisible =
+          hostVisible || (device.memory.memoryTypes[type].heapIndex == i &&
+                          (device.memory.memoryTypes[type].propertyFlags & VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT) != 0);
     }
     heap["hostVisible"] = Napi::Boolean::New(env, hostVisible);
     heaps[i] = heap;
@@ -214,8 +214,7 @@ Napi::Value budgets(const Napi::CallbackInfo& info) {
 
 // allocations(device) -> number
 Napi::Value allocations(const Napi::CallbackInfo& info) {
-  return Napi::Number::New(info.Env(),
-                           static_cast<double>(hostOf(info[0])->device()->memory().allocations()));
+  return Napi::Number::New(info.Env(), static_cast<double>(hostOf(info[0])->device()->memory().allocations()));
 }
 
 // pipelineCache(device) -> Uint8Array
@@ -271,20 +270,18 @@ Napi::Value allocate(const Napi::CallbackInfo& info) {
   auto cell = std::make_shared<BufferCell>();
   cell->buffer = Buffer::allocate(device, byteLength, use);
   const Buffer& buffer = *cell->buffer;
-  const bool exposed =
-      buffer.mapped() != nullptr && (use == MemoryUse::host || use == MemoryUse::shared ||
-                                     (buffer.cached() && byteLength <= exposedBufferBytes));
+  const bool exposed = buffer.mapped() != nullptr && (use == MemoryUse::host || use == MemoryUse::shared ||
+                                                      (buffer.cached() && byteLength <= exposedBufferBytes));
   // What the host sees is zero at once; so is what is cheaper to clear than to submit.
   host->queue().clear(cell->buffer, exposed || byteLength <= mappedBufferBytes);
   auto result = Napi::Object::New(env);
   result["address"] = Napi::BigInt::New(env, static_cast<uint64_t>(buffer.address()));
   if (exposed) {
-    result["memory"] = byteLength == 0
-                           ? Napi::ArrayBuffer::New(env, 0)
-                           : Napi::ArrayBuffer::New(
-                                 env, buffer.mapped(), byteLength,
-                                 [](Napi::Env, void*, std::shared_ptr<BufferCell>* held) { delete held; },
-                                 new std::shared_ptr<BufferCell>(cell));
+    result["memory"] = byteLength == 0 ? Napi::ArrayBuffer::New(env, 0)
+                                       : Napi::ArrayBuffer::New(
+                                             env, buffer.mapped(), byteLength,
+                                             [](Napi::Env, void*, std::shared_ptr<BufferCell>* held) { delete held; },
+                                             new std::shared_ptr<BufferCell>(cell));
   }
   result["coherent"] = Napi::Boolean::New(env, buffer.coherent());
   result["handle"] = newHandle(env, std::move(cell));
@@ -454,10 +451,9 @@ Napi::Value loadWeights(const Napi::CallbackInfo& info) {
   pending->device = host->device();
   const uint32_t id = host->jobs().beginInBackground(
       [queue, pending, requests = std::move(requests)](const BackgroundJob& job) mutable {
-        const LoadControl control{pending->abort, &job.stop, job.progressed,
-                                  [&](std::shared_ptr<Timeline> timeline, uint64_t value) {
-                                    queue->waitFor(std::move(timeline), value);
-                                  }};
+        const LoadControl control{
+            pending->abort, &job.stop, job.progressed,
+            [&](std::shared_ptr<Timeline> timeline, uint64_t value) { queue->waitFor(std::move(timeline), value); }};
         std::atomic_store(&pending->set, WeightSet::load(pending->device, std::move(requests), control));
       });
   auto result = Napi::Object::New(env);
@@ -584,9 +580,8 @@ Napi::Value record(const Napi::CallbackInfo& info) {
     pipelines.push_back(object<Pipeline>(Napi::Value(handles[i])));
   }
   const auto words = typedArray<Napi::Uint32Array>(info[2], napi_uint32_array, "words are a Uint32Array");
-  return newHandle(
-      info.Env(),
-      Recording::make(host->device(), std::move(pipelines), words.Data(), words.ElementLength(), flag(info[3])));
+  return newHandle(info.Env(), Recording::make(host->device(), std::move(pipelines), words.Data(),
+                                               words.ElementLength(), flag(info[3])));
 }
 
 // submit(device, recording, inputs, targets, offsets, holds, gathers) -> job

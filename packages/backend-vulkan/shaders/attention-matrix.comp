@@ -212,7 +212,8 @@ void main() {
   coopmat<float16_t, gl_ScopeSubgroup, M, M, gl_MatrixUseA> queries[DEPTH_BLOCKS];
   [[unroll]] for (uint d = 0; d < DEPTH_BLOCKS; ++d) {
     if (d < depthBlocks) {
-      coopMatLoad(queries[d], rowTile, ownBlock * rowStride + d * (M / 4), rowStride, gl_CooperativeMatrixLayoutRowMajor);
+      coopMatLoad(queries[d], rowTile, ownBlock * rowStride + d * (M / 4), rowStride,
+                  gl_CooperativeMatrixLayoutRowMajor);
     }
   }
   SUMS sums[DIM_BLOCKS];

@@ -50,11 +50,13 @@ const bool weighsTogether = HEADS == 1 && heads <= 2u;
 const uint sumsStart = uint(weighsTogether) * scoreVectors;
 const uint firstVectors = scoreVectors + heads * rowLanes * 2u;
 const uint lastVectors = headsAtOnce * 512u + sumsStart;
-const uint splitVectors = firstVectors * uint(firstVectors >= lastVectors) + lastVectors * uint(firstVectors < lastVectors);
+const uint splitVectors =
+    firstVectors * uint(firstVectors >= lastVectors) + lastVectors * uint(firstVectors < lastVectors);
 // When splits are merged: the heads that come of it, then of each split the factors of mergeSplit and (m, l).
 const uint mergeStart = (heads * headDim + 3u) / 4u;
 const uint mergeVectors = uint(mergesHere) * (mergeStart + heads * mergedHere);
-const uint poolVectors = splitVectors * uint(splitVectors >= mergeVectors) + mergeVectors * uint(splitVectors < mergeVectors);
+const uint poolVectors =
+    splitVectors * uint(splitVectors >= mergeVectors) + mergeVectors * uint(splitVectors < mergeVectors);
 shared vec4 pool[poolVectors];
 #include "include/attention-weigh.glsl"
 
@@ -116,24 +118,24 @@ uint numbersStart() {
 
 // One level of the tree that adds the strands of a score, for several heads: while there are as many heads as lanes, each
 // half of the lanes goes on with half of the heads. Lane r ends with head r modulo headSlots.
-#define ADD_STRANDS(dots, DISTANCE)                                                    \
-  {                                                                                    \
-    bool upper = (gl_SubgroupInvocationID & DISTANCE) != 0u;                           \
-    if (headSlots >= 2u * DISTANCE) {                                                  \
-      [[unroll]] for (uint h = 0; h < DISTANCE; ++h) {                                 \
-        float mine = upper ? dots[h + DISTANCE] : dots[h];                             \
-        float theirs = upper ? dots[h] : dots[h + DISTANCE];                           \
-        precise float sum = mine + subgroupShuffleXor(theirs, DISTANCE);               \
-        dots[h] = sum;                                                                 \
-      }                                                                                \
-    } else {                                                                           \
-      [[unroll]] for (uint h = 0; h < 4u; ++h) {                                       \
-        if (h < headSlots) {                                                           \
-          precise float sum = dots[h] + subgroupShuffleXor(dots[h], DISTANCE);         \
-          dots[h] = sum;                                                               \
-        }                                                                              \
-      }                                                                                \
-    }                                                                                  \
+#define ADD_STRANDS(dots, DISTANCE)                                            \
+  {                                                                            \
+    bool upper = (gl_SubgroupInvocationID & DISTANCE) != 0u;                   \
+    if (headSlots >= 2u * DISTANCE) {                                          \
+      [[unroll]] for (uint h = 0; h < DISTANCE; ++h) {                         \
+        float mine = upper ? dots[h + DISTANCE] : dots[h];                     \
+        float theirs = upper ? dots[h] : dots[h + DISTANCE];                   \
+        precise float sum = mine + subgroupShuffleXor(theirs, DISTANCE);       \
+        dots[h] = sum;                                                         \
+      }                                                                        \
+    } else {                                                                   \
+      [[unroll]] for (uint h = 0; h < 4u; ++h) {                               \
+        if (h < headSlots) {                                                   \
+          precise float sum = dots[h] + subgroupShuffleXor(dots[h], DISTANCE); \
+          dots[h] = sum;                                                       \
+        }                                                                      \
+      }                                                                        \
+    }                                                                          \
   }
 
 // The row in the state of a key's value.
@@ -231,14 +233,15 @@ float weightAt(uint line, uint place) {
 #else
 #define putOwnKeys(lane, loaded)
 #define putOwnValues(lane, loaded)
+// clang-format off
 #define weightAt(line, place) pool[(line) * lineVectors + ((place) >> 2)][(place) & 3u]
+// clang-format on
 #endif
 
 // One split of `ownHeads` lines from `firstLine` on; `inSplit` is not empty. `loaded` and `upcoming` are the first batch of
 // keys and what follows it, on their way; queries are in the pool.
-void attendSplit(
-    uint lane, uint firstLine, uint ownHeads, ivec2 inSplit, uint keyBatches, inout Loaded loaded,
-    inout Loaded upcoming) {
+void attendSplit(uint lane, uint firstLine, uint ownHeads, ivec2 inSplit, uint keyBatches, inout Loaded loaded,
+                 inout Loaded upcoming) {
   uint partialLine = firstLine * splits + gl_WorkGroupID.x;
   uint keyLane = lane % keyLanes;
   uint keyGroup = lane / keyLanes;

@@ -74,7 +74,9 @@ const uint subgroups = tileRows / subgroupRows * (tileTokens / subgroupTokens);
 // At the end each subgroup passes a matrix of sums of each bank: lines of 16 floats and 4 more.
 const uint resultVectors = 5;
 const uint ownVectors = banks * SIDE * resultVectors;
+// clang-format off
 const uint tileVectors = 2 * halfVectors > subgroups * ownVectors ? 2 * halfVectors : subgroups * ownVectors;
+// clang-format on
 
 // Two halves, each with weights, then activations of a step; at the end each subgroup's results.
 shared uvec4 tile[tileVectors];
@@ -160,7 +162,8 @@ void decodeUnit(RawUnit raw, uint place, bool beyond) {
 #else
   vec4 first = uintBitsToFloat(raw.vectors[0]);
   vec4 second = uintBitsToFloat(raw.vectors[1]);
-  uvec4 values = uvec4(packHalf2x16(first.xy), packHalf2x16(first.zw), packHalf2x16(second.xy), packHalf2x16(second.zw));
+  uvec4 values =
+      uvec4(packHalf2x16(first.xy), packHalf2x16(first.zw), packHalf2x16(second.xy), packHalf2x16(second.zw));
 #endif
   tile[place] = beyond ? uvec4(0) : values;
 }

@@ -102,7 +102,8 @@ float added(float given, Line line, Activations a) {
 #if PAIRS
   int lowTotal = bitfieldExtract(int(a.factors.y), 0, 16);
   int low = dotHalf(-QUANT_OFFSET * lowTotal, line.words[0], line.words[1], line.words[2], line.words[3], a.low);
-  int high = dotHalf(-QUANT_OFFSET * (total - lowTotal), line.words[4], line.words[5], line.words[6], line.words[7], a.high);
+  int high =
+      dotHalf(-QUANT_OFFSET * (total - lowTotal), line.words[4], line.words[5], line.words[6], line.words[7], a.high);
   sum = fma(float(low), line.scales.x * scale, sum);
   sum = fma(float(high), line.scales.y * scale, sum);
 #else
@@ -201,6 +202,7 @@ Activations few[FEW_TOKENS];
 #define FOLD_LATER(half) EACH_LINE(FOLD_LINE, 2, half) EACH_LINE(FOLD_LINE, 3, half)
 #define FOLD_2(half) EACH_LINE(FOLD_LINE, 0, half) EACH_LINE(FOLD_LINE, 1, half)
 #define FOLD_1(half) EACH_LINE(FOLD_LINE, 0, half)
+// clang-format off
 #define FOLD(half)                   \
   {                                  \
     bool upper = (lane & step) != 0; \
@@ -209,9 +211,11 @@ Activations few[FEW_TOKENS];
     firstToHave += upper ? half : 0; \
     step /= 2;                       \
   }
+// clang-format on
 
 #define SUM_LINE(t, b, l) \
-  if (l < lines) sums[l * MOST_TOKENS + t] = sums[l * MOST_TOKENS + t] + subgroupShuffleXor(sums[l * MOST_TOKENS + t], step);
+  if (l < lines)          \
+    sums[l * MOST_TOKENS + t] = sums[l * MOST_TOKENS + t] + subgroupShuffleXor(sums[l * MOST_TOKENS + t], step);
 #define SUM(t)                      \
   if (t < tileTokens && t < kept) { \
     EACH_LINE(SUM_LINE, t, 0)       \

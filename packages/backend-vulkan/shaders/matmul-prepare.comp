@@ -107,7 +107,8 @@ Octet octetAt(Floats from, bool byVectors, uint start, uint column) {
       v[1] = uintBitsToFloat(vectors.at[at + 1]);
     }
   } else {
-#define ELEMENT(i) if (column + i < columns) v[i / 4][i % 4] = from.at[start + column + i];
+#define ELEMENT(i) \
+  if (column + i < columns) v[i / 4][i % 4] = from.at[start + column + i];
     EACH_ELEMENT(ELEMENT)
   }
   return v;
@@ -121,7 +122,8 @@ void store(Floats to, uint start, uint column, Octet v) {
     vectors.at[at] = floatBitsToUint(v[0]);
     vectors.at[at + 1] = floatBitsToUint(v[1]);
   } else {
-#define PUT_ELEMENT(i) if (column + i < columns) to.at[start + column + i] = v[i / 4][i % 4];
+#define PUT_ELEMENT(i) \
+  if (column + i < columns) to.at[start + column + i] = v[i / 4][i % 4];
     EACH_ELEMENT(PUT_ELEMENT)
   }
 }
@@ -222,7 +224,8 @@ void prepare(uint token) {
   if (early && hasNorm && hasWeight) factors = weightAt(normWeight, 8 * place);
   awaitEarlier(chain, before);
   Octet kept[4];
-#define LOAD(i) if (i < held) kept[i] = octetAt(x, wide, start, 8 * (place + i * size));
+#define LOAD(i) \
+  if (i < held) kept[i] = octetAt(x, wide, start, 8 * (place + i * size));
   EACH_KEPT(LOAD)
   if (early && joins) joint.base = octetAt(Floats(residual), wide, start, 8 * place);
   Floats source = x;
@@ -231,9 +234,11 @@ void prepare(uint token) {
     float inverse = 1.0;
     if (normsJoined) {
       float squares = 0.0;
-#define ADD_SQUARES(i) if (i < held) squares = squaresOf(kept[i], squares);
+#define ADD_SQUARES(i) \
+  if (i < held) squares = squaresOf(kept[i], squares);
       EACH_KEPT(ADD_SQUARES)
-      for (uint o = rest; hasRest && o < octets; o += size) squares = squaresOf(octetAt(x, wide, start, 8 * o), squares);
+      for (uint o = rest; hasRest && o < octets; o += size)
+        squares = squaresOf(octetAt(x, wide, start, 8 * o), squares);
       inverse = inverseRms(squares, joinEpsilon, 0);
     }
 #define JOIN(i)                                                 \
@@ -253,20 +258,22 @@ void prepare(uint token) {
   if (hasNorm) {
     float squares = 0.0;
     EACH_KEPT(ADD_SQUARES)
-    for (uint o = rest; hasRest && o < octets; o += size) squares = squaresOf(octetAt(source, wide, start, 8 * o), squares);
+    for (uint o = rest; hasRest && o < octets; o += size)
+      squares = squaresOf(octetAt(source, wide, start, 8 * o), squares);
     inverse = inverseRms(squares, epsilon, 1);
   }
   // After the last sum: its barrier would wait for what is stored.
-#define STORE_JOINED(i) if (i < held) store(joined, start, 8 * (place + i * size), kept[i]);
+#define STORE_JOINED(i) \
+  if (i < held) store(joined, start, 8 * (place + i * size), kept[i]);
   if (joins) {
     EACH_KEPT(STORE_JOINED)
   }
   if (form == FORM_NONE) return;
   if (hasNorm) {
-#define NORM(i)                                                                                             \
-  if (i < held) {                                                                                           \
-    kept[i] = early ? normed(kept[i], inverse, factors, hasWeight, normOffset)                              \
-                    : normedAt(kept[i], inverse, 8 * (place + i * size));                                   \
+#define NORM(i)                                                                \
+  if (i < held) {                                                              \
+    kept[i] = early ? normed(kept[i], inverse, factors, hasWeight, normOffset) \
+                    : normedAt(kept[i], inverse, 8 * (place + i * size));      \
   }
     EACH_KEPT(NORM)
   }
@@ -275,7 +282,8 @@ void prepare(uint token) {
   if (form == FORM_F16) {
     if (place == 0) largest = 0;
     uint top = 0;
-#define FIND_LARGEST(i) if (i < held) top = largestOf(kept[i], top);
+#define FIND_LARGEST(i) \
+  if (i < held) top = largestOf(kept[i], top);
     EACH_KEPT(FIND_LARGEST)
     for (uint o = rest; hasRest && o < octets; o += size) {
       Octet v = octetAt(source, wide, start, 8 * o);
@@ -296,7 +304,8 @@ void prepare(uint token) {
     if (place == 0) result.at[tokens * padded / 2 + token] = uintBitsToFloat(uint(127 - shift) << 23);
   }
 
-#define PUT(i) if (i < held && place + i * size < octets) put(kept[i], power, token, start, place + i * size);
+#define PUT(i) \
+  if (i < held && place + i * size < octets) put(kept[i], power, token, start, place + i * size);
   EACH_KEPT(PUT)
   for (uint octet = rest; hasRest && octet < octets; octet += size) {
     Octet v = octetAt(source, wide, start, 8 * octet);

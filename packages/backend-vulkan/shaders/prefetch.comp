@@ -52,7 +52,9 @@ void main() {
       Vectors from = rangeAt(range);
       uint begin = run * runLength + place;
       uvec4 read[VECTORS];
-      [[unroll]] for (uint i = 0; i < VECTORS; i++) read[i] = from.at[min(begin + i * gl_WorkGroupSize.x, vectors[range] - 1)];
+      [[unroll]] for (uint i = 0; i < VECTORS; i++) {
+        read[i] = from.at[min(begin + i * gl_WorkGroupSize.x, vectors[range] - 1)];
+      }
       [[unroll]] for (uint i = 0; i < VECTORS; i++) folded |= read[i];
       break;
     }

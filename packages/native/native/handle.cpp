@@ -14,8 +14,8 @@ const napi_type_tag& handleTag() {
 }  // namespace
 
 Napi::Value newHandle(Napi::Env env, Handle handle) {
-  auto external = Napi::External<Handle>::New(env, new Handle(std::move(handle)),
-                                              [](Napi::Env, Handle* held) { delete held; });
+  auto external =
+      Napi::External<Handle>::New(env, new Handle(std::move(handle)), [](Napi::Env, Handle* held) { delete held; });
   require(napi_type_tag_object(env, external, &handleTag()) == napi_ok, "a new external takes a tag");
   return external;
 }

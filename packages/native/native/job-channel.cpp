@@ -9,8 +9,7 @@ JobChannel::JobChannel(Napi::Env env, Napi::Function listener, std::function<voi
     : env_(env), stop_(std::move(stop)) {
   function_ = Function::New(
       env, listener, "unicorn jobs", 0, 1, endings_.get(),
-      [](Napi::Env, std::shared_ptr<Endings>* held, Endings*) { delete held; },
-      new std::shared_ptr<Endings>(endings_));
+      [](Napi::Env, std::shared_ptr<Endings>* held, Endings*) { delete held; }, new std::shared_ptr<Endings>(endings_));
   // Referenced while jobs are pending, so that an idle device does not keep the process alive.
   function_.Unref(env);
   // Hooks run in the reverse order of their addition, so this one runs before the thread-safe function's own.
@@ -34,7 +33,9 @@ JobListener JobChannel::listener() const {
   return {[send](uint32_t job, const Failure* failure) {
             send({job, true, 0, failure == nullptr ? std::string() : failureJson(*failure)});
           },
-          [send](uint32_t job, uint64_t loadedBytes) { send({job, false, loadedBytes, {}}); }};
+          [send](uint32_t job, uint64_t loadedBytes) {
+            send({job, false, loadedBytes, {}});
+          }};
 }
 
 uint32_t JobChannel::add() {

@@ -74,7 +74,8 @@ MappedFile::PageRange MappedFile::pagesAround(size_t offset, size_t byteLength, 
   const size_t mapped = (byteLength_ + pageBytes() - 1) / pageBytes() * pageBytes();
   const auto first = reinterpret_cast<uintptr_t>(data_);
   if (begin < first || end > first + mapped) return {};
-  return {reinterpret_cast<const uint8_t*>(begin), static_cast<size_t>(begin - first), static_cast<size_t>(end - begin)};
+  return {reinterpret_cast<const uint8_t*>(begin), static_cast<size_t>(begin - first),
+          static_cast<size_t>(end - begin)};
 }
 
 void MappedFile::forget(size_t offset, size_t byteLength) const {

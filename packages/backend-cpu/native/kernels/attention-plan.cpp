@@ -90,8 +90,7 @@ AttentionFault planAttention(const Attention& call, int64_t threads, AttentionTi
   plan->taskCount = count * call.kvHeads * (plan->splitSpans ? spans : 1);
   plan->mergeCount = plan->splitSpans ? call.rows * call.heads : 0;
   plan->scratchBytes = attentionScratchBytesBound(call.heads, call.kvHeads, call.headDim);
-  plan->partialBytes =
-      plan->splitSpans ? call.rows * call.heads * spans * attentionPartialFloats(call.headDim) * 4 : 0;
+  plan->partialBytes = plan->splitSpans ? call.rows * call.heads * spans * attentionPartialFloats(call.headDim) * 4 : 0;
   return AttentionFault::none;
 }
 

@@ -347,6 +347,7 @@ void decodeNvfp4(const uint8_t* p, float* out) {
 
 using BlockDecoder = void (*)(const uint8_t*, float*);
 
+// clang-format off
 constexpr BlockDecoder decoders[dtypeCount] = {
     decodeNumber<double>,  decodeNumber<float>,    decodeF16,             decodeBf16,
     decodeNumber<int64_t>, decodeNumber<int32_t>,  decodeNumber<int16_t>, decodeNumber<int8_t>,
@@ -358,6 +359,7 @@ constexpr BlockDecoder decoders[dtypeCount] = {
     decodeIq3Xxs,          decodeIq3S,             decodeIq4Nl,           decodeIq4Xs,
     decodeTq1_0,           decodeTq2_0,            decodeMxfp4,           decodeNvfp4,
 };
+// clang-format on
 
 }  // namespace
 

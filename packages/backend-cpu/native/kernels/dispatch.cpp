@@ -7,10 +7,16 @@
 
 namespace unicorn {
 
-namespace portable { extern const Kernels kernels; }
+namespace portable {
+extern const Kernels kernels;
+}
 #if defined(__x86_64__)
-namespace avx2 { extern const Kernels kernels; }
-namespace avx512vnni { extern const Kernels kernels; }
+namespace avx2 {
+extern const Kernels kernels;
+}
+namespace avx512vnni {
+extern const Kernels kernels;
+}
 #endif
 
 namespace {
@@ -32,7 +38,7 @@ Level detect() {
   const bool osxsave = bit(c, 27);
   const bool avxBasics = bit(c, 28) && bit(c, 12) && bit(c, 29);  // AVX, FMA, F16C
   if (!osxsave || !avxBasics || (savedState() & 0x6) != 0x6) return Level::portable;
-  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !bit(b, 5)) return Level::portable;  // AVX2
+  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !bit(b, 5)) return Level::portable;      // AVX2
   const bool avx512 = bit(b, 16) && bit(b, 17) && bit(b, 30) && bit(b, 31) && bit(c, 11);  // F, DQ, BW, VL, VNNI
   return avx512 && (savedState() & 0xe6) == 0xe6 ? Level::avx512vnni : Level::avx2;
 }

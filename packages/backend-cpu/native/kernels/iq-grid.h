@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+// clang-format off
 namespace unicorn {
 
 // 256 points of 8 values; levels 8, 25, 43.

@@ -20,11 +20,13 @@ namespace unicorn {
 
 // Same names, order and values as `dtypes` in packages/tensor/src/dtype.ts.
 enum class DType : int32_t {
+  // clang-format off
   f64, f32, f16, bf16, i64, i32, i16, i8, u64, u32, u16, u8, boolean,
   q4_0, q4_1, q5_0, q5_1, q8_0,
   q2_k, q3_k, q4_k, q5_k, q6_k,
   iq1_s, iq1_m, iq2_xxs, iq2_xs, iq2_s, iq3_xxs, iq3_s, iq4_nl, iq4_xs,
   tq1_0, tq2_0, mxfp4, nvfp4,
+  // clang-format on
 };
 constexpr int32_t dtypeCount = 36;
 
@@ -125,7 +127,7 @@ enum class WeightForm : int32_t { raw, packed, inPlace };
 // out[row, column] = sum over k of activation[row, k] * weight[column, k].
 struct QuantizedMatmul {
   const uint8_t* activations;  // quantized rows, `activationRowBytes(columns)` apart, 64-byte aligned
-  const uint8_t* weights;      // packed: the matrix, or the group in it where the view starts; inPlace: the view's first row
+  const uint8_t* weights;      // packed: the matrix, or its group where the view starts; inPlace: the view's first row
   DType dtype;                 // type of the weights
   WeightForm form;             // packed or inPlace
   int64_t rowStrideBytes;      // inPlace only: from one stored row to the next
@@ -183,12 +185,12 @@ struct AttentionTile {
 struct AttentionPlan {
   const AttentionTile* tiles;
   int64_t tileCount;
-  int64_t spanCount;          // spans that the longest row sees
-  bool splitSpans;            // true: each span is its own task, and the merge phase must follow
-  int64_t taskCount;          // tasks of phase 1 (`attention`)
-  int64_t mergeCount;         // tasks of phase 2 (`attentionMerge`) after a barrier; 0: no phase 2
-  int64_t scratchBytes;       // per thread, 64-byte aligned, for either phase
-  int64_t partialBytes;       // shared by all threads, 64-byte aligned, written by phase 1 and read by phase 2
+  int64_t spanCount;     // spans that the longest row sees
+  bool splitSpans;       // true: each span is its own task, and the merge phase must follow
+  int64_t taskCount;     // tasks of phase 1 (`attention`)
+  int64_t mergeCount;    // tasks of phase 2 (`attentionMerge`) after a barrier; 0: no phase 2
+  int64_t scratchBytes;  // per thread, 64-byte aligned, for either phase
+  int64_t partialBytes;  // shared by all threads, 64-byte aligned, written by phase 1 and read by phase 2
 };
 
 constexpr int64_t attentionSpanKeys = 256;
@@ -250,8 +252,8 @@ struct Kernels {
   void (*decode)(DType dtype, const uint8_t* source, int64_t count, float* out);
 
   // Tasks [taskBegin, taskEnd) of phase 1, then of phase 2 (only if plan.mergeCount > 0).
-  void (*attention)(const Attention& call, const AttentionPlan& plan, int64_t taskBegin, int64_t taskEnd,
-                    void* scratch, void* partials);
+  void (*attention)(const Attention& call, const AttentionPlan& plan, int64_t taskBegin, int64_t taskEnd, void* scratch,
+                    void* partials);
   void (*attentionMerge)(const Attention& call, const AttentionPlan& plan, int64_t taskBegin, int64_t taskEnd,
                          void* scratch, void* partials);
 

@@ -22,11 +22,11 @@ enum class QuantBits : int32_t { four = 4, five = 5, six = 6, eight = 8 };
 struct PackedFormat {
   bool exists = false;
   QuantBits bits = QuantBits::four;
-  int32_t offset = 0;      // stored quant - offset is the value
-  bool table = false;      // quants index the non-linear table, whose values are stored plus `offset`
-  bool super = false;      // K types: small integer scales under one f16
-  bool mins = false;       // value = scale * quant + min, or scale * quant - min for the K types
-  bool pairScales = false; // one scale for each 16 columns
+  int32_t offset = 0;       // stored quant - offset is the value
+  bool table = false;       // quants index the non-linear table, whose values are stored plus `offset`
+  bool super = false;       // K types: small integer scales under one f16
+  bool mins = false;        // value = scale * quant + min, or scale * quant - min for the K types
+  bool pairScales = false;  // one scale for each 16 columns
 
   constexpr int64_t blockColumns() const { return super ? 256 : 32; }
   constexpr int64_t headerBytes() const { return super ? (mins ? 64 : 32) : 0; }
@@ -49,13 +49,36 @@ static constexpr PackedFormat packedFormat(DType dtype) {
   switch (dtype) {
     case DType::q4_0: format.offset = 8; break;
     case DType::q4_1: format.mins = true; break;
-    case DType::iq4_nl: format.table = true; format.offset = 128; break;
-    case DType::q5_0: format.bits = QuantBits::five; format.offset = 16; break;
-    case DType::q5_1: format.bits = QuantBits::five; format.mins = true; break;
-    case DType::q8_0: format.bits = QuantBits::eight; format.offset = 128; break;
-    case DType::q4_k: format.super = true; format.mins = true; break;
-    case DType::iq4_xs: format.super = true; format.table = true; format.offset = 128; break;
-    case DType::q5_k: format.super = true; format.bits = QuantBits::five; format.mins = true; break;
+    case DType::iq4_nl:
+      format.table = true;
+      format.offset = 128;
+      break;
+    case DType::q5_0:
+      format.bits = QuantBits::five;
+      format.offset = 16;
+      break;
+    case DType::q5_1:
+      format.bits = QuantBits::five;
+      format.mins = true;
+      break;
+    case DType::q8_0:
+      format.bits = QuantBits::eight;
+      format.offset = 128;
+      break;
+    case DType::q4_k:
+      format.super = true;
+      format.mins = true;
+      break;
+    case DType::iq4_xs:
+      format.super = true;
+      format.table = true;
+      format.offset = 128;
+      break;
+    case DType::q5_k:
+      format.super = true;
+      format.bits = QuantBits::five;
+      format.mins = true;
+      break;
     case DType::q6_k:
       format.super = true;
       format.bits = QuantBits::six;
@@ -67,20 +90,27 @@ static constexpr PackedFormat packedFormat(DType dtype) {
   return format;
 }
 
+#define UNICORN_PACKED_CASE(name, body) \
+  case DType::name: {                   \
+    constexpr DType type = DType::name; \
+    body;                               \
+    break;                              \
+  }
+
 // Calls `body` with the type as the compile-time constant `type`, for every type that has a packed form.
-#define UNICORN_WITH_PACKED_TYPE(dtype, body)                                      \
-  switch (dtype) {                                                                 \
-    case DType::q4_0: { constexpr DType type = DType::q4_0; body; break; }         \
-    case DType::q4_1: { constexpr DType type = DType::q4_1; body; break; }         \
-    case DType::iq4_nl: { constexpr DType type = DType::iq4_nl; body; break; }     \
-    case DType::q5_0: { constexpr DType type = DType::q5_0; body; break; }         \
-    case DType::q5_1: { constexpr DType type = DType::q5_1; body; break; }         \
-    case DType::q8_0: { constexpr DType type = DType::q8_0; body; break; }         \
-    case DType::q4_k: { constexpr DType type = DType::q4_k; body; break; }         \
-    case DType::iq4_xs: { constexpr DType type = DType::iq4_xs; body; break; }     \
-    case DType::q5_k: { constexpr DType type = DType::q5_k; body; break; }         \
-    case DType::q6_k: { constexpr DType type = DType::q6_k; body; break; }         \
-    default: break;                                                                \
+#define UNICORN_WITH_PACKED_TYPE(dtype, body) \
+  switch (dtype) {                            \
+    UNICORN_PACKED_CASE(q4_0, body)           \
+    UNICORN_PACKED_CASE(q4_1, body)           \
+    UNICORN_PACKED_CASE(iq4_nl, body)         \
+    UNICORN_PACKED_CASE(q5_0, body)           \
+    UNICORN_PACKED_CASE(q5_1, body)           \
+    UNICORN_PACKED_CASE(q8_0, body)           \
+    UNICORN_PACKED_CASE(q4_k, body)           \
+    UNICORN_PACKED_CASE(iq4_xs, body)         \
+    UNICORN_PACKED_CASE(q5_k, body)           \
+    UNICORN_PACKED_CASE(q6_k, body)           \
+    default: break;                           \
   }
 
 }  // namespace unicorn

@@ -203,8 +203,8 @@ int64_t packedBytes(DType dtype, int64_t rows, int64_t columns) {
 
 void packGroups(DType dtype, const uint8_t* source, int64_t rowStrideBytes, int64_t rows, int64_t columns,
                 int64_t groupBegin, int64_t groupEnd, uint8_t* packed) {
-  UNICORN_WITH_PACKED_TYPE(
-      dtype, packGroupsOf<type>(source, rowStrideBytes, rows, columns, groupBegin, groupEnd, packed))
+  UNICORN_WITH_PACKED_TYPE(dtype,
+                           packGroupsOf<type>(source, rowStrideBytes, rows, columns, groupBegin, groupEnd, packed))
 }
 
 void decodePackedRow(DType dtype, const uint8_t* packed, int64_t columns, int64_t row, int64_t count, float* out) {

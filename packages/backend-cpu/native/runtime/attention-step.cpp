@@ -122,10 +122,11 @@ class AttentionStep final : public Step {
     const int64_t row = cached.faultRow;
     if (cached.fault == AttentionFault::position) {
       const int32_t* reach = call.reach == nullptr ? call.positions : call.reach;
-      return Failure("usage/block-table",
-                     "Position " + std::to_string(reach[row]) + " is beyond the block table of " +
-                         std::to_string(call.tableColumns) + " columns.",
-                     {{"position", reach[row]}, {"tableColumns", call.tableColumns}, {"blockTokens", call.blockTokens}});
+      return Failure(
+          "usage/block-table",
+          "Position " + std::to_string(reach[row]) + " is beyond the block table of " +
+              std::to_string(call.tableColumns) + " columns.",
+          {{"position", reach[row]}, {"tableColumns", call.tableColumns}, {"blockTokens", call.blockTokens}});
     }
     if (cached.fault == AttentionFault::blockId) {
       return Failure("usage/slot",

@@ -22,9 +22,9 @@ namespace unicorn {
 struct JobBinding {
   uint8_t* data;
   size_t byteLength;
-  bool written;                 // an output or a state
+  bool written;                  // an output or a state
   std::shared_ptr<Pages> pages;  // holds `data`, or null when JavaScript does
-  std::vector<uint8_t> copy;    // host data of an input; `data` points into it
+  std::vector<uint8_t> copy;     // host data of an input; `data` points into it
 };
 
 // Outcome of a job that later ones may depend on.

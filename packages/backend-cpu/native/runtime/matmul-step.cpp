@@ -260,15 +260,11 @@ class MatmulStep final : public Step {
 
   static void apply(const Run& run, const Post& post, float* line, int64_t count, int64_t at) {
     switch (post.kind) {
-      case PostKind::softcap:
-        run.kernels.softcap(static_cast<float>(post.number), line, count, line);
-        return;
+      case PostKind::softcap: run.kernels.softcap(static_cast<float>(post.number), line, count, line); return;
       case PostKind::scale:
         for (int64_t i = 0; i < count; i++) line[i] = static_cast<float>(line[i] * post.number);
         return;
-      case PostKind::activation:
-        run.kernels.activate(static_cast<Activation>(post.number), line, count, line);
-        return;
+      case PostKind::activation: run.kernels.activate(static_cast<Activation>(post.number), line, count, line); return;
       case PostKind::glu:
         run.kernels.activateMultiply(static_cast<Activation>(post.number), line, run.tensor(post.other).floats() + at,
                                      count, line);
@@ -286,10 +282,8 @@ class MatmulStep final : public Step {
             float* out, int64_t outStride, const Epilogue& epilogue, uint8_t* scratch) const {
     const int64_t rowsLeft = matrix.rows + matrix.rowShift - groups.begin * groupRows;
     const int64_t weightRows = std::min(rowsLeft, groups.count() * groupRows);
-    const int64_t groupStep =
-        matrix.form == WeightForm::packed
-            ? packedGroupBytes(matrix.dtype, matrix.storedColumns)
-            : groupRows * matrix.rowStrideBytes;
+    const int64_t groupStep = matrix.form == WeightForm::packed ? packedGroupBytes(matrix.dtype, matrix.storedColumns)
+                                                                : groupRows * matrix.rowStrideBytes;
     const uint8_t* weights = matrix.data + groups.begin * groupStep;
     if (quantized_) {
       run.kernels.matmulQuantized(

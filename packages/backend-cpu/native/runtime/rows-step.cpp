@@ -82,7 +82,11 @@ class RowsStep final : public Step {
     const Tensor& tensor = run.tensor(operand.value);
     if (operand.axis < 0) return {&tensor, false, -1, 1, 1, tensor.elements()};
     const int axis = operand.axis;
-    return {&tensor, true, axis, tensor.product(0, axis), tensor.dims[static_cast<size_t>(axis)],
+    return {&tensor,
+            true,
+            axis,
+            tensor.product(0, axis),
+            tensor.dims[static_cast<size_t>(axis)],
             tensor.product(axis + 1, tensor.rank)};
   }
 

@@ -47,10 +47,10 @@ struct Row {
   const int32_t* biasIds;
   const float* biasValues;
   int64_t biases;
-  const int32_t* mask;     // or null
-  float* keys;             // [vocabulary]
-  Candidate* candidates;   // [vocabulary]
-  double* weights;         // [vocabulary]
+  const int32_t* mask;    // or null
+  float* keys;            // [vocabulary]
+  Candidate* candidates;  // [vocabulary]
+  double* weights;        // [vocabulary]
 };
 
 // Logits that the bias and the penalties change, by ascending id, with their new scores. Few, so they are kept apart

@@ -67,9 +67,10 @@ ThreadPool::ThreadPool(int threads) : threads_(threads), border_(threads), insid
     } catch (const std::system_error&) {
       gate->store(-1);
       for (auto& worker : workers_) worker.join();
-      throw Failure("resource/threads", "The system refused to start thread " + std::to_string(member + 1) + " of " +
-                                            std::to_string(threads) + ".",
-                    {{"threads", threads}});
+      throw Failure(
+          "resource/threads",
+          "The system refused to start thread " + std::to_string(member + 1) + " of " + std::to_string(threads) + ".",
+          {{"threads", threads}});
     }
   }
   gate->store(1);

@@ -7,8 +7,8 @@ struct AttentionCase {
   const char* what;
   DType dtype;
   int64_t heads, kvHeads, headDim, blockTokens;
-  std::vector<int64_t> past;  // tokens of each sequence before this step
-  std::vector<int64_t> fresh; // rows of each sequence in this step
+  std::vector<int64_t> past;   // tokens of each sequence before this step
+  std::vector<int64_t> fresh;  // rows of each sequence in this step
   int64_t window;
   float softcap;
   bool reach;
@@ -44,7 +44,8 @@ static AttentionData makeAttention(const AttentionCase& c, Random& random) {
   // Blocks in a scrambled order.
   std::vector<int32_t> ids;
   for (int64_t i = 1; i < call.stateBlocks; i++) ids.push_back(static_cast<int32_t>(i));
-  for (size_t i = ids.size(); i > 1; i--) std::swap(ids[i - 1], ids[static_cast<size_t>(random.below(static_cast<int64_t>(i)))]);
+  for (size_t i = ids.size(); i > 1; i--)
+    std::swap(ids[i - 1], ids[static_cast<size_t>(random.below(static_cast<int64_t>(i)))]);
   data.tables = ids;
   data.state = sample::weights(c.dtype, call.stateBlocks * 2 * c.kvHeads * c.blockTokens, c.headDim, random);
   if (c.dtype == DType::q8_0) {  // values near one, as keys and values are
@@ -80,11 +81,14 @@ static bool runAttention(const Kernels& kernels, Attention call, int64_t threads
   int64_t fault;
   if (planAttention(call, threads, tiles.data(), &plan, &fault) != AttentionFault::none) return false;
   Buffer scratch(plan.scratchBytes), partials(plan.partialBytes);
-  for (int64_t task = plan.taskCount; task-- > 0;) kernels.attention(call, plan, task, task + 1, scratch.data(), partials.data());
-  for (int64_t task = plan.mergeCount; task-- > 0;) kernels.attentionMerge(call, plan, task, task + 1, scratch.data(), partials.data());
+  for (int64_t task = plan.taskCount; task-- > 0;)
+    kernels.attention(call, plan, task, task + 1, scratch.data(), partials.data());
+  for (int64_t task = plan.mergeCount; task-- > 0;)
+    kernels.attentionMerge(call, plan, task, task + 1, scratch.data(), partials.data());
   return scratch.intact() && partials.intact() &&
          plan.scratchBytes <= attentionScratchBytesBound(call.heads, call.kvHeads, call.headDim) &&
-         plan.partialBytes <= attentionPartialBytesBound(call.rows, call.heads, call.headDim, call.tableColumns * call.blockTokens);
+         plan.partialBytes <=
+             attentionPartialBytesBound(call.rows, call.heads, call.headDim, call.tableColumns * call.blockTokens);
 }
 
 void testAttention(const Kernels& kernels) {
@@ -106,7 +110,8 @@ void testAttention(const Kernels& kernels) {
     const bool ran = runAttention(kernels, data.call, 2, out.floats());
     reference::attention(data.call, expected.data());
     double worst = 0;
-    for (int64_t i = 0; i < count; i++) worst = std::fmax(worst, std::fabs(out.floats()[i] - expected[static_cast<size_t>(i)]));
+    for (int64_t i = 0; i < count; i++)
+      worst = std::fmax(worst, std::fabs(out.floats()[i] - expected[static_cast<size_t>(i)]));
     // Values and results are about one; a score of about one has an error of some ulps, and so has its weight.
     const double bound = 5e-6;
     report(ran && out.intact() && worst < bound, kernels.name, std::string("attention: ") + c.what, worst, bound);

@@ -17,8 +17,8 @@ using sample::Random;
 void report(bool ok, const char* level, const std::string& what, double error = 0, double bound = 0);
 extern int failures;
 
-constexpr DType packedTypes[] = {DType::q4_0, DType::q4_1, DType::q5_0, DType::q5_1, DType::q8_0, DType::iq4_nl,
-                                 DType::q4_k, DType::q5_k, DType::q6_k, DType::iq4_xs};
+constexpr DType packedTypes[] = {DType::q4_0,   DType::q4_1, DType::q5_0, DType::q5_1, DType::q8_0,
+                                 DType::iq4_nl, DType::q4_k, DType::q5_k, DType::q6_k, DType::iq4_xs};
 
 inline std::vector<float> randomFloats(int64_t count, Random& random) {
   std::vector<float> out(static_cast<size_t>(count));

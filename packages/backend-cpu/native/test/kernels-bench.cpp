@@ -66,9 +66,11 @@ void benchMatmul(const Kernels& kernels, int threads) {
     int64_t columns, rows;
   };
   const Shape shapes[] = {{576, 1536}, {576, 576}, {576, 192}, {1536, 576}, {576, 49152}, {4096, 4096}};
-  std::printf("\nmatmulQuantized, %s, %d threads: 1 row GB/s of weights; 4 and 12 rows, time of 1 row; 256 rows GMAC/s per thread\n",
-              kernels.name, threads);
-  for (const DType dtype : {DType::q4_0, DType::q4_1, DType::q8_0, DType::q5_0, DType::q4_k, DType::q5_k, DType::q6_k, DType::iq4_nl}) {
+  std::printf(
+      "\nmatmulQuantized, %s, %d threads: 1 row GB/s of weights; 4 and 12 rows, time of 1 row; 256 rows GMAC/s per thread\n",
+      kernels.name, threads);
+  for (const DType dtype :
+       {DType::q4_0, DType::q4_1, DType::q8_0, DType::q5_0, DType::q4_k, DType::q5_k, DType::q6_k, DType::iq4_nl}) {
     for (const Shape shape : shapes) {
       if (!packable(dtype, shape.rows, shape.columns)) continue;
       Random random(1);
@@ -82,7 +84,8 @@ void benchMatmul(const Kernels& kernels, int threads) {
       const Buffer out(rows * shape.rows * 4);
       const int64_t groups = groupCount(shape.rows);
       for (const WeightForm form : {WeightForm::packed, WeightForm::inPlace}) {
-        const int64_t bytes = form == WeightForm::packed ? packedBytes(dtype, shape.rows, shape.columns) : stride * shape.rows;
+        const int64_t bytes =
+            form == WeightForm::packed ? packedBytes(dtype, shape.rows, shape.columns) : stride * shape.rows;
         const int64_t copies = 200'000'000 / bytes + 1;
         const Buffer weights(bytes * copies);
         for (int64_t c = 0; c < copies; c++) {
@@ -95,22 +98,32 @@ void benchMatmul(const Kernels& kernels, int threads) {
         }
         const Buffer scratch(threads * packedGroupBytes(dtype, shape.columns));
         const auto time = [&](int64_t count, int64_t repeats) {
-          return seconds(threads, [&](int t) {
+          const double total = seconds(threads, [&](int t) {
             for (int64_t i = 0; i < repeats; i++) {
-              const QuantizedMatmul call = {activations.data(), weights.data() + i % copies * bytes, dtype, form, stride, shape.columns,
-                                            shape.columns, shape.rows, out.floats(), shape.rows, {}};
+              const QuantizedMatmul call = {activations.data(),
+                                            weights.data() + i % copies * bytes,
+                                            dtype,
+                                            form,
+                                            stride,
+                                            shape.columns,
+                                            shape.columns,
+                                            shape.rows,
+                                            out.floats(),
+                                            shape.rows,
+                                            {}};
               kernels.matmulQuantized(call, 0, count, groups * t / threads, groups * (t + 1) / threads,
                                       scratch.data() + t * packedGroupBytes(dtype, shape.columns));
             }
-          }) / static_cast<double>(repeats);
+          });
+          return total / static_cast<double>(repeats);
         };
         const double one = time(1, copies);
         const double four = time(4, copies);
         const double twelve = time(12, std::max<int64_t>(1, copies / 4));
         const double many = time(rows, std::max<int64_t>(1, 8'000'000 / (shape.columns * shape.rows)));
         std::printf("  %-6s %-8s K=%-4ld N=%-5ld  %5.1f GB/s  x%.2f  x%.2f  %4.0f GMAC/s\n", dtypeName(dtype),
-                    form == WeightForm::packed ? "packed" : "in place", static_cast<long>(shape.columns), static_cast<long>(shape.rows),
-                    static_cast<double>(bytes) / one / 1e9, four / one, twelve / one,
+                    form == WeightForm::packed ? "packed" : "in place", static_cast<long>(shape.columns),
+                    static_cast<long>(shape.rows), static_cast<double>(bytes) / one / 1e9, four / one, twelve / one,
                     static_cast<double>(rows * shape.columns * shape.rows) / many / 1e9 / threads);
       }
     }
@@ -123,46 +136,75 @@ void benchMatmulFloat(const Kernels& kernels) {
     DType dtype;
     WeightForm form;
   };
-  for (const Case c : {Case{DType::f32, WeightForm::raw}, Case{DType::f16, WeightForm::raw}, Case{DType::bf16, WeightForm::raw},
-                       Case{DType::q8_0, WeightForm::packed}, Case{DType::q4_0, WeightForm::packed}, Case{DType::q3_k, WeightForm::raw}}) {
+  for (const Case c : {Case{DType::f32, WeightForm::raw}, Case{DType::f16, WeightForm::raw},
+                       Case{DType::bf16, WeightForm::raw}, Case{DType::q8_0, WeightForm::packed},
+                       Case{DType::q4_0, WeightForm::packed}, Case{DType::q3_k, WeightForm::raw}}) {
     Random random(2);
     const int64_t columns = 1536;
     const int64_t weightRows = 576;
     const auto raw = sample::weights(c.dtype, weightRows, columns, random);
     const int64_t packedSize = c.form == WeightForm::packed ? packedBytes(c.dtype, weightRows, columns) : 0;
     const Buffer packed(packedSize);
-    if (packedSize > 0) packGroups(c.dtype, raw.data(), rowBytes(c.dtype, columns), weightRows, columns, 0, 36, packed.data());
+    if (packedSize > 0)
+      packGroups(c.dtype, raw.data(), rowBytes(c.dtype, columns), weightRows, columns, 0, 36, packed.data());
     std::vector<float> x(64 * 1536, 0.5f);
     const Buffer out(64 * 576 * 4);
-    const FloatMatmul call = {x.data(), columns, packedSize > 0 ? packed.data() : raw.data(), c.dtype, c.form, rowBytes(c.dtype, columns),
-                              columns, columns, weightRows, out.floats(), weightRows, {}};
+    const FloatMatmul call = {x.data(),     columns,    packedSize > 0 ? packed.data() : raw.data(),
+                              c.dtype,      c.form,     rowBytes(c.dtype, columns),
+                              columns,      columns,    weightRows,
+                              out.floats(), weightRows, {}};
     const Buffer scratch(kernels.matmulFloatScratchBytes(call));
-    const double one = seconds(1, [&](int) { for (int i = 0; i < 20; i++) kernels.matmulFloat(call, 0, 1, 0, 36, scratch.data()); }) / 20;
+    const double twenty = seconds(1, [&](int) {
+      for (int i = 0; i < 20; i++) kernels.matmulFloat(call, 0, 1, 0, 36, scratch.data());
+    });
+    const double one = twenty / 20;
     const double many = seconds(1, [&](int) { kernels.matmulFloat(call, 0, 64, 0, 36, scratch.data()); });
-    std::printf("  %-6s %-6s  %5.1f GB/s  %4.1f GMAC/s\n", dtypeName(c.dtype), c.form == WeightForm::raw ? "raw" : "packed",
-                static_cast<double>(rowBytes(c.dtype, columns) * weightRows) / one / 1e9, 64.0 * 1536 * 576 / many / 1e9);
+    std::printf(
+        "  %-6s %-6s  %5.1f GB/s  %4.1f GMAC/s\n", dtypeName(c.dtype), c.form == WeightForm::raw ? "raw" : "packed",
+        static_cast<double>(rowBytes(c.dtype, columns) * weightRows) / one / 1e9, 64.0 * 1536 * 576 / many / 1e9);
   }
 }
 
 void benchAttention(const Kernels& kernels) {
-  std::printf("\nattention, %s, 1 thread: prefill of 512 rows, GMAC/s; decode after 2,000 keys, GB/s of keys and values\n", kernels.name);
+  std::printf(
+      "\nattention, %s, 1 thread: prefill of 512 rows, GMAC/s; decode after 2,000 keys, GB/s of keys and values\n",
+      kernels.name);
   struct Case {
     int64_t heads, kvHeads, headDim;
     DType dtype;
   };
-  for (const Case c : {Case{9, 3, 64, DType::f16}, Case{9, 3, 64, DType::f32}, Case{9, 3, 64, DType::q8_0}, Case{14, 2, 64, DType::f16},
-                       Case{16, 8, 128, DType::f16}, Case{4, 1, 256, DType::f16}, Case{8, 8, 64, DType::f16}}) {
+  for (const Case c : {Case{9, 3, 64, DType::f16}, Case{9, 3, 64, DType::f32}, Case{9, 3, 64, DType::q8_0},
+                       Case{14, 2, 64, DType::f16}, Case{16, 8, 128, DType::f16}, Case{4, 1, 256, DType::f16},
+                       Case{8, 8, 64, DType::f16}}) {
     Random random(3);
     const int64_t tokens = 2048;
     const int64_t blockTokens = 16;
-    const auto state = sample::weights(c.dtype, (tokens / blockTokens + 1) * 2 * c.kvHeads * blockTokens, c.headDim, random);
+    const auto state =
+        sample::weights(c.dtype, (tokens / blockTokens + 1) * 2 * c.kvHeads * blockTokens, c.headDim, random);
     std::vector<float> query(static_cast<size_t>(512 * c.heads * c.headDim));
     for (auto& value : query) value = random.normal();
     std::vector<int32_t> positions(512), table(tokens / blockTokens), starts = {0};
     for (size_t i = 0; i < table.size(); i++) table[i] = static_cast<int32_t>(i + 1);
     const Buffer out(512 * c.heads * c.headDim * 4);
-    Attention call = {query.data(), state.data(), c.dtype, tokens / blockTokens + 1, 512, c.heads, c.kvHeads, c.headDim, blockTokens,
-                      positions.data(), starts.data(), table.data(), nullptr, 1, static_cast<int64_t>(table.size()), 0.125f, 0, 0, out.floats()};
+    Attention call = {query.data(),
+                      state.data(),
+                      c.dtype,
+                      tokens / blockTokens + 1,
+                      512,
+                      c.heads,
+                      c.kvHeads,
+                      c.headDim,
+                      blockTokens,
+                      positions.data(),
+                      starts.data(),
+                      table.data(),
+                      nullptr,
+                      1,
+                      static_cast<int64_t>(table.size()),
+                      0.125f,
+                      0,
+                      0,
+                      out.floats()};
     std::vector<AttentionTile> tiles(512);
     AttentionPlan plan;
     int64_t fault;
@@ -178,15 +220,17 @@ void benchAttention(const Kernels& kernels) {
     };
     const double prefill = time(512, 0);
     const double decode = time(1, 2000);
-    std::printf("  heads %2ld/%ld dim %-3ld %-5s  %5.1f GMAC/s  %5.1f GB/s (%.0f us)\n", static_cast<long>(c.heads), static_cast<long>(c.kvHeads),
-                static_cast<long>(c.headDim), dtypeName(c.dtype), 512.0 * 513 / 2 * c.heads * c.headDim * 2 / prefill / 1e9,
+    std::printf("  heads %2ld/%ld dim %-3ld %-5s  %5.1f GMAC/s  %5.1f GB/s (%.0f us)\n", static_cast<long>(c.heads),
+                static_cast<long>(c.kvHeads), static_cast<long>(c.headDim), dtypeName(c.dtype),
+                512.0 * 513 / 2 * c.heads * c.headDim * 2 / prefill / 1e9,
                 2001.0 * 2 * c.kvHeads * rowBytes(c.dtype, c.headDim) / decode / 1e9, decode * 1e6);
   }
 }
 
 void benchPacking(const Kernels& kernels) {
   std::printf("\npacking, %s (scalar), 1 thread, GB/s of raw weights:", kernels.name);
-  for (const DType dtype : {DType::q4_0, DType::q4_1, DType::q8_0, DType::q5_0, DType::q4_k, DType::q5_k, DType::q6_k, DType::iq4_xs}) {
+  for (const DType dtype :
+       {DType::q4_0, DType::q4_1, DType::q8_0, DType::q5_0, DType::q4_k, DType::q5_k, DType::q6_k, DType::iq4_xs}) {
     Random random(5);
     const auto raw = sample::weights(dtype, 512, 2048, random);
     const Buffer packed(packedBytes(dtype, 512, 2048));
@@ -205,11 +249,16 @@ void benchRows(const Kernels& kernels) {
   for (auto& value : x) value = random.normal();
   const Buffer out(256 * activationRowBytes(1536));
   const auto rate = [&](double time) { return static_cast<double>(x.size()) / time / 1e9; };
-  std::printf("\nrows, %s, 1 thread, giga-elements/s: quantize %.2f, quantizeGlu(silu) %.2f, exp %.2f, tanh %.2f\n", kernels.name,
-              rate(seconds(1, [&](int) { kernels.quantize(x.data(), 1536, 1536, 0, 256, out.data()); })),
-              rate(seconds(1, [&](int) { kernels.quantizeGlu(Activation::silu, x.data(), 1536, x.data(), 1536, 1536, 0, 256, out.data()); })),
-              rate(seconds(1, [&](int) { kernels.exp(x.data(), static_cast<int64_t>(x.size()), y.data()); })),
-              rate(seconds(1, [&](int) { kernels.activate(Activation::tanh, x.data(), static_cast<int64_t>(x.size()), y.data()); })));
+  std::printf(
+      "\nrows, %s, 1 thread, giga-elements/s: quantize %.2f, quantizeGlu(silu) %.2f, exp %.2f, tanh %.2f\n",
+      kernels.name, rate(seconds(1, [&](int) { kernels.quantize(x.data(), 1536, 1536, 0, 256, out.data()); })),
+      rate(seconds(1,
+                   [&](int) {
+                     kernels.quantizeGlu(Activation::silu, x.data(), 1536, x.data(), 1536, 1536, 0, 256, out.data());
+                   })),
+      rate(seconds(1, [&](int) { kernels.exp(x.data(), static_cast<int64_t>(x.size()), y.data()); })),
+      rate(seconds(
+          1, [&](int) { kernels.activate(Activation::tanh, x.data(), static_cast<int64_t>(x.size()), y.data()); })));
 }
 
 }  // namespace

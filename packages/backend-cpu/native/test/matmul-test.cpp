@@ -80,15 +80,25 @@ void testMatmulQuantized(const Kernels& kernels) {
     const int64_t rows = 31;
     const auto raw = sample::weights(dtype, storedRows, stored, random);
     Buffer packed(packedBytes(dtype, storedRows, stored));
-    packGroups(dtype, raw.data(), rowBytes(dtype, stored), storedRows, stored, 0, groupCount(storedRows), packed.data());
+    packGroups(dtype, raw.data(), rowBytes(dtype, stored), storedRows, stored, 0, groupCount(storedRows),
+               packed.data());
     const auto x = randomFloats(rows * columns, random);
     const int64_t bytes = activationRowBytes(columns);
     Buffer activations(rows * bytes);
     kernels.quantize(x.data(), columns, columns, 0, rows, activations.data());
     const auto bias = randomFloats(weightRows, random);
     const auto residual = randomFloats(rows * weightRows, random);
-    QuantizedMatmul call = {activations.data(), packed.data() + packedGroupBytes(dtype, stored), dtype,
-                            WeightForm::packed, 0, columns, stored, weightRows, nullptr, weightRows, {bias.data(), residual.data(), weightRows}};
+    QuantizedMatmul call = {activations.data(),
+                            packed.data() + packedGroupBytes(dtype, stored),
+                            dtype,
+                            WeightForm::packed,
+                            0,
+                            columns,
+                            stored,
+                            weightRows,
+                            nullptr,
+                            weightRows,
+                            {bias.data(), residual.data(), weightRows}};
     const Product product = [&](float* out, int64_t rowBegin, int64_t rowEnd, int64_t groupBegin, int64_t groupEnd) {
       call.out = out;
       kernels.matmulQuantized(call, rowBegin, rowEnd, groupBegin, groupEnd, nullptr);
@@ -104,15 +114,16 @@ void testMatmulQuantized(const Kernels& kernels) {
         const auto* blocks = reinterpret_cast<const ActivationBlock*>(activations.data() + row * bytes);
         for (int64_t k = 0; k < columns; k++) a[static_cast<size_t>(k)] = reference::activation(blocks, k);
         const auto expected = reference::dot(a.data(), w.data(), columns);
-        const double want = expected.sum + bias[static_cast<size_t>(n)] + residual[static_cast<size_t>(row * weightRows + n)];
+        const double want =
+            expected.sum + bias[static_cast<size_t>(n)] + residual[static_cast<size_t>(row * weightRows + n)];
         worst = std::fmax(worst, std::fabs(out.floats()[row * weightRows + n] - want) / (expected.magnitude + 1));
       }
     }
     // Each block's product, scale and sum round once, and types with minimums subtract parts that are up to about 15
     // times larger than the result's terms: 16 * (blocks + 4) half-ulps of 2^-24 are never reached.
     const double bound = 16 * static_cast<double>(columns / 32 + 4) * 0x1p-24;
-    report(worst < bound && out.intact(), kernels.name, std::string("matmulQuantized of a view, bias and residual: ") + dtypeName(dtype),
-           worst, bound);
+    report(worst < bound && out.intact(), kernels.name,
+           std::string("matmulQuantized of a view, bias and residual: ") + dtypeName(dtype), worst, bound);
     report(invariant(product, rows, weightRows, out.floats(), random), kernels.name,
            std::string("matmulQuantized does not depend on the cut: ") + dtypeName(dtype));
   }
@@ -125,8 +136,17 @@ void testMatmulQuantized(const Kernels& kernels) {
   x[70] = NAN;
   Buffer activations(3 * activationRowBytes(columns)), out(3 * 16 * 4);
   kernels.quantize(x.data(), columns, columns, 0, 3, activations.data());
-  kernels.matmulQuantized({activations.data(), packed.data(), DType::q8_0, WeightForm::packed, 0, columns, columns, 16,
-                           out.floats(), 16, {}},
+  kernels.matmulQuantized({activations.data(),
+                           packed.data(),
+                           DType::q8_0,
+                           WeightForm::packed,
+                           0,
+                           columns,
+                           columns,
+                           16,
+                           out.floats(),
+                           16,
+                           {}},
                           0, 3, 0, 1, nullptr);
   bool ok = true;
   for (int i = 0; i < 48; i++) ok = ok && (std::isnan(out.floats()[i]) == (i / 16 == 1));
@@ -140,7 +160,8 @@ void testMatmulFloat(const Kernels& kernels) {
     WeightForm form;
   };
   std::vector<Case> cases;
-  for (const DType dtype : {DType::f32, DType::f16, DType::bf16, DType::q4_0, DType::q8_0, DType::q3_k, DType::q6_k, DType::iq4_xs}) {
+  for (const DType dtype :
+       {DType::f32, DType::f16, DType::bf16, DType::q4_0, DType::q8_0, DType::q3_k, DType::q6_k, DType::iq4_xs}) {
     cases.push_back({dtype, WeightForm::raw});
   }
   for (const DType dtype : packedTypes) cases.push_back({dtype, WeightForm::packed});
@@ -162,10 +183,11 @@ void testMatmulFloat(const Kernels& kernels) {
     const auto x = randomFloats(rows * activationStride, random);
     const auto bias = randomFloats(weightRows, random);
     const auto residual = randomFloats(rows * weightRows, random);
-    const uint8_t* weights = c.form == WeightForm::raw ? raw.data() + firstRow * stride
-                                                       : packed.data() + packedGroupBytes(c.dtype, stored);
-    FloatMatmul call = {x.data(), activationStride, weights, c.dtype, c.form, stride, columns, stored, weightRows,
-                        nullptr, weightRows, {bias.data(), residual.data(), weightRows}};
+    const uint8_t* weights =
+        c.form == WeightForm::raw ? raw.data() + firstRow * stride : packed.data() + packedGroupBytes(c.dtype, stored);
+    FloatMatmul call = {x.data(),   activationStride, weights,    c.dtype,
+                        c.form,     stride,           columns,    stored,
+                        weightRows, nullptr,          weightRows, {bias.data(), residual.data(), weightRows}};
     Buffer scratch(kernels.matmulFloatScratchBytes(call));
     const Product product = [&](float* out, int64_t rowBegin, int64_t rowEnd, int64_t groupBegin, int64_t groupEnd) {
       call.out = out;
@@ -179,17 +201,21 @@ void testMatmulFloat(const Kernels& kernels) {
     for (int64_t n = 0; n < weightRows; n++) {
       decodeRow(c.dtype, raw.data() + (firstRow + n) * stride, columns, w.data());
       for (int64_t row = 0; row < rows; row++) {
-        for (int64_t k = 0; k < columns; k++) a[static_cast<size_t>(k)] = x[static_cast<size_t>(row * activationStride + k)];
+        for (int64_t k = 0; k < columns; k++)
+          a[static_cast<size_t>(k)] = x[static_cast<size_t>(row * activationStride + k)];
         const auto expected = reference::dot(a.data(), w.data(), columns);
-        const double want = expected.sum + bias[static_cast<size_t>(n)] + residual[static_cast<size_t>(row * weightRows + n)];
+        const double want =
+            expected.sum + bias[static_cast<size_t>(n)] + residual[static_cast<size_t>(row * weightRows + n)];
         worst = std::fmax(worst, std::fabs(out.floats()[row * weightRows + n] - want) / (expected.magnitude + 1));
       }
     }
     // The longest chain of additions has 32 + columns / 32 steps (packed) or columns / 4 + 8 (raw, portable).
     const double bound = (32 + static_cast<double>(columns) / 4 + 8) * 0x1p-24;
     const std::string name = std::string(c.form == WeightForm::raw ? "raw " : "packed ") + dtypeName(c.dtype);
-    report(worst < bound && out.intact() && scratch.intact(), kernels.name, "matmulFloat of a view, bias and residual: " + name, worst, bound);
-    report(invariant(product, rows, weightRows, out.floats(), random), kernels.name, "matmulFloat does not depend on the cut: " + name);
+    report(worst < bound && out.intact() && scratch.intact(), kernels.name,
+           "matmulFloat of a view, bias and residual: " + name, worst, bound);
+    report(invariant(product, rows, weightRows, out.floats(), random), kernels.name,
+           "matmulFloat does not depend on the cut: " + name);
   }
 }
 
@@ -220,24 +246,28 @@ void testMatmulInPlace(const Kernels& kernels) {
       const Epilogue epilogue = {bias.data(), residual.data(), weightRows};
       for (int64_t rows = 1; rows <= mostRows; rows += rows < 17 ? 1 : 12) {
         Buffer expected(rows * weightRows * 4), got(expected.bytes());
-        QuantizedMatmul call = {activations.data(), packed.data(), dtype, WeightForm::packed, 0, columns, columns,
-                                weightRows, expected.floats(), weightRows, epilogue};
+        QuantizedMatmul call = {
+            activations.data(), packed.data(), dtype,   WeightForm::packed, 0, columns, columns, weightRows,
+            expected.floats(),  weightRows,    epilogue};
         kernels.matmulQuantized(call, 0, rows, 0, groupCount(weightRows), nullptr);
         call.weights = first;
         call.form = WeightForm::inPlace;
         call.rowStrideBytes = stride;
         Buffer scratch(kernels.matmulQuantizedScratchBytes(call));
-        const Product product = [&](float* out, int64_t rowBegin, int64_t rowEnd, int64_t groupBegin, int64_t groupEnd) {
+        const Product product = [&](float* out, int64_t rowBegin, int64_t rowEnd, int64_t groupBegin,
+                                    int64_t groupEnd) {
           call.out = out;
           kernels.matmulQuantized(call, rowBegin, rowEnd, groupBegin, groupEnd, scratch.data());
         };
         product(got.floats(), 0, rows, 0, groupCount(weightRows));
-        quantizedSame = quantizedSame && got.intact() && scratch.intact() && sameBits(expected.data(), got.data(), got.bytes());
+        quantizedSame =
+            quantizedSame && got.intact() && scratch.intact() && sameBits(expected.data(), got.data(), got.bytes());
         cutSame = cutSame && invariant(product, rows, weightRows, got.floats(), random);
       }
       Buffer expected(mostRows * weightRows * 4), got(expected.bytes());
-      FloatMatmul call = {x.data(), columns, packed.data(), dtype, WeightForm::packed, 0, columns, columns, weightRows,
-                          expected.floats(), weightRows, epilogue};
+      FloatMatmul call = {x.data(),   columns, packed.data(), dtype,      WeightForm::packed,
+                          0,          columns, columns,       weightRows, expected.floats(),
+                          weightRows, epilogue};
       Buffer panel(kernels.matmulFloatScratchBytes(call));
       kernels.matmulFloat(call, 0, mostRows, 0, groupCount(weightRows), panel.data());
       call.weights = first;
@@ -249,7 +279,8 @@ void testMatmulInPlace(const Kernels& kernels) {
       floatSame = floatSame && got.intact() && scratch.intact() && sameBits(expected.data(), got.data(), got.bytes());
     }
   }
-  report(quantizedSame, kernels.name, "matmulQuantized in place gives the bits of packed weights: every type, 1 to 29 rows");
+  report(quantizedSame, kernels.name,
+         "matmulQuantized in place gives the bits of packed weights: every type, 1 to 29 rows");
   report(cutSame, kernels.name, "matmulQuantized in place does not depend on the cut");
   report(floatSame, kernels.name, "matmulFloat in place gives the bits of packed weights: every type");
 }

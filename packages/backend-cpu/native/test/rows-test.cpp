@@ -146,13 +146,15 @@ void testQuantize(const Kernels& kernels) {
   kernels.quantizeNorm(y.data(), columns, columns, inverse.data(), weight.data(), 1, 0, rows, fused.data());
   kernels.quantize(normed.data(), columns, columns, 0, rows, apart.data());
   same = true;
-  for (int64_t row = 0; row < rows; row++) same = same && sameBits(fused.data() + row * bytes, apart.data() + row * bytes, 144);
+  for (int64_t row = 0; row < rows; row++)
+    same = same && sameBits(fused.data() + row * bytes, apart.data() + row * bytes, 144);
   report(same, kernels.name, "quantizeNorm equals norm, then quantize");
   kernels.activateMultiply(Activation::silu, y.data(), normed.data(), rows * columns, glu.data());
   kernels.quantizeGlu(Activation::silu, y.data(), columns, normed.data(), columns, columns, 0, rows, fused.data());
   kernels.quantize(glu.data(), columns, columns, 0, rows, apart.data());
   same = true;
-  for (int64_t row = 0; row < rows; row++) same = same && sameBits(fused.data() + row * bytes, apart.data() + row * bytes, 144);
+  for (int64_t row = 0; row < rows; row++)
+    same = same && sameBits(fused.data() + row * bytes, apart.data() + row * bytes, 144);
   report(same, kernels.name, "quantizeGlu equals glu, then quantize");
 }
 
@@ -175,7 +177,8 @@ void testFunctions(const Kernels& kernels) {
     std::memcpy(&value, &word, 4);
     x.push_back(value);
   }
-  for (const float value : {0.0f, -0.0f, 1.0f, INFINITY, -INFINITY, NAN, 88.0f, 88.8f, -87.4f, -103.9f, -104.5f}) x.push_back(value);
+  for (const float value : {0.0f, -0.0f, 1.0f, INFINITY, -INFINITY, NAN, 88.0f, 88.8f, -87.4f, -103.9f, -104.5f})
+    x.push_back(value);
   if (x.size() % 16 == 0) x.push_back(0.5f);
   std::vector<float> out(x.size());
   const int64_t count = static_cast<int64_t>(x.size());
@@ -212,7 +215,8 @@ void testFunctions(const Kernels& kernels) {
       if (std::fabs(want) > 3.4e38) continue;
       most = std::fmax(most, std::fabs(out[i] - want) / std::fmax(std::fabs(want), 1e-3));
     }
-    report(most < 1e-6 && special, kernels.name, "activation " + std::to_string(static_cast<int>(f)) + ", relative above 1e-3", most, 1e-6);
+    report(most < 1e-6 && special, kernels.name,
+           "activation " + std::to_string(static_cast<int>(f)) + ", relative above 1e-3", most, 1e-6);
   }
   kernels.softcap(30, x.data(), count, out.data());
   // Below 1e-30 the quotient is subnormal and coarse.

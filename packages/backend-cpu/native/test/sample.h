@@ -64,13 +64,34 @@ inline std::vector<uint8_t> weights(DType dtype, int64_t rows, int64_t columns, 
   std::vector<int> scales;
   float size = 0.01f;
   switch (dtype) {
-    case DType::q4_1: case DType::q5_1: scales = {0, 2}; break;
-    case DType::q4_k: case DType::q5_k: scales = {0, 2}; size = 0.001f; break;
-    case DType::q2_k: scales = {80, 82}; size = 0.01f; break;
-    case DType::q3_k: scales = {108}; size = 0.001f; break;
-    case DType::q6_k: scales = {208}; size = 0.0001f; break;
-    case DType::iq4_nl: case DType::q8_0: scales = {0}; size = 0.001f; break;
-    case DType::iq4_xs: scales = {0}; size = 0.0001f; break;
+    case DType::q4_1:
+    case DType::q5_1: scales = {0, 2}; break;
+    case DType::q4_k:
+    case DType::q5_k:
+      scales = {0, 2};
+      size = 0.001f;
+      break;
+    case DType::q2_k:
+      scales = {80, 82};
+      size = 0.01f;
+      break;
+    case DType::q3_k:
+      scales = {108};
+      size = 0.001f;
+      break;
+    case DType::q6_k:
+      scales = {208};
+      size = 0.0001f;
+      break;
+    case DType::iq4_nl:
+    case DType::q8_0:
+      scales = {0};
+      size = 0.001f;
+      break;
+    case DType::iq4_xs:
+      scales = {0};
+      size = 0.0001f;
+      break;
     default: scales = {0}; break;
   }
   if (layout.blockSize == 1) {
@@ -79,8 +100,14 @@ inline std::vector<uint8_t> weights(DType dtype, int64_t rows, int64_t columns, 
       uint16_t bits;
       switch (dtype) {
         case DType::f32: std::memcpy(&out[i], &value, 4); break;
-        case DType::f16: bits = floatToHalf(value); std::memcpy(&out[i], &bits, 2); break;
-        case DType::bf16: bits = floatToBfloat(value); std::memcpy(&out[i], &bits, 2); break;
+        case DType::f16:
+          bits = floatToHalf(value);
+          std::memcpy(&out[i], &bits, 2);
+          break;
+        case DType::bf16:
+          bits = floatToBfloat(value);
+          std::memcpy(&out[i], &bits, 2);
+          break;
         default: break;
       }
     }

@@ -97,8 +97,7 @@ std::shared_ptr<Device> Device::open(std::shared_ptr<const PhysicalDevice> physi
 
   std::vector<const char*> extensions;
   for (const char* name : {VK_EXT_MEMORY_BUDGET_EXTENSION_NAME, VK_EXT_EXTERNAL_MEMORY_HOST_EXTENSION_NAME,
-                           VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME,
-                           VK_NV_COOPERATIVE_MATRIX_2_EXTENSION_NAME}) {
+                           VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME, VK_NV_COOPERATIVE_MATRIX_2_EXTENSION_NAME}) {
     if (facts.has(name)) extensions.push_back(name);
   }
   const float priorities[] = {1.0F, 0.5F};
@@ -123,9 +122,10 @@ std::shared_ptr<Device> Device::open(std::shared_ptr<const PhysicalDevice> physi
         .withFix("Another process may have it for itself; `vulkaninfo --summary` should say more.");
   }
   const auto resolve = [&](const char* name) { return instance.GetDeviceProcAddr(device->handle_, name); };
-#define UNICORN_RESOLVE(name)                                                            \
-  device->vk_.name = reinterpret_cast<PFN_vk##name>(resolve("vk" #name));                \
-  if (device->vk_.name == nullptr) throw Failure("device/driver", "The driver lacks vk" #name ".", {}, {{"device", device->id()}});
+#define UNICORN_RESOLVE(name)                                             \
+  device->vk_.name = reinterpret_cast<PFN_vk##name>(resolve("vk" #name)); \
+  if (device->vk_.name == nullptr)                                        \
+    throw Failure("device/driver", "The driver lacks vk" #name ".", {}, {{"device", device->id()}});
   UNICORN_DEVICE_FUNCTIONS(UNICORN_RESOLVE)
 #undef UNICORN_RESOLVE
 #define UNICORN_RESOLVE(name) device->vk_.name = reinterpret_cast<PFN_vk##name>(resolve("vk" #name));
@@ -209,8 +209,9 @@ Failure Device::lostFailure() const {
   std::lock_guard<std::mutex> lock(lostMutex_);
   return Failure("device/lost", name() + " was lost: it stopped, was reset, or no longer answers.", {},
                  {{"device", id()}, {"where", lostWhere_}})
-      .withFix("Open the device again; `dmesg` may say why it stopped. When it happens again, use a smaller batch or "
-               "another backend.");
+      .withFix(
+          "Open the device again; `dmesg` may say why it stopped. When it happens again, use a smaller batch or "
+          "another backend.");
 }
 
 void Device::check(VkResult result, const char* where) {
@@ -220,8 +221,8 @@ void Device::check(VkResult result, const char* where) {
     throw Failure("resource/memory", "The driver of " + name() + " ran out of memory.", {}, {{"where", where}})
         .withFix("Ask for a smaller context or a smaller model, or end other programs that use the device.");
   }
-  throw Failure("device/driver", "The driver of " + name() + " failed in " + where + ": " + resultName(result) + ".", {},
-                {{"device", id()}, {"where", where}, {"driver", physical_->driver}})
+  throw Failure("device/driver", "The driver of " + name() + " failed in " + where + ": " + resultName(result) + ".",
+                {}, {{"device", id()}, {"where", where}, {"driver", physical_->driver}})
       .withFix("Use a newer driver, or another backend.");
 }
 
@@ -306,8 +307,7 @@ VkCommandBuffer CommandPool::begin() {
   info.level = VK_COMMAND_BUFFER_LEVEL_PRIMARY;
   info.commandBufferCount = 1;
   VkCommandBuffer commands = VK_NULL_HANDLE;
-  device_->check(device_->vk().AllocateCommandBuffers(device_->handle(), &info, &commands),
-                 "vkAllocateCommandBuffers");
+  device_->check(device_->vk().AllocateCommandBuffers(device_->handle(), &info, &commands), "vkAllocateCommandBuffers");
   beginAgain(commands);
   return commands;
 }

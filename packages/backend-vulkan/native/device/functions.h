@@ -5,22 +5,22 @@
 #include <vulkan/vulkan.h>
 
 // Of an instance. All are of Vulkan 1.1, which any loader of the last years has.
-#define UNICORN_INSTANCE_FUNCTIONS(X)             \
-  X(DestroyInstance)                              \
-  X(EnumeratePhysicalDevices)                     \
-  X(EnumerateDeviceExtensionProperties)           \
-  X(GetPhysicalDeviceProperties)                  \
-  X(GetPhysicalDeviceProperties2)                 \
-  X(GetPhysicalDeviceFeatures2)                   \
-  X(GetPhysicalDeviceMemoryProperties2)           \
-  X(GetPhysicalDeviceQueueFamilyProperties)       \
-  X(CreateDevice)                                 \
+#define UNICORN_INSTANCE_FUNCTIONS(X)       \
+  X(DestroyInstance)                        \
+  X(EnumeratePhysicalDevices)               \
+  X(EnumerateDeviceExtensionProperties)     \
+  X(GetPhysicalDeviceProperties)            \
+  X(GetPhysicalDeviceProperties2)           \
+  X(GetPhysicalDeviceFeatures2)             \
+  X(GetPhysicalDeviceMemoryProperties2)     \
+  X(GetPhysicalDeviceQueueFamilyProperties) \
+  X(CreateDevice)                           \
   X(GetDeviceProcAddr)
 
 // Of an instance, null where its extension is absent.
-#define UNICORN_OPTIONAL_INSTANCE_FUNCTIONS(X)          \
-  X(CreateDebugUtilsMessengerEXT)                       \
-  X(DestroyDebugUtilsMessengerEXT)                      \
+#define UNICORN_OPTIONAL_INSTANCE_FUNCTIONS(X) \
+  X(CreateDebugUtilsMessengerEXT)              \
+  X(DestroyDebugUtilsMessengerEXT)             \
   X(GetPhysicalDeviceCooperativeMatrixPropertiesKHR)
 
 // Of a device of Vulkan 1.3.

@@ -81,8 +81,9 @@ std::shared_ptr<Instance> Instance::create(bool validation, std::shared_ptr<Mess
     if (result == VK_ERROR_INCOMPATIBLE_DRIVER) {
       throw Failure("device/unavailable", "The Vulkan loader found no driver that it can use.", {},
                     {{"loader", loader.path()}})
-          .withFix("apt-get install mesa-vulkan-drivers, or the driver of the GPU's maker; VK_DRIVER_FILES, where it is "
-                   "set, must name one.");
+          .withFix(
+              "apt-get install mesa-vulkan-drivers, or the driver of the GPU's maker; VK_DRIVER_FILES, where it is "
+              "set, must name one.");
     }
     throw Failure("device/unavailable", "Vulkan could not be begun: " + resultName(result) + ".", {},
                   {{"loader", loader.path()}})

@@ -9,7 +9,8 @@
 namespace unicorn {
 namespace {
 
-constexpr const char* installFix = "apt-get install libvulkan1 mesa-vulkan-drivers, or the driver package of the GPU's maker.";
+constexpr const char* installFix =
+    "apt-get install libvulkan1 mesa-vulkan-drivers, or the driver package of the GPU's maker.";
 
 template <typename Function>
 void resolve(PFN_vkGetInstanceProcAddr getInstanceProcAddr, const char* name, Function& function) {
@@ -32,8 +33,7 @@ std::shared_ptr<Loader> Loader::open() {
         .withFix(isChosen ? "Unset UNICORN_VULKAN_LOADER, or let it name a libvulkan.so.1." : installFix);
   }
   auto loader = std::shared_ptr<Loader>(new Loader(path));
-  loader->getInstanceProcAddr =
-      reinterpret_cast<PFN_vkGetInstanceProcAddr>(dlsym(library, "vkGetInstanceProcAddr"));
+  loader->getInstanceProcAddr = reinterpret_cast<PFN_vkGetInstanceProcAddr>(dlsym(library, "vkGetInstanceProcAddr"));
   if (loader->getInstanceProcAddr == nullptr) {
     throw Failure("device/unavailable", path + " is no Vulkan loader.", {}, {{"loader", path}})
         .withFix(isChosen ? "Unset UNICORN_VULKAN_LOADER, or let it name a libvulkan.so.1." : installFix);

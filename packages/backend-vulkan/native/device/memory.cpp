@@ -52,10 +52,8 @@ std::vector<uint32_t> Memory::candidates(MemoryUse use) const {
         // Where memory is unified, what is not local is the same memory; what the host caches the device must snoop for.
         if (unified) return (local ? 8 : writable ? 1 : 0) + (local && writable ? 4 : 0) + (local && !cached ? 2 : 0);
         return local ? (writable ? 1 : 2) : 0;
-      case MemoryUse::mapped:
-        return local ? (writable ? 2 : 1) : 0;
-      case MemoryUse::host:
-        return writable ? (cached ? 4 : 2) + (local ? 0 : 1) : 0;
+      case MemoryUse::mapped: return local ? (writable ? 2 : 1) : 0;
+      case MemoryUse::host: return writable ? (cached ? 4 : 2) + (local ? 0 : 1) : 0;
       case MemoryUse::shared: {
         const bool visible = hasAll(flags, VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT);
         // The host reads uncached memory a hundred times slower: rather synchronize. Where memory is unified, local first.
@@ -81,9 +79,9 @@ std::vector<uint32_t> Memory::candidates(MemoryUse use) const {
 uint64_t Memory::blockBytes(uint32_t type, MemoryUse use) const {
   const VkPhysicalDeviceMemoryProperties& memory = device_.physical().memory;
   const uint64_t heap = memory.memoryHeaps[memory.memoryTypes[type].heapIndex].size;
-  const uint64_t wanted = use == MemoryUse::device ? deviceBlockBytes
+  const uint64_t wanted = use == MemoryUse::device                             ? deviceBlockBytes
                           : use == MemoryUse::host || use == MemoryUse::shared ? hostBlockBytes
-                                                   : mappedBlockBytes;
+                                                                               : mappedBlockBytes;
   // A small heap (256 MiB of BAR, a phone's memory) is not filled by one block.
   return std::max(granule, std::min(wanted, heap / 16 / granule * granule));
 }
@@ -343,8 +341,8 @@ std::shared_ptr<Buffer> Buffer::allocate(const std::shared_ptr<Device>& device, 
   return std::shared_ptr<Buffer>(new Buffer(device, range, byteLength));
 }
 
-std::shared_ptr<Buffer> Buffer::import(const std::shared_ptr<Device>& device, const uint8_t* memory, uint64_t byteLength,
-                                       std::shared_ptr<const void> owner) {
+std::shared_ptr<Buffer> Buffer::import(const std::shared_ptr<Device>& device, const uint8_t* memory,
+                                       uint64_t byteLength, std::shared_ptr<const void> owner) {
   const Memory::Range range = device->memory().import(memory, byteLength, false);
   if (range.block == nullptr) return nullptr;
   auto buffer = std::shared_ptr<Buffer>(new Buffer(device, range, byteLength));

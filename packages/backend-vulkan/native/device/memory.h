@@ -31,8 +31,8 @@ struct Block {
   VkDeviceAddress address = 0;
   uint8_t* mapped = nullptr;  // null where the host cannot address it
   bool cached = false;
-  bool coherent = true;  // what the host and the device see is the same without `sync`
-  bool whole = false;  // made for one buffer: given back with it
+  bool coherent = true;   // what the host and the device see is the same without `sync`
+  bool whole = false;     // made for one buffer: given back with it
   bool imported = false;  // memory of somebody else's, used where it lies
   uint32_t type = 0;
   uint64_t byteLength = 0;
@@ -122,7 +122,7 @@ class Buffer {
   std::shared_ptr<Device> device_;
   Memory::Range range_;
   uint64_t byteLength_;
-  uint64_t shift_ = 0;  // of the buffer in its range: imported memory begins inside a page
+  uint64_t shift_ = 0;                 // of the buffer in its range: imported memory begins inside a page
   std::shared_ptr<const void> owner_;  // of imported memory
 };
 

@@ -131,10 +131,11 @@ void examineProperties(const InstanceFunctions& vk, PhysicalDevice& device) {
       device.requiredSubgroupSize && (vulkan13.requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT) != 0;
   device.maxAllocationBytes = std::min<uint64_t>(vulkan11.maxMemoryAllocationSize, vulkan13.maxBufferSize);
   device.integerDot = vulkan13.integerDotProduct4x8BitPackedSignedAccelerated == VK_TRUE;
-  device.computeUnits = multiprocessors.shaderSMCount != 0 ? multiprocessors.shaderSMCount
-                        : cores.computeUnitsPerShaderArray != 0
-                            ? cores.shaderEngineCount * cores.shaderArraysPerEngineCount * cores.computeUnitsPerShaderArray
-                            : armCores.shaderCoreCount;
+  device.computeUnits =
+      multiprocessors.shaderSMCount != 0 ? multiprocessors.shaderSMCount
+      : cores.computeUnitsPerShaderArray != 0
+          ? cores.shaderEngineCount * cores.shaderArraysPerEngineCount * cores.computeUnitsPerShaderArray
+          : armCores.shaderCoreCount;
   constexpr VkSubgroupFeatureFlags operations = VK_SUBGROUP_FEATURE_BASIC_BIT | VK_SUBGROUP_FEATURE_VOTE_BIT |
                                                 VK_SUBGROUP_FEATURE_ARITHMETIC_BIT | VK_SUBGROUP_FEATURE_BALLOT_BIT |
                                                 VK_SUBGROUP_FEATURE_SHUFFLE_BIT;

@@ -39,9 +39,7 @@ struct PhysicalDevice {
   bool has(const char* extension) const;
   bool software() const { return properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU; }
   // The device computes in the host's memory.
-  bool unified() const {
-    return software() || properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU;
-  }
+  bool unified() const { return software() || properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU; }
 
   std::shared_ptr<Instance> instance;
   uint32_t index = 0;
@@ -55,7 +53,7 @@ struct PhysicalDevice {
   bool requiredSubgroupSize = false;  // compute shaders may ask for one
   uint64_t maxAllocationBytes = 0;
   uint64_t hostImportAlignment = 0;  // of memory of the host's that the device may use where it lies; 0: none may be
-  uint32_t computeUnits = 0;  // 0 where nothing tells
+  uint32_t computeUnits = 0;         // 0 where nothing tells
   bool float16 = false, integerDot = false, memoryBudget = false;
   std::vector<MatrixShape> matrixShapes;
   VkPhysicalDeviceMemoryProperties memory{};

@@ -35,11 +35,9 @@ void Pipeline::compile(const PipelineRequest& request) {
   if (size != 0 && !fixed &&
       (!physical.requiredSubgroupSize || size < physical.minSubgroupSize || size > physical.maxSubgroupSize ||
        (size & (size - 1)) != 0)) {
-    throw Failure("unsupported/subgroup-size",
-                  device_->name() + " has no subgroups of " + std::to_string(size) + " invocations.",
-                  {{"subgroupSize", size},
-                   {"minimum", physical.minSubgroupSize},
-                   {"maximum", physical.maxSubgroupSize}});
+    throw Failure(
+        "unsupported/subgroup-size", device_->name() + " has no subgroups of " + std::to_string(size) + " invocations.",
+        {{"subgroupSize", size}, {"minimum", physical.minSubgroupSize}, {"maximum", physical.maxSubgroupSize}});
   }
   std::vector<VkSpecializationMapEntry> entries(request.constants.size());
   for (uint32_t i = 0; i < entries.size(); i++) {
@@ -66,8 +64,8 @@ void Pipeline::compile(const PipelineRequest& request) {
   device_->check(vk.CreateShaderModule(device_->handle(), &module, nullptr, &info.stage.module),
                  "vkCreateShaderModule");
   VkPipeline pipeline = VK_NULL_HANDLE;
-  const VkResult result = vk.CreateComputePipelines(device_->handle(), device_->vkPipelineCache(), 1, &info, nullptr,
-                                                    &pipeline);
+  const VkResult result =
+      vk.CreateComputePipelines(device_->handle(), device_->vkPipelineCache(), 1, &info, nullptr, &pipeline);
   vk.DestroyShaderModule(device_->handle(), info.stage.module, nullptr);
   device_->check(result, "vkCreateComputePipelines");
   handle_.store(pipeline);

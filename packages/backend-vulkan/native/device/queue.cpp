@@ -28,10 +28,7 @@ double nowMs() {
 }  // namespace
 
 Queue::Queue(std::shared_ptr<Device> device, JobListener listener)
-    : device_(std::move(device)),
-      listener_(std::move(listener)),
-      timeline_(device_),
-      transfers_(device_) {
+    : device_(std::move(device)), listener_(std::move(listener)), timeline_(device_), transfers_(device_) {
   try {
     waiter_ = std::thread([this] { watch(); });
   } catch (const std::system_error&) {
@@ -197,8 +194,8 @@ void Queue::clear(const std::shared_ptr<Buffer>& buffer, bool immediately) {
   Entry entry;
   entry.transfer = beginTransfer();
   // A buffer's range is a multiple of 256 bytes long, so rounding up stays inside.
-  device_->vk().CmdFillBuffer(entry.transfer, buffer->vkBuffer(), buffer->vkOffset(), (buffer->byteLength() + 3) / 4 * 4,
-                              0);
+  device_->vk().CmdFillBuffer(entry.transfer, buffer->vkBuffer(), buffer->vkOffset(),
+                              (buffer->byteLength() + 3) / 4 * 4, 0);
   endTransfer(entry.transfer);
   const VkCommandBuffer commands = entry.transfer;
   enqueue(std::move(entry), {commands}, {buffer});

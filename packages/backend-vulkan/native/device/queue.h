@@ -30,9 +30,9 @@ struct HostWrite {
 
 struct Work {
   std::vector<HostWrite> writes;
-  std::shared_ptr<Recording> recording;           // or null
-  std::vector<std::shared_ptr<Buffer>> buffers;   // that the recording uses
-  std::vector<std::shared_ptr<void>> holds;       // anything else
+  std::shared_ptr<Recording> recording;          // or null
+  std::vector<std::shared_ptr<Buffer>> buffers;  // that the recording uses
+  std::vector<std::shared_ptr<void>> holds;      // anything else
 };
 
 class Queue {
@@ -93,7 +93,7 @@ class Queue {
   std::vector<VkCommandBuffer> idleTransfers_;
   std::vector<std::pair<std::shared_ptr<Timeline>, uint64_t>> awaited_;
   bool closing_ = false;
-  double lastEndMs_ = 0;  // of the waiter's
+  double lastEndMs_ = 0;                                           // of the waiter's
   std::unordered_map<uint32_t, std::pair<double, double>> times_;  // of timed jobs that have ended
   std::thread waiter_;
 };

@@ -68,8 +68,7 @@ std::shared_ptr<Recording> Recording::make(const std::shared_ptr<Device>& device
   info.level = VK_COMMAND_BUFFER_LEVEL_PRIMARY;
   info.commandBufferCount = 1;
   std::lock_guard<std::mutex> lock(device->recordingMutex);
-  device->check(vk.AllocateCommandBuffers(device->handle(), &info, &recording->commands_),
-                "vkAllocateCommandBuffers");
+  device->check(vk.AllocateCommandBuffers(device->handle(), &info, &recording->commands_), "vkAllocateCommandBuffers");
   try {
     recording->write(starts, words);
   } catch (...) {

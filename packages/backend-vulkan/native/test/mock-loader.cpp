@@ -57,7 +57,8 @@ int option(const char* word) {
   return *end == '=' ? std::atoi(end + 1) : 1;
 }
 
-VKAPI_ATTR void VKAPI_CALL getPhysicalDeviceProperties(VkPhysicalDevice device, VkPhysicalDeviceProperties* properties) {
+VKAPI_ATTR void VKAPI_CALL getPhysicalDeviceProperties(VkPhysicalDevice device,
+                                                       VkPhysicalDeviceProperties* properties) {
   realGetPhysicalDeviceProperties(device, properties);
   if (option("discrete") != 0) properties->deviceType = VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU;
 }
@@ -219,8 +220,7 @@ extern "C" VKAPI_ATTR PFN_vkVoidFunction VKAPI_CALL vkGetInstanceProcAddr(VkInst
   if (realGetInstanceProcAddr == nullptr) {
     void* library = dlopen("libvulkan.so.1", RTLD_NOW | RTLD_LOCAL);
     if (library == nullptr) return nullptr;
-    realGetInstanceProcAddr =
-        reinterpret_cast<PFN_vkGetInstanceProcAddr>(dlsym(library, "vkGetInstanceProcAddr"));
+    realGetInstanceProcAddr = reinterpret_cast<PFN_vkGetInstanceProcAddr>(dlsym(library, "vkGetInstanceProcAddr"));
   }
   const PFN_vkVoidFunction real = realGetInstanceProcAddr(instance, name);
   if (real == nullptr) return nullptr;

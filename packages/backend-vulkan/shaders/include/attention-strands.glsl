@@ -52,6 +52,7 @@ float sumWeights(uint line) {
     vec4 four = weights[line * (splitKeys / 4u) + i];
     [[unroll]] for (uint c = 0; c < 4u; ++c) sum = sum + four[c];
   }
-  for (uint distance = gl_SubgroupSize / 2u; distance > 0u; distance /= 2u) sum = sum + subgroupShuffleXor(sum, distance);
+  for (uint distance = gl_SubgroupSize / 2u; distance > 0u; distance /= 2u)
+    sum = sum + subgroupShuffleXor(sum, distance);
   return sum;
 }

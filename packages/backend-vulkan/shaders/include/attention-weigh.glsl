@@ -64,7 +64,8 @@ void weighLine(uint line, ivec2 span) {
     }
     pool[start + i] = four;
   }
-  for (uint distance = gl_SubgroupSize / 2u; distance > 0u; distance /= 2u) sum = sum + subgroupShuffleXor(sum, distance);
+  for (uint distance = gl_SubgroupSize / 2u; distance > 0u; distance /= 2u)
+    sum = sum + subgroupShuffleXor(sum, distance);
   if (gl_SubgroupInvocationID == 0u) {
     splitTop[line] = top;
     splitSum[line] = span.x <= span.y ? sum : nothingSeen;

@@ -20,8 +20,8 @@
 #pragma use_vulkan_memory_model
 #extension GL_KHR_memory_scope_semantics : require
 #define CHAIN_SHARED nonprivate
-#define CHAIN_BARRIER                                                                                                  \
-  controlBarrier(gl_ScopeWorkgroup, gl_ScopeWorkgroup, gl_StorageSemanticsBuffer | gl_StorageSemanticsShared,          \
+#define CHAIN_BARRIER                                                                                         \
+  controlBarrier(gl_ScopeWorkgroup, gl_ScopeWorkgroup, gl_StorageSemanticsBuffer | gl_StorageSemanticsShared, \
                  gl_SemanticsAcquireRelease | gl_SemanticsMakeAvailable | gl_SemanticsMakeVisible)
 #define CHAIN_ACQUIRE \
   memoryBarrier(gl_ScopeDevice, gl_StorageSemanticsBuffer, gl_SemanticsAcquire | gl_SemanticsMakeVisible)
@@ -33,7 +33,9 @@
 #define CHAIN_COUNTERS
 #else
 #define CHAIN_SHARED coherent
-#define CHAIN_BARRIER memoryBarrierBuffer(); barrier()
+#define CHAIN_BARRIER    \
+  memoryBarrierBuffer(); \
+  barrier()
 #define CHAIN_ACQUIRE memoryBarrierBuffer()
 // Who waited has acquired. A barrier of memory in each of the others would wait for the loads that they have on their way,
 // and they need none: what they load from here on passes by caches.

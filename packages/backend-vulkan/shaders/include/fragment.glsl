@@ -18,7 +18,7 @@
 // Elements lane + i * (lanes of the subgroup) of each, counted along lines: subgroups of 4 at least.
 #define MOST_ELEMENTS (SIDE * SIDE / 4)
 float sums[MOST_M * MOST_N * MOST_ELEMENTS];
-#define OWN_ELEMENTS(element, i)                                                                    \
+#define OWN_ELEMENTS(element, i) \
   for (uint i = 0, element = gl_SubgroupInvocationID; element < SIDE * SIDE; i++, element += gl_SubgroupSize)
 
 void clearSums(uint index) {

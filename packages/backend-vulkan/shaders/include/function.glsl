@@ -136,8 +136,8 @@ vec2 exactCosSin(float x) {
   }
   precise float s = r * r;
   precise float sine = fma(fma(fma(-1.9515295891e-4, s, 8.3321608736e-3), s, -1.6666654611e-1) * s, r, r);
-  precise float cosine = fma(fma(fma(2.443315711809948e-5, s, -1.388731625493765e-3), s, 4.166664568298827e-2) * s, s,
-                             fma(-0.5, s, 1.0));
+  precise float cosine =
+      fma(fma(fma(2.443315711809948e-5, s, -1.388731625493765e-3), s, 4.166664568298827e-2) * s, s, fma(-0.5, s, 1.0));
   vec2 turned = (quadrant & 1u) == 0u ? vec2(cosine, sine) : vec2(sine, cosine);
   // Quadrants 1 and 2 have a negative cosine, 2 and 3 a negative sine.
   if (((quadrant + 1u) & 2u) != 0u) turned.x = -turned.x;

@@ -35,11 +35,11 @@ Napi::Value guarded(const Napi::CallbackInfo& info) {
 
 // Makes an addon of a function `void fill(Napi::Object exports)`. `version` is exported too: it changes with the functions
 // or what they take, and `loadAddon` in TypeScript refuses a build of another one.
-#define UNICORN_ADDON(version, fill)                                                  \
-  static Napi::Object unicornInitialize(Napi::Env env, Napi::Object exports) {        \
-    ::unicorn::initialize(env, exports, version, fill);                               \
-    return exports;                                                                   \
-  }                                                                                   \
+#define UNICORN_ADDON(version, fill)                                           \
+  static Napi::Object unicornInitialize(Napi::Env env, Napi::Object exports) { \
+    ::unicorn::initialize(env, exports, version, fill);                        \
+    return exports;                                                            \
+  }                                                                            \
   NODE_API_MODULE(NODE_GYP_MODULE_NAME, unicornInitialize)
 
 void initialize(Napi::Env env, Napi::Object exports, int version, void (*fill)(Napi::Object exports));

@@ -20,7 +20,7 @@ namespace UNICORN_LEVEL {
 namespace {
 
 constexpr int64_t chunkKeys = attentionChunkKeys;
-constexpr int foldQueries = W / 4;  // a score tile is W / 4 queries by 4 keys: its sums fold into one vector
+constexpr int foldQueries = W / 4;             // a score tile is W / 4 queries by 4 keys: its sums fold into one vector
 constexpr int valueQueries = W == 16 ? 4 : 2;  // a value tile is this many queries by up to 4 vectors of the head
 constexpr float negativeInfinity = -__builtin_inff();
 
@@ -354,7 +354,8 @@ void mergeSpan(int64_t dim, float top, float weight, const float* sums, float* t
   const float newTop = top > *totalTop ? top : *totalTop;
   const float before = expScalar(*totalTop - origin(newTop));
   const float now = expScalar(top - origin(newTop));
-  for (int64_t d = 0; d < dim; d += W) store(totals + d, fma(load(sums + d), broadcast(now), load(totals + d) * before));
+  for (int64_t d = 0; d < dim; d += W)
+    store(totals + d, fma(load(sums + d), broadcast(now), load(totals + d) * before));
   *totalWeight = *totalWeight * before + weight * now;
   *totalTop = newTop;
 }
@@ -403,12 +404,27 @@ void attention(const Attention& call, const AttentionPlan& plan, int64_t taskBeg
     const AttentionTile tile = plan.tiles[whole % plan.tileCount];
     const int64_t queries = (tile.rowEnd - tile.rowBegin) * group;
     uint8_t* at = static_cast<uint8_t*>(scratch);
-    Work work = {call, whole / plan.tileCount, dim, queries, group, tile.rowBegin, tile.sequence,
-                 take(&at, queries * dim), take(&at, chunkKeys * dim), take(&at, chunkKeys * dim),
-                 take(&at, queries * chunkKeys), take(&at, queries * dim), take(&at, queries * dim),
-                 take(&at, queries), take(&at, queries), take(&at, queries), take(&at, queries),
-                 reinterpret_cast<Range*>(take(&at, queries * 4)), reinterpret_cast<Range*>(take(&at, queries * 4)),
-                 {}, {}};
+    Work work = {call,
+                 whole / plan.tileCount,
+                 dim,
+                 queries,
+                 group,
+                 tile.rowBegin,
+                 tile.sequence,
+                 take(&at, queries * dim),
+                 take(&at, chunkKeys * dim),
+                 take(&at, chunkKeys * dim),
+                 take(&at, queries * chunkKeys),
+                 take(&at, queries * dim),
+                 take(&at, queries * dim),
+                 take(&at, queries),
+                 take(&at, queries),
+                 take(&at, queries),
+                 take(&at, queries),
+                 reinterpret_cast<Range*>(take(&at, queries * 4)),
+                 reinterpret_cast<Range*>(take(&at, queries * 4)),
+                 {},
+                 {}};
     Range spans = {plan.spanCount, 0};
     for (int64_t q = 0; q < queries; q++) {
       const float* source = call.query + (work.rowOf(q) * call.heads + work.headOf(q)) * call.headDim;

@@ -14,8 +14,8 @@ void quantizeNorm(const float* x, int64_t stride, int64_t columns, const float* 
 void quantizeGlu(Activation f, const float* gate, int64_t gateStride, const float* up, int64_t upStride,
                  int64_t columns, int64_t rowBegin, int64_t rowEnd, uint8_t* out);
 
-void pack(DType dtype, const uint8_t* source, int64_t rowStrideBytes, int64_t rows, int64_t columns,
-          int64_t groupBegin, int64_t groupEnd, uint8_t* packed);
+void pack(DType dtype, const uint8_t* source, int64_t rowStrideBytes, int64_t rows, int64_t columns, int64_t groupBegin,
+          int64_t groupEnd, uint8_t* packed);
 // The packing itself, for the kernels of this level: `blocks` packed blocks of 16 rows, the first of which starts at raw.
 void packBlocks(DType dtype, const uint8_t* raw, int64_t rowStrideBytes, int64_t blocks, uint8_t* packed);
 
@@ -30,8 +30,8 @@ void decode(DType dtype, const uint8_t* source, int64_t count, float* out);
 
 void attention(const Attention& call, const AttentionPlan& plan, int64_t taskBegin, int64_t taskEnd, void* scratch,
                void* partials);
-void attentionMerge(const Attention& call, const AttentionPlan& plan, int64_t taskBegin, int64_t taskEnd,
-                    void* scratch, void* partials);
+void attentionMerge(const Attention& call, const AttentionPlan& plan, int64_t taskBegin, int64_t taskEnd, void* scratch,
+                    void* partials);
 
 void exp(const float* x, int64_t count, float* out);
 void activate(Activation f, const float* x, int64_t count, float* out);

@@ -43,8 +43,8 @@ UNICORN_INLINE F loadWeightsFirst(const uint8_t* p, int64_t n) {
   return Weight::load(bytes);
 }
 
-constexpr int panelRows = 4;                 // weight rows of a tile
-constexpr int tileRowsRaw = W == 16 ? 6 : 2; // activation rows: 24 or 8 accumulators, 4 weight vectors, 1 activation
+constexpr int panelRows = 4;                  // weight rows of a tile
+constexpr int tileRowsRaw = W == 16 ? 6 : 2;  // activation rows: 24 or 8 accumulators, 4 weight vectors, 1 activation
 
 // R weight rows from `weights` on (column index `column`) by M activation rows.
 template <typename Weight, int R, int M>
@@ -270,7 +270,8 @@ int64_t matmulFloatScratchBytes(const FloatMatmul& call) {
   const bool direct = call.form == WeightForm::raw &&
                       (call.dtype == DType::f32 || call.dtype == DType::f16 || call.dtype == DType::bf16);
   if (direct) return 0;
-  return groupRows * call.columns * 4 + (call.form == WeightForm::inPlace ? packedGroupBytes(call.dtype, call.columns) : 0);
+  return groupRows * call.columns * 4 +
+         (call.form == WeightForm::inPlace ? packedGroupBytes(call.dtype, call.columns) : 0);
 }
 
 // Formats that embedding tables, KV rows and unpacked weights use most; the rest is `decodeRow`. Products are exact, so

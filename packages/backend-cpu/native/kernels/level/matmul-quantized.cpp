@@ -138,7 +138,8 @@ UNICORN_INLINE void addBlocks(const uint8_t* block, int64_t blocks, int half, co
 
 // Writes results of weight rows [column, column + lanes).
 template <int M>
-UNICORN_INLINE void finish(const QuantizedMatmul& call, int64_t row, int64_t column, int64_t lanes, const F (&sums)[M]) {
+UNICORN_INLINE void finish(const QuantizedMatmul& call, int64_t row, int64_t column, int64_t lanes,
+                           const F (&sums)[M]) {
   for (int m = 0; m < M; m++) {
     const Epilogue& epilogue = call.epilogue;
     F sum = sums[m];
@@ -158,7 +159,8 @@ void tilePacked(const QuantizedMatmul& call, const uint8_t* group, int64_t row, 
     const int64_t lanes = minimum(W, call.weightRows - column - half * W);
     if (lanes <= 0) break;
     F sums[M] = {};
-    addBlocks<type, M, true>(group, call.columns / packedFormat(type).blockColumns(), half, activations, rowBytes, sums);
+    addBlocks<type, M, true>(group, call.columns / packedFormat(type).blockColumns(), half, activations, rowBytes,
+                             sums);
     finish<M>(call, row, column + half * W, lanes, sums);
   }
 }
@@ -184,7 +186,8 @@ void tileInPlace(const QuantizedMatmul& call, const uint8_t* raw, int64_t row, i
     uint8_t* packed = kept == nullptr ? run : kept + b * format.blockBytes();
     packBlocks(type, raw + b * rawBlockBytes, call.rowStrideBytes, count, packed);
     for (int half = 0; half < halves; half++) {
-      addBlocks<type, M, false>(packed, count, half, activations + b * (format.blockColumns() / 32), rowBytes, sums[half]);
+      addBlocks<type, M, false>(packed, count, half, activations + b * (format.blockColumns() / 32), rowBytes,
+                                sums[half]);
     }
   }
   for (int half = 0; half < halves; half++) finish<M>(call, row, column + half * W, W, sums[half]);
@@ -237,7 +240,8 @@ void matmulOf(const QuantizedMatmul& call, int64_t rowBegin, int64_t rowEnd, int
       const int64_t begin = rowBegin + rows * t / tiles;
       const int64_t end = rowBegin + rows * (t + 1) / tiles;
       withTileRows<type>(end - begin, [&](auto m) {
-        if (fused && t == 0) return tileInPlace<type, m.count>(call, raw, begin, column, tiles == 1 ? nullptr : scratch);
+        if (fused && t == 0)
+          return tileInPlace<type, m.count>(call, raw, begin, column, tiles == 1 ? nullptr : scratch);
         tilePacked<type, m.count>(call, weights, begin, column);
       });
     }
@@ -247,10 +251,9 @@ void matmulOf(const QuantizedMatmul& call, int64_t rowBegin, int64_t rowEnd, int
 }  // namespace
 
 void matmulQuantized(const QuantizedMatmul& call, int64_t rowBegin, int64_t rowEnd, int64_t groupBegin,
-                     int64_t groupEnd, void* scratch) {
-  UNICORN_WITH_PACKED_TYPE(
-      call.dtype, matmulOf<type>(call, rowBegin, rowEnd, groupBegin, groupEnd, static_cast<uint8_t*>(scratch)))
-}
+                     int64_t groupEnd, void* scratch){
+    UNICORN_WITH_PACKED_TYPE(call.dtype, matmulOf<type>(call, rowBegin, rowEnd, groupBegin, groupEnd,
+                                                        static_cast<uint8_t*>(scratch)))}
 
 int64_t matmulQuantizedScratchBytes(const QuantizedMatmul& call) {
   return call.form == WeightForm::inPlace ? packedGroupBytes(call.dtype, call.columns) : 0;

@@ -377,8 +377,8 @@ void packBlocks(DType dtype, const uint8_t* raw, int64_t rowStrideBytes, int64_t
   UNICORN_WITH_PACKED_TYPE(dtype, packBlocksOf<type>(raw, rowStrideBytes, blocks, packed))
 }
 
-void pack(DType dtype, const uint8_t* source, int64_t rowStrideBytes, int64_t rows, int64_t columns,
-          int64_t groupBegin, int64_t groupEnd, uint8_t* packed) {
+void pack(DType dtype, const uint8_t* source, int64_t rowStrideBytes, int64_t rows, int64_t columns, int64_t groupBegin,
+          int64_t groupEnd, uint8_t* packed) {
   const int64_t whole = minimum(groupEnd, rows / groupRows);
   const int64_t blocks = columns / packedBlockSize(dtype);
   for (int64_t group = groupBegin; group < whole; group++) {

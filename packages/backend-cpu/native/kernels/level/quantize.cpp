@@ -25,8 +25,8 @@ UNICORN_INLINE QuantSums putQuants(const I (&quants)[vectors], int8_t* out) {
 #else
   const __m256i first = _mm256_packs_epi32(reinterpret_cast<__m256i>(quants[0]), reinterpret_cast<__m256i>(quants[1]));
   const __m256i second = _mm256_packs_epi32(reinterpret_cast<__m256i>(quants[2]), reinterpret_cast<__m256i>(quants[3]));
-  const __m256i q = _mm256_permutevar8x32_epi32(_mm256_packs_epi16(first, second),
-                                                _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+  const __m256i q =
+      _mm256_permutevar8x32_epi32(_mm256_packs_epi16(first, second), _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
 #endif
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), q);
   // Pairs of quants fit 16 bits, pairs of pairs are widened; each half then holds four sums of four.
@@ -116,10 +116,12 @@ void quantizeNorm(const float* x, int64_t stride, int64_t columns, const float* 
 void quantizeGlu(Activation f, const float* gate, int64_t gateStride, const float* up, int64_t upStride,
                  int64_t columns, int64_t rowBegin, int64_t rowEnd, uint8_t* out) {
   UNICORN_WITH_ACTIVATION(f, quantizeRows(columns, rowBegin, rowEnd, out, [=](int64_t row) {
-    const float* gateLine = gate + row * gateStride;
-    const float* upLine = up + row * upStride;
-    return [=](int64_t column) { return activationOf<kind>(load(gateLine + column)) * load(upLine + column); };
-  }))
+                            const float* gateLine = gate + row * gateStride;
+                            const float* upLine = up + row * upStride;
+                            return [=](int64_t column) {
+                              return activationOf<kind>(load(gateLine + column)) * load(upLine + column);
+                            };
+                          }))
 }
 
 // Four sums of W lanes in a fixed order: the squares of one row never depend on another.

@@ -74,14 +74,21 @@ UNICORN_INLINE F activationOf(F x) {
   return x;
 }
 
+#define UNICORN_ACTIVATION_CASE(name, body)       \
+  case Activation::name: {                        \
+    constexpr Activation kind = Activation::name; \
+    body;                                         \
+    break;                                        \
+  }
+
 // Calls `body` with the activation as a compile-time constant, so that the choice is made once per row.
-#define UNICORN_WITH_ACTIVATION(f, body)                                       \
-  switch (f) {                                                                 \
-    case Activation::silu: { constexpr Activation kind = Activation::silu; body; break; }         \
-    case Activation::geluTanh: { constexpr Activation kind = Activation::geluTanh; body; break; } \
-    case Activation::relu: { constexpr Activation kind = Activation::relu; body; break; }         \
-    case Activation::tanh: { constexpr Activation kind = Activation::tanh; body; break; }         \
-    case Activation::sigmoid: { constexpr Activation kind = Activation::sigmoid; body; break; }   \
+#define UNICORN_WITH_ACTIVATION(f, body)    \
+  switch (f) {                              \
+    UNICORN_ACTIVATION_CASE(silu, body)     \
+    UNICORN_ACTIVATION_CASE(geluTanh, body) \
+    UNICORN_ACTIVATION_CASE(relu, body)     \
+    UNICORN_ACTIVATION_CASE(tanh, body)     \
+    UNICORN_ACTIVATION_CASE(sigmoid, body)  \
   }
 
 }  // namespace UNICORN_LEVEL

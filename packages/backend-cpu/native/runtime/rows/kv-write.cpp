@@ -33,20 +33,15 @@ void encodeQ8(const float* values, int64_t count, uint8_t* out) {
 
 void encodeRow(DType dtype, const float* values, int64_t count, uint8_t* out) {
   switch (dtype) {
-    case DType::f32:
-      std::memcpy(out, values, static_cast<size_t>(count) * sizeof(float));
-      return;
-    case DType::f16:
-      floatsToHalves(values, count, out);
-      return;
+    case DType::f32: std::memcpy(out, values, static_cast<size_t>(count) * sizeof(float)); return;
+    case DType::f16: floatsToHalves(values, count, out); return;
     case DType::bf16:
       for (int64_t i = 0; i < count; i++) {
         const uint16_t bits = floatToBfloat(values[i]);
         std::memcpy(out + 2 * i, &bits, 2);
       }
       return;
-    default:
-      encodeQ8(values, count, out);
+    default: encodeQ8(values, count, out);
   }
 }
 

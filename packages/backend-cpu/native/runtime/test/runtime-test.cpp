@@ -14,12 +14,12 @@ using namespace unicorn;
 
 namespace {
 
-#define CHECK(condition)                                                   \
-  do {                                                                     \
-    if (!(condition)) {                                                    \
-      std::printf("%s:%d: %s\n", __FILE__, __LINE__, #condition);          \
-      std::exit(1);                                                        \
-    }                                                                      \
+#define CHECK(condition)                                          \
+  do {                                                            \
+    if (!(condition)) {                                           \
+      std::printf("%s:%d: %s\n", __FILE__, __LINE__, #condition); \
+      std::exit(1);                                               \
+    }                                                             \
   } while (0)
 
 // Park and Miller 1988.
@@ -163,7 +163,8 @@ ProgramJob makeJob(const std::shared_ptr<Program>& program, int64_t rows, const 
   job.bindings.push_back({nullptr, x.size(), false, nullptr, std::move(x)});
   job.bindings.push_back({nullptr, ids.size(), false, nullptr, std::move(ids)});
   job.bindings.push_back({out->data(), out->byteLength(), true, out, {}});
-  for (int i = 0; i < 2; i++) job.bindings[static_cast<size_t>(i)].data = job.bindings[static_cast<size_t>(i)].copy.data();
+  for (int i = 0; i < 2; i++)
+    job.bindings[static_cast<size_t>(i)].data = job.bindings[static_cast<size_t>(i)].copy.data();
   return job;
 }
 
