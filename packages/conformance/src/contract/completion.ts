@@ -1,5 +1,5 @@
 /** What a submission waits for, on this and other devices, and when it says it ran. */
-import type { Completion } from '@unicorn-exec/tensor';
+import { referenceBackend, type Completion } from '@unicorn-exec/tensor';
 import {
   compileProgram,
   expectError,
@@ -11,7 +11,7 @@ import {
   rowByteLength,
   type ContractCase,
 } from './contract-case.js';
-import { doubling, failing } from './program.js';
+import { doubling, failing, width } from './program.js';
 
 const oneRow = { tokens: 1 };
 
@@ -41,19 +41,56 @@ export const completionCases: readonly ContractCase[] = [
       try {
         const here = await compileProgram(device, programs.doubling);
         const there = await compileProgram(other, programs.doubling);
-        const order: string[] = [];
-        const far = other.allocate(rowByteLength);
-        const first = there.executable.submit({ dims: oneRow, buffers: { x: ramp(), y: far } });
-        const near = device.allocate(rowByteLength);
+        const [far, near] = [other.allocate(rowByteLength), device.allocate(rowByteLength)];
+        const wait = openCompletion();
+        const first = there.executable.submit(
+          { dims: oneRow, buffers: { x: ramp(), y: far } },
+          { after: wait.completion },
+        );
         const second = here.executable.submit(
           { dims: oneRow, buffers: { x: ramp(), y: near } },
           { after: first },
         );
-        await Promise.all([
+        const order: string[] = [];
+        const both = Promise.all([
           first.done.then(() => order.push('first')),
           second.done.then(() => order.push('second')),
         ]);
+        expectThat(!(await hasEnded(second, 20)), 'It did not wait for the other device.');
+        wait.end();
+        await both;
         expectThat(order.join() === 'first,second', `The order was ${order.join()}.`);
+        here.dispose();
+        there.dispose();
+      } finally {
+        await other.close();
+      }
+    },
+  ),
+  onDevice(
+    'an input may be what another device is still computing',
+    { doubling },
+    async (device, programs) => {
+      const other = await referenceBackend.open();
+      try {
+        const here = await compileProgram(device, programs.doubling);
+        const there = await compileProgram(other, doubling.options(other.info)[0]!);
+        const [far, near] = [other.allocate(rowByteLength), device.allocate(rowByteLength)];
+        for (const value of [1, 5]) {
+          const wait = openCompletion();
+          const first = there.executable.submit(
+            { dims: oneRow, buffers: { x: ramp(value), y: far } },
+            { after: wait.completion },
+          );
+          const second = here.executable.submit(
+            { dims: oneRow, buffers: { x: far, y: near } },
+            { after: first },
+          );
+          wait.end();
+          await second.done;
+          expectNumbers('elsewhere', await readFloats(other, far, width), ramp(2 * value));
+          expectNumbers('here', await readFloats(device, near, width), ramp(4 * value));
+        }
         here.dispose();
         there.dispose();
       } finally {
@@ -73,7 +110,7 @@ export const completionCases: readonly ContractCase[] = [
     expectThat(submission.times().length === 0, 'It has times before it ended.');
     waits[1]!.end();
     await submission.done;
-    expectNumbers('y', await readFloats(device, y, 32), ramp(2));
+    expectNumbers('y', await readFloats(device, y, width), ramp(2));
     // What has ended already holds nothing up, nor does an empty list.
     await executable.submit({ dims: oneRow, buffers: { x: ramp(), y } }, { after: [...after, submission] })
       .done;
@@ -101,8 +138,8 @@ export const completionCases: readonly ContractCase[] = [
       );
       expectThat(reason === error, `It ended with ${String(reason)} instead of the failure it waited for.`);
       await next.done;
-      expectNumbers('of the one behind it', await readFloats(device, z, 32), ramp(10));
-      const untouched = await readFloats(device, y, 32);
+      expectNumbers('of the one behind it', await readFloats(device, z, width), ramp(10));
+      const untouched = await readFloats(device, y, width);
       expectThat(
         untouched.every((value) => value === 0),
         'What failed before it began has written its output.',
@@ -164,8 +201,8 @@ export const completionCases: readonly ContractCase[] = [
     const copied = device.copy({ buffer: a, byteOffset: 0 }, { buffer: b, byteOffset: 0 }, rowByteLength);
     executable.submit({ dims: oneRow, buffers: { x: b, y: c } });
     executable.submit({ dims: oneRow, buffers: { x: c, y: b } });
-    expectNumbers('after the copy', await readFloats(device, c, 32), ramp(4));
-    expectNumbers('over the copy', await readFloats(device, b, 32), ramp(8));
+    expectNumbers('after the copy', await readFloats(device, c, width), ramp(4));
+    expectNumbers('over the copy', await readFloats(device, b, width), ramp(8));
     await copied.done;
     const wait = openCompletion();
     const late = device.copy({ buffer: a, byteOffset: 0 }, { buffer: c, byteOffset: 0 }, rowByteLength, {
@@ -174,7 +211,7 @@ export const completionCases: readonly ContractCase[] = [
     expectThat(!(await hasEnded(late, 20)), 'The copy did not wait.');
     wait.end();
     await late.done;
-    expectNumbers('after the late copy', await readFloats(device, c, 32), ramp(2));
+    expectNumbers('after the late copy', await readFloats(device, c, width), ramp(2));
     dispose();
   }),
 ];

@@ -187,5 +187,9 @@ export function expectNumbers(what: string, actual: ArrayLike<number>, wanted: A
   const [have, want] = [Array.from(actual), Array.from(wanted)];
   const limit = 0.02 * want.reduce((top, value) => Math.max(top, Math.abs(value)), 0);
   const same = have.length === want.length && have.every((value, i) => Math.abs(value - want[i]!) <= limit);
-  expectThat(same, `${what}: [${have.join(', ')}] instead of [${want.join(', ')}].`);
+  expectThat(same, `${what}: [${beginning(have)}] instead of [${beginning(want)}].`);
+}
+
+function beginning(values: readonly number[]): string {
+  return values.slice(0, 8).join(', ') + (values.length > 8 ? ', ...' : '');
 }

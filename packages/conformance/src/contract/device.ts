@@ -1,11 +1,6 @@
 /** Probing, opening, closing, and the memory of a device. */
-import {
-  backendApiVersion,
-  dtypes,
-  isUnicornError,
-  type Device,
-  type DeviceBuffer,
-} from '@unicorn-exec/tensor';
+import { backendApiVersion, dtypes } from '@unicorn-exec/tensor';
+import { importOrRefuse } from './foreign-memory.js';
 import {
   compileProgram,
   expectError,
@@ -19,16 +14,6 @@ import {
 } from './contract-case.js';
 import { isExact, productFormat } from '../product-format.js';
 import { doubling, width } from './program.js';
-
-/** Undefined when the device cannot address that memory. */
-function importOrRefuse(device: Device, memory: Uint8Array): DeviceBuffer | undefined {
-  try {
-    return device.importBuffer(memory);
-  } catch (error) {
-    if (isUnicornError(error) && error.code === 'unsupported/import') return undefined;
-    throw error;
-  }
-}
 
 export const deviceCases: readonly ContractCase[] = [
   withoutPrograms('probe lists the device, the same each time', async ({ backend, id }) => {

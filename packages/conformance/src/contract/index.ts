@@ -2,7 +2,10 @@
 import { completionCases } from './completion.js';
 import type { ContractCase } from './contract-case.js';
 import { deviceCases } from './device.js';
+import { foreignCases } from './foreign.js';
 import { loadCases } from './load.js';
+import { plannerCases } from './planner.js';
+import { sharingCases } from './sharing.js';
 import { submitCases } from './submit.js';
 
 export const contractCases: readonly ContractCase[] = [
@@ -10,5 +13,8 @@ export const contractCases: readonly ContractCase[] = [
   ...loadCases,
   ...submitCases,
   ...completionCases,
+  ...foreignCases,
+  ...sharingCases,
+  ...plannerCases,
 ];
 export type { ContractCase, ContractContext } from './contract-case.js';

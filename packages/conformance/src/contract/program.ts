@@ -270,3 +270,19 @@ export const cacheWrite: Need<CacheProgram> = {
 
 /** Tokens of a block of {@link cacheWrite}'s state. */
 export const cacheBlockTokens = 4;
+
+/** `y` f32 `[tokens, 1, width]` is what `query` sees of the state by the block table `blocks`. */
+export const cacheRead: Need<CacheProgram> = {
+  what: 'attention',
+  options: ({ dtypes }) =>
+    dtypes.kv.map((dtype) => {
+      const builder = new GraphBuilder('read');
+      const state = builder.state('kv', dtype, ['pool', 2, 1, cacheBlockTokens, width]);
+      const query = builder.input('query', 'f32', ['tokens', 1, width]);
+      const positions = builder.input('positions', 'i32', ['tokens']);
+      const starts = builder.input('starts', 'i32', ['sequences']);
+      const blocks = builder.input('blocks', 'i32', ['sequences', 'blocks']);
+      builder.output('y', builder.attention({ query, state, positions, starts, blocks }, { scale: 1 }));
+      return { name: `attention ${dtype}`, graph: builder.build(), weights: [], dtype };
+    }),
+};

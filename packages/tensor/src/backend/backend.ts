@@ -94,6 +94,7 @@ export interface Device {
   /**
    * A buffer of this device over memory that is there already: the host's, or another device's with `host`. Nothing is
    * copied. The memory stays its owner's: disposing of the result frees nothing of it, and it must outlive the result.
+   * Where it is not coherent, this device synchronizes it when the result is bound, as it would the buffer itself.
    *
    * @throws UnicornError `unsupported/import` when this device cannot address that memory; it may still be bound, and is
    * then copied

@@ -93,11 +93,14 @@ class NullExecutable implements Executable {
     // Mistakes of the caller are thrown here and now; what goes wrong on the device rejects the completion.
     const dims = { ...submissionDims(this.signature, this.options, bindings) };
     const resolved = resolveBindings(this.signature, dims, bindings).map((binding): ResolvedBinding => {
-      const { source } = binding;
+      const { source, byteLength } = binding;
       // The caller may overwrite host data as soon as this call has returned.
-      return source.kind === 'host'
-        ? { ...binding, source: { kind: 'host', bytes: source.bytes.slice() } }
-        : binding;
+      if (source.kind === 'host') {
+        return { ...binding, source: { kind: 'host', bytes: source.bytes.slice() } };
+      }
+      // Refuses what the host cannot address. Yours: what is neither your own nor has `host`.
+      hostRange(source.buffer, source.byteOffset, byteLength);
+      return binding;
     });
     // Buffers of other devices are bound like one's own when they have `host`. Yours: import or map them, or copy what is
     // touched and count it.

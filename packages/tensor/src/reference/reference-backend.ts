@@ -90,11 +90,15 @@ class ReferenceExecutable implements Executable {
     if (this.#disposed) throw new UnicornError('usage/disposed', 'The executable was disposed of.');
     // The caller may change what it gave as soon as this has returned.
     const dims = { ...submissionDims(this.signature, this.options, bindings) };
-    const resolved = resolveBindings(this.signature, dims, bindings).map((binding) =>
-      binding.source.kind === 'host'
-        ? { ...binding, source: { kind: 'host' as const, bytes: Uint8Array.from(binding.source.bytes) } }
-        : binding,
-    );
+    const resolved = resolveBindings(this.signature, dims, bindings).map((binding) => {
+      const { source, byteLength } = binding;
+      if (source.kind === 'host') {
+        return { ...binding, source: { kind: 'host' as const, bytes: Uint8Array.from(source.bytes) } };
+      }
+      // What the host cannot address is refused before anything runs.
+      hostRange(source.buffer, source.byteOffset, byteLength);
+      return binding;
+    });
     const sync = hostSync(this.graph, resolved);
     return this.device.enqueue(async () => {
       sync?.before();
