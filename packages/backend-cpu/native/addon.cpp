@@ -70,15 +70,23 @@ Napi::Value openDevice(const Napi::CallbackInfo& info) {
   return newHandle(env, std::move(host));
 }
 
-// jobEnded(device, job): the listener was told of its end.
+// jobEnded(device, job, times): the listener was told of its end. Writes when it began and ended into `times`.
 Napi::Value jobEnded(const Napi::CallbackInfo& info) {
   if (const auto host = objectOrNull<DeviceHost>(info[0])) {
     const uint32_t job = info[1].As<Napi::Number>().Uint32Value();
-    host->states.erase(job);
+    if (const auto state = host->states.find(job); state != host->states.end()) {
+      auto times = info[2].As<Napi::Float64Array>();
+      times[0] = state->second->beginMs;
+      times[1] = state->second->endMs;
+      host->states.erase(state);
+    }
     host->jobs.acknowledge(job);
   }
   return info.Env().Undefined();
 }
+
+// steadyClock() -> milliseconds, of the clock of `times`
+Napi::Value steadyClock(const Napi::CallbackInfo& info) { return Napi::Number::New(info.Env(), steadyMs()); }
 
 // closeDevice(device): joins its threads; idempotent.
 Napi::Value closeDevice(const Napi::CallbackInfo& info) {
@@ -236,12 +244,17 @@ Napi::Value disposeBuffer(const Napi::CallbackInfo& info) {
 
 // ---------------------------------------------------------------- programs
 
-// compile(device, load, words, names, constants) -> {handle, scratchBytes}
+// compile(device, loads, words, names, constants) -> {handle, scratchBytes}
+// loads: the sets of weights; a weight's index counts through them.
 Napi::Value compile(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const auto host = object<DeviceHost>(info[0]);
-  const auto load = object<PendingLoad>(info[1]);
-  require(*load->result != nullptr, "weights are loaded before a graph is compiled over them");
+  std::vector<std::shared_ptr<WeightSet>> sets;
+  const auto loads = info[1].As<Napi::Array>();
+  for (uint32_t i = 0; i < loads.Length(); i++) {
+    sets.push_back(*object<PendingLoad>(loads[i])->result);
+    require(sets.back() != nullptr, "weights are loaded before a graph is compiled over them");
+  }
   const auto words = info[2].As<Napi::Float64Array>();
   std::vector<std::string> names;
   const auto list = info[3].As<Napi::Array>();
@@ -250,7 +263,7 @@ Napi::Value compile(const Napi::CallbackInfo& info) {
   }
   const auto constants = info[4].As<Napi::Uint8Array>();
   auto program =
-      std::make_shared<Program>(*load->result, host->device->kernels(), host->device->threads(),
+      std::make_shared<Program>(std::move(sets), host->device->kernels(), host->device->threads(),
                                 WordReader(words.Data(), words.ElementLength(), names),
                                 std::vector<uint8_t>(constants.Data(), constants.Data() + constants.ByteLength()));
   Napi::Object result = Napi::Object::New(env);
@@ -260,9 +273,36 @@ Napi::Value compile(const Napi::CallbackInfo& info) {
   return result;
 }
 
-// submit(device, program, dims, bindings, numbers, after) -> job
+// A part of memory: a buffer handle, or a Uint8Array.
+JobBinding bindingOf(const Napi::Value& memory, size_t offset, size_t byteLength) {
+  JobBinding binding{nullptr, byteLength, false, nullptr, {}};
+  if (memory.IsExternal()) {
+    binding.pages = object<Buffer>(memory)->pages;
+    require(offset + byteLength <= binding.pages->byteLength(), "a binding lies inside its buffer");
+    binding.data = binding.pages->data() + offset;
+  } else {
+    auto array = memory.As<Napi::Uint8Array>();
+    require(offset + byteLength <= array.ByteLength(), "a binding lies inside its array");
+    binding.data = array.Data() + offset;
+  }
+  return binding;
+}
+
+// The jobs of an array of numbers that have not been acknowledged; undefined is none.
+Device::After jobsOf(const DeviceHost& host, const Napi::Value& list) {
+  Device::After jobs;
+  if (list.IsUndefined()) return jobs;
+  const auto numbers = list.As<Napi::Array>();
+  for (uint32_t i = 0; i < numbers.Length(); i++) {
+    const auto state = host.states.find(Napi::Value(numbers[i]).As<Napi::Number>().Uint32Value());
+    if (state != host.states.end()) jobs.push_back(state->second);
+  }
+  return jobs;
+}
+
+// submit(device, program, dims, bindings, numbers, after?) -> job
 // bindings: for each slot a Uint8Array, or a buffer handle. numbers: for each slot byte offset, byteLength, and how it is
-// bound: 0 copied host data, 1 read in place, 2 written in place. after: a job of this device, or 0.
+// bound: 0 copied host data, 1 read in place, 2 written in place. after: jobs of this device.
 Napi::Value submit(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const auto host = object<DeviceHost>(info[0]);
@@ -285,25 +325,30 @@ Napi::Value submit(const Napi::CallbackInfo& info) {
     const auto offset = static_cast<size_t>(numbers[3 * i]);
     const auto byteLength = static_cast<size_t>(numbers[3 * i + 1]);
     const auto mode = static_cast<int>(numbers[3 * i + 2]);
-    JobBinding binding{nullptr, byteLength, mode == 2, nullptr, {}};
-    if (source.IsExternal()) {
-      binding.pages = object<Buffer>(source)->pages;
-      require(offset + byteLength <= binding.pages->byteLength(), "a binding lies inside its buffer");
-      binding.data = binding.pages->data() + offset;
-    } else {
-      auto array = source.As<Napi::Uint8Array>();
-      require(offset + byteLength <= array.ByteLength(), "a binding lies inside its array");
-      binding.data = array.Data() + offset;
-      if (mode == 0) {
-        binding.copy.assign(binding.data, binding.data + byteLength);
-        binding.data = binding.copy.data();
-      }
+    JobBinding binding = bindingOf(source, offset, byteLength);
+    binding.written = mode == 2;
+    if (mode == 0) {
+      binding.copy.assign(binding.data, binding.data + byteLength);
+      binding.data = binding.copy.data();
     }
     job.bindings.push_back(std::move(binding));
   }
-  const auto after = host->states.find(info[5].As<Napi::Number>().Uint32Value());
-  if (after != host->states.end()) job.after = after->second;
-  return Napi::Number::New(env, host->begin([&](uint32_t id) { return host->device->submit(id, std::move(job)); }));
+  const uint32_t id =
+      host->begin([&](uint32_t id) { return host->device->submit(id, std::move(job), jobsOf(*host, info[5])); });
+  return Napi::Number::New(env, id);
+}
+
+// copy(device, from, fromOffset, to, toOffset, byteLength, after?) -> job
+// from, to: a Uint8Array, or a buffer handle. after: jobs of this device.
+Napi::Value copy(const Napi::CallbackInfo& info) {
+  const auto host = object<DeviceHost>(info[0]);
+  const auto size = [&](size_t argument) {
+    return static_cast<size_t>(info[argument].As<Napi::Number>().DoubleValue());
+  };
+  CopyJob job{bindingOf(info[1], size(2), size(5)), bindingOf(info[3], size(4), size(5))};
+  const uint32_t id =
+      host->begin([&](uint32_t id) { return host->device->copy(id, std::move(job), jobsOf(*host, info[6])); });
+  return Napi::Number::New(info.Env(), id);
 }
 
 // profile(program) -> Float64Array of seconds and calls for each step
@@ -326,13 +371,14 @@ Napi::Value measureReadBandwidth(const Napi::CallbackInfo& info) {
 }
 
 // Version of the words and functions between this addon and the TypeScript (`addonConfig` of src/load-addon.ts).
-constexpr int addonVersion = 2;
+constexpr int addonVersion = 3;
 
 void fill(Napi::Object exports) {
   UNICORN_EXPORT(exports, probe);
   UNICORN_EXPORT(exports, openDevice);
   UNICORN_EXPORT(exports, closeDevice);
   UNICORN_EXPORT(exports, jobEnded);
+  UNICORN_EXPORT(exports, steadyClock);
   UNICORN_EXPORT(exports, trimScratch);
   UNICORN_EXPORT(exports, dispose);
   UNICORN_EXPORT(exports, loadWeights);
@@ -344,6 +390,7 @@ void fill(Napi::Object exports) {
   UNICORN_EXPORT(exports, disposeBuffer);
   UNICORN_EXPORT(exports, compile);
   UNICORN_EXPORT(exports, submit);
+  UNICORN_EXPORT(exports, copy);
   UNICORN_EXPORT(exports, profile);
   UNICORN_EXPORT(exports, measureReadBandwidth);
 }

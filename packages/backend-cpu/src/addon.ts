@@ -22,8 +22,14 @@ export interface NativeAddon {
   openDevice(threads: number, level: string, listener: JobListener): DeviceHandle;
   /** Stops what runs and joins the threads. Idempotent. */
   closeDevice(device: DeviceHandle): void;
-  /** Acknowledges the end of a job: with none pending the device no longer keeps the process alive. */
-  jobEnded(device: DeviceHandle, job: number): void;
+  /**
+   * Acknowledges the end of a job: with none pending the device no longer keeps the process alive.
+   *
+   * @param times receives when it began and ended, by {@link steadyClock}; zeros when it failed before it began
+   */
+  jobEnded(device: DeviceHandle, job: number, times: Float64Array): void;
+  /** Milliseconds since some moment, which is the same for the whole process. */
+  steadyClock(): number;
   /** Gives back the memory that the device's programs share, as soon as none runs. */
   trimScratch(device: DeviceHandle): void;
   dispose(handle: WeightsHandle | ProgramHandle): void;
@@ -53,9 +59,10 @@ export interface NativeAddon {
   /** Copies `bytes` into the buffer, or from it into `bytes`. */
   copyBuffer(handle: BufferHandle, byteOffset: number, bytes: Uint8Array, write: boolean): void;
   disposeBuffer(handle: BufferHandle, memory: ArrayBuffer | undefined): void;
+  /** @param loads sets of weights; the index of a weight in `words` counts through them */
   compile(
     device: DeviceHandle,
-    load: WeightsHandle,
+    loads: readonly WeightsHandle[],
     words: Float64Array,
     names: readonly string[],
     constants: Uint8Array,
@@ -63,7 +70,7 @@ export interface NativeAddon {
   /**
    * @param bindings for each slot a buffer's handle, or memory of JavaScript
    * @param numbers for each slot: byte offset, byteLength, and {@link BindingMode}
-   * @param after a job of this device, or 0
+   * @param after jobs of this device that must go well
    */
   submit(
     device: DeviceHandle,
@@ -71,7 +78,22 @@ export interface NativeAddon {
     dims: Float64Array,
     bindings: readonly (BufferHandle | Uint8Array)[],
     numbers: Float64Array,
-    after: number,
+    after: readonly number[] | undefined,
+  ): number;
+  /**
+   * Moves bytes between two buffers or memories of JavaScript.
+   *
+   * @param after as of `submit`
+   * @returns the job
+   */
+  copy(
+    device: DeviceHandle,
+    from: BufferHandle | Uint8Array,
+    fromOffset: number,
+    to: BufferHandle | Uint8Array,
+    toOffset: number,
+    byteLength: number,
+    after: readonly number[] | undefined,
   ): number;
   /** Seconds and calls of each step. */
   profile(program: ProgramHandle): Float64Array;

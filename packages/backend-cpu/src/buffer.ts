@@ -1,18 +1,11 @@
-/** Device buffers: zeroed pages of the addon, seen as a Uint8Array where one may be so large, or memory of the caller's. */
+/** Device buffers: zeroed pages of the addon, seen as a Uint8Array where one may be so large, or memory of others. */
 import { constants } from 'node:buffer';
 import { guarded } from '@unicorn-exec/native';
 import { UnicornError, type DeviceBuffer } from '@unicorn-exec/tensor';
 import type { BufferHandle, NativeAddon } from './addon.js';
 
-/** @throws UnicornError `usage/range` when the range lies outside */
-function checkRange(buffer: DeviceBuffer, byteOffset: number, byteLength: number): void {
-  if (byteOffset >= 0 && byteLength >= 0 && byteOffset + byteLength <= buffer.byteLength) return;
-  throw new UnicornError(
-    'usage/range',
-    `Bytes ${byteOffset} + ${byteLength} lie outside the buffer of ${buffer.byteLength}.`,
-    { fields: { byteOffset, byteLength, bufferBytes: buffer.byteLength } },
-  );
-}
+/** The largest buffer that has a `host`. */
+export const mostHostBytes = constants.MAX_LENGTH;
 
 export class CpuBuffer implements DeviceBuffer {
   readonly #addon: NativeAddon;
@@ -27,7 +20,7 @@ export class CpuBuffer implements DeviceBuffer {
     readonly byteLength: number,
     released: (byteLength: number) => void,
   ) {
-    const { handle, memory } = guarded(() => addon.allocate(byteLength, byteLength <= constants.MAX_LENGTH));
+    const { handle, memory } = guarded(() => addon.allocate(byteLength, byteLength <= mostHostBytes));
     this.#addon = addon;
     this.#handle = handle;
     this.#released = released;
@@ -35,27 +28,14 @@ export class CpuBuffer implements DeviceBuffer {
   }
 
   /** Empty after `dispose`; absent when the buffer is larger than an ArrayBuffer may be. */
-  get host(): Uint8Array {
-    // The contract knows absence as a missing property, which a getter cannot be: the cast is for readers of `host?`.
-    return this.#memory as Uint8Array;
+  get host(): Uint8Array | undefined {
+    return this.#memory;
   }
 
   /** @throws UnicornError `usage/disposed` after `dispose` */
   get handle(): BufferHandle {
-    if (this.#disposed) throw new UnicornError('usage/disposed', 'The buffer was disposed of.');
+    if (this.#disposed) throw disposed();
     return this.#handle;
-  }
-
-  write(byteOffset: number, data: Uint8Array): void {
-    checkRange(this, byteOffset, data.byteLength);
-    guarded(() => this.#addon.copyBuffer(this.handle, byteOffset, data, true));
-  }
-
-  read(byteOffset: number, byteLength: number): Uint8Array {
-    checkRange(this, byteOffset, byteLength);
-    const out = new Uint8Array(byteLength);
-    guarded(() => this.#addon.copyBuffer(this.handle, byteOffset, out, false));
-    return out;
   }
 
   /** Frees the pages at once, or when the submissions in flight that use them end. `host` becomes empty. */
@@ -69,34 +49,78 @@ export class CpuBuffer implements DeviceBuffer {
   }
 }
 
-/** Memory of the caller's, used where it lies. */
+/** Memory of the host's or of another buffer, used where it lies. */
 export class ImportedBuffer implements DeviceBuffer {
   readonly byteLength: number;
+  readonly sync: DeviceBuffer['sync'];
+  readonly #source: Uint8Array | DeviceBuffer;
+  #disposed = false;
 
-  constructor(readonly host: Uint8Array) {
-    this.byteLength = host.byteLength;
+  /** @throws UnicornError `unsupported/import` when the host cannot address the memory */
+  constructor(source: Uint8Array | DeviceBuffer) {
+    if (!(source instanceof Uint8Array || source instanceof CpuBuffer || source.host)) {
+      throw new UnicornError('unsupported/import', 'The host cannot address the memory of that buffer.', {
+        fix: "Allocate it with host: 'required'.",
+      });
+    }
+    this.#source = source;
+    this.byteLength = source.byteLength;
+    // Buffers of this backend are coherent.
+    const isCoherent = source instanceof Uint8Array || source instanceof CpuBuffer || !source.sync;
+    this.sync = isCoherent ? undefined : (direction, ranges) => source.sync?.(direction, ranges);
   }
 
-  /** The memory is the caller's: nothing to free. */
-  dispose(): void {}
+  /** Empty after `dispose`, of this or of what was imported. */
+  get host(): Uint8Array | undefined {
+    if (this.#disposed) return new Uint8Array(0);
+    return this.#source instanceof Uint8Array ? this.#source : this.#source.host;
+  }
+
+  /** @throws UnicornError `usage/disposed` after `dispose`, of this or of what was imported */
+  get memory(): BufferHandle | Uint8Array {
+    if (this.#disposed) throw disposed();
+    return this.#source instanceof Uint8Array ? this.#source : memoryOf(this.#source);
+  }
+
+  get isDisposed(): boolean {
+    return this.#disposed;
+  }
+
+  /** The memory stays its owner's. */
+  dispose(): void {
+    this.#disposed = true;
+  }
 }
 
-/** @throws UnicornError `usage/range`, or `usage/disposed` when the buffer is gone or the host cannot address it */
-export function readBuffer(buffer: DeviceBuffer, byteOffset: number, byteLength: number): Uint8Array {
-  if (buffer instanceof CpuBuffer) return buffer.read(byteOffset, byteLength);
-  checkRange(buffer, byteOffset, byteLength);
-  return hostOf(buffer).slice(byteOffset, byteOffset + byteLength);
-}
-
-/** @throws UnicornError as {@link readBuffer} */
-export function writeBuffer(buffer: DeviceBuffer, byteOffset: number, data: Uint8Array): void {
-  if (buffer instanceof CpuBuffer) return buffer.write(byteOffset, data);
-  checkRange(buffer, byteOffset, data.byteLength);
-  hostOf(buffer).set(data, byteOffset);
-}
-
-function hostOf(buffer: DeviceBuffer): Uint8Array {
+/**
+ * A buffer's memory, of whichever device, as the addon takes it.
+ *
+ * @throws UnicornError `usage/disposed` when it is gone, `usage/binding` when the host cannot address it
+ */
+export function memoryOf(buffer: DeviceBuffer): BufferHandle | Uint8Array {
+  if (buffer instanceof CpuBuffer) return buffer.handle;
+  if (buffer instanceof ImportedBuffer) return buffer.memory;
   const { host } = buffer;
-  if (host && (host.byteLength > 0 || buffer.byteLength === 0)) return host;
-  throw new UnicornError('usage/disposed', 'The buffer was disposed of, or the host cannot address it.');
+  if (!host) {
+    throw new UnicornError('usage/binding', 'The host cannot address that buffer.', {
+      fix: "Allocate it with host: 'required', or bind it on its own device.",
+    });
+  }
+  if (host.byteLength < buffer.byteLength) throw disposed();
+  return host;
+}
+
+/** @throws UnicornError `usage/range` when the range lies outside */
+export function expectRange(buffer: DeviceBuffer, byteOffset: number, byteLength: number): void {
+  // Negated, so that NaN is refused too.
+  if (byteOffset >= 0 && byteLength >= 0 && byteOffset + byteLength <= buffer.byteLength) return;
+  throw new UnicornError(
+    'usage/range',
+    `Bytes ${byteOffset} + ${byteLength} lie outside the buffer of ${buffer.byteLength}.`,
+    { fields: { byteOffset, byteLength, bufferBytes: buffer.byteLength } },
+  );
+}
+
+function disposed(): UnicornError {
+  return new UnicornError('usage/disposed', 'The buffer was disposed of.');
 }

@@ -1,11 +1,8 @@
 /** A CPU device: one thread pool of the addon behind the Device contract. */
-import { guarded, JobTable } from '@unicorn-exec/native';
+import { guarded } from '@unicorn-exec/native';
 import {
-  checkHostCopy,
   checkWeights,
-  completionsOf,
-  copyOnHost,
-  endOf,
+  expectApart,
   graphSignature,
   maximumDims,
   ownWeightSets,
@@ -26,49 +23,34 @@ import type {
   MemoryUse,
   Node,
   PlanOptions,
+  Precision,
   SubmitOptions,
   Support,
   WeightEntry,
   WeightSet,
 } from '@unicorn-exec/tensor';
-import type { DeviceHandle, NativeAddon } from './addon.js';
-import { CpuBuffer, ImportedBuffer, readBuffer, writeBuffer } from './buffer.js';
-import { CpuExecutable, type NativeSubmission, type Submitter } from './executable.js';
+import type { NativeAddon } from './addon.js';
+import { CpuBuffer, expectRange, ImportedBuffer, memoryOf, mostHostBytes } from './buffer.js';
+import { CpuExecutable, detachedBindings, type NativeSubmission, type Submitter } from './executable.js';
 import { encodePlan } from './lowering/encode.js';
 import { lower } from './lowering/lower.js';
 import { CpuPlanner } from './planner.js';
+import { CpuQueue, type Work } from './queue.js';
 import { CpuWeightSet, loadRequest, weightPlacements, type WeightPlacement } from './weight-set.js';
 
-class CpuCompletion implements Completion {
-  /** Set once the job is in the addon's queue; until then it waits for another device. */
-  job: number | undefined;
-
-  constructor(
-    readonly device: CpuDevice,
-    readonly done: Promise<void>,
-  ) {
-    // A caller that awaits only the last of a chain must not be ended by an unhandled rejection of an earlier one.
-    done.catch(() => {});
-  }
-
-  times(): readonly [] {
-    return [];
-  }
-}
+/** Bytes that are copied on the event loop, in about 50 us: a way through the queue and back takes as long. */
+const mostBytesNow = 512 * 1024;
 
 export class CpuDevice implements Device, Submitter {
-  readonly #handle: DeviceHandle;
+  readonly #queue: CpuQueue;
   readonly #planner: CpuPlanner;
   readonly #placement: number;
-  readonly #jobs = new JobTable((job) => this.addon.jobEnded(this.#handle, job));
   readonly #buffers = new Set<CpuBuffer>();
   readonly #executables = new Set<Executable>();
   #weightBytes = 0;
   #bufferBytes = 0;
   #closed = false;
   #closing: Promise<void> | undefined;
-  /** While a submission waits for another device, later ones wait behind it: the order of submission is kept. */
-  #gate: Promise<void> | undefined;
 
   constructor(
     readonly addon: NativeAddon,
@@ -79,7 +61,7 @@ export class CpuDevice implements Device, Submitter {
   ) {
     this.#planner = new CpuPlanner(info);
     this.#placement = weightPlacements.indexOf(weights);
-    this.#handle = guarded(() => addon.openDevice(threads, level, this.#jobs.listener));
+    this.#queue = new CpuQueue(addon, info.id, threads, level);
   }
 
   supports(node: Node, graph: Graph, options: PlanOptions): Support {
@@ -93,12 +75,12 @@ export class CpuDevice implements Device, Submitter {
     const { paths, names, numbers, bytes } = loadRequest(entries);
     const totalBytes = entries.reduce((sum, _, index) => sum + numbers[7 * index + 6]!, 0);
     const { job, load } = guarded(() =>
-      this.addon.loadWeights(this.#handle, this.#placement, paths, names, numbers, bytes),
+      this.addon.loadWeights(this.#queue.handle, this.#placement, paths, names, numbers, bytes),
     );
     const abort = (): void => this.addon.abortLoad(load);
     signal?.addEventListener('abort', abort, { once: true });
     try {
-      await this.#jobs.settled(job, {
+      await this.#queue.jobs.settled(job, {
         progress: (loadedBytes) => onProgress?.({ loadedBytes, totalBytes }),
       });
       // It may have come too late for the job.
@@ -123,42 +105,68 @@ export class CpuDevice implements Device, Submitter {
 
   async compile(
     graph: Graph,
-    given: WeightSet | readonly WeightSet[],
+    weights: WeightSet | readonly WeightSet[],
     options: CompileOptions,
   ): Promise<Executable> {
     this.expectOpen();
-    const { sets } = ownWeightSets(given, (set) => set instanceof CpuWeightSet);
-    const weights = sets[0]!;
-    checkWeights(graph, (name) => weights.spec(name));
-    for (const node of graph.nodes) {
-      const support = this.supports(node, graph, { precision: options.precision ?? 'fast' });
-      if (!support.ok) {
-        throw new UnicornError('unsupported/op', `The CPU backend does not support ${support.reason}.`, {
-          fields: { node: node.id, op: node.op, reason: support.reason },
-        });
-      }
-    }
+    const { precision = 'fast' } = options;
+    const { sets, holder } = ownWeightSets(weights, (set) => set instanceof CpuWeightSet);
+    checkWeights(graph, (name) => holder(name)?.spec(name));
+    this.#expectSupported(graph, precision);
     const signature = graphSignature(graph);
     const plan = lower(graph, {
       signature,
-      precision: options.precision ?? 'fast',
+      precision,
       maximumDims: maximumDims(graph, options),
-      takesInt8: (name) => weights.takesInt8(name),
+      takesInt8: (name) => holder(name)!.takesInt8(name),
     });
-    const { words, names, constants } = encodePlan(
-      plan,
-      (name) => weights.index(name),
-      options.profile ?? false,
-    );
+    // The addon counts the weights of all sets as one list.
+    const starts = new Map<CpuWeightSet, number>();
+    let count = 0;
+    for (const set of sets) {
+      starts.set(set, count);
+      count += set.names.length;
+    }
+    const weightIndex = (name: string): number => {
+      const set = holder(name)!;
+      return starts.get(set)! + set.index(name);
+    };
+    const { words, names, constants } = encodePlan(plan, weightIndex, options.profile ?? false);
     const { handle, scratchBytes } = guarded(() =>
-      this.addon.compile(this.#handle, weights.handle, words, names, constants),
+      this.addon.compile(
+        this.#queue.handle,
+        sets.map((set) => set.handle),
+        words,
+        names,
+        constants,
+      ),
     );
     const executable = new CpuExecutable(this, handle, scratchBytes, signature, graph, plan, options);
     this.#executables.add(executable);
     return executable;
   }
 
-  allocate(byteLength: number, _options: AllocateOptions = {}): DeviceBuffer {
+  #expectSupported(graph: Graph, precision: Precision): void {
+    if (!this.info.precisions.includes(precision)) {
+      throw new UnicornError(
+        'unsupported/precision',
+        `The CPU backend does not compute at precision ${precision}.`,
+        {
+          fields: { precision, known: [...this.info.precisions] },
+          fix: `Use one of ${this.info.precisions.join(', ')}.`,
+        },
+      );
+    }
+    for (const node of graph.nodes) {
+      const support = this.supports(node, graph, { precision });
+      if (support.ok) continue;
+      throw new UnicornError('unsupported/op', `The CPU backend does not support ${support.reason}.`, {
+        fields: { node: node.id, op: node.op, reason: support.reason },
+      });
+    }
+  }
+
+  allocate(byteLength: number, { host = 'any' }: AllocateOptions = {}): DeviceBuffer {
     this.expectOpen();
     if (!Number.isSafeInteger(byteLength) || byteLength < 0) {
       throw new UnicornError('usage/buffer-size', `A buffer of ${byteLength} bytes cannot be.`, {
@@ -173,6 +181,13 @@ export class CpuDevice implements Device, Submitter {
         { fields: { byteLength, left }, fix: 'Ask for a smaller context.' },
       );
     }
+    if (host === 'required' && byteLength > mostHostBytes) {
+      throw new UnicornError(
+        'unsupported/host-memory',
+        `A buffer of ${byteLength} bytes is larger than an ArrayBuffer can be here (${mostHostBytes} bytes).`,
+        { fields: { byteLength, mostHostBytes }, fix: 'Use a newer version of Node, or smaller buffers.' },
+      );
+    }
     const buffer: CpuBuffer = new CpuBuffer(this.addon, byteLength, (released) => {
       this.#bufferBytes -= released;
       this.#buffers.delete(buffer);
@@ -184,39 +199,75 @@ export class CpuDevice implements Device, Submitter {
 
   importBuffer(memory: Uint8Array | DeviceBuffer): DeviceBuffer {
     this.expectOpen();
-    const host = memory instanceof Uint8Array ? memory : memory.host;
-    if (host) return new ImportedBuffer(host);
-    throw new UnicornError('unsupported/import', 'The host cannot address the memory of that buffer.', {
-      fix: "Allocate it with host: 'required'.",
-    });
+    return new ImportedBuffer(memory);
   }
 
   copy(from: BufferView, to: BufferView, byteLength: number, options: SubmitOptions = {}): Completion {
     this.expectOpen();
-    checkHostCopy(from, to, byteLength);
-    const idle = this.#idle();
-    const done = (async () => {
-      await endOf(completionsOf(options));
-      await idle;
-      copyOnHost(from, to, byteLength);
-    })();
-    return new CpuCompletion(this, done);
+    expectApart(from, to, byteLength);
+    for (const { buffer, byteOffset } of [from, to]) expectRange(buffer, byteOffset, byteLength);
+    return this.#copy(from, to, byteLength, options);
   }
 
   async write(buffer: DeviceBuffer, byteOffset: number, data: Uint8Array): Promise<void> {
     this.expectOpen();
-    if (!this.#isIdle) {
-      const copy = data.slice();
-      await this.#idle();
-      return writeBuffer(buffer, byteOffset, copy);
+    const { byteLength } = data;
+    expectRange(buffer, byteOffset, byteLength);
+    if (this.#copiesNow(byteLength)) {
+      const memory = memoryOf(buffer);
+      if (memory instanceof Uint8Array) memory.set(data, byteOffset);
+      else guarded(() => this.addon.copyBuffer(memory, byteOffset, data, true));
+      buffer.sync?.('toDevice', [{ byteOffset, byteLength }]);
+      return;
     }
-    writeBuffer(buffer, byteOffset, data);
+    const from = { buffer: new ImportedBuffer(data.slice()), byteOffset: 0 };
+    await this.#copy(from, { buffer, byteOffset }, byteLength).done;
   }
 
   async read(buffer: DeviceBuffer, byteOffset: number, byteLength: number): Promise<Uint8Array> {
     this.expectOpen();
-    await this.#idle();
-    return readBuffer(buffer, byteOffset, byteLength);
+    expectRange(buffer, byteOffset, byteLength);
+    const data = new Uint8Array(byteLength);
+    if (this.#copiesNow(byteLength)) {
+      const memory = memoryOf(buffer);
+      buffer.sync?.('toHost', [{ byteOffset, byteLength }]);
+      if (memory instanceof Uint8Array) data.set(memory.subarray(byteOffset, byteOffset + byteLength));
+      else guarded(() => this.addon.copyBuffer(memory, byteOffset, data, false));
+      return data;
+    }
+    const to = { buffer: new ImportedBuffer(data), byteOffset: 0 };
+    await this.#copy({ buffer, byteOffset }, to, byteLength).done;
+    return data;
+  }
+
+  /** Whether a copy need not go through the queue, and is over sooner than one that does. */
+  #copiesNow(byteLength: number): boolean {
+    return byteLength <= mostBytesNow && this.#queue.isIdle;
+  }
+
+  #copy(from: BufferView, to: BufferView, byteLength: number, options?: SubmitOptions): Completion {
+    const [source, target] = [memoryOf(from.buffer), memoryOf(to.buffer)];
+    const isCoherent = !from.buffer.sync && !to.buffer.sync;
+    const work: Work = {
+      begin: (after) =>
+        this.addon.copy(
+          this.#queue.handle,
+          source,
+          from.byteOffset,
+          target,
+          to.byteOffset,
+          byteLength,
+          after,
+        ),
+      holds: [source, target],
+      sync: isCoherent
+        ? undefined
+        : {
+            before: () => from.buffer.sync?.('toHost', [{ byteOffset: from.byteOffset, byteLength }]),
+            after: () => to.buffer.sync?.('toDevice', [{ byteOffset: to.byteOffset, byteLength }]),
+          },
+    };
+    return this.#queue.enqueue(work, options);
   }
 
   memory(): MemoryUse {
@@ -225,13 +276,14 @@ export class CpuDevice implements Device, Submitter {
       bufferBytes: this.#bufferBytes,
       // Executables of one device run one after the other, over the same memory.
       scratchBytes: Math.max(0, ...[...this.#executables].map(({ scratchBytes }) => scratchBytes)),
+      // Whatever has a `host` is bound where it lies.
       copiedBytes: 0,
     };
   }
 
   forget(executable: Executable): void {
     this.#executables.delete(executable);
-    if (this.#executables.size === 0 && !this.#closed) this.addon.trimScratch(this.#handle);
+    if (this.#executables.size === 0 && !this.#closed) this.addon.trimScratch(this.#queue.handle);
   }
 
   close(): Promise<void> {
@@ -240,83 +292,29 @@ export class CpuDevice implements Device, Submitter {
   }
 
   async #finish(): Promise<void> {
-    await this.#idle();
-    this.addon.closeDevice(this.#handle);
+    await this.#queue.idle();
+    this.addon.closeDevice(this.#queue.handle);
     for (const buffer of [...this.#buffers]) buffer.dispose();
   }
 
   enqueue(submission: NativeSubmission, options: SubmitOptions): Completion {
-    const all = completionsOf(options);
-    const after = all[0];
-    if (all.length > 1) return this.#submitLater(submission, endOf(all));
-    const own = after instanceof CpuCompletion && after.device === this ? after : undefined;
-    if (!this.#gate && (own?.job !== undefined || after === undefined)) {
-      const job = this.#submit(submission, own?.job ?? 0);
-      const completion = new CpuCompletion(this, this.#settled(job, submission, own));
-      completion.job = job;
-      return completion;
-    }
-    return this.#submitLater(submission, after?.done);
+    return this.#queue.enqueue(this.#workOf(submission), options);
   }
 
-  /** Waits for what was submitted before, and for the other device, then submits. */
-  #submitLater(submission: NativeSubmission, after: Promise<unknown> | undefined): Completion {
-    // Host data is copied now, since the caller may reuse it as soon as `submit` returns.
-    const copied = {
-      ...submission,
-      bindings: submission.bindings.map((memory, index) =>
-        memory instanceof Uint8Array && submission.numbers[3 * index + 2] === 0 ? memory.slice() : memory,
-      ),
+  #workOf(submission: NativeSubmission): Work {
+    const { program, dims, bindings, numbers, sync } = submission;
+    return {
+      begin: (after) => this.addon.submit(this.#queue.handle, program, dims, bindings, numbers, after),
+      holds: bindings,
+      sync,
+      detached: () => this.#workOf({ ...submission, bindings: detachedBindings(submission) }),
     };
-    const before = this.#gate;
-    // eslint-disable-next-line prefer-const -- set below, read only after the first await
-    let completion: CpuCompletion | undefined;
-    const submitted = (async (): Promise<Promise<void>[]> => {
-      await before;
-      await after;
-      const job = this.#submit(copied, 0);
-      completion!.job = job;
-      // In an array, since a promise's promise would be awaited here.
-      return [this.#settled(job, copied)];
-    })();
-    const gate = submitted.then(
-      () => {},
-      () => {},
-    );
-    this.#gate = gate;
-    void gate.then(() => {
-      if (this.#gate === gate) this.#gate = undefined;
-    });
-    completion = new CpuCompletion(
-      this,
-      submitted.then(([done]) => done),
-    );
-    return completion;
-  }
-
-  #submit({ program, dims, bindings, numbers }: NativeSubmission, after: number): number {
-    return guarded(() => this.addon.submit(this.#handle, program, dims, bindings, numbers, after));
-  }
-
-  /** @param after whose failure this job shares even if JavaScript was told of that one already */
-  async #settled(job: number, { bindings }: NativeSubmission, after?: CpuCompletion): Promise<void> {
-    await this.#jobs.settled(job, { holds: bindings });
-    await after?.done;
-  }
-
-  get #isIdle(): boolean {
-    return this.#gate === undefined && this.#jobs.isIdle;
-  }
-
-  /** Resolves when everything submitted so far has ended, well or not. */
-  async #idle(): Promise<void> {
-    while (!this.#isIdle) {
-      await this.#gate;
-      await this.#jobs.idle();
-    }
   }
 
   expectOpen(): void {
-    if (this.#closed) throw new UnicornError('device/closed', 'The CPU device was closed.');
+    if (!this.#closed) return;
+    throw new UnicornError('device/closed', 'The CPU device was closed.', {
+      fields: { device: this.info.id },
+    });
   }
 }

@@ -1,9 +1,9 @@
 /** A compiled graph: checks bindings, words them for the addon, and reports what the steps took. */
-import { stepNodes } from '@unicorn-exec/lowering';
 import { guarded } from '@unicorn-exec/native';
 import {
   elementCount,
   findOp,
+  hostSync,
   resolveBindings,
   resolveShape,
   specBytes,
@@ -20,22 +20,26 @@ import type {
   DimValues,
   Executable,
   Graph,
+  HostSync,
   ProfileEntry,
   ResolvedBinding,
   Signature,
   SubmitOptions,
 } from '@unicorn-exec/tensor';
-import { UnicornError } from '@unicorn-exec/tensor';
+import { isUnicornError, UnicornError } from '@unicorn-exec/tensor';
 import { bindingMode, type BufferHandle, type NativeAddon, type ProgramHandle } from './addon.js';
-import { CpuBuffer } from './buffer.js';
-import type { Plan, Step } from './lowering/plan.js';
+import { ImportedBuffer, memoryOf } from './buffer.js';
+import { graphNodes, type Plan, type Step } from './lowering/plan.js';
 import { printPlan, profileName } from './lowering/text.js';
 
 /** What a submission binds, in the addon's terms. The arrays are not changed once made. */
 export interface BoundMemory {
   readonly dims: Float64Array;
   readonly bindings: readonly (BufferHandle | Uint8Array)[];
+  /** For each slot byte offset, byteLength and {@link bindingMode}. */
   readonly numbers: Float64Array;
+  /** Where a bound buffer is not coherent. */
+  readonly sync?: HostSync | undefined;
 }
 
 export interface NativeSubmission extends BoundMemory {
@@ -54,6 +58,8 @@ interface Remembered {
   readonly memory: readonly (BufferHandle | Uint8Array)[];
   readonly dims: Float64Array;
   readonly numbers: Float64Array;
+  /** Those of the buffers that may be disposed of while their memory stays. */
+  readonly imports: readonly ImportedBuffer[];
 }
 
 export interface Submitter {
@@ -117,14 +123,24 @@ export class CpuExecutable implements Executable {
     const numbers = new Float64Array(3 * resolved.length);
     const memory = resolved.map((binding, index) => this.#bind(binding, numbers, 3 * index));
     const sources = resolved.map(({ name }) => bindings.buffers[name]!);
+    const sync = hostSync(this.#graph, resolved);
+    const values = Float64Array.from(this.#dims, (dim) => dims[dim]!);
+    // The parts of a buffer to synchronize change with the host data.
+    if (sync) {
+      this.#last = undefined;
+      return { bindings: memory, dims: values, numbers, sync };
+    }
     this.#last = {
       names: resolved.map(({ name }) => name),
       sources,
       memory,
-      dims: Float64Array.from(this.#dims, (dim) => dims[dim]!),
+      dims: values,
       numbers,
+      imports: resolved.flatMap(({ source }) =>
+        source.kind === 'buffer' && source.buffer instanceof ImportedBuffer ? [source.buffer] : [],
+      ),
     };
-    return { bindings: memory, dims: this.#last.dims, numbers };
+    return { bindings: memory, dims: values, numbers };
   }
 
   /**
@@ -133,7 +149,7 @@ export class CpuExecutable implements Executable {
    */
   #sameAsBefore({ dims, buffers }: Bindings): BoundMemory | undefined {
     const last = this.#last;
-    if (!last) return undefined;
+    if (!last || last.imports.some(({ isDisposed }) => isDisposed)) return undefined;
     for (let i = 0; i < this.#dims.length; i++) {
       if (dims[this.#dims[i]!] !== last.dims[i]) return undefined;
     }
@@ -145,8 +161,9 @@ export class CpuExecutable implements Executable {
       const before = last.sources[i]!;
       const now = buffers[last.names[i]!];
       if (now === before && !ArrayBuffer.isView(now)) {
-        // A buffer of JavaScript may have been detached; one of ours is checked by the addon.
-        if (memory[i] instanceof Uint8Array) return undefined;
+        // Memory of others may have been let go of; whether ours was, the addon checks.
+        const bound = memory[i];
+        if (bound instanceof Uint8Array && !(bound.byteLength > 0 && hostOf(now) === bound)) return undefined;
         continue;
       }
       if (!ArrayBuffer.isView(now) || now.constructor !== before.constructor) return undefined;
@@ -166,11 +183,16 @@ export class CpuExecutable implements Executable {
     }
     const { buffer, byteOffset } = source;
     numbers.set([byteOffset, byteLength, role === 'input' ? bindingMode.read : bindingMode.written], at);
-    if (buffer instanceof CpuBuffer) return buffer.handle;
-    if (buffer.host) return buffer.host;
-    throw new UnicornError('usage/binding', `"${name}" is bound to a buffer that the host cannot address.`, {
-      fields: { name },
-    });
+    try {
+      const memory = memoryOf(buffer);
+      // What JavaScript imports may begin at any byte; the kernels read whole numbers.
+      if (!(memory instanceof Uint8Array) || memory.byteOffset % 4 === 0) return memory;
+      throw new UnicornError('usage/binding', 'The memory does not begin at a multiple of 4 bytes.');
+    } catch (error) {
+      if (!isUnicornError(error)) throw error;
+      const fix = error.fix === undefined ? {} : { fix: error.fix };
+      throw new UnicornError(error.code, `"${name}": ${error.message}`, { fields: { name }, ...fix });
+    }
   }
 
   profile(): readonly ProfileEntry[] {
@@ -178,7 +200,7 @@ export class CpuExecutable implements Executable {
     const entries = new Map<string, { -readonly [Field in keyof ProfileEntry]: ProfileEntry[Field] }>();
     this.#plan.steps.forEach((step, index) => {
       const name = profileName(step);
-      const detail = workText(nodesOf(step), this.#graph);
+      const detail = workText(graphNodes(step), this.#graph);
       const key = `${name} ${detail}`;
       const none = {
         device: this.#submitter.info.id,
@@ -226,7 +248,7 @@ export class CpuExecutable implements Executable {
       return { dtype, shape: resolveShape(shape, dims) };
     };
     const work = { flops: 0, bytes: 0 };
-    for (const id of nodesOf(step)) {
+    for (const id of graphNodes(step)) {
       const node = this.#graph.nodes[id]!;
       const op = findOp(node.op);
       const inputs = Object.fromEntries(
@@ -242,7 +264,14 @@ export class CpuExecutable implements Executable {
   }
 }
 
-/** Graph nodes that a step computes. */
-function nodesOf(step: Step): number[] {
-  return step.kind === 'rows' ? step.links.flatMap(({ node }) => node ?? []) : stepNodes(step);
+/** The memory of a binding that is no host data, as it is seen now. */
+function hostOf(binding: Exclude<Binding, Float32Array | Int32Array>): Uint8Array | undefined {
+  return 'buffer' in binding ? binding.buffer.host : binding.host;
+}
+
+/** Bindings that the caller may overwrite nothing of: host data is copied. */
+export function detachedBindings({ bindings, numbers }: BoundMemory): (BufferHandle | Uint8Array)[] {
+  return bindings.map((memory, index) =>
+    memory instanceof Uint8Array && numbers[3 * index + 2] === bindingMode.copied ? memory.slice() : memory,
+  );
 }

@@ -14,9 +14,10 @@ export const addonConfig: AddonConfig<NativeAddon> = {
   folder: dirname(dirname(fileURLToPath(import.meta.url))),
   name: 'unicorn_cpu',
   title: 'the native CPU kernels',
+  device: 'cpu',
   variable: addonVariable,
   // `addonVersion` of native/addon.cpp.
-  version: 2,
+  version: 3,
   check: (addon) => void addon.probe(),
 };
 

@@ -2,17 +2,11 @@
 import { mkdtemp, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import {
-  referenceBackend,
-  GraphBuilder,
-  type Bindings,
-  type Device,
-  type Executable,
-  type Graph,
-} from '@unicorn-exec/tensor';
+import { GraphBuilder, referenceBackend, type Bindings, type Device } from '@unicorn-exec/tensor';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { cpuBackend } from '../src/index.js';
 import { randomBytes, randomSource } from './fixture.js';
+import { compileDoubling, compileHeavy } from './small-graphs.js';
 
 let device: Device;
 
@@ -21,35 +15,6 @@ beforeEach(async () => {
 });
 
 afterEach(() => device.close());
-
-/** y = x * 2 */
-function doubling(): Graph {
-  const b = new GraphBuilder('doubling');
-  b.output('y', b.scale(b.input('x', 'f32', ['n', 4]), 2));
-  return b.build();
-}
-
-/** Enough products that a submission takes tens of milliseconds. */
-function heavy(): Graph {
-  const b = new GraphBuilder('heavy');
-  let x = b.input('x', 'f32', ['n', 512]);
-  const weight = b.weight('w', { dtype: 'q8_0', shape: [512, 512] });
-  for (let i = 0; i < 8; i++) x = b.softcap(b.matmul(x, weight), 1);
-  b.output('y', x);
-  return b.build();
-}
-
-async function compileHeavy(on: Device): Promise<Executable> {
-  const bytes = randomBytes('q8_0', 512 * 512, randomSource(5));
-  const weights = await on.load([
-    { name: 'w', dtype: 'q8_0', shape: [512, 512], source: { kind: 'bytes', bytes } },
-  ]);
-  return on.compile(heavy(), weights, { dims: { n: { max: 256 } } });
-}
-
-async function compileDoubling(on: Device): Promise<Executable> {
-  return on.compile(doubling(), await on.load([]), { dims: { n: { max: 8 } } });
-}
 
 describe('submissions', () => {
   it('run in order, each on what the one before wrote', async () => {

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { addonVariable, diagnoseAddon } from '../src/index.js';
+import { addonConfig } from '../src/load-addon.js';
 
 describe('diagnoseAddon', () => {
   it('tries nothing else than the file that is named', () => {
@@ -22,7 +23,8 @@ describe('diagnoseAddon', () => {
   it('refuses an addon that cannot say which SIMD levels it has', async () => {
     const folder = await mkdtemp(join(tmpdir(), 'unicorn-addon-'));
     const path = join(folder, 'addon.cjs');
-    await writeFile(path, "exports.version = 2; exports.probe = () => { throw new Error('no levels'); };");
+    const probe = "() => { throw new Error('no levels'); }";
+    await writeFile(path, `exports.version = ${addonConfig.version}; exports.probe = ${probe};`);
     expect(diagnoseAddon(path).attempts[0]!.reason).toBe('no levels');
     await rm(folder, { recursive: true });
   });

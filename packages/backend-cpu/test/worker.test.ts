@@ -14,18 +14,18 @@ const program = `
   const done = new Map();
   const device = addon.openDevice(2, addon.probe().best, (job, ended, bytes, failure) => {
     if (!ended) return;
-    addon.jobEnded(device, job);
+    addon.jobEnded(device, job, new Float64Array(2));
     done.get(job)(failure);
   });
   const settled = (job) => new Promise((resolve) => done.set(job, resolve));
   (async () => {
     const { job, load } = addon.loadWeights(device, 0, [], [], new Float64Array(0), []);
     await settled(job);
-    const { handle } = addon.compile(device, load, words, names, constants);
+    const { handle } = addon.compile(device, [load], words, names, constants);
     const x = new Uint8Array(Float32Array.of(1, 2, 3, 4).buffer);
     const { handle: y, memory } = addon.allocate(16, true);
     const submit = () =>
-      addon.submit(device, handle, Float64Array.of(1), [x, y], Float64Array.of(0, 16, 0, 0, 16, 2), 0);
+      addon.submit(device, handle, Float64Array.of(1), [x, y], Float64Array.of(0, 16, 0, 0, 16, 2), undefined);
     const failure = await settled(submit());
     parentPort.postMessage({ failure, result: [...new Float32Array(memory)] });
     if (close) {

@@ -14,6 +14,7 @@ export const addonConfig: AddonConfig<NativeAddon> = {
   folder: dirname(dirname(fileURLToPath(import.meta.url))),
   name: 'unicorn_vulkan',
   title: 'the native part of the Vulkan backend',
+  device: 'vulkan',
   variable: addonVariable,
   // `addonVersion` of native/addon.cpp.
   version: 3,

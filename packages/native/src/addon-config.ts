@@ -8,6 +8,8 @@ export interface AddonConfig<Addon> {
   readonly name: string;
   /** What it is, as a sentence would say it in its middle: `the native CPU kernels`. */
   readonly title: string;
+  /** `fields.device` of the errors that tell of it: the backend's name. Absent: the field is too. */
+  readonly device?: string;
   /** The environment variable that names a file to load instead of the usual ones. */
   readonly variable: string;
   /** The version of its functions that this package calls: the one given to `UNICORN_ADDON` in C++. */

@@ -24,7 +24,8 @@ interface BuildTool {
 export async function buildNativeAddon({
   folder,
   title,
-}: Pick<AddonConfig<never>, 'folder' | 'title'>): Promise<{
+  device,
+}: Pick<AddonConfig<never>, 'folder' | 'title' | 'device'>): Promise<{
   readonly path: string;
   readonly seconds: number;
 }> {
@@ -34,7 +35,7 @@ export async function buildNativeAddon({
   if (!result.ok) {
     const lastLines = result.output.trimEnd().split('\n').slice(-20).join('\n');
     throw new UnicornError('device/build', `${capitalized(title)} could not be built: ${result.reason}.`, {
-      fields: { reason: result.reason, output: lastLines },
+      fields: { ...(device === undefined ? {} : { device }), reason: result.reason, output: lastLines },
       fix: result.fix,
     });
   }

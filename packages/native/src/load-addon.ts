@@ -101,14 +101,20 @@ export function diagnoseAddon<Addon>(
  * of the last.
  */
 export function addonError<Addon>(
-  { title }: AddonConfig<Addon>,
+  { title, device }: AddonConfig<Addon>,
   { attempts }: AddonDiagnosis<Addon>,
 ): UnicornError {
   const tried = attempts.map(({ what, path, reason }) => `${what} ${path}: ${reason}`);
   return new UnicornError(
     'device/addon',
     `${capitalized(title)} could not be loaded. Tried: ${tried.join('; ')}.`,
-    { fields: { attempts: attempts.map((attempt) => ({ ...attempt })) }, fix: attempts.at(-1)!.fix! },
+    {
+      fields: {
+        ...(device === undefined ? {} : { device }),
+        attempts: attempts.map((attempt) => ({ ...attempt })),
+      },
+      fix: attempts.at(-1)!.fix!,
+    },
   );
 }
 

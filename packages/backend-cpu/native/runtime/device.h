@@ -10,6 +10,7 @@
 #include <mutex>
 #include <optional>
 #include <thread>
+#include <variant>
 #include <vector>
 
 #include <unicorn/job-listener.h>
@@ -27,16 +28,26 @@ struct JobBinding {
   std::vector<uint8_t> copy;     // host data of an input; `data` points into it
 };
 
-// Outcome of a job that later ones may depend on.
+// Milliseconds on the steady clock.
+double steadyMs();
+
+// Outcome of a job that later ones may depend on. Written by the dispatcher before the next job begins.
 struct JobState {
-  std::optional<Failure> failure;  // written by the dispatcher before the next job begins
+  std::optional<Failure> failure;
+  // When it was worked on; both 0 when it failed before that.
+  double beginMs = 0;
+  double endMs = 0;
 };
 
 struct ProgramJob {
   std::shared_ptr<Program> program;
   std::vector<int64_t> symbols;
   std::vector<JobBinding> bindings;
-  std::shared_ptr<JobState> after;  // fails with it
+};
+
+// Moves bytes; both ranges are equally long.
+struct CopyJob {
+  JobBinding from, to;
 };
 
 struct LoadJob {
@@ -53,7 +64,10 @@ class Device {
   Device(const Device&) = delete;
   Device& operator=(const Device&) = delete;
 
-  std::shared_ptr<JobState> submit(uint32_t id, ProgramJob job);
+  // `after`: jobs of this device; when one of them failed this one fails likewise.
+  using After = std::vector<std::shared_ptr<JobState>>;
+  std::shared_ptr<JobState> submit(uint32_t id, ProgramJob job, After after = {});
+  std::shared_ptr<JobState> copy(uint32_t id, CopyJob job, After after = {});
   std::shared_ptr<JobState> load(uint32_t id, LoadJob job);
 
   const Kernels& kernels() const { return kernels_; }
@@ -65,14 +79,17 @@ class Device {
   struct Entry {
     uint32_t id;
     std::shared_ptr<JobState> state;
-    std::optional<ProgramJob> program;
-    std::optional<LoadJob> load;
+    std::variant<std::monostate, ProgramJob, CopyJob, LoadJob> work;
+    After after;
   };
 
-  void enqueue(Entry entry);
+  template <typename Job>
+  std::shared_ptr<JobState> enqueue(uint32_t id, Job job, After after);
   void dispatch();
   void perform(Entry& entry);
-  void runProgram(ProgramJob& job);
+  void run(ProgramJob& job);
+  void run(CopyJob& job);
+  void run(uint32_t id, LoadJob& job);
 
   const int threads_;
   const Kernels& kernels_;

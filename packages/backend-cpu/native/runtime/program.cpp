@@ -16,9 +16,9 @@ int64_t align64(int64_t bytes) { return (bytes + 63) / 64 * 64; }
 
 // ---------------------------------------------------------------- reading
 
-Program::Program(std::shared_ptr<WeightSet> weights, const Kernels& kernels, int threads, WordReader reader,
+Program::Program(std::vector<std::shared_ptr<WeightSet>> sets, const Kernels& kernels, int threads, WordReader reader,
                  std::vector<uint8_t> constants)
-    : kernels(kernels), threads(threads), weights_(std::move(weights)), constants_(std::move(constants)) {
+    : kernels(kernels), threads(threads), sets_(std::move(sets)), constants_(std::move(constants)) {
   profiled = reader.flag();
   symbolCount = static_cast<size_t>(reader.integer());
   for (size_t i = 0; i < symbolCount; i++) maximumDims.push_back(reader.integer());
@@ -75,8 +75,16 @@ void Program::readValue(WordReader& reader) {
   values.push_back(std::move(value));
 }
 
+const Weight& Program::weightAt(size_t index) const {
+  for (const auto& set : sets_) {
+    if (index < set->size()) return set->at(index);
+    index -= set->size();
+  }
+  throw Failure("internal/invariant", "A weight lies inside the sets.");
+}
+
 void Program::readWeight(WordReader& reader, Value& value) {
-  const Weight& weight = weights_->at(static_cast<size_t>(value.index));
+  const Weight& weight = weightAt(static_cast<size_t>(value.index));
   const std::string& use = reader.name();
   const int64_t view[4] = {reader.integer(), reader.integer(), reader.integer(), reader.integer()};
   const auto [rowStart, rows, columnStart, columns] = view;
@@ -241,7 +249,7 @@ void Run::work(int member) {
       try {
         // One member asks for all: it must not end while others wait for it at the barrier.
         if (member == 0 && stop_.load(std::memory_order_relaxed)) {
-          throw Failure("device/closed", "The device was closed during this submission.");
+          throw Failure("device/closed", "The device was closed during this submission.", {}, {{"device", "cpu"}});
         }
         step.phase(turn);
       } catch (const Failure& failure) {

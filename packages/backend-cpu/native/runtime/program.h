@@ -86,7 +86,8 @@ struct ProfileCounter {
 
 class Program {
  public:
-  Program(std::shared_ptr<WeightSet> weights, const Kernels& kernels, int threads, WordReader reader,
+  // A weight's index counts through the sets, in their order.
+  Program(std::vector<std::shared_ptr<WeightSet>> sets, const Kernels& kernels, int threads, WordReader reader,
           std::vector<uint8_t> constants);
 
   const Kernels& kernels;
@@ -115,8 +116,9 @@ class Program {
   void readValue(WordReader& reader);
   void readWeight(WordReader& reader, Value& value);
   void readPlainWeight(Value& value, const Weight& weight, const int64_t (&view)[4], bool asFloats);
+  const Weight& weightAt(size_t index) const;
 
-  std::shared_ptr<WeightSet> weights_;
+  std::vector<std::shared_ptr<WeightSet>> sets_;
   std::vector<uint8_t> constants_;
   std::vector<std::shared_ptr<Pages>> decoded_;
 };

@@ -2,6 +2,7 @@
  * What lowering makes of a graph for this backend: the steps that all backends share, and chains of row kernels for
  * everything else. Plain data, printed by `text.ts` and written for the addon by `encode.ts`.
  */
+import { stepNodes } from '@unicorn-exec/lowering';
 import type { ArenaSlot, AttentionStep, MatmulStep, PlannedValue, SampleStep } from '@unicorn-exec/lowering';
 import type { Dim } from '@unicorn-exec/tensor';
 
@@ -31,6 +32,11 @@ export interface RowsStep {
 }
 
 export type Step = RowsStep | MatmulStep | AttentionStep | SampleStep;
+
+/** Ids of the graph's nodes that a step computes. */
+export function graphNodes(step: Step): number[] {
+  return step.kind === 'rows' ? step.links.flatMap(({ node }) => node ?? []) : stepNodes(step);
+}
 
 export interface Plan {
   readonly name: string;

@@ -90,7 +90,7 @@ std::shared_ptr<Program> makeProgram(const std::shared_ptr<WeightSet>& weights, 
   out.number(1);
   out.name("takeRows");
   for (const double word : {3, 3, -1, 4, 0, 5, 0, 1, 0}) out.number(word);
-  return std::make_shared<Program>(weights, device.kernels(), device.threads(),
+  return std::make_shared<Program>(std::vector{weights}, device.kernels(), device.threads(),
                                    WordReader(out.words.data(), out.words.size(), out.names), std::vector<uint8_t>());
 }
 
@@ -234,13 +234,37 @@ void testFailures() {
   for (int i = 0; i < 20; i++) {
     const auto failing = host.device->submit(host.next++, makeJob(program, 90, out, 1, i * 4));
     ProgramJob after = makeJob(program, 90, out, 2);
-    after.after = failing;
-    host.device->submit(host.next++, std::move(after));
+    host.device->submit(host.next++, std::move(after), {failing});
     host.device->submit(host.next++, makeJob(program, 90, out, 3));
   }
   host.waitFor(61);
   for (size_t i = 1; i < host.ended.size(); i++) {
     CHECK(host.ended[i].second == (i % 3 == 0 ? "" : "usage/row"));
+  }
+}
+
+// Copies keep the order of the queue, also those that the pool shares.
+void testCopies() {
+  Host host(3);
+  for (const size_t byteLength : {size_t{1}, size_t{4097}, (size_t{2} << 20) + 77}) {
+    std::vector<std::shared_ptr<Pages>> chain;
+    for (int i = 0; i < 4; i++) chain.push_back(Pages::allocate(byteLength + 2));
+    Random random;
+    for (size_t i = 0; i < byteLength; i++) chain[0]->data()[i] = static_cast<uint8_t>(random.next());
+    const size_t before = host.ended.size();
+    std::vector<std::shared_ptr<JobState>> states;
+    for (size_t i = 0; i + 1 < chain.size(); i++) {
+      CopyJob job{{chain[i]->data() + i % 2, byteLength, false, chain[i], {}},
+                  {chain[i + 1]->data() + (i + 1) % 2, byteLength, true, chain[i + 1], {}}};
+      states.push_back(host.device->copy(host.next++, std::move(job)));
+    }
+    host.waitFor(before + 3);
+    CHECK(std::memcmp(chain[0]->data(), chain[3]->data() + 1, byteLength) == 0);
+    CHECK(chain[3]->data()[0] == 0 && chain[3]->data()[byteLength + 1] == 0);
+    for (size_t i = 0; i < states.size(); i++) {
+      CHECK(states[i]->beginMs > 0 && states[i]->endMs >= states[i]->beginMs);
+      CHECK(i == 0 || states[i]->beginMs >= states[i - 1]->endMs);
+    }
   }
 }
 
@@ -266,6 +290,7 @@ int main() {
   testBarrier();
   testDevices();
   testFailures();
+  testCopies();
   testClosing();
   std::puts("runtime-test: all passed");
   return 0;
