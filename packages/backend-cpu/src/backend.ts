@@ -9,35 +9,61 @@ import {
   kvDTypes,
   UnicornError,
 } from '@unicorn-exec/tensor';
-import type { Backend, Device, DeviceDescription, DeviceInfo, OpenOptions } from '@unicorn-exec/tensor';
+import type {
+  Backend,
+  Device,
+  DeviceDescription,
+  DeviceInfo,
+  DeviceSpeed,
+  OpenOptions,
+} from '@unicorn-exec/tensor';
 import { CpuDevice } from './device.js';
-import { CpuPlanner } from './planner.js';
 import { loadAddon } from './load-addon.js';
+import { measureSpeed } from './measure-speed.js';
+import { CpuPlanner } from './planner.js';
 import { availableCores, availableMemory, processorName } from './processor.js';
+import { SpeedFile } from './speed-file.js';
 import { weightPlacements, type WeightPlacement } from './weight-set.js';
 
 /** More threads than this are a mistake on any machine that there is. */
 const mostThreads = 1024;
 
-function deviceInfo(threads: number, levels: readonly string[], best: string): DeviceInfo {
+function speedFile(threads: number, level: string): SpeedFile {
+  return new SpeedFile({ processor: processorName(), threads, level });
+}
+
+/** @param level the SIMD level that is used, of those that there are */
+function deviceInfo(threads: number, levels: readonly string[], level: string): DeviceInfo {
   const bytes = availableMemory();
+  const speed = speedFile(threads, level).read();
+  // Each level sums in lanes of its own width, so bits differ between levels; they depend on nothing else here.
+  const numerics = `cpu ${process.arch} ${level}`;
   return {
     backend: 'cpu',
     id: 'cpu',
-    name: `${processorName()} (${threads} ${threads === 1 ? 'thread' : 'threads'}, ${best})`,
+    name: `${processorName()} (${threads} ${threads === 1 ? 'thread' : 'threads'}, ${level})`,
     dtypes: { weights: ['f32', 'f16', 'bf16', ...blockDTypes], kv: kvDTypes },
     precisions: ['f32', 'fast'],
     activations: {
       f32: { kind: 'float', dtype: 'f32' },
       fast: { kind: 'int8', scale: 'block', blockSize: 32 },
     },
-    numerics: { prompt: `cpu ${best}`, token: `cpu ${best}` },
+    numerics: { prompt: numerics, token: numerics },
     shapes: 'dynamic',
     rows: { kind: 'any' },
     alignmentBytes: 64,
     maxBufferBytes: bytes,
-    heaps: [{ name: 'host', bytes, pool: hostPool, hostVisible: true }],
+    heaps: [
+      {
+        name: 'host',
+        bytes,
+        pool: hostPool,
+        hostVisible: true,
+        ...(speed ? { bytesPerSecond: speed.bytesPerSecond } : {}),
+      },
+    ],
     threads,
+    ...(speed ? { speed } : {}),
     features: levels,
   };
 }
@@ -64,6 +90,13 @@ export interface CpuOpenOptions extends OpenOptions {
 export interface CpuBackend extends Backend {
   /** @throws UnicornError also `usage/weight-placement` for a placement that does not exist */
   open(id?: string, options?: CpuOpenOptions): Promise<Device>;
+  /**
+   * As of `Backend`, at the number of threads by default and the SIMD level in use. The rates are kept in a file
+   * (`UNICORN_CPU_CACHE`); without one they are only returned.
+   *
+   * @throws UnicornError as `open`; `usage/file` or `resource/disk` when the file cannot be written
+   */
+  measure(id?: string): Promise<DeviceSpeed>;
 }
 
 /** The backend `cpu`. */
@@ -86,7 +119,7 @@ export const cpuBackend: CpuBackend = {
   async open(id = 'cpu', options: CpuOpenOptions = {}) {
     if (id !== 'cpu') {
       throw new UnicornError('device/unavailable', `The CPU backend has no device "${id}".`, {
-        fields: { id, devices: ['cpu'] },
+        fields: { device: id, devices: ['cpu'] },
         fix: 'Use the device "cpu".',
       });
     }
@@ -111,4 +144,16 @@ export const cpuBackend: CpuBackend = {
   },
 
   planner: (info) => new CpuPlanner(info),
+
+  async measure(id) {
+    const device = await cpuBackend.open(id);
+    try {
+      const speed = await measureSpeed(device);
+      const { levels, best } = loadAddon().probe();
+      await speedFile(device.info.threads!, chosenLevel(levels, best)).write(speed);
+      return speed;
+    } finally {
+      await device.close();
+    }
+  },
 };

@@ -1,7 +1,11 @@
 /** What a CPU device can do and what it takes, from its description alone. */
 import {
+  graphSignature,
+  isBlockDType,
+  namedValues,
+  nodeCost,
   ops,
-  rooflineEstimate,
+  UnicornError,
   type DeviceInfo,
   type DeviceSpeed,
   type Estimate,
@@ -10,9 +14,12 @@ import {
   type Node,
   type Planner,
   type PlanOptions,
+  type Precision,
   type Segment,
   type Support,
 } from '@unicorn-exec/tensor';
+import { lower } from './lowering/lower.js';
+import { graphNodes } from './lowering/plan.js';
 import { hasRowLink } from './lowering/row-link.js';
 
 /** `maxRank` of native/runtime/tensor.h. */
@@ -40,6 +47,9 @@ function hasKernel(op: string): boolean {
 }
 
 export class CpuPlanner implements Planner {
+  /** For each graph and precision the fused step of each node; views have none. */
+  readonly #steps = new WeakMap<Graph, Map<Precision, ReadonlyMap<number, number>>>();
+
   constructor(private readonly info: DeviceInfo) {}
 
   supports(node: Node, graph: Graph, { precision }: PlanOptions): Support {
@@ -59,7 +69,66 @@ export class CpuPlanner implements Planner {
     };
   }
 
-  estimate(segment: Segment, options: EstimateOptions): Estimate {
-    return rooflineEstimate(segment, this.info.speed ?? modelledSpeed(this.info), options);
+  /**
+   * A node takes the longer of its operations and its bytes; a submission and its fused steps are paid once. Only products
+   * with weights of block formats run at the rate of `fast`: the rest is computed in f32.
+   *
+   * @throws UnicornError `usage/dims` when a symbolic dim of the segment has no value, `unsupported/precision`
+   */
+  estimate({ graph, nodes }: Segment, { precision, dims }: EstimateOptions): Estimate {
+    const speed = this.info.speed ?? modelledSpeed(this.info);
+    let [compute, memory, bytes] = [0, 0, 0];
+    for (const id of nodes) {
+      const node = graph.nodes[id]!;
+      const cost = nodeCost(node, graph, dims);
+      const computing = cost.flops / rateOf(node, graph, speed, precision);
+      const moving = cost.bytes / speed.bytesPerSecond;
+      if (computing > moving) compute += computing;
+      else memory += moving;
+      bytes += cost.bytes;
+    }
+    const launch = speed.submitSeconds + this.#stepCount(graph, nodes, precision) * speed.stepSeconds;
+    const longest = Math.max(compute, memory, launch);
+    return {
+      seconds: compute + memory + launch,
+      bytes,
+      limit: longest === compute ? 'compute' : longest === memory ? 'memory' : 'launch',
+      basis: speed.basis,
+    };
   }
+
+  #stepCount(graph: Graph, nodes: readonly number[], precision: Precision): number {
+    const known = this.#steps.get(graph) ?? new Map<Precision, ReadonlyMap<number, number>>();
+    this.#steps.set(graph, known);
+    const steps = known.get(precision) ?? nodeSteps(graph, precision);
+    known.set(precision, steps);
+    return new Set(nodes.flatMap((node) => steps.get(node) ?? [])).size;
+  }
+}
+
+function rateOf(node: Node, graph: Graph, speed: DeviceSpeed, precision: Precision): number {
+  const weight = node.op === 'matmul' ? graph.values[node.inputs.weight!]! : undefined;
+  const isInt8 = precision === 'fast' && weight !== undefined && isBlockDType(weight.dtype);
+  const rate = speed.flopsPerSecond[isInt8 ? 'fast' : 'f32'];
+  if (rate !== undefined) return rate;
+  throw new UnicornError('unsupported/precision', `The device has no rate for the precision ${precision}.`, {
+    fields: { precision },
+  });
+}
+
+/**
+ * The steps that the whole graph is lowered to: fusion does not depend on dims. Of a graph that this backend cannot have
+ * alone each node counts as one.
+ */
+function nodeSteps(graph: Graph, precision: Precision): ReadonlyMap<number, number> {
+  if (!graph.nodes.every(({ op }) => hasKernel(op))) return new Map(graph.nodes.map(({ id }) => [id, id]));
+  const signature = graphSignature(graph);
+  const weights = namedValues(graph, 'weight');
+  const { steps } = lower(graph, {
+    signature,
+    precision,
+    maximumDims: Object.fromEntries(signature.dims.map((dim) => [dim, 1])),
+    takesInt8: (name) => isBlockDType(weights.get(name)![0]!.dtype),
+  });
+  return new Map(steps.flatMap((step, index) => graphNodes(step).map((node) => [node, index] as const)));
 }
