@@ -74,6 +74,7 @@ class NullExecutable implements Executable {
   // Yours: what intermediate values need. Plan it at compilation; allocate nothing while submissions run.
   readonly scratchBytes = 0;
   readonly signature: Signature;
+  #disposed = false;
 
   constructor(
     private readonly device: NullDevice,
@@ -91,6 +92,7 @@ class NullExecutable implements Executable {
 
   submit(bindings: Bindings, options: SubmitOptions = {}): Completion {
     // Mistakes of the caller are thrown here and now; what goes wrong on the device rejects the completion.
+    if (this.#disposed) throw new UnicornError('usage/disposed', 'The executable was disposed of.');
     const dims = { ...submissionDims(this.signature, this.options, bindings) };
     const resolved = resolveBindings(this.signature, dims, bindings).map((binding): ResolvedBinding => {
       const { source, byteLength } = binding;
@@ -119,11 +121,14 @@ class NullExecutable implements Executable {
     }, options);
   }
 
+  // Yours: one entry for each kind of step, when compiled with `options.profile`.
   profile(): readonly [] {
     return [];
   }
 
-  dispose(): void {}
+  dispose(): void {
+    this.#disposed = true;
+  }
 }
 
 /** Answers from the info alone. Yours: refuse with a reason what you cannot run, and estimate what you can. */
@@ -176,6 +181,13 @@ class NullDevice implements Device {
     const { holder } = ownWeightSets(weights, (set) => set instanceof NullWeightSet);
     checkWeights(graph, (name) => holder(name)?.spec(name));
     const { precision = this.info.precisions.at(-1)! } = options;
+    if (!this.info.precisions.includes(precision)) {
+      throw new UnicornError(
+        'unsupported/precision',
+        `The null device does not compute at precision ${precision}.`,
+        { fields: { precision } },
+      );
+    }
     for (const node of graph.nodes) {
       const support = this.supports(node, graph, { precision });
       if (!support.ok) throw new UnicornError('unsupported/op', `${node.op}: ${support.reason}`);
