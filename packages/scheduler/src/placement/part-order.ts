@@ -27,6 +27,35 @@ export interface OrderedWork {
   readonly ended: Promise<void>;
 }
 
+/** Work whose beginning and end its maker tells. */
+export abstract class AnnouncedWork implements OrderedWork {
+  isHanded = false;
+  readonly handed: Promise<void>;
+  readonly ended: Promise<void>;
+  #resolveHanded!: () => void;
+  #resolveEnded!: () => void;
+
+  constructor(readonly device: number) {
+    this.handed = new Promise((resolve) => (this.#resolveHanded = resolve));
+    this.ended = new Promise((resolve) => (this.#resolveEnded = resolve));
+  }
+
+  abstract touched(): readonly TouchedRanges[];
+
+  /** The device has it, and has done it when `done` settles. */
+  protected handedOver(done: Promise<unknown>): void {
+    this.isHanded = true;
+    this.#resolveHanded();
+    done.then(this.#resolveEnded, this.#resolveEnded);
+  }
+
+  /** It will never run. Does nothing when it was handed over. */
+  skip(): void {
+    if (this.isHanded) return;
+    this.handedOver(Promise.resolve());
+  }
+}
+
 export class PartOrder {
   /** What has not ended, in the order in which it was announced. */
   readonly #active = new Set<OrderedWork>();

@@ -6,6 +6,8 @@
  */
 import {
   checkHostCopy,
+  completionsOf,
+  expectApart,
   graphSignature,
   maximumDims,
   namedValues,
@@ -41,6 +43,7 @@ import { splitInfo } from './split-info.js';
 import { PlacedSupport } from './split-planner.js';
 import { crossingBuffers, SplitExecutable } from './split-executable.js';
 import type { CompiledPart } from './split-submission.js';
+import { LateCompletion, orderedTransfer } from './split-transfer.js';
 
 export interface SplitOptions {
   /** Closed with the split device. Where several can hold what they share, the first that can does. */
@@ -184,36 +187,39 @@ export class SplitDevice implements Device {
 
   async write(buffer: DeviceBuffer, byteOffset: number, data: Uint8Array): Promise<void> {
     const device = this.#owner(buffer);
-    const { byteLength } = data;
-    const waits = this.#waits(device, [{ buffer, byteOffset, byteLength, isWritten: true }]);
-    if (waits.length === 0) return this.devices[device]!.write(buffer, byteOffset, data);
-    const copy = data.slice();
-    await Promise.all(waits);
-    return this.devices[device]!.write(buffer, byteOffset, copy);
+    const ranges = [{ buffer, byteOffset, byteLength: data.byteLength, isWritten: true }];
+    let given = data;
+    const written = orderedTransfer(this.#order, device, ranges, [], () =>
+      this.devices[device]!.write(buffer, byteOffset, given),
+    );
+    // The caller may change its bytes as soon as this has returned; what was handed over has a copy.
+    given = data.slice();
+    return written;
   }
 
   async read(buffer: DeviceBuffer, byteOffset: number, byteLength: number): Promise<Uint8Array> {
     const device = this.#owner(buffer);
-    await Promise.all(this.#waits(device, [{ buffer, byteOffset, byteLength, isWritten: false }]));
-    return this.devices[device]!.read(buffer, byteOffset, byteLength);
+    const ranges = [{ buffer, byteOffset, byteLength, isWritten: false }];
+    return orderedTransfer(this.#order, device, ranges, [], () =>
+      this.devices[device]!.read(buffer, byteOffset, byteLength),
+    );
   }
 
   copy(from: BufferView, to: BufferView, byteLength: number, options: SubmitOptions = {}): Completion {
     this.#expectOpen();
+    expectApart(from, to, byteLength);
+    if (from.buffer.host && to.buffer.host) checkHostCopy(from, to, byteLength);
     const device = this.#owners.get(from.buffer) ?? this.#owner(to.buffer);
-    const waits = this.#waits(device, [
+    const ranges = [
       { ...from, byteLength, isWritten: false },
       { ...to, byteLength, isWritten: true },
-    ]);
-    if (waits.length === 0) return this.devices[device]!.copy(from, to, byteLength, options);
-    if (from.buffer.host && to.buffer.host) checkHostCopy(from, to, byteLength);
-    let copied: Completion | undefined;
-    const done = Promise.all(waits).then(() => {
-      copied = this.devices[device]!.copy(from, to, byteLength, options);
-      return copied.done;
-    });
-    done.catch(() => {});
-    return { done, times: () => copied?.times() ?? [] };
+    ];
+    const after = completionsOf(options).map(({ done }) => done);
+    return new LateCompletion((submit) =>
+      orderedTransfer(this.#order, device, ranges, after, () =>
+        submit(() => this.devices[device]!.copy(from, to, byteLength)),
+      ),
+    );
   }
 
   memory(): MemoryUse {
@@ -315,21 +321,6 @@ export class SplitDevice implements Device {
 
   #isProcessor(device: number): boolean {
     return this.devices[device]!.info.threads !== undefined;
-  }
-
-  #waits(
-    device: number,
-    touched: readonly (BufferView & { readonly byteLength: number; readonly isWritten: boolean })[],
-  ): Promise<void>[] {
-    return this.#order.waitsFor({
-      device,
-      touched: () =>
-        touched.map(({ buffer, byteOffset, byteLength, isWritten }) => ({
-          buffer,
-          ranges: [{ byteOffset, byteLength }],
-          isWritten,
-        })),
-    });
   }
 
   #owner(buffer: DeviceBuffer): number {

@@ -14,7 +14,7 @@ import {
   type ResolvedBinding,
   type SubmissionTime,
 } from '@unicorn-exec/tensor';
-import type { OrderedWork, PartOrder, TouchedRanges } from './part-order.js';
+import { AnnouncedWork, type PartOrder, type TouchedRanges } from './part-order.js';
 
 /** A part, compiled. */
 export interface CompiledPart {
@@ -152,24 +152,16 @@ export class SplitSubmission {
 }
 
 /** A part of one submission, as the order of several devices sees it. */
-class PartWork implements OrderedWork {
-  readonly device: number;
-  isHanded = false;
-  readonly handed: Promise<void>;
-  readonly ended: Promise<void>;
+class PartWork extends AnnouncedWork {
   /** Of the device; undefined until the part was handed over. */
   completion: Completion | undefined;
-  #resolveHanded!: () => void;
-  #resolveEnded!: () => void;
   #touched: readonly TouchedRanges[] | undefined;
 
   constructor(
     readonly part: CompiledPart,
     private readonly bindings: readonly ResolvedBinding[],
   ) {
-    this.device = part.device;
-    this.handed = new Promise((resolve) => (this.#resolveHanded = resolve));
-    this.ended = new Promise((resolve) => (this.#resolveEnded = resolve));
+    super(part.device);
   }
 
   touched(): readonly TouchedRanges[] {
@@ -182,18 +174,8 @@ class PartWork implements OrderedWork {
   /** The device has it. Resolves when it has ended. */
   begin(completion: Completion): Promise<void> {
     this.completion = completion;
-    this.isHanded = true;
-    this.#resolveHanded();
-    completion.done.then(this.#resolveEnded, this.#resolveEnded);
+    this.handedOver(completion.done);
     return completion.done;
-  }
-
-  /** It will never run. */
-  skip(): void {
-    if (this.completion) return;
-    this.isHanded = true;
-    this.#resolveHanded();
-    this.#resolveEnded();
   }
 }
 
