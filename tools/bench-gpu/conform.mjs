@@ -37,14 +37,16 @@ async function attempt(name, run) {
   }
 }
 
+const context = { backend, id, info };
 for (const test of contractCases) {
-  await attempt(test.name, () => test.run({ backend, id, info }));
+  if (test.refused(context) !== undefined) counts.skipped++;
+  else await attempt(test.name, () => test.run(context));
 }
 const device = await backend.open(id);
 const cases = conformanceCases(info);
-for (const precision of flags.precision === undefined ? ['f32', 'fast'] : [flags.precision]) {
+for (const precision of flags.precision === undefined ? info.precisions : [flags.precision]) {
   for (const test of cases) {
-    if (unsupportedReason(device, test) !== undefined) counts.skipped++;
+    if (unsupportedReason(device, test, precision) !== undefined) counts.skipped++;
     else await attempt(`${precision}: ${test.name}`, () => runCase(device, test, precision));
   }
 }

@@ -27,8 +27,6 @@ await conformBackend(vulkanBackend, {
     'logProbabilities *': noShader,
   },
   expectedFailures: {
-    'two devices work on disjoint blocks of one state at once':
-      'the next submission synchronizes what is not coherent to the host before the one at work has given it back',
     'memory of other devices is imported without a copy, or copied and counted':
       'what was imported and is not coherent is not synchronized',
   },

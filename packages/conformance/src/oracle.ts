@@ -83,7 +83,9 @@ export function expectedResults(problem: Problem, format: ProductFormat): Expect
     const context = { inputs, attributes: node.attributes, outputs, format };
     const { bound, storing: storingOf } = opSuite(node.op);
     const errors = bound(context);
-    storing = Math.max(storing, storingOf?.(context) ?? 0);
+    // Of operands that are not finite nothing follows: what is finite in the outputs has bounds of its own.
+    const added = storingOf?.(context) ?? 0;
+    if (!Number.isNaN(added)) storing = Math.max(storing, added);
     node.outputs.forEach((id, index) => {
       values[id] = { tensor: outputs[index]!, errors: errors[index] };
       if (op.aliases?.[index] !== undefined) stateErrors.set(outputs[index]!, errors[index]);

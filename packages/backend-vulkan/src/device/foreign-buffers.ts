@@ -29,6 +29,8 @@ export class ForeignBuffers {
   readonly #made = new Set<VulkanBuffer>();
   /** Bytes that were copied because they could be reached in no other way. */
   copiedBytes = 0;
+  /** Imported memory that is not coherent: when the submission that writes it has given it back. */
+  readonly pending = new WeakMap<DeviceBuffer, Promise<void>>();
 
   /** @param released told of each buffer that is gone */
   constructor(

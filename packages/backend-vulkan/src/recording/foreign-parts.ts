@@ -44,7 +44,11 @@ export class ForeignParts {
 
   /** Resolves when what earlier submissions left in the shadows is back with its owners; undefined when it is now. */
   get ready(): Promise<void> | undefined {
-    return this.parts.find(({ shadow }) => shadow?.pending !== undefined)?.shadow?.pending;
+    for (const { buffer, shadow } of this.parts) {
+      const pending = shadow?.pending ?? this.host.foreign.pending.get(buffer);
+      if (pending) return pending;
+    }
+    return undefined;
   }
 
   /** Call when the submission's turn has come. @returns what goes into the shadows */
@@ -62,10 +66,13 @@ export class ForeignParts {
 
   /** Call when the submission is the device's: later ones that use a shadow wait for it. */
   submitted(): void {
-    const shadows = this.#written.flatMap(({ shadow }) => shadow ?? []);
-    if (shadows.length === 0) return;
+    const written = this.#written.filter(({ buffer, shadow }) => shadow || buffer.sync);
+    if (written.length === 0) return;
     const pending = new Promise<void>((resolve) => (this.#release = resolve));
-    for (const shadow of shadows) shadow.pending = pending;
+    for (const { buffer, shadow } of written) {
+      if (shadow) shadow.pending = pending;
+      else this.host.foreign.pending.set(buffer, pending);
+    }
   }
 
   /** Call when it has ended well. Resolves when what it wrote is where it belongs; undefined when it is now. */
@@ -80,7 +87,10 @@ export class ForeignParts {
 
   /** Call at the very end, well or not. */
   settled(): void {
-    for (const { shadow } of this.#written) if (shadow) shadow.pending = undefined;
+    for (const { buffer, shadow } of this.#written) {
+      if (shadow) shadow.pending = undefined;
+      else this.host.foreign.pending.delete(buffer);
+    }
     this.#release?.();
   }
 

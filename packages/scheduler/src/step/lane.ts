@@ -14,7 +14,7 @@ import type { DraftPolicy } from '../draft/draft-policy.js';
 import type { Admission } from './admission.js';
 import type { Drafting } from './drafting.js';
 import type { Flight, Flights, StepEntry } from './flight.js';
-import { phaseOf, type Job } from './job.js';
+import { phaseOf, type Holding, type Job } from './job.js';
 import type { Landing } from './landing.js';
 import type { LanePhase } from './phase.js';
 import { checkingGuesses, inPhase, type ProgramKind } from './program-kind.js';
@@ -32,6 +32,8 @@ export interface JobCandidate extends StepCandidate {
   readonly job: Job;
   /** What computes it, in whichever phase. */
   readonly kind: ProgramKind;
+  /** What it held when it was planned. */
+  readonly holding: Holding;
 }
 
 export interface LaneParts {
@@ -99,12 +101,15 @@ export class Lane {
     }
   }
 
-  /** What is left of a plan: an earlier submission of the step may have taken time enough for jobs to be cancelled. */
+  /**
+   * What is left of a plan: an earlier submission of the step may have taken time enough for jobs to be cancelled, or to lose
+   * their memory to what the other lane runs.
+   */
   #entries(parts: PlannedSubmission<JobCandidate>['parts']): StepEntry[] {
     const entries: StepEntry[] = [];
     for (const { candidate, count } of parts) {
       const { job } = candidate;
-      if (job.ended) continue;
+      if (job.ended || job.holding !== candidate.holding) continue;
       try {
         const part = job.part(count + (job.drafter?.draft.length ?? 0));
         const roomy = this.parts.admission.cache.extend(part.kv, part.begin + part.count);

@@ -243,6 +243,7 @@ export class StepLoop {
       if (!job.holding || job.ended || (decodes(job) && !roomy.has(job))) continue;
       const kind = programOf(job);
       candidates.push({
+        holding: job.holding,
         job,
         kind,
         program: kind.name,
