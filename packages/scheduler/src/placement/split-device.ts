@@ -9,6 +9,7 @@ import {
   completionsOf,
   expectApart,
   graphSignature,
+  isUnicornError,
   maximumDims,
   namedValues,
   ownWeightSets,
@@ -189,11 +190,13 @@ export class SplitDevice implements Device {
     const device = this.#owner(buffer);
     const ranges = [{ buffer, byteOffset, byteLength: data.byteLength, isWritten: true }];
     let given = data;
-    const written = orderedTransfer(this.#order, device, ranges, [], () =>
-      this.devices[device]!.write(buffer, byteOffset, given),
-    );
-    // The caller may change its bytes as soon as this has returned; what was handed over has a copy.
-    given = data.slice();
+    let isHanded = false;
+    const written = orderedTransfer(this.#order, device, ranges, [], () => {
+      isHanded = true;
+      return this.devices[device]!.write(buffer, byteOffset, given);
+    });
+    // The caller may change its bytes as soon as this has returned; a device copies what it was handed.
+    if (!isHanded) given = data.slice();
     return written;
   }
 
@@ -304,6 +307,8 @@ export class SplitDevice implements Device {
         refusal = error;
       }
     }
+    // Memory that is short is another trouble than memory of another kind.
+    if (isUnicornError(refusal) && refusal.family === 'resource') throw refusal;
     throw new UnicornError(
       'unsupported/host-memory',
       `None of ${users.map((one) => this.devices[one]!.info.name).join(', ')} has memory that the host can address.`,
