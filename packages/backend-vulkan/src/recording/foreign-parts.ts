@@ -13,8 +13,9 @@ export interface ForeignPart {
   readonly buffer: DeviceBuffer;
   /** Of the buffer: ascending and disjoint. */
   readonly ranges: readonly ByteRange[];
+  /** Those that are written, likewise. */
+  readonly written: readonly ByteRange[];
   readonly isRead: boolean;
-  readonly isWritten: boolean;
   /** Where the kernels find it, if not where it lies. */
   readonly shadow?: Shadow | undefined;
 }
@@ -77,8 +78,8 @@ export class ForeignParts {
 
   /** Call when it has ended well. Resolves when what it wrote is where it belongs; undefined when it is now. */
   finish(): Promise<void> | undefined {
-    const copied = this.#written.flatMap(({ buffer, ranges, shadow }) =>
-      shadow ? ranges.map((range) => this.#copyOut(buffer, shadow, range)) : [],
+    const copied = this.#written.flatMap(({ buffer, written, shadow }) =>
+      shadow ? written.map((range) => this.#copyOut(buffer, shadow, range)) : [],
     );
     if (copied.length > 0) return Promise.all(copied).then(() => this.#makeVisible());
     this.#makeVisible();
@@ -95,7 +96,7 @@ export class ForeignParts {
   }
 
   get #written(): readonly ForeignPart[] {
-    return this.parts.filter(({ isWritten }) => isWritten);
+    return this.parts.filter(({ written }) => written.length > 0);
   }
 
   #copyOut(buffer: DeviceBuffer, shadow: Shadow, { byteOffset, byteLength }: ByteRange): Promise<void> {
@@ -107,6 +108,6 @@ export class ForeignParts {
   }
 
   #makeVisible(): void {
-    for (const { buffer, ranges } of this.#written) buffer.sync?.('toDevice', ranges);
+    for (const { buffer, written } of this.#written) buffer.sync?.('toDevice', written);
   }
 }

@@ -92,10 +92,10 @@ export class Requests {
   }
 
   #parts(graph: Plan['graph'], resolved: ResolvedBinding[], bound: readonly Bound[]): ForeignPart[] {
-    return touchedBindings(graph, resolved).flatMap(({ binding, ranges, isWritten }): ForeignPart[] => {
+    return touchedBindings(graph, resolved).flatMap(({ binding, ranges, written }): ForeignPart[] => {
       const { foreign, shadow } = bound[resolved.indexOf(binding)]!;
       if (!foreign || !(shadow ?? foreign.sync)) return [];
-      return [{ buffer: foreign, ranges, isRead: binding.role !== 'output', isWritten, shadow }];
+      return [{ buffer: foreign, ranges, isRead: binding.role !== 'output', written, shadow }];
     });
   }
 

@@ -62,13 +62,13 @@ class WatchedMemory implements ForeignBuffer {
   }
 
   permit(graph: Graph, { signature }: Executable, bindings: Bindings): void {
-    for (const { binding, ranges, isWritten } of touchedBindings(
+    for (const { binding, ranges, written } of touchedBindings(
       graph,
       resolveBindings(signature, bindings.dims, bindings),
     )) {
       if (binding.source.kind !== 'buffer' || binding.source.buffer !== this.buffer) continue;
       this.#allowed.toHost.push(...ranges);
-      if (isWritten) this.#allowed.toDevice.push(...ranges);
+      this.#allowed.toDevice.push(...written);
     }
   }
 

@@ -5,12 +5,13 @@
  */
 import { rangesOverlap, type ByteRange, type DeviceBuffer } from '@unicorn-exec/tensor';
 
-/** A part of a buffer that work reads or writes. */
+/** The parts of a buffer that work reads and writes. */
 export interface TouchedRanges {
   readonly buffer: DeviceBuffer;
-  /** Ascending and disjoint. */
+  /** All of them, ascending and disjoint. */
   readonly ranges: readonly ByteRange[];
-  readonly isWritten: boolean;
+  /** Those that are written, likewise. */
+  readonly written: readonly ByteRange[];
 }
 
 /** Work that is on its way to a device or on it. */
@@ -92,8 +93,7 @@ function conflict(a: readonly TouchedRanges[], b: readonly TouchedRanges[]): boo
     b.some(
       (other) =>
         one.buffer === other.buffer &&
-        (one.isWritten || other.isWritten) &&
-        rangesOverlap(one.ranges, other.ranges),
+        (rangesOverlap(one.written, other.ranges) || rangesOverlap(one.ranges, other.written)),
     ),
   );
 }

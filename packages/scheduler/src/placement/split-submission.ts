@@ -166,8 +166,8 @@ class PartWork extends AnnouncedWork {
 
   touched(): readonly TouchedRanges[] {
     return (this.#touched ??= touchedBindings(this.part.graph, this.bindings).flatMap(
-      ({ binding: { source }, ranges, isWritten }) =>
-        source.kind === 'buffer' ? [{ buffer: source.buffer, ranges, isWritten }] : [],
+      ({ binding: { source }, ranges, written }) =>
+        source.kind === 'buffer' ? [{ buffer: source.buffer, ranges, written }] : [],
     ));
   }
 

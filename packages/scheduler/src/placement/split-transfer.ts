@@ -17,11 +17,10 @@ class TransferWork extends AnnouncedWork {
   }
 
   touched(): readonly TouchedRanges[] {
-    return this.ranges.map(({ buffer, byteOffset, byteLength, isWritten }) => ({
-      buffer,
-      ranges: [{ byteOffset, byteLength }],
-      isWritten,
-    }));
+    return this.ranges.map(({ buffer, byteOffset, byteLength, isWritten }) => {
+      const ranges = [{ byteOffset, byteLength }];
+      return { buffer, ranges, written: isWritten ? ranges : [] };
+    });
   }
 
   begin(done: Promise<unknown>): void {

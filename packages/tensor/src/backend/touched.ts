@@ -13,9 +13,10 @@ import type { ByteRange, SyncDirection } from './buffer.js';
 /** The parts of one binding's buffer, relative to the buffer's beginning. Host data has none. */
 export interface TouchedBinding {
   readonly binding: ResolvedBinding;
-  /** Ascending and disjoint. What is written is read as well where the role is `state`. */
+  /** All of them, ascending and disjoint. */
   readonly ranges: readonly ByteRange[];
-  readonly isWritten: boolean;
+  /** Those that are written, likewise. */
+  readonly written: readonly ByteRange[];
 }
 
 /** @param bindings of one submission of the graph, resolved */
@@ -27,9 +28,10 @@ export function touchedBindings(graph: Graph, bindings: readonly ResolvedBinding
     for (const [operand, id] of Object.entries(node.inputs)) {
       const name = stateName(graph, id);
       if (name === undefined) continue;
-      const use = states.get(name) ?? { rows: new Set<number>(), isWritten: false };
-      if (Object.values(op.aliases ?? {}).includes(operand)) use.isWritten = true;
-      if (use.rows) use.rows = addRows(use.rows, op, operand, node, graph, byName, byName.get(name)!);
+      const use = states.get(name) ?? { rows: new Set<number>(), writtenRows: new Set<number>() };
+      const rows = namedRows(op, operand, node, graph, byName, byName.get(name)!);
+      use.rows = union(use.rows, rows);
+      if (Object.values(op.aliases ?? {}).includes(operand)) use.writtenRows = union(use.writtenRows, rows);
       states.set(name, use);
     }
   }
@@ -37,11 +39,12 @@ export function touchedBindings(graph: Graph, bindings: readonly ResolvedBinding
     const { role, source, byteLength } = binding;
     if (source.kind === 'host') return [];
     const whole = [{ byteOffset: source.byteOffset, byteLength }];
-    if (role !== 'state') return [{ binding, ranges: whole, isWritten: role === 'output' }];
+    if (role !== 'state') return [{ binding, ranges: whole, written: role === 'output' ? whole : [] }];
     const use = states.get(binding.name);
     if (!use) return [];
-    const ranges = use.rows ? rowRanges(use.rows, binding, source.byteOffset) : whole;
-    return [{ binding, ranges, isWritten: use.isWritten }];
+    const rangesOf = (rows: ReadonlySet<number> | undefined): readonly ByteRange[] =>
+      rows ? rowRanges(rows, binding, source.byteOffset) : whole;
+    return [{ binding, ranges: rangesOf(use.rows), written: rangesOf(use.writtenRows) }];
   });
 }
 
@@ -58,8 +61,15 @@ export function rangesOverlap(a: readonly ByteRange[], b: readonly ByteRange[]):
 
 interface StateUse {
   /** Indices along the leading axis; undefined: all. */
-  rows: Set<number> | undefined;
-  isWritten: boolean;
+  rows: ReadonlySet<number> | undefined;
+  writtenRows: ReadonlySet<number> | undefined;
+}
+
+function union(
+  a: ReadonlySet<number> | undefined,
+  b: ReadonlySet<number> | undefined,
+): ReadonlySet<number> | undefined {
+  return a && b && new Set([...a, ...b]);
 }
 
 /** The state that a value is a version of. */
@@ -72,16 +82,15 @@ function stateName(graph: Graph, id: number): string | undefined {
   return operand === undefined ? undefined : stateName(graph, node.inputs[operand]!);
 }
 
-/** The rows with those that a node touches; undefined when only the device knows them. */
-function addRows(
-  rows: Set<number>,
+/** The rows that a node touches; undefined when only the device knows them. */
+function namedRows(
   op: Op,
   operand: string,
   node: Node,
   graph: Graph,
   bindings: ReadonlyMap<string, ResolvedBinding>,
   state: ResolvedBinding,
-): Set<number> | undefined {
+): ReadonlySet<number> | undefined {
   const rule = op.touches?.[operand];
   const named = rule && graph.values[node.inputs[rule.operand] ?? -1];
   if (named?.source.kind !== 'input') return undefined;
@@ -89,8 +98,7 @@ function addRows(
   if (source.kind !== 'host') return undefined;
   const { bytes } = source;
   const integers = new Int32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
-  for (const row of rule!.rows({ shape, integers }, stateSpec(state))) rows.add(row);
-  return rows;
+  return new Set(rule!.rows({ shape, integers }, stateSpec(state)));
 }
 
 function stateSpec({ dtype, shape }: ResolvedBinding): ConcreteSpec {
@@ -123,11 +131,15 @@ export interface HostSync {
 export function hostSync(graph: Graph, bindings: readonly ResolvedBinding[]): HostSync | undefined {
   if (!bindings.some(({ source }) => source.kind === 'buffer' && source.buffer.sync)) return undefined;
   const touched = touchedBindings(graph, bindings);
-  const sync = ({ binding: { source }, ranges }: TouchedBinding, direction: SyncDirection): void => {
-    if (source.kind === 'buffer') source.buffer.sync?.(direction, ranges);
+  const sync = (direction: SyncDirection, rangesOf: (one: TouchedBinding) => readonly ByteRange[]): void => {
+    for (const one of touched) {
+      const { source } = one.binding;
+      const ranges = rangesOf(one);
+      if (source.kind === 'buffer' && ranges.length > 0) source.buffer.sync?.(direction, ranges);
+    }
   };
   return {
-    before: () => touched.forEach((one) => sync(one, 'toHost')),
-    after: () => touched.filter(({ isWritten }) => isWritten).forEach((one) => sync(one, 'toDevice')),
+    before: () => sync('toHost', ({ ranges }) => ranges),
+    after: () => sync('toDevice', ({ written }) => written),
   };
 }
