@@ -70,7 +70,7 @@ export class CpuDevice implements Device, Submitter {
 
   async load(entries: readonly WeightEntry[], options: LoadOptions = {}): Promise<WeightSet> {
     this.expectOpen();
-    const { signal, onProgress } = options;
+    const { signal } = options;
     throwIfCancelled(signal, 'Loading');
     const { paths, names, numbers, bytes } = loadRequest(entries);
     const totalBytes = entries.reduce((sum, _, index) => sum + numbers[7 * index + 6]!, 0);
@@ -78,21 +78,8 @@ export class CpuDevice implements Device, Submitter {
       this.addon.loadWeights(this.#queue.handle, this.#placement, paths, names, numbers, bytes),
     );
     const abort = (): void => this.addon.abortLoad(load);
-    signal?.addEventListener('abort', abort, { once: true });
-    try {
-      await this.#queue.jobs.settled(job, {
-        progress: (loadedBytes) => onProgress?.({ loadedBytes, totalBytes }),
-      });
-      // It may have come too late for the job.
-      throwIfCancelled(signal, 'Loading');
-    } catch (error) {
-      this.addon.dispose(load);
-      throwIfCancelled(signal, 'Loading');
-      throw error;
-    } finally {
-      signal?.removeEventListener('abort', abort);
-    }
-    onProgress?.({ loadedBytes: totalBytes, totalBytes });
+    const discard = (): void => this.addon.dispose(load);
+    await this.#queue.jobs.loaded({ job, totalBytes, abort, discard }, options);
     const set = new CpuWeightSet(
       this.addon,
       load,

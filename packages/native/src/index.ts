@@ -4,4 +4,4 @@ export type { AddonAttempt, AddonDiagnosis } from './load-addon.js';
 export { buildNativeAddon } from './build-addon.js';
 export { guarded, nativeFailure } from './failure.js';
 export { JobTable } from './job-table.js';
-export type { JobListener, JobOptions } from './job-table.js';
+export type { JobListener, JobOptions, LoadJob } from './job-table.js';

@@ -2,7 +2,7 @@
  * The jobs of a device that JavaScript waits for: the other end of `unicorn/job-channel.h`. The addon is given the
  * listener; what a job's number stands for becomes a promise.
  */
-import type { UnicornError } from '@unicorn-exec/tensor';
+import { throwIfCancelled, type LoadOptions, type UnicornError } from '@unicorn-exec/tensor';
 import { nativeFailure } from './failure.js';
 
 /**
@@ -22,6 +22,14 @@ export interface JobOptions {
   readonly progress?: ((loadedBytes: number) => void) | undefined;
   /** Memory of JavaScript that the job reads or writes: kept from the garbage collector until it has ended. */
   readonly holds?: readonly unknown[] | undefined;
+}
+
+/** A job that loads weights. */
+export interface LoadJob {
+  readonly job: number;
+  readonly totalBytes: number;
+  abort(): void;
+  discard(): void;
 }
 
 interface PendingJob extends JobOptions {
@@ -64,6 +72,29 @@ export class JobTable {
     return new Promise((resolve, reject) =>
       this.#pending.set(job, { ...options, resolve, reject, watchers: [] }),
     );
+  }
+
+  /**
+   * Waits for a job that loads weights: tells of its progress, and ends it when the signal says so.
+   *
+   * @param load its number, the bytes that it loads in all, how to end it early, and how to let go of what it has loaded
+   * @throws UnicornError as a rejection, what was loaded being let go: the job's failure, `usage/cancelled`
+   */
+  async loaded(load: LoadJob, { signal, onProgress }: LoadOptions): Promise<void> {
+    const { job, totalBytes, abort, discard } = load;
+    signal?.addEventListener('abort', abort, { once: true });
+    try {
+      await this.settled(job, { progress: (loadedBytes) => onProgress?.({ loadedBytes, totalBytes }) });
+      // It may have come too late for the job.
+      throwIfCancelled(signal, 'Loading');
+    } catch (error) {
+      discard();
+      throwIfCancelled(signal, 'Loading');
+      throw error;
+    } finally {
+      signal?.removeEventListener('abort', abort);
+    }
+    onProgress?.({ loadedBytes: totalBytes, totalBytes });
   }
 
   /** True when no job is waited for. */

@@ -132,28 +132,15 @@ export class VulkanDevice implements Device, ExecutableHost {
 
   async load(entries: readonly WeightEntry[], options: LoadOptions = {}): Promise<WeightSet> {
     this.expectOpen();
-    const { signal, onProgress } = options;
+    const { signal } = options;
     throwIfCancelled(signal, 'Loading');
     const { paths, names, numbers, bytes, weights, totalBytes } = await loadRequest(entries);
     throwIfCancelled(signal, 'Loading');
     this.expectOpen();
     const { job, load } = guarded(() => this.addon.loadWeights(this.handle, paths, names, numbers, bytes));
     const abort = (): void => this.addon.abortLoad(load);
-    signal?.addEventListener('abort', abort, { once: true });
-    try {
-      await this.queue.settled(job, {
-        progress: (loadedBytes) => onProgress?.({ loadedBytes, totalBytes }),
-      });
-      // It may have come too late for the job.
-      throwIfCancelled(signal, 'Loading');
-    } catch (error) {
-      this.addon.dispose(load);
-      throwIfCancelled(signal, 'Loading');
-      throw error;
-    } finally {
-      signal?.removeEventListener('abort', abort);
-    }
-    onProgress?.({ loadedBytes: totalBytes, totalBytes });
+    const discard = (): void => this.addon.dispose(load);
+    await this.queue.loaded({ job, totalBytes, abort, discard }, options);
     const set = new VulkanWeightSet(
       this.addon,
       this.handle,
