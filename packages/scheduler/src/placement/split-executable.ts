@@ -41,8 +41,8 @@ export class SplitExecutable implements Executable {
   readonly #crossing: CrossingMemory;
   readonly #order: PartOrder;
   readonly #options: CompileOptions;
-  /** For each set of crossing memory the end of the submission that uses it. */
-  readonly #inUse: (Promise<void> | undefined)[] = [];
+  /** For each set of crossing memory the last submission that uses it, until it has ended. */
+  readonly #inUse: (SplitSubmission | undefined)[] = [];
   /** The last submission: the next one hands each part over after it. */
   #last: SplitSubmission | undefined;
   #submissions = 0;
@@ -77,21 +77,22 @@ export class SplitExecutable implements Executable {
       bindings: resolveBindings(this.signature, dims, bindings),
       crossing: (name) => this.#crossing.get(name)?.[set],
       after: completionsOf(options),
-      free: this.#crossing.size > 0 ? this.#inUse[set] : undefined,
+      free: this.#crossing.size > 0 ? this.#inUse[set]?.completion.done.catch(() => {}) : undefined,
       previous: this.#last,
+      ended: () => this.#ended(submission, set),
     });
     const { completion } = submission;
     this.#submissions++;
-    this.#last = submission;
-    const ended = completion.done.catch(() => {});
-    this.#inUse[set] = ended;
     this.#unfinished++;
-    void ended.then(() => {
-      if (this.#inUse[set] === ended) this.#inUse[set] = undefined;
-      if (this.#last === submission) this.#last = undefined;
-      if (--this.#unfinished === 0 && this.#disposed) this.#release();
-    });
+    this.#last = submission;
+    this.#inUse[set] = submission;
     return completion;
+  }
+
+  #ended(submission: SplitSubmission, set: number): void {
+    if (this.#last === submission) this.#last = undefined;
+    if (this.#inUse[set] === submission) this.#inUse[set] = undefined;
+    if (--this.#unfinished === 0 && this.#disposed) this.#release();
   }
 
   profile(): readonly ProfileEntry[] {

@@ -39,6 +39,8 @@ export interface SplitRequest {
   readonly free: Promise<void> | undefined;
   /** The executable's submission before this one, when it has not ended: each part comes after its own. */
   readonly previous: SplitSubmission | undefined;
+  /** Told when all parts have ended, well or not, before the completion tells it. */
+  ended(): void;
 }
 
 /** The end of all parts. */
@@ -81,7 +83,7 @@ export class SplitSubmission {
       end.catch(() => {});
       ends.push(end);
     });
-    this.completion.done = allEnded(ends);
+    this.completion.done = allEnded(ends).finally(() => request.ended());
     // A caller that awaits only a later submission must not be ended by an unhandled rejection of this one.
     this.completion.done.catch(() => {});
   }
