@@ -41,7 +41,7 @@ import {
   type LoadOptions,
   type LoadTimes,
 } from './machine/load-options.js';
-import { LastingRuntime } from './machine/runtime.js';
+import { LastingRuntime } from './machine/lasting-runtime.js';
 import { locateModel } from './model-location.js';
 import {
   abortSignal,
@@ -80,11 +80,15 @@ const forwardOptionTable: OptionTable<ForwardOptions> = {
 export interface EngineEvents {
   /** After each request, also a cancelled one. */
   finished: [{ readonly usage: Usage; readonly timings: Timings }];
+  /**
+   * Another device computes from now on: the CPU in the place of one that was lost (`fallback` says which and why), or that
+   * one again.
+   */
+  moved: [BackendSummary];
 }
 
 export class Engine extends EventEmitter<EngineEvents> {
   readonly context: ContextChoice;
-  readonly backend: BackendSummary;
   readonly kvType: KvType;
   readonly loadTimes: LoadTimes;
   #requests = 0;
@@ -98,12 +102,17 @@ export class Engine extends EventEmitter<EngineEvents> {
   ) {
     super();
     const { placement, loadTimes } = runtime.latest;
-    const { context, device, fallback, split } = placement;
     this.loadTimes = loadTimes;
-    this.context = context;
+    this.context = placement.context;
     this.kvType = kvType;
+    runtime.onMoved = () => this.emit('moved', this.backend);
+  }
+
+  /** Where it computes at present. Changes only when a device is lost. */
+  get backend(): BackendSummary {
+    const { device, fallback, split } = this.runtime.latest.placement;
     const { backend, id, name, threads } = device.info;
-    this.backend = {
+    return {
       name: backend,
       device: name,
       deviceId: id,
@@ -140,8 +149,8 @@ export class Engine extends EventEmitter<EngineEvents> {
    * loop early cancels the request.
    *
    * @throws UnicornError `usage/context` when the prompt does not fit, `usage/*` for impossible parameters,
-   * `unsupported/chat-template` for messages to a model without a template, `device/lost` when the device stops under it;
-   * a later request finds the device opened anew
+   * `unsupported/chat-template` for messages to a model without a template, `device/lost` when the device stops under it
+   * and no other takes over; a later request finds the device opened anew
    */
   async *generate(request: GenerateRequest): AsyncGenerator<GenerateChunk, void, undefined> {
     checkArgument('Engine.generate', 'request', request, required(record));
@@ -155,7 +164,7 @@ export class Engine extends EventEmitter<EngineEvents> {
     const signal = request.signal ? AbortSignal.any([request.signal, cancel.signal]) : cancel.signal;
     const size = request.elastic === undefined ? undefined : resolveSize(this.model, request.elastic);
     this.#requests++;
-    const runtime = await this.runtime.working();
+    const runtime = await this.runtime.enter();
     const { scheduler } = runtime;
     let finished = false;
     let completionTokens = 0;
@@ -198,6 +207,7 @@ export class Engine extends EventEmitter<EngineEvents> {
       throw error;
     } finally {
       if (!finished) cancel.abort();
+      this.runtime.leave();
     }
   }
 

@@ -16,6 +16,7 @@ export type { ChatOptions } from './answer/chat.js';
 export { StopText } from './answer/stop-text.js';
 export type {
   BackendSummary,
+  DeviceFallback,
   GpuLayers,
   KvType,
   LayerPlace,

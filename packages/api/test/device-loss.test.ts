@@ -1,8 +1,11 @@
-/** A device that is lost under an engine: whoever was there is told, whoever comes later finds it opened anew. */
-import { describe, expect, it } from 'vitest';
+/**
+ * A device that is lost under an engine: whoever was there goes on on the CPU, or is told where there is no other device,
+ * and whoever comes later finds the device opened anew.
+ */
+import { describe, expect, it, vi } from 'vitest';
 import { UnicornError, type Backend, type Device, type Executable } from '@unicorn-exec/tensor';
-import { Engine, type GenerateRequest } from '../src/index.js';
-import { backends } from './shared.js';
+import { Engine, type BackendSummary, type GenerateRequest, type LoadOptions } from '../src/index.js';
+import { backends, largestDifference } from './shared.js';
 
 const request: GenerateRequest = {
   messages: [{ role: 'user', content: 'Who are you?' }],
@@ -28,9 +31,15 @@ class FragileBackend implements Backend {
   stallAt = Infinity;
   /** The next device is lost while weights are loaded. */
   loseAtLoad = false;
+  /** There is no device any more. */
+  isGone = false;
   #submissions = 0;
 
-  constructor(private readonly inner: Backend) {
+  /** @param deviceBackend the backend of which its devices say that they are; default: those of `inner` */
+  constructor(
+    private readonly inner: Backend,
+    private readonly deviceBackend?: string,
+  ) {
     this.name = inner.name;
     this.apiVersion = inner.apiVersion;
     this.probe = () => inner.probe();
@@ -38,10 +47,12 @@ class FragileBackend implements Backend {
   }
 
   async open(...given: Parameters<Backend['open']>): Promise<Device> {
+    if (this.isGone) throw new UnicornError('device/unavailable', 'There is no such device.');
     const device = await this.inner.open(...given);
     this.opened++;
     let isLost = false;
     const own: Partial<Device> = {
+      info: { ...device.info, ...(this.deviceBackend ? { backend: this.deviceBackend } : {}) },
       load: (...load) => {
         if (!this.loseAtLoad) return device.load(...load);
         this.loseAtLoad = false;
@@ -95,7 +106,7 @@ async function idsOf(engine: Engine, asked: GenerateRequest = request): Promise<
 
 const { backend } = backends.find(({ name, usable }) => name === 'cpu' && usable) ?? backends[0]!;
 
-describe('an engine whose device is lost', () => {
+describe('an engine whose only device is lost', () => {
   it('fails what is in flight or waits, then answers as before, with weights loaded anew', async () => {
     const fragile = new FragileBackend(backend);
     const engine = await Engine.load({ backend: fragile, context: 256, maxSequences: 2 });
@@ -171,5 +182,126 @@ describe('an engine whose device is lost', () => {
     await engine.close();
     await expect(late).rejects.toMatchObject({ code: 'usage/closed' });
     expect(fragile.opened).toBe(fragile.closed);
+  });
+});
+
+const vulkan = backends.find(({ name }) => name === 'vulkan')!;
+
+/** Devices that the CPU can replace; in f32 greedy tokens are the same on all of them. */
+const replaceable = [
+  { name: 'another', inner: backend, usable: true },
+  { name: 'vulkan', inner: vulkan.backend, usable: vulkan.usable },
+];
+
+/** An engine on such a device, and what it says when another device computes. */
+async function loadFragile(
+  inner: Backend,
+  options: LoadOptions = {},
+): Promise<{ fragile: FragileBackend; engine: Engine; moves: BackendSummary[] }> {
+  const fragile = new FragileBackend(inner, 'fragile');
+  const settings = { context: 256, maxSequences: 2, precision: 'f32', kvType: 'f32' } as const;
+  const engine = await Engine.load({ backend: fragile, ...settings, ...options });
+  const moves: BackendSummary[] = [];
+  engine.on('moved', (summary) => moves.push(summary));
+  return { fragile, engine, moves };
+}
+
+describe('an engine whose device is lost beside a CPU', () => {
+  for (const { name, inner, usable } of replaceable) {
+    it.skipIf(!usable)(`goes on there from the tokens, and says so: ${name}`, async () => {
+      const { fragile, engine, moves } = await loadFragile(inner);
+      const expected = await idsOf(engine);
+      const firstId = engine.backend.deviceId;
+      expect(engine.backend).toMatchObject({ name: 'fragile' });
+      fragile.loseIn(4);
+      // Two run, two wait.
+      const answers = await Promise.all([1, 2, 3, 4].map(() => idsOf(engine)));
+      for (const ids of answers) expect(ids).toEqual(expected);
+      expect([fragile.opened, fragile.closed]).toEqual([1, 1]);
+      expect(moves).toEqual([engine.backend]);
+      expect(engine.backend.name).toBe(backend.name);
+      expect(engine.backend.fallback).toEqual({ from: 'fragile', reason: lost().message });
+      expect(engine.stats().memory.weightBytes).toBeGreaterThan(0);
+      // The next one finds the device opened anew, whoever asks at the same time.
+      for (const ids of await Promise.all([idsOf(engine), idsOf(engine)])) expect(ids).toEqual(expected);
+      expect([fragile.opened, fragile.closed]).toEqual([2, 1]);
+      expect(engine.backend).toMatchObject({ name: 'fragile', deviceId: firstId });
+      expect(engine.backend.fallback).toBeUndefined();
+      expect(moves.length).toBe(2);
+      // Lost a second time it is left alone.
+      fragile.loseIn(3);
+      expect(await idsOf(engine)).toEqual(expected);
+      expect(await idsOf(engine)).toEqual(expected);
+      expect([fragile.opened, fragile.closed]).toEqual([2, 2]);
+      expect(engine.backend.name).toBe(backend.name);
+      await engine.close();
+    });
+  }
+
+  it('stays there where the device cannot be opened any more', async () => {
+    const { fragile, engine, moves } = await loadFragile(backend);
+    const expected = await idsOf(engine);
+    fragile.loseIn(2);
+    fragile.isGone = true;
+    for (let time = 0; time < 3; time++) expect(await idsOf(engine)).toEqual(expected);
+    expect(engine.backend).toMatchObject({ name: backend.name, fallback: { from: 'fragile' } });
+    expect(moves.length).toBe(1);
+    await engine.close();
+    expect([fragile.opened, fragile.closed]).toEqual([1, 1]);
+  });
+
+  it('scores whole sequences again', async () => {
+    const { fragile, engine } = await loadFragile(backend);
+    const rows = (await engine.forward([[1, 5, 9]], { logits: 'all' }))[0]!.logits!;
+    fragile.loseIn(1);
+    const again = (await engine.forward([[1, 5, 9]], { logits: 'all' }))[0]!.logits!;
+    expect(largestDifference(again, rows)).toBeLessThan(1e-2);
+    await engine.close();
+  });
+
+  it('fails, naming the device, where that is asked for', async () => {
+    const { fragile, engine, moves } = await loadFragile(backend, { deviceLoss: 'fail' });
+    const expected = await idsOf(engine);
+    fragile.loseIn(3);
+    await expect(idsOf(engine)).rejects.toMatchObject({ code: 'device/lost' });
+    expect(await idsOf(engine)).toEqual(expected);
+    expect([fragile.opened, moves.length]).toEqual([2, 0]);
+    await engine.close();
+  });
+
+  it('fails, naming the device, where the model does not fit there', async () => {
+    const { fragile, engine } = await loadFragile(backend);
+    const expected = await idsOf(engine);
+    const { deviceId } = engine.backend;
+    fragile.loseIn(3);
+    const available = vi.spyOn(process, 'availableMemory').mockReturnValue(1);
+    const failed = await Promise.allSettled([1, 2, 3].map(() => idsOf(engine)));
+    available.mockRestore();
+    for (const one of failed) {
+      expect(one).toMatchObject({
+        status: 'rejected',
+        reason: {
+          code: 'device/lost',
+          fields: { device: deviceId },
+          cause: { code: 'resource/memory' },
+        },
+      });
+    }
+    expect(await idsOf(engine)).toEqual(expected);
+    expect(engine.backend.name).toBe('fragile');
+    await engine.close();
+  });
+
+  it('can be closed meanwhile', async () => {
+    const { fragile, engine } = await loadFragile(backend);
+    fragile.loseIn(3);
+    const reasons: (string | undefined)[] = [];
+    const answer = (async () => {
+      for await (const { finishReason } of engine.generate(request)) reasons.push(finishReason);
+    })();
+    while (fragile.closed === 0) await new Promise((resolve) => setTimeout(resolve, 1));
+    await engine.close();
+    await answer;
+    expect(reasons.at(-1)).toBe('cancelled');
   });
 });

@@ -104,6 +104,7 @@ const load: Wrong<LoadOptions> = {
   precision: 'f64',
   maxSequences: '4',
   profile: 'yes',
+  deviceLoss: 'stay',
   signal,
   onProgress: true,
 };

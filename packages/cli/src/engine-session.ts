@@ -23,6 +23,11 @@ export function loadOptions(flags: EngineFlags, terminal: Terminal): LoadOptions
   };
 }
 
+/** As {@link loadOptions}, for what measures: nothing is measured on a device that took over. */
+export function measuringOptions(flags: EngineFlags, terminal: Terminal): LoadOptions {
+  return { ...loadOptions(flags, terminal), deviceLoss: 'fail' };
+}
+
 /** Runs `work` with an engine and closes it, whatever happens. */
 export async function withEngine<T>(
   terminal: Terminal,
@@ -42,6 +47,7 @@ export async function withEngine<T>(
   }
   try {
     announce(terminal, engine);
+    announceMoves(terminal, engine);
     return await work({ engine, loadMs: performance.now() - started });
   } finally {
     await engine.close();
@@ -67,6 +73,15 @@ function announce(terminal: Terminal, engine: Engine): void {
         `${megabytes(limitedBy.neededBytes)} would be needed, ${megabytes(limitedBy.availableBytes)} are available.`,
     );
   }
+}
+
+/** A device that was lost, and who goes on in its place, in the middle of an answer too. */
+function announceMoves(terminal: Terminal, engine: Engine): void {
+  engine.on('moved', ({ device, fallback }) => {
+    if (fallback)
+      terminal.warn(`the ${fallback.from} device was lost, so ${device} goes on: ${fallback.reason}`);
+    else terminal.note(`${device} is back`);
+  });
 }
 
 /** Which layers run where: a warning when memory parted them, a note when the caller did. */

@@ -39,7 +39,7 @@ export interface SchedulerOptions extends LoadedDevice {
    */
   readonly stepsAhead?: number | undefined;
   /**
-   * Called when the device is lost with all that is on it. Gives a device that takes over, with the weights loaded, on
+   * Called when the device is lost with all that is on it, after the scheduler has freed its part. Gives a device that takes over, with the weights loaded, on
    * which generations go on from their tokens; so do sequences to score, unless their rows were handed out. Where it
    * rejects, all jobs fail with that, and the next request causes another call. Absent: jobs of the lost device fail.
    */

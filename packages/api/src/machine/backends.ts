@@ -85,6 +85,11 @@ export type BackendName = 'auto' | ListedName;
 
 export const knownBackends: readonly (KnownBackend & { readonly name: ListedName })[] = listed;
 
+/** Whether a device of that backend is the CPU. Of the devices of one's own backend nothing is known, so they are not. */
+export function isHostBackend(backend: string): boolean {
+  return knownBackends.some(({ name, isHost }) => isHost && name === backend);
+}
+
 /** Everything that may be given as a backend's name. */
 export const backendNames: readonly BackendName[] = ['auto', ...knownBackends.map(({ name }) => name)];
 

@@ -65,6 +65,12 @@ export interface LoadOptions {
    * otherwise. Default false.
    */
   readonly profile?: boolean | undefined;
+  /**
+   * What becomes of requests in flight when the device is lost. `move` (default): they go on on the CPU from their tokens,
+   * where another device was lost and the model fits there; `Engine.backend` and the event `moved` say so. `fail`: they
+   * fail with `device/lost`, so that nothing is measured on a device that was not meant.
+   */
+  readonly deviceLoss?: 'move' | 'fail' | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((progress: LoadProgress) => void) | undefined;
 }
@@ -88,6 +94,7 @@ export const loadOptionTable: OptionTable<LoadOptions> = {
   precision: choice('f32', 'fast'),
   maxSequences: number,
   profile: flag,
+  deviceLoss: choice('move', 'fail'),
   signal: abortSignal,
   onProgress: callback,
 };
@@ -109,6 +116,14 @@ export interface LayerSplit {
   readonly limitedBy?: { readonly availableBytes: number; readonly neededBytes: number };
 }
 
+/** Why a device computes that is not the first choice; a fallback announces itself. */
+export interface DeviceFallback {
+  /** The backend that was the choice. */
+  readonly from: string;
+  readonly reason: string;
+  readonly fix?: string;
+}
+
 export interface BackendSummary {
   /** `cpu`, `reference`, ...; `vulkan+cpu` when layers run on both. */
   readonly name: string;
@@ -117,8 +132,8 @@ export interface BackendSummary {
   /** As the backend's `probe` lists it. */
   readonly deviceId: string;
   readonly threads?: number;
-  /** Why the first choice of `auto` is not in use. */
-  readonly fallback?: { readonly from: string; readonly reason: string; readonly fix?: string };
+  /** Why the first choice of `auto` is not in use, or the device that was lost. */
+  readonly fallback?: DeviceFallback;
   /** Which layers run where, when not all run on the device that was asked for. */
   readonly split?: LayerSplit;
 }

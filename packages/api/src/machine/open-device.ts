@@ -11,12 +11,12 @@ import {
   type OptionTable,
 } from '../option.js';
 import { backendNames, knownBackends, type BackendName, type KnownBackend } from './backends.js';
-import { backendRule } from './load-options.js';
+import { backendRule, type DeviceFallback } from './load-options.js';
 
 export interface OpenedDevice {
   readonly device: Device;
-  /** Why the device is not the first choice of `auto`; a fallback announces itself. */
-  readonly fallback?: { readonly from: string; readonly reason: string; readonly fix?: string };
+  /** Why the device is not the first choice of `auto`. */
+  readonly fallback?: DeviceFallback;
 }
 
 export interface OpenDeviceOptions extends OpenOptions {

@@ -4,10 +4,16 @@
  */
 import type { Model } from '@unicorn-exec/models';
 import { hostPool, UnicornError, type Device } from '@unicorn-exec/tensor';
-import { knownBackends } from './backends.js';
-import { availableMemoryBytes, checkContext, type ContextChoice } from './context-length.js';
+import { isHostBackend, knownBackends } from './backends.js';
+import {
+  availableMemoryBytes,
+  checkContext,
+  chooseContext,
+  memoryError,
+  type ContextChoice,
+} from './context-length.js';
 import { checkGpuLayers, chooseSplit, splitError } from './layer-split.js';
-import type { GpuLayers, LayerPlace, LayerSplit, LoadOptions } from './load-options.js';
+import type { DeviceFallback, GpuLayers, LayerPlace, LayerSplit, LoadOptions } from './load-options.js';
 import { poolsOf, purseOf, type MemoryOwner } from './memory-pool.js';
 import { wholeBytes, type KvOptions, type ModelBytes } from './model-bytes.js';
 import { openDevice, openHost, type OpenedDevice } from './open-device.js';
@@ -35,7 +41,7 @@ export async function placeModel(model: Model, options: PlacementOptions): Promi
   const release: Device[] = [opened.device];
   try {
     const { info } = opened.device;
-    const isHost = knownBackends.some((known) => known.isHost && known.name === info.backend);
+    const isHost = isHostBackend(info.backend);
     if (isHost && asked !== 'auto' && asked !== 0) throw noGpu(opened.device, asked);
     const whole = wholeBytes(model, options);
     const splitModel = isHost ? undefined : new (await import('./split-model.js')).SplitModel(model, options);
@@ -79,6 +85,35 @@ export async function placeModel(model: Model, options: PlacementOptions): Promi
     };
   } catch (error) {
     for (const device of release) await device.close();
+    throw error;
+  }
+}
+
+/**
+ * The CPU for the whole model, open, in the place of another device.
+ *
+ * @param fallback why it is not the other one
+ * @throws UnicornError `resource/memory` when the model does not fit, `device/unavailable`
+ */
+export async function placeOnHost(
+  model: Model,
+  options: KvOptions & Pick<LoadOptions, 'threads' | 'context'>,
+  fallback: DeviceFallback,
+): Promise<Placement> {
+  const { device } = await openHost(options.threads === undefined ? {} : { threads: options.threads });
+  try {
+    const owner: MemoryOwner = { info: device.info, availableBytes: device.availableBytes?.() };
+    const pools = poolsOf([owner], availableMemoryBytes());
+    const answer = chooseContext({
+      requested: options.context,
+      modelContext: model.contextLength,
+      shares: [{ ...wholeBytes(model, options), purse: purseOf(owner, pools) }],
+      pools,
+    });
+    if (answer.kind === 'tooLarge') throw memoryError(answer);
+    return { device, fallback, context: answer.context };
+  } catch (error) {
+    await device.close();
     throw error;
   }
 }

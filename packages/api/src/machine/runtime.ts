@@ -1,150 +1,183 @@
 /**
- * What computes a model: a device, weights on it and a scheduler. A device may be lost, and all three with it; then the
- * requests in flight fail, and the next one finds all three opened anew. It knows neither text nor requests.
+ * What computes a model: a device, weights on it and a scheduler. When the device is lost, requests go on from their tokens
+ * on the CPU, where the model fits there and the caller did not forbid it; else they fail. It knows neither text nor
+ * requests.
  */
 import type { Model } from '@unicorn-exec/models';
-import { Scheduler } from '@unicorn-exec/scheduler';
+import { Scheduler, type LoadedDevice } from '@unicorn-exec/scheduler';
 import { isUnicornError, throwIfCancelled, UnicornError, type WeightSet } from '@unicorn-exec/tensor';
-import { placeModel, type Placement } from './placement.js';
-import type { KvType, LoadOptions, LoadTimes } from './load-options.js';
+import { isHostBackend } from './backends.js';
+import { placeModel, placeOnHost, type Placement } from './placement.js';
+import type { DeviceFallback, KvType, LoadOptions, LoadTimes } from './load-options.js';
 
 export interface RuntimeOptions extends LoadOptions {
   readonly kvType: KvType;
   readonly maxSequences: number;
 }
 
+export interface RuntimeSetup {
+  readonly model: Model;
+  readonly options: RuntimeOptions;
+  /** Called when the CPU has taken over from a device that was lost. */
+  readonly onMoved: () => void;
+  /** Present: the CPU computes from the beginning, because of what it says. */
+  readonly fallback?: DeviceFallback | undefined;
+}
+
+/** A device with the weights on it, open. */
+interface LoadedModel {
+  readonly placement: Placement;
+  readonly weights: WeightSet;
+  readonly times: LoadTimes;
+}
+
 export class Runtime {
+  #loaded: LoadedModel;
+  #scheduler!: Scheduler;
+  /** Whether requests may go on elsewhere when the device is lost. */
+  readonly #mayMove: boolean;
+  #hasMoved = false;
+  /** Nothing took over. */
+  #isEnded = false;
+
   private constructor(
-    readonly placement: Placement,
-    readonly weights: WeightSet,
-    readonly scheduler: Scheduler,
-    readonly loadTimes: LoadTimes,
-  ) {}
+    private readonly setup: RuntimeSetup,
+    loaded: LoadedModel,
+  ) {
+    this.#loaded = loaded;
+    const isHost = isHostBackend(loaded.placement.device.info.backend);
+    this.#mayMove = setup.options.deviceLoss !== 'fail' && !isHost;
+  }
 
   /** @throws UnicornError what `placeModel`, `device.load` and `Scheduler.create` do, and `usage/cancelled` */
-  static async open(model: Model, options: RuntimeOptions): Promise<Runtime> {
-    const { signal, onProgress, kvType, maxSequences } = options;
-    const report = (stage: 'weights' | 'ready', loadedBytes: number, totalBytes: number): void =>
-      onProgress?.({ stage, loadedBytes, totalBytes });
-    const began = performance.now();
-    const placement = await placeModel(model, options);
-    const { device, context } = placement;
-    const openMs = performance.now() - began;
-    const release: (() => void | Promise<void>)[] = [() => device.close()];
+  static async open(setup: RuntimeSetup): Promise<Runtime> {
+    const { model, options, fallback } = setup;
+    const place = (): Promise<Placement> =>
+      fallback ? placeOnHost(model, options, fallback) : placeModel(model, options);
+    const runtime = new Runtime(setup, await loadModel(model, place, options));
+    const { placement, weights } = runtime.#loaded;
     try {
-      const weights = await device.load(model.weights(), {
-        ...(signal ? { signal } : {}),
-        onProgress: ({ loadedBytes, totalBytes }) => report('weights', loadedBytes, totalBytes),
-      });
-      const weightsMs = performance.now() - began - openMs;
-      release.unshift(() => weights.dispose());
-      throwIfCancelled(signal, 'Loading');
-      const scheduler = await Scheduler.create({
-        device,
+      throwIfCancelled(options.signal, 'Loading');
+      runtime.#scheduler = await Scheduler.create({
+        device: placement.device,
         weights,
         model,
-        contextLength: context.contextLength,
-        kvDType: kvType,
-        maxSequences,
+        contextLength: placement.context.contextLength,
+        kvDType: options.kvType,
+        maxSequences: options.maxSequences,
         precision: options.precision,
         profile: options.profile,
+        ...(runtime.#mayMove ? { onDeviceLost: (lost) => runtime.#moveOn(lost) } : {}),
       });
-      report('ready', model.weightBytes, model.weightBytes);
-      return new Runtime(placement, weights, scheduler, { openMs, weightsMs });
     } catch (error) {
-      for (const step of release) await step();
+      await release(runtime.#loaded);
       throw error;
     }
+    options.onProgress?.({
+      stage: 'ready',
+      loadedBytes: model.weightBytes,
+      totalBytes: model.weightBytes,
+    });
+    return runtime;
+  }
+
+  get placement(): Placement {
+    return this.#loaded.placement;
+  }
+
+  get loadTimes(): LoadTimes {
+    return this.#loaded.times;
+  }
+
+  get scheduler(): Scheduler {
+    return this.#scheduler;
+  }
+
+  /** Whether the CPU computes in the place of a device that was lost. */
+  get hasMoved(): boolean {
+    return this.#hasMoved || this.setup.fallback !== undefined;
+  }
+
+  /** Whether an error tells that nothing will be computed here any more. */
+  isEndedBy(error: unknown): boolean {
+    const isLost = isUnicornError(error) && error.code === 'device/lost';
+    return isLost && (this.#isEnded || !this.#mayMove);
   }
 
   /** Ends what is in flight, as cancelled or with an error, and frees everything. */
   async close(error?: UnicornError): Promise<void> {
-    await this.scheduler.close(error);
-    this.weights.dispose();
-    await this.placement.device.close();
-  }
-}
-
-/** A runtime that is opened anew when its device was lost. */
-export class LastingRuntime {
-  #runtime: Runtime;
-  /** The end of a lost runtime; undefined while the device is well. */
-  #ending: Promise<void> | undefined;
-  #reopening: Promise<Runtime> | undefined;
-  #closed = false;
-
-  private constructor(
-    private readonly model: Model,
-    private readonly options: RuntimeOptions,
-    opened: Runtime,
-  ) {
-    this.#runtime = opened;
-  }
-
-  /** @throws UnicornError as {@link Runtime.open} */
-  static async open(model: Model, options: RuntimeOptions): Promise<LastingRuntime> {
-    return new LastingRuntime(model, options, await Runtime.open(model, options));
-  }
-
-  /** The one that is open, or that was lost last. */
-  get latest(): Runtime {
-    return this.#runtime;
+    await this.#scheduler.close(error);
+    await release(this.#loaded);
   }
 
   /**
-   * One that works as far as is known: opened anew if the last one was lost, once for all who ask at the same time.
+   * Frees what is left of the lost device, whose memory may be the CPU's, and loads the weights on the CPU.
    *
-   * @throws UnicornError `device/lost` when the device was lost again meanwhile, and as {@link Runtime.open}; the next
-   * call causes another attempt. `usage/closed`
+   * @throws UnicornError `device/lost`, naming the device, where nothing takes over: the model does not fit, or the CPU
+   * itself was lost
    */
-  async working(): Promise<Runtime> {
-    if (this.#closed) throw new UnicornError('usage/closed', 'The engine was closed.');
-    if (!this.#ending) return this.#runtime;
-    this.#reopening ??= this.#reopen(this.#ending).finally(() => (this.#reopening = undefined));
-    return this.#reopening;
-  }
-
-  /** Does something with a runtime that works, and notes when that loses its device. */
-  async use<T>(work: (runtime: Runtime) => Promise<T>): Promise<T> {
-    const runtime = await this.working();
-    try {
-      return await work(runtime);
-    } catch (error) {
-      this.noteFailure(runtime, error);
-      throw error;
+  async #moveOn(lost: UnicornError): Promise<LoadedDevice> {
+    const { model, options } = this.setup;
+    const { device, context } = this.#loaded.placement;
+    const fields = { device: device.info.id, ...lost.fields };
+    if (this.hasMoved) {
+      this.#isEnded = true;
+      throw lost;
     }
-  }
-
-  /** Something failed on a runtime: if the device was lost, so is whatever else is under way there. */
-  noteFailure(runtime: Runtime, error: unknown): void {
-    const isNews = runtime === this.#runtime && this.#ending === undefined;
-    if (!isNews || !isUnicornError(error) || error.code !== 'device/lost') return;
     // What cannot be freed of a lost device is lost as well, and no reason to refuse the next one.
-    this.#ending = runtime.close(error).catch(() => {});
-  }
-
-  async close(): Promise<void> {
-    this.#closed = true;
-    await this.#reopening?.catch(() => {});
-    await (this.#ending ?? this.#runtime.close());
-  }
-
-  async #reopen(ending: Promise<void>): Promise<Runtime> {
-    await ending;
-    const { signal: _signal, onProgress: _onProgress, ...options } = this.options;
-    // What fits now may be another context than at first, which callers have been told of.
-    const context = this.#runtime.placement.context.contextLength;
+    await release(this.#loaded).catch(() => {});
+    const { signal: _signal, onProgress: _onProgress, ...quiet } = options;
+    const fallback: DeviceFallback = {
+      from: device.info.backend,
+      reason: lost.message,
+      ...(lost.fix ? { fix: lost.fix } : {}),
+    };
     try {
-      this.#runtime = await Runtime.open(this.model, { ...options, context });
-    } catch (error) {
-      if (!isUnicornError(error) || error.code !== 'device/lost') throw error;
-      throw new UnicornError('device/lost', 'The device was lost again while it was being opened anew.', {
-        fields: error.fields,
-        fix: 'Try again later, or use another backend; `dmesg` may say why the device stops.',
-        cause: error,
+      const { contextLength } = context;
+      const place = (): Promise<Placement> =>
+        placeOnHost(model, { ...quiet, context: contextLength }, fallback);
+      this.#loaded = await loadModel(model, place, quiet);
+    } catch (cause) {
+      this.#isEnded = true;
+      const reason = cause instanceof Error ? cause.message : String(cause);
+      throw new UnicornError('device/lost', `${lost.message} No other device takes over: ${reason}`, {
+        fields,
+        ...(lost.fix ? { fix: lost.fix } : {}),
+        cause,
       });
     }
-    this.#ending = undefined;
-    return this.#runtime;
+    this.#hasMoved = true;
+    this.setup.onMoved();
+    const { placement, weights } = this.#loaded;
+    return { device: placement.device, weights };
   }
+}
+
+/** Opens devices and has them load the weights. @throws UnicornError as both do */
+async function loadModel(
+  model: Model,
+  place: () => Promise<Placement>,
+  { signal, onProgress }: LoadOptions,
+): Promise<LoadedModel> {
+  const began = performance.now();
+  const placement = await place();
+  const openMs = performance.now() - began;
+  try {
+    const weights = await placement.device.load(model.weights(), {
+      ...(signal ? { signal } : {}),
+      onProgress: ({ loadedBytes, totalBytes }) =>
+        onProgress?.({ stage: 'weights', loadedBytes, totalBytes }),
+    });
+    const weightsMs = performance.now() - began - openMs;
+    return { placement, weights, times: { openMs, weightsMs } };
+  } catch (error) {
+    await placement.device.close();
+    throw error;
+  }
+}
+
+/** May be called twice. */
+async function release({ placement, weights }: LoadedModel): Promise<void> {
+  weights.dispose();
+  await placement.device.close();
 }

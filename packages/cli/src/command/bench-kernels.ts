@@ -5,14 +5,14 @@ import {
   type KernelProfile,
   type PhaseProfile,
 } from '@unicorn-exec/api/measure';
-import { loadOptions, withEngine } from '../engine-session.js';
+import { measuringOptions, withEngine } from '../engine-session.js';
 import type { BenchFlags } from '../option.js';
 import { markdownTable } from '../table.js';
 import type { Terminal } from '../terminal.js';
 
 export async function benchKernels(terminal: Terminal, flags: BenchFlags): Promise<void> {
   const context = flags.context ?? Math.max(flags.prompt, flags.generate) + 1;
-  const options = { ...loadOptions(flags, terminal), context, maxSequences: 1, profile: true };
+  const options = { ...measuringOptions(flags, terminal), context, maxSequences: 1, profile: true };
   await withEngine(terminal, options, async ({ engine }) => {
     const profile = await profileKernels(engine, {
       promptTokens: flags.prompt,

@@ -1,6 +1,6 @@
 /** `unicorn bench`: prefill and decode speed, llama-bench's table. */
 import { benchmark, describeMachine, measureRates, type BenchmarkReport } from '@unicorn-exec/api/measure';
-import { loadOptions, megabytes, withEngine } from '../engine-session.js';
+import { measuringOptions, megabytes, withEngine } from '../engine-session.js';
 import { readJsonFile } from '../input.js';
 import { speculationFrom, type BenchFlags } from '../option.js';
 import { ProgressBar } from '../progress.js';
@@ -21,7 +21,7 @@ export async function bench(terminal: Terminal, flags: BenchFlags): Promise<void
   const context = flags.context ?? flags.prompt + flags.generate + 1;
   await withEngine(
     terminal,
-    { ...loadOptions(flags, terminal), context, maxSequences: 1 },
+    { ...measuringOptions(flags, terminal), context, maxSequences: 1 },
     async ({ engine, loadMs }) => {
       const bar = new ProgressBar(terminal, 'measuring');
       const report = await benchmark(engine, {

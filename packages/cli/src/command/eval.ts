@@ -1,7 +1,7 @@
 /** `unicorn eval`: token ids in, logits out, as a safetensors file. */
 import { writeEvaluation } from '@unicorn-exec/api/measure';
 import { UnicornError } from '@unicorn-exec/api/error';
-import { loadOptions, withEngine } from '../engine-session.js';
+import { measuringOptions, withEngine } from '../engine-session.js';
 import { readJsonFile } from '../input.js';
 import type { EngineFlags } from '../option.js';
 import type { Terminal } from '../terminal.js';
@@ -16,7 +16,7 @@ interface EvalFlags extends EngineFlags {
 export async function evaluate(terminal: Terminal, flags: EvalFlags): Promise<void> {
   const sequences = tokenSequences(await readJsonFile(flags.tokens), flags.tokens);
   const options = {
-    ...loadOptions(flags, terminal),
+    ...measuringOptions(flags, terminal),
     precision: flags.fast ? ('fast' as const) : ('f32' as const),
     kvType: flags.kvType ?? ('f32' as const),
     maxSequences: Math.max(1, sequences.length),

@@ -1,7 +1,7 @@
 /** `unicorn perplexity`: how well a model predicts a text. */
 import { Engine } from '@unicorn-exec/api';
 import { perplexity as score } from '@unicorn-exec/api/measure';
-import { loadOptions, withEngine } from '../engine-session.js';
+import { measuringOptions, withEngine } from '../engine-session.js';
 import { readTextFile } from '../input.js';
 import type { EngineFlags } from '../option.js';
 import { ProgressBar } from '../progress.js';
@@ -13,12 +13,12 @@ interface PerplexityFlags extends EngineFlags {
 
 export async function perplexity(terminal: Terminal, file: string, flags: PerplexityFlags): Promise<void> {
   const text = await readTextFile(file);
-  await withEngine(terminal, loadOptions(flags, terminal), async ({ engine }) => {
+  await withEngine(terminal, measuringOptions(flags, terminal), async ({ engine }) => {
     const bar = new ProgressBar(terminal, 'scoring');
     const other =
       flags.against === undefined
         ? undefined
-        : await Engine.load({ ...loadOptions(flags, terminal), model: flags.against });
+        : await Engine.load({ ...measuringOptions(flags, terminal), model: flags.against });
     try {
       const result = await score(engine, text, {
         against: other,

@@ -129,18 +129,18 @@ export class StepLoop {
     this.admission.restartAll(lost);
     const { host, programs } = this.#device;
     try {
+      // What takes over may need the memory.
+      await programs.dispose();
+      disposeStates(host.states);
+    } catch {
+      // What cannot be freed of a lost device is lost as well, and no reason to refuse the next one.
+    }
+    try {
       const next = await this.setup.moveOn!(lost);
       this.admission.moveTo(next.plan, next.device.info.numerics);
       this.#device = this.#deviceOn(next);
     } catch (error) {
       for (const job of this.admission.jobs) job.fail(error);
-      return;
-    }
-    try {
-      await programs.dispose();
-      disposeStates(host.states);
-    } catch {
-      // What cannot be freed of a lost device is lost as well, and no reason to refuse the next one.
     }
   }
 
