@@ -6,7 +6,15 @@ import { describe, expect, it } from 'vitest';
 import { openModel } from '@unicorn-exec/models';
 import { modelPath } from '@unicorn-exec/model-nano';
 import { Scheduler } from '@unicorn-exec/scheduler';
-import { nullBackend, planKv, tensorBytes, type KvGroup, type LanguageModel } from '@unicorn-exec/tensor';
+import {
+  nullBackend,
+  planKv,
+  tensorBytes,
+  type Backend,
+  type KvGroup,
+  type LanguageModel,
+} from '@unicorn-exec/tensor';
+import { Engine } from '../src/index.js';
 import { backends } from './shared.js';
 
 /** The groups of the published Gemma 3n models: 20 layers with keys and values of their own, every fifth one full. */
@@ -145,3 +153,43 @@ async function generated(scheduler: Scheduler, tokens: readonly number[]): Promi
   }
   return ids;
 }
+
+/** The CPU as a device of another kind, which computes prompts and answers in different classes of bits, or so it says. */
+const phased: Backend = {
+  ...cpu.backend,
+  probe: () => cpu.backend.probe(),
+  open: async (...given) => {
+    const device = await cpu.backend.open(...given);
+    const info = {
+      ...device.info,
+      backend: 'phased',
+      numerics: { prompt: 'rounded', token: device.info.numerics.token },
+    };
+    return new Proxy(device, {
+      get(target, name) {
+        const value: unknown = Reflect.get(target, name, target);
+        if (name === 'info') return info;
+        return typeof value === 'function' ? (value.bind(target) as unknown) : value;
+      },
+    });
+  },
+};
+
+describe.skipIf(!cpu.usable)('a device with a lane for each phase', () => {
+  it.each([
+    ['alone', 'all'],
+    ['beside a CPU', 6],
+  ] as const)('is promised what both lanes take, %s', async (_, gpuLayers) => {
+    const options = { context: 2048, kvType: 'f16' } as const;
+    const plain = await Engine.load({ ...options, backend: cpu.backend });
+    const engine = await Engine.load({ ...options, backend: phased, gpuLayers });
+    const { kvBytes } = engine.stats().memory;
+    expect(kvBytes).toBeGreaterThan(plain.stats().memory.kvBytes);
+    expect(engine.context.kvBytes).toBe(kvBytes);
+    const { places } = engine.backend.split ?? {};
+    if (places) expect(places.reduce((sum, place) => sum + place.kvBytes, 0)).toBe(kvBytes);
+    expect(places === undefined).toBe(gpuLayers === 'all');
+    await plain.close();
+    await engine.close();
+  });
+});

@@ -17,6 +17,7 @@ export { defaultDraftTokens, maxDraftTokens } from './draft/speculation.js';
 export type { SpeculationOptions, SpeculationUsage } from './draft/speculation.js';
 export { maxLogitBiases, packSampling } from './sampling-parameters.js';
 export type { SamplingParameters, SamplingRow } from './sampling-parameters.js';
+export { tokenChunk } from './step/program.js';
 export { KvCache } from './kv/kv-cache.js';
 export type { KvGroupStats, OpenOptions } from './kv/kv-cache.js';
 export { KvSequence } from './kv/kv-sequence.js';

@@ -8,8 +8,7 @@ import {
   type DType,
 } from '@unicorn-exec/tensor';
 import type { SchedulerOptions } from './scheduler-options.js';
-import { lanePhases } from './step/phase.js';
-import { maxTokenChunk, stepNames, type StepHost } from './step/program.js';
+import { stepNames, tokenChunk, type StepHost } from './step/program.js';
 
 /**
  * Plans and allocates.
@@ -26,7 +25,7 @@ export function openStepHost(options: SchedulerOptions): StepHost {
     kvDType: chooseKvDType(options),
     maxSequences: options.maxSequences,
     prefillChunk: options.prefillChunk,
-    tokenChunk: lanePhases(info).length > 1 ? maxTokenChunk : 0,
+    tokenChunk: tokenChunk(info),
     blockTokens: options.blockTokens,
     kvTokens: options.kvTokens,
   });

@@ -1,6 +1,7 @@
 /** What a model, or some of its layers, takes in memory beyond what a step computes: pure arithmetic over its headers. */
 import type { Model } from '@unicorn-exec/models';
-import { planKv } from '@unicorn-exec/tensor';
+import { tokenChunk } from '@unicorn-exec/scheduler';
+import { planKv, type DeviceInfo } from '@unicorn-exec/tensor';
 import type { KvType } from './load-options.js';
 import type { DeviceShare } from './memory-pool.js';
 
@@ -10,14 +11,17 @@ export interface KvOptions {
   readonly maxSequences: number;
 }
 
+/** What keys and values are laid out for: the device, or one that decides for several. */
+export type KvDevice = Pick<DeviceInfo, 'numerics'>;
+
 /** What one device holds, wherever that is. */
 export type ModelBytes = Omit<DeviceShare, 'purse'>;
 
 /** Of all layers. Tables that stay in the mapped file are not resident but for the rows that were gathered. */
-export function wholeBytes(model: Model, options: KvOptions): ModelBytes {
+export function wholeBytes(model: Model, options: KvOptions, info: KvDevice): ModelBytes {
   return {
     weightBytes: model.weightBytes - model.hostBytes,
-    kvBytes: layerKvBytes(model, options, () => true),
+    kvBytes: layerKvBytes(model, options, info, () => true),
   };
 }
 
@@ -25,8 +29,10 @@ export function wholeBytes(model: Model, options: KvOptions): ModelBytes {
 export function layerKvBytes(
   model: Model,
   { kvType: kvDType, maxSequences }: KvOptions,
+  info: KvDevice,
   holds: (layer: number) => boolean,
 ): ModelBytes['kvBytes'] {
   const groups = model.kvGroups.map((group) => ({ ...group, layers: group.layers.filter(holds) }));
-  return (contextLength) => planKv({ groups, contextLength, kvDType, maxSequences }).bytes;
+  const layout = { groups, kvDType, maxSequences, tokenChunk: tokenChunk(info) };
+  return (contextLength) => planKv({ ...layout, contextLength }).bytes;
 }

@@ -43,8 +43,10 @@ export async function placeModel(model: Model, options: PlacementOptions): Promi
     const { info } = opened.device;
     const isHost = isHostBackend(info.backend);
     if (isHost && asked !== 'auto' && asked !== 0) throw noGpu(opened.device, asked);
-    const whole = wholeBytes(model, options);
-    const splitModel = isHost ? undefined : new (await import('./split-model.js')).SplitModel(model, options);
+    const whole = wholeBytes(model, options, info);
+    const splitModel = isHost
+      ? undefined
+      : new (await import('./split-model.js')).SplitModel(model, options, info);
     const owner: MemoryOwner = { info, availableBytes: opened.device.availableBytes?.() };
     const hostBytes = availableMemoryBytes();
     const pools = poolsOf([owner], hostBytes);
@@ -107,7 +109,7 @@ export async function placeOnHost(
     const answer = chooseContext({
       requested: options.context,
       modelContext: model.contextLength,
-      shares: [{ ...wholeBytes(model, options), purse: purseOf(owner, pools) }],
+      shares: [{ ...wholeBytes(model, options, device.info), purse: purseOf(owner, pools) }],
       pools,
     });
     if (answer.kind === 'tooLarge') throw memoryError(answer);

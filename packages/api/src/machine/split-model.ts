@@ -12,7 +12,7 @@ import {
   type Device,
   type Graph,
 } from '@unicorn-exec/tensor';
-import { layerKvBytes, type KvOptions, type ModelBytes } from './model-bytes.js';
+import { layerKvBytes, type KvDevice, type KvOptions, type ModelBytes } from './model-bytes.js';
 
 /** Both sides of a cut in front of a layer. */
 export interface CutSides {
@@ -26,9 +26,11 @@ export class SplitModel {
   readonly #cuts = new Map<number, CutSides | undefined>();
   #graph: Graph | undefined;
 
+  /** @param info of the device beside the CPU, which computes all phases alike: the phases of both are the device's */
   constructor(
     private readonly model: Model,
     private readonly options: KvOptions,
+    private readonly info: KvDevice,
   ) {
     this.#bytes = new Map(
       model
@@ -74,7 +76,7 @@ export class SplitModel {
   #side(graph: Graph | undefined, holds: (layer: number) => boolean): ModelBytes {
     const names = graph ? [...namedValues(graph, 'weight').keys()] : [];
     const weightBytes = names.reduce((sum, name) => sum + (this.#bytes.get(name) ?? 0), 0);
-    return { weightBytes, kvBytes: layerKvBytes(this.model, this.options, holds) };
+    return { weightBytes, kvBytes: layerKvBytes(this.model, this.options, this.info, holds) };
   }
 
   /** A step that reads everything. */

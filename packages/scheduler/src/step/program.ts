@@ -11,6 +11,7 @@ import {
   tensorBytes,
   type Device,
   type DeviceBuffer,
+  type DeviceInfo,
   type Executable,
   type KvPlan,
   type LanguageModel,
@@ -19,7 +20,7 @@ import {
 } from '@unicorn-exec/tensor';
 import { maxDraftTokens } from '../draft/speculation.js';
 import { maxLogitBiases } from '../sampling-parameters.js';
-import type { LanePhase } from './phase.js';
+import { lanePhases, type LanePhase } from './phase.js';
 import type { ProgramKind } from './program-kind.js';
 
 /**
@@ -84,6 +85,11 @@ export interface StepHost extends ProgramHost {
  * preemption. Eight full drafts at once; more would only make that program's scratch memory larger.
  */
 export const maxTokenChunk = 64;
+
+/** Tokens of the chunk of generated tokens on a device: those of a lane of their own, or 0 where there is none. */
+export function tokenChunk(info: Pick<DeviceInfo, 'numerics'>): number {
+  return lanePhases(info).length > 1 ? maxTokenChunk : 0;
+}
 
 /** 64 MB of logits at a time: a vocabulary of 262,144 gives 64 rows, one of 49,152 gives 341. */
 const logitsBytes = 64 * 2 ** 20;
