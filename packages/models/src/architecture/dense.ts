@@ -70,7 +70,7 @@ export function rootOf(features: number): number {
 
 /** Gemma names the number whose root divides the scores; it is not always the head's. */
 export function gemmaScale(fields: ConfigFields): number {
-  return fields.number('query_pre_attn_scalar', { min: 1e-6, max: 1e6 }, 256) ** -0.5;
+  return fields.number('query_pre_attn_scalar', { min: 1e-6, max: 1e6 }) ** -0.5;
 }
 
 /**
@@ -92,8 +92,8 @@ export function readQwenWindow(
   fields: ConfigFields,
   count: number,
 ): { kinds: AttentionKind[]; window: { window?: number } } {
-  if (!fields.boolean('use_sliding_window', false)) return { kinds: allFull(count), window: {} };
-  const first = fields.integer('max_window_layers', { min: 0, max: limits.layersRange.max }, 28);
+  if (!fields.boolean('use_sliding_window')) return { kinds: allFull(count), window: {} };
+  const first = fields.integer('max_window_layers', { min: 0, max: limits.layersRange.max });
   return {
     kinds: readLayerKinds(fields, count, (layer) => (layer >= first ? 'sliding' : 'full')),
     window: { window: fields.integer('sliding_window', limits.contextRange, 4096) },

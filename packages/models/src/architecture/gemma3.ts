@@ -24,31 +24,41 @@ import {
 const fullEvery = 6;
 const theta = 1_000_000;
 const slidingTheta = 10_000;
-/** Gemma3TextConfig's: published multimodal files name only what differs from these. */
-const defaults = {
-  vocabularySize: 262_208,
-  contextLength: 131_072,
-  heads: 8,
-  kvHeads: 4,
-  headDim: 256,
-  normEpsilon: 1e-6,
-};
 /** Of 27B, whose scores are scaled by another number than the head's. */
 const layersOf27B = 62;
+
+/** Gemma3TextConfig's, for keys that a file leaves out. */
+const classDefaults = {
+  vocab_size: 262_208,
+  max_position_embeddings: 131_072,
+  hidden_size: 2304,
+  intermediate_size: 9216,
+  num_hidden_layers: 26,
+  num_attention_heads: 8,
+  num_key_value_heads: 4,
+  head_dim: 256,
+  rms_norm_eps: 1e-6,
+  hidden_activation: 'gelu_pytorch_tanh',
+  tie_word_embeddings: true,
+  query_pre_attn_scalar: 256,
+  sliding_window: 4096,
+  sliding_window_pattern: fullEvery,
+};
 
 export const gemma3: Architecture = {
   id: 'gemma3',
   huggingFaceTypes: ['gemma3_text', 'gemma3'],
   ggufArchitectures: ['gemma3'],
 
-  fromHuggingFace(fields) {
-    const dimensions = readDimensions(fields, defaults);
-    const period = fields.integer('sliding_window_pattern', limits.layersRange, fullEvery);
+  fromHuggingFace(file) {
+    const fields = file.withDefaults(classDefaults);
+    const dimensions = readDimensions(fields);
+    const period = fields.integer('sliding_window_pattern', limits.layersRange);
     const config = {
       ...gemmaDecoder,
       ...dimensions,
-      ...given('attentionSoftcap', fields.number('attn_logit_softcapping', limits.softcapRange, undefined)),
-      ...given('logitSoftcap', fields.number('final_logit_softcapping', limits.softcapRange, undefined)),
+      ...given('attentionSoftcap', fields.nullableNumber('attn_logit_softcapping', limits.softcapRange)),
+      ...given('logitSoftcap', fields.nullableNumber('final_logit_softcapping', limits.softcapRange)),
       queryKeyNorm: true,
       layers: denseLayers(
         readLayerKinds(fields, dimensions.layerCount, everyNthFull(period)),
@@ -58,8 +68,8 @@ export const gemma3: Architecture = {
       ropes: readRopes(fields, dimensions.headDim, { theta, slidingTheta }),
       embeddingScale: rootOf(dimensions.hidden),
       attentionScale: gemmaScale(fields),
-      activation: readActivation(fields, 'hidden_activation', 'hidden_act'),
-      tiedHead: fields.boolean('tie_word_embeddings', true),
+      activation: readActivation(fields, 'hidden_activation'),
+      tiedHead: fields.boolean('tie_word_embeddings'),
     };
     return denseModel(config, fields.file);
   },

@@ -44,12 +44,37 @@ const slidingTheta = 10_000;
 const logitSoftcap = 30;
 const fullEvery = 5;
 
+/** Gemma3nTextConfig's, for keys that a file leaves out. */
+const classDefaults = {
+  vocab_size: 262_400,
+  hidden_size: 2048,
+  intermediate_size: 16_384,
+  num_hidden_layers: 35,
+  num_attention_heads: 8,
+  num_key_value_heads: 2,
+  head_dim: 256,
+  max_position_embeddings: 32_768,
+  rms_norm_eps: 1e-6,
+  hidden_activation: 'gelu_pytorch_tanh',
+  tie_word_embeddings: true,
+  sliding_window: 512,
+  final_logit_softcapping: logitSoftcap,
+  num_kv_shared_layers: 15,
+  laurel_rank: 64,
+  hidden_size_per_layer_input: 256,
+  vocab_size_per_layer_input: 262_144,
+  altup_num_inputs: 4,
+  altup_active_idx: 0,
+  altup_correct_scale: true,
+};
+
 export const gemma3n: Architecture = {
   id: 'gemma3n',
   huggingFaceTypes: ['gemma3n_text', 'gemma3n'],
   ggufArchitectures: ['gemma3n'],
 
-  fromHuggingFace(fields) {
+  fromHuggingFace(file) {
+    const fields = file.withDefaults(classDefaults);
     const dimensions = readDimensions(fields);
     const { layerCount, hidden, headDim } = dimensions;
     const sharing = fields.integer('num_kv_shared_layers', { min: 0, max: layerCount - 1 });
@@ -69,15 +94,12 @@ export const gemma3n: Architecture = {
         window: fields.integer('sliding_window', limits.contextRange),
         ropes: readRopes(fields, headDim, { theta, slidingTheta }),
         embeddingScale: rootOf(hidden),
-        ...given(
-          'logitSoftcap',
-          fields.nullableNumber('final_logit_softcapping', limits.softcapRange, logitSoftcap),
-        ),
-        activation: readActivation(fields, 'hidden_activation', 'hidden_act'),
-        tiedHead: fields.boolean('tie_word_embeddings', true),
+        ...given('logitSoftcap', fields.nullableNumber('final_logit_softcapping', limits.softcapRange)),
+        activation: readActivation(fields, 'hidden_activation'),
+        tiedHead: fields.boolean('tie_word_embeddings'),
         streams,
-        activeStream: fields.integer('altup_active_idx', { min: 0, max: streams - 1 }, 0),
-        correctScale: fields.boolean('altup_correct_scale', true),
+        activeStream: fields.integer('altup_active_idx', { min: 0, max: streams - 1 }),
+        correctScale: fields.boolean('altup_correct_scale'),
         laurelRank: fields.integer('laurel_rank', laurelRange),
         perLayerFeatures: fields.integer('hidden_size_per_layer_input', perLayerRange),
         perLayerVocabulary: fields.integer('vocab_size_per_layer_input', limits.vocabularyRange),
@@ -181,12 +203,19 @@ function gemma3nLayers(
 /** The share of the gate to drop, as the deviations above the mean of a normal distribution that cut it off. */
 function readSparsity(fields: ConfigFields, layers: number): (number | undefined)[] {
   const key = 'activation_sparsity_pattern';
-  if (!fields.has(key)) return [];
   const range = { min: 0, max: 1 - 2 ** -24 };
-  const shares = Array.isArray(fields.raw(key))
-    ? fields.numbers(key, layers, range)
-    : new Array<number>(layers).fill(fields.number(key, range));
+  const shares = !fields.has(key)
+    ? classSparsity(layers)
+    : Array.isArray(fields.raw(key))
+      ? fields.numbers(key, layers, range)
+      : new Array<number>(layers).fill(fields.number(key, range));
   return shares.map((share) => (share > 0 ? Math.fround(normalQuantile(Math.fround(share))) : undefined));
+}
+
+/** What Gemma3nTextConfig assumes: all published models are sparse in their first ten layers. */
+function classSparsity(layers: number): number[] {
+  const sparse = layers > 10 ? 10 : 0;
+  return Array.from({ length: layers }, (_, layer) => (layer < sparse ? 0.95 : 0));
 }
 
 /** GGUF has the deviations themselves, -Infinity where nothing is dropped. */

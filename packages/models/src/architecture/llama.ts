@@ -15,12 +15,26 @@ import {
 /** The converter reorders the rows of query and key so that neighbours turn together. */
 const gguf = { interleaved: true };
 
+/** LlamaConfig's, for keys that a file leaves out. */
+const classDefaults = {
+  vocab_size: 32_000,
+  intermediate_size: 11_008,
+  max_position_embeddings: 2048,
+  hidden_size: 4096,
+  num_hidden_layers: 32,
+  num_attention_heads: 32,
+  rms_norm_eps: 1e-6,
+  hidden_act: 'silu',
+  tie_word_embeddings: false,
+};
+
 export const llama: Architecture = {
   id: 'llama',
   huggingFaceTypes: ['llama'],
   ggufArchitectures: ['llama'],
 
-  fromHuggingFace(fields) {
+  fromHuggingFace(given) {
+    const fields = given.withDefaults(classDefaults);
     const dimensions = readDimensions(fields);
     const config = {
       ...plainDecoder,
@@ -29,7 +43,7 @@ export const llama: Architecture = {
       ropes: readRopes(fields, dimensions.headDim, { theta: 10_000 }),
       attentionScale: usualScale(dimensions.headDim),
       activation: readActivation(fields, 'hidden_act'),
-      tiedHead: fields.boolean('tie_word_embeddings', false),
+      tiedHead: fields.boolean('tie_word_embeddings'),
     };
     return { ...denseModel(config, fields.file), gguf };
   },

@@ -19,7 +19,19 @@ export class ConfigFields {
     readonly file: string,
     private readonly lookup: FieldLookup,
     private readonly prefix = '',
+    private readonly defaults: FieldLookup = () => undefined,
   ) {}
+
+  /** The same, with values for keys that are absent. `null` is a value, which says that there is none. */
+  withDefaults(defaults: ConfigFields | Readonly<Record<string, unknown>>): ConfigFields {
+    const more = defaults instanceof ConfigFields ? defaults : ConfigFields.fromJson(this.file, defaults);
+    return new ConfigFields(
+      this.file,
+      this.lookup,
+      this.prefix,
+      (key) => this.defaults(key) ?? more.raw(key),
+    );
+  }
 
   static fromJson(file: string, json: object, prefix = ''): ConfigFields {
     return new ConfigFields(
@@ -29,7 +41,7 @@ export class ConfigFields {
     );
   }
 
-  /** JSON's `null` counts as absent. */
+  /** Whether there is a value, be it a default. JSON's `null` is none. */
   has(key: string): boolean {
     return this.#raw(key) !== undefined;
   }
@@ -46,9 +58,9 @@ export class ConfigFields {
     return this.#read(key, fallback, (value) => this.#checkNumber(key, value, range));
   }
 
-  /** A number that the file may switch off with `null`; `byDefault` where it says nothing. */
-  nullableNumber(key: string, range: Range, byDefault: number | undefined): number | undefined {
-    return this.lookup(key) === null ? undefined : this.number(key, range, byDefault);
+  /** A number that the file may switch off with `null`; undefined too where it says nothing and there is no default. */
+  nullableNumber(key: string, range: Range): number | undefined {
+    return this.lookup(key) === null ? undefined : this.number(key, range, undefined);
   }
 
   string(key: string): string;
@@ -59,8 +71,10 @@ export class ConfigFields {
     );
   }
 
-  boolean<T>(key: string, fallback: T): boolean | T {
-    return this.#read(key, [fallback], (value) =>
+  boolean(key: string): boolean;
+  boolean<T>(key: string, fallback: T): boolean | T;
+  boolean(key: string, ...fallback: unknown[]): unknown {
+    return this.#read(key, fallback, (value) =>
       typeof value === 'boolean' ? value : this.fail(key, `must be true or false, not ${show(value)}`),
     );
   }
@@ -129,7 +143,8 @@ export class ConfigFields {
   }
 
   #raw(key: string): unknown {
-    return this.lookup(key) ?? undefined;
+    const value = this.lookup(key);
+    return (value === undefined ? this.defaults(key) : value) ?? undefined;
   }
 
   #read<T>(key: string, fallback: unknown[], check: (value: unknown) => T): T {

@@ -60,7 +60,7 @@ export function readGgufDimensions(source: GgufConfig): Dimensions {
   }
   return {
     vocabularySize: source.rows('token_embd.weight'),
-    contextLength: fields.integer('context_length', limits.contextRange),
+    contextLength: readGgufContext(fields),
     hidden,
     heads,
     kvHeads: fields.integer('attention.head_count_kv', limits.headsRange, heads),
@@ -68,6 +68,15 @@ export function readGgufDimensions(source: GgufConfig): Dimensions {
     layerCount: fields.integer('block_count', limits.layersRange),
     normEpsilon: fields.number('attention.layer_norm_rms_epsilon', limits.epsilonRange),
   };
+}
+
+/** YaRN stretches the positions that the model was trained on, whatever the file says of its context. */
+function readGgufContext(fields: ConfigFields): number {
+  const context = fields.integer('context_length', limits.contextRange);
+  const scaling = readGgufScaling(fields);
+  if (scaling.type !== 'yarn') return context;
+  const stretched = Math.floor(scaling.originalContext * scaling.factor);
+  return Math.min(Math.max(context, stretched), limits.contextRange.max);
 }
 
 /**
@@ -86,23 +95,30 @@ export async function readGgufRopes(
   const theta = fields.number('rope.freq_base', limits.thetaRange, 10_000);
   const dims = fields.integer('rope.dimension_count', { min: 2, max: headDim }, headDim);
   if (dims % 2 !== 0) fields.fail('rope.dimension_count', `must be even, not ${dims}`);
-  const scaling: RopeScaling = source.has('rope_freqs.weight')
-    ? { type: 'divisors', divisors: await source.weights.decodeTensor('rope_freqs.weight') }
-    : readGgufScaling(fields);
+  const scaling = source.has('rope_freqs.weight') ? await readDivisors(source) : readGgufScaling(fields);
   const full = makeRope({ theta, scaling }, dims, layout);
   if (slidingTheta === undefined) return { full, sliding: full };
   const own = fields.number('rope.freq_base_swa', limits.thetaRange, slidingTheta);
   return { full, sliding: makeRope({ theta: own, scaling: { type: 'default' } }, dims, layout) };
 }
 
+/** A divisor for each pair; a linear factor comes on top, as llama.cpp computes. */
+async function readDivisors(source: GgufConfig): Promise<RopeScaling> {
+  const divisors = await source.weights.decodeTensor('rope_freqs.weight');
+  const { factor = 1 } = readGgufScaling(source.fields) as { factor?: number };
+  return { type: 'divisors', divisors: divisors.map((divisor) => divisor * factor) };
+}
+
+/** llama.cpp takes scaling for linear where no type is named, under either name of the factor, and 0 for no scaling. */
 function readGgufScaling(fields: ConfigFields): RopeScaling {
-  const type = fields.string('rope.scaling.type', 'none');
-  const factor = fields.number('rope.scaling.factor', limits.factorRange, 1);
+  const type = fields.string('rope.scaling.type', 'linear');
+  const factorKey = fields.has('rope.scaling.factor') ? 'rope.scaling.factor' : 'rope.scale_linear';
+  const factor = fields.raw(factorKey) === 0 ? 1 : fields.number(factorKey, limits.factorRange, 1);
   switch (type) {
     case 'none':
       return { type: 'default' };
     case 'linear':
-      return { type: 'linear', factor };
+      return factor === 1 ? { type: 'default' } : { type: 'linear', factor };
     case 'yarn': {
       // llama.cpp multiplies YaRN's own magnitude by this.
       const extra = fields.number('rope.scaling.attn_factor', limits.factorRange, 1);

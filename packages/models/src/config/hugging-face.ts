@@ -4,8 +4,14 @@
  */
 import type { ActivationKind } from '@unicorn-exec/tensor';
 import type { AttentionKind } from '../decoder/decoder-config.js';
-import { makeRope, type Rope, type RopeScaling, type RopeSettings } from '../decoder/rope-frequencies.js';
-import type { ConfigFields } from './config-fields.js';
+import {
+  makeRope,
+  yarnMagnitude,
+  type Rope,
+  type RopeScaling,
+  type RopeSettings,
+} from '../decoder/rope-frequencies.js';
+import { ConfigFields } from './config-fields.js';
 import * as limits from './limits.js';
 
 /** Sizes that every decoder has. */
@@ -20,21 +26,19 @@ export interface Dimensions {
   readonly normEpsilon: number;
 }
 
-/** @param defaults what the architecture's class assumes where the file is silent; the rest must be in the file */
-export function readDimensions(fields: ConfigFields, defaults: Partial<Dimensions> = {}): Dimensions {
-  const integer = (key: string, range: limits.Range, byDefault: number | undefined): number =>
-    byDefault === undefined ? fields.integer(key, range) : fields.integer(key, range, byDefault);
-  const hidden = integer('hidden_size', limits.hiddenRange, defaults.hidden);
-  const heads = integer('num_attention_heads', limits.headsRange, defaults.heads);
+/** Keys and values have as many heads as queries, and heads share the features, where neither file nor class says otherwise. */
+export function readDimensions(fields: ConfigFields): Dimensions {
+  const hidden = fields.integer('hidden_size', limits.hiddenRange);
+  const heads = fields.integer('num_attention_heads', limits.headsRange);
   return {
-    vocabularySize: integer('vocab_size', limits.vocabularyRange, defaults.vocabularySize),
-    contextLength: integer('max_position_embeddings', limits.contextRange, defaults.contextLength),
+    vocabularySize: fields.integer('vocab_size', limits.vocabularyRange),
+    contextLength: readContextLength(fields),
     hidden,
     heads,
-    kvHeads: fields.integer('num_key_value_heads', limits.headsRange, defaults.kvHeads ?? heads),
-    headDim: readHeadDim(fields, defaults.headDim ?? hidden / heads),
-    layerCount: integer('num_hidden_layers', limits.layersRange, defaults.layerCount),
-    normEpsilon: fields.number('rms_norm_eps', limits.epsilonRange, defaults.normEpsilon ?? 1e-6),
+    kvHeads: fields.integer('num_key_value_heads', limits.headsRange, heads),
+    headDim: readHeadDim(fields, hidden / heads),
+    layerCount: fields.integer('num_hidden_layers', limits.layersRange),
+    normEpsilon: fields.number('rms_norm_eps', limits.epsilonRange),
   };
 }
 
@@ -52,9 +56,7 @@ const activations: Readonly<Record<string, ActivationKind>> = {
   gelu_new: 'geluTanh',
 };
 
-/** @param keys the keys that may hold it, first come first served */
-export function readActivation(fields: ConfigFields, ...keys: string[]): ActivationKind {
-  const key = keys.find((candidate) => fields.has(candidate)) ?? keys[0]!;
+export function readActivation(fields: ConfigFields, key: string): ActivationKind {
   return activations[fields.string(key)] ?? fields.unsupported(key, Object.keys(activations).join(', '));
 }
 
@@ -77,63 +79,104 @@ export function everyNthFull(period: number): (layer: number) => AttentionKind {
   return (layer) => ((layer + 1) % period === 0 ? 'full' : 'sliding');
 }
 
-/**
- * The rope of full and of sliding layers.
- *
- * @param defaults `theta` where the file has none; `slidingTheta` of architectures whose sliding layers have their own
- */
+/** How rope was trained in full and in sliding layers, where the file says nothing else. */
+export interface RopeDefaults {
+  readonly theta: number;
+  /** Of architectures whose sliding layers have a theta of their own. */
+  readonly slidingTheta?: number;
+}
+
+/** The rope of full and of sliding layers. */
 export function readRopes(
   fields: ConfigFields,
   headDim: number,
-  defaults: { readonly theta: number; readonly slidingTheta?: number },
+  defaults: RopeDefaults,
 ): Record<AttentionKind, Rope> {
-  const settings = readRopeSettings(fields, defaults);
-  const unit = { min: 0, max: 1 };
-  const inParameters = fields.object('rope_parameters')?.number('partial_rotary_factor', unit, 1);
-  const share = fields.number('partial_rotary_factor', unit, inParameters ?? 1);
-  const dims = headDim * share;
-  if (!Number.isInteger(dims) || dims % 2 !== 0 || dims === 0) {
-    fields.fail('partial_rotary_factor', `must leave an even number of the ${headDim} elements, not ${dims}`);
-  }
-  return { full: makeRope(settings.full, dims), sliding: makeRope(settings.sliding, dims) };
+  const groups = ropeGroups(fields, defaults);
+  const rope = ({ settings, share }: RopeGroup): Rope => {
+    const dims = headDim * share;
+    if (!Number.isInteger(dims) || dims % 2 !== 0 || dims === 0) {
+      fields.fail(
+        'partial_rotary_factor',
+        `must leave an even number of the ${headDim} elements, not ${dims}`,
+      );
+    }
+    return makeRope(settings, dims);
+  };
+  return { full: rope(groups.full), sliding: rope(groups.sliding) };
 }
 
-function readRopeSettings(
+interface RopeGroup {
+  readonly settings: RopeSettings;
+  /** Of a head's elements, those that turn. */
+  readonly share: number;
+}
+
+/**
+ * As transformers standardizes the keys (`RotaryEmbeddingConfigMixin`, and the classes of Gemma 3 and 3n, whose two kinds
+ * of layers have a group each). `rope_scaling` is the old name of `rope_parameters` and goes before it; what a group
+ * does not say is said by the keys beside it, and then by the class.
+ */
+function ropeGroups(
   fields: ConfigFields,
-  defaults: { readonly theta: number; readonly slidingTheta?: number },
-): Record<AttentionKind, RopeSettings> {
+  { theta, slidingTheta }: RopeDefaults,
+): Record<AttentionKind, RopeGroup> {
   const parameters = fields.object('rope_parameters');
-  const full = parameters?.object('full_attention');
-  if (parameters && full) {
-    const sliding = parameters.object('sliding_attention') ?? full;
+  const scaling = isEmpty(fields.raw('rope_scaling')) ? undefined : fields.object('rope_scaling');
+  const topTheta = (byDefault: number): number => fields.number('rope_theta', limits.thetaRange, byDefault);
+  const empty = ConfigFields.fromJson(fields.file, {});
+  const group = (own: ConfigFields | undefined, byDefault: number): RopeGroup =>
+    readRopeGroup(fields, { own: own ?? empty, outer: parameters ?? empty, isNested: true }, byDefault);
+  if (slidingTheta !== undefined) {
+    const localTheta = fields.number('rope_local_base_freq', limits.thetaRange, slidingTheta);
+    // A scaling is for the full layers alone. It replaces single keys, and the type by its new name alone.
+    const full = (parameters?.object('full_attention') ?? empty).withDefaults({ rope_type: 'default' });
     return {
-      full: readRopeGroup(fields, full, defaults.theta),
-      sliding: readRopeGroup(fields, sliding, defaults.slidingTheta ?? defaults.theta),
+      full: group(scaling?.withDefaults(full) ?? full, topTheta(theta)),
+      sliding: group(parameters?.object('sliding_attention'), localTheta),
     };
   }
-  if (parameters) {
-    const both = readRopeGroup(fields, parameters, defaults.theta);
-    return { full: both, sliding: both };
+  const given = scaling ?? parameters;
+  const kinds = { full: given?.object('full_attention'), sliding: given?.object('sliding_attention') };
+  const isNested = fields.has('layer_types') && (kinds.full ?? kinds.sliding) !== undefined;
+  if (isNested) {
+    const full = group(kinds.full ?? kinds.sliding, topTheta(theta));
+    return { full, sliding: group(kinds.sliding ?? kinds.full, topTheta(theta)) };
   }
-  const theta = fields.number('rope_theta', limits.thetaRange, defaults.theta);
-  const scaling = fields.object('rope_scaling');
-  const both = { theta, scaling: scaling ? readScaling(fields, scaling) : ({ type: 'default' } as const) };
-  if (defaults.slidingTheta === undefined) return { full: both, sliding: both };
-  // Where sliding layers have a theta of their own, the scaling is for the full layers alone.
-  const slidingTheta = fields.number('rope_local_base_freq', limits.thetaRange, defaults.slidingTheta);
-  return { full: both, sliding: { theta: slidingTheta, scaling: { type: 'default' } } };
+  const own = given ?? empty;
+  const both = readRopeGroup(fields, { own, outer: own, isNested: false }, topTheta(theta));
+  return { full: both, sliding: both };
 }
 
-function readRopeGroup(fields: ConfigFields, group: ConfigFields, theta: number): RopeSettings {
-  return { theta: group.number('rope_theta', limits.thetaRange, theta), scaling: readScaling(fields, group) };
+function isEmpty(value: unknown): boolean {
+  return typeof value === 'object' && value !== null && Object.keys(value).length === 0;
 }
 
-function readScaling(fields: ConfigFields, group: ConfigFields): RopeScaling {
-  const type = group.string('rope_type', undefined) ?? group.string('type', 'default');
+/** Where the keys of one rope stand. */
+interface RopeSource {
+  readonly own: ConfigFields;
+  /** What `own` lies in when it is one of several groups, else `own`. */
+  readonly outer: ConfigFields;
+  readonly isNested: boolean;
+}
+
+function readRopeGroup(fields: ConfigFields, source: RopeSource, theta: number): RopeGroup {
+  const unit = { min: 0, max: 1 };
+  const { own } = source;
+  return {
+    settings: {
+      theta: own.number('rope_theta', limits.thetaRange, theta),
+      scaling: readScaling(fields, source),
+    },
+    share: own.number('partial_rotary_factor', unit, fields.number('partial_rotary_factor', unit, 1)),
+  };
+}
+
+function readScaling(fields: ConfigFields, source: RopeSource): RopeScaling {
+  const group = source.own;
+  const typeKey = group.has('rope_type') ? 'rope_type' : 'type';
+  const type = group.string(typeKey, 'default');
   const factor = (): number => group.number('factor', limits.factorRange);
-  const originalContext = (): number =>
-    group.integer('original_max_position_embeddings', limits.contextRange, undefined) ??
-    fields.integer('max_position_embeddings', limits.contextRange);
   switch (type) {
     case 'default':
       return { type: 'default' };
@@ -145,24 +188,68 @@ function readScaling(fields: ConfigFields, group: ConfigFields): RopeScaling {
         factor: factor(),
         lowFrequencyFactor: group.number('low_freq_factor', limits.factorRange),
         highFrequencyFactor: group.number('high_freq_factor', limits.factorRange),
-        originalContext: originalContext(),
+        originalContext: readOriginalContext(fields, source),
       };
-    case 'yarn': {
-      const attentionFactor = group.number('attention_factor', limits.factorRange, undefined);
-      return {
-        type: 'yarn',
-        factor: factor(),
-        originalContext: originalContext(),
-        betaFast: group.number('beta_fast', limits.factorRange, 32),
-        betaSlow: group.number('beta_slow', limits.factorRange, 1),
-        truncate: group.boolean('truncate', true),
-        ...(attentionFactor === undefined ? {} : { attentionFactor }),
-      };
-    }
+    case 'yarn':
+      return readYarn(fields, source);
     default:
-      return group.unsupported(
-        group.has('rope_type') ? 'rope_type' : 'type',
-        'default, linear, llama3, yarn',
-      );
+      return group.unsupported(typeKey, 'default, linear, llama3, yarn');
   }
+}
+
+function readYarn(fields: ConfigFields, source: RopeSource): RopeScaling {
+  const group = source.own;
+  const originalContext = readOriginalContext(fields, source);
+  const factor =
+    group.number('factor', limits.factorRange, undefined) ??
+    fields.integer('max_position_embeddings', limits.contextRange) / originalContext;
+  const attentionFactor =
+    group.number('attention_factor', limits.factorRange, undefined) ?? readYarnMagnitude(group, factor);
+  return {
+    type: 'yarn',
+    factor,
+    originalContext,
+    betaFast: group.number('beta_fast', limits.factorRange, 32),
+    betaSlow: group.number('beta_slow', limits.factorRange, 1),
+    // Transformers looks for this one outside of the groups.
+    truncate: source.outer.boolean('truncate', true),
+    ...(attentionFactor === undefined ? {} : { attentionFactor }),
+  };
+}
+
+/** The quotient of two magnitudes, where the file names both (as DeepSeek's do); undefined: the paper's. */
+function readYarnMagnitude(group: ConfigFields, factor: number): number | undefined {
+  const range = { min: 0, max: limits.factorRange.max };
+  const scale = group.number('mscale', range, 0);
+  const scaleOfAll = group.number('mscale_all_dim', range, 0);
+  if (scale === 0 || scaleOfAll === 0) return undefined;
+  return yarnMagnitude(factor, scale) / yarnMagnitude(factor, scaleOfAll);
+}
+
+/** A key beside the groups goes before one in the only group, and is not looked at where there are several. */
+function readOriginalContext(
+  fields: ConfigFields,
+  { own, isNested }: Pick<RopeSource, 'own' | 'isNested'>,
+): number {
+  const key = 'original_max_position_embeddings';
+  return (
+    (isNested ? undefined : fields.integer(key, limits.contextRange, undefined)) ??
+    own.integer(key, limits.contextRange, undefined) ??
+    fields.integer('max_position_embeddings', limits.contextRange)
+  );
+}
+
+/** Positions that the model was made for: YaRN stretches those that it was trained on, whatever is said beside it. */
+function readContextLength(fields: ConfigFields): number {
+  const trained = fields.integer('max_position_embeddings', limits.contextRange);
+  let longest = trained;
+  for (const key of ['rope_scaling', 'rope_parameters']) {
+    const outer = fields.object(key);
+    const nested = outer?.object('full_attention');
+    const own = nested ?? outer;
+    if (own?.raw(own.has('rope_type') ? 'rope_type' : 'type') !== 'yarn') continue;
+    const original = readOriginalContext(fields, { own, isNested: nested !== undefined });
+    longest = Math.max(longest, Math.floor(original * own.number('factor', limits.factorRange, 1)));
+  }
+  return Math.min(longest, limits.contextRange.max);
 }

@@ -115,6 +115,11 @@ function yarn(
     const interpolated = Math.min(1, Math.max(0, (pair - low) / length));
     return (frequency / scaling.factor) * interpolated + frequency * (1 - interpolated);
   });
-  const magnitude = scaling.attentionFactor ?? (scaling.factor <= 1 ? 1 : 0.1 * Math.log(scaling.factor) + 1);
+  const magnitude = scaling.attentionFactor ?? yarnMagnitude(scaling.factor);
   return { frequencies, magnitude };
+}
+
+/** What YaRN multiplies sine and cosine with; `scale` weighs the logarithm. */
+export function yarnMagnitude(factor: number, scale = 1): number {
+  return factor <= 1 ? 1 : 0.1 * scale * Math.log(factor) + 1;
 }

@@ -68,6 +68,7 @@ it('says what YaRN is', () => {
     hidden_size: 16,
     intermediate_size: 24,
     num_attention_heads: 2,
+    num_key_value_heads: 2,
     num_hidden_layers: 2,
     max_position_embeddings: 131_072,
     hidden_act: 'silu',
