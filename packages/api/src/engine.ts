@@ -175,6 +175,7 @@ export class Engine extends EventEmitter<EngineEvents> {
         stopIds: request.ignoreEnd ? [] : this.model.endOfTurnIds,
         maxTokens: request.maxTokens,
         reuse: request.reuse,
+        logProbabilities: request.logProbabilities,
         signal,
         size,
         speculation: this.#speculation(request),
@@ -190,7 +191,9 @@ export class Engine extends EventEmitter<EngineEvents> {
           completionTokens++;
           const piece = event.stop ? { text: '' } : answer.push(event.token);
           if (answer.isStopped) cancel.abort();
-          yield { ...piece, tokens: [event.token] };
+          yield event.logProbabilities
+            ? { ...piece, tokens: [event.token], logProbabilities: [event.logProbabilities] }
+            : { ...piece, tokens: [event.token] };
           continue;
         }
         finished = true;

@@ -43,5 +43,5 @@ export type { WeightsDescription } from './weights-description.js';
 export { isUnicornError, UnicornError } from './error.js';
 export type { ErrorCode, ErrorFamily } from './error.js';
 export type { ChatMessage, Conversation, ElasticSpec } from '@unicorn-exec/models';
-export type { SamplingParameters, SpeculationUsage } from '@unicorn-exec/scheduler';
+export type { SamplingParameters, SpeculationUsage, TokenLogProbabilities } from '@unicorn-exec/scheduler';
 export type { DeviceInfo } from '@unicorn-exec/tensor';

@@ -2,7 +2,13 @@
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { Chat, Engine, type GenerateChunk, type GenerateRequest } from '../src/index.js';
+import {
+  Chat,
+  Engine,
+  type GenerateChunk,
+  type GenerateRequest,
+  type TokenLogProbabilities,
+} from '../src/index.js';
 
 const greedy = { temperature: 0 };
 const question = { messages: [{ role: 'user', content: 'Who are you?' }], sampling: greedy };
@@ -58,6 +64,36 @@ describe('Engine', () => {
     expect(third!.tokens).toEqual(alone.tokens);
     const ids = await engine.promptTokens(longQuestion);
     expect((await collect(engine, { ...longQuestion, tokens: ids })).tokens).toEqual(alone.tokens);
+  });
+
+  it('gives log-probabilities beside tokens, under the raw logits', async () => {
+    const prompt = await engine.encodePrompt({ text: 'Once upon a time', literal: [] });
+    const request = { tokens: prompt, sampling: { temperature: 0.7, seed: 3 }, maxTokens: 6 };
+    const plain = await collect(engine, request);
+    const tokens: number[] = [];
+    const scores: TokenLogProbabilities[] = [];
+    for await (const chunk of engine.generate({ ...request, logProbabilities: 3 })) {
+      expect(chunk.logProbabilities?.length ?? 0).toBe(chunk.tokens.length);
+      tokens.push(...chunk.tokens);
+      scores.push(...(chunk.logProbabilities ?? []));
+    }
+    expect(tokens).toEqual(plain.tokens);
+    const [result] = await engine.forward([[...prompt, ...tokens]], { logits: 'all' });
+    const { vocabularySize } = engine.model;
+    tokens.forEach((token, index) => {
+      const position = prompt.length + index - 1;
+      const row = result!.logits!.subarray(position * vocabularySize, (position + 1) * vocabularySize);
+      const total = Math.log(row.reduce((sum, logit) => sum + Math.exp(logit), 0));
+      const { chosen, top } = scores[index]!;
+      expect(chosen).toBeCloseTo(row[token]! - total, 3);
+      expect(top.map((one) => one.token)).toEqual(
+        [...row.keys()].sort((a, b) => row[b]! - row[a]! || a - b).slice(0, 3),
+      );
+      expect(top[0]!.logProbability).toBeCloseTo(Math.max(...row) - total, 3);
+    });
+    await expect(collect(engine, { ...request, logProbabilities: 21 })).rejects.toMatchObject({
+      code: 'usage/log-probabilities',
+    });
   });
 
   it('serves several MatFormer sizes at once', async () => {

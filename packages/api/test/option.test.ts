@@ -70,6 +70,7 @@ const nested = (): [string, unknown][] => [
 ];
 const generate: Wrong<GenerateRequest> = {
   messages: 'Hi',
+  logProbabilities: 'all',
   tools: {},
   templateOptions: 'thinking',
   prompt: 7,

@@ -5,7 +5,15 @@ import { EventQueue } from './event-queue.js';
 import type { PrefixKey } from './kv/kv-sequence.js';
 import type { Reuse } from './kv/prefix-search.js';
 import { prefixKeys, type PromptSpan } from './prompt-span.js';
-import type { FinishReason, Generation, GenerationEvent, TokenMask, Timings, Usage } from './request.js';
+import type {
+  FinishReason,
+  Generation,
+  GenerationEvent,
+  TokenLogProbabilities,
+  TokenMask,
+  Timings,
+  Usage,
+} from './request.js';
 import type { SamplingRow } from './sampling-parameters.js';
 import type { Holding, Job, StepOutput } from './step/job.js';
 import { withSpans, type ProgramKind } from './step/program-kind.js';
@@ -18,6 +26,8 @@ export interface GenerationSetup {
   readonly sampling: SamplingRow;
   readonly stopIds: ReadonlySet<number>;
   readonly mask: TokenMask | undefined;
+  /** Best tokens whose log-probabilities are wanted. */
+  readonly logProbabilities: number | undefined;
   readonly program: ProgramKind;
   readonly reuse: Reuse;
   readonly vocabularySize: number;
@@ -121,8 +131,8 @@ export class GenerationJob implements Job {
     return { kv, begin, count: 1, draft, spans: this.spans, sample: this.#sample(masks.slice(-1)) };
   }
 
-  absorb({ tokens }: StepOutput): void {
-    for (const token of tokens) this.#take(token);
+  absorb({ tokens, logProbabilities }: StepOutput): void {
+    tokens.forEach((token, index) => this.#take(token, logProbabilities?.[index]));
   }
 
   #sample(masks: readonly (Int32Array | undefined)[]): SampleRequest {
@@ -131,7 +141,7 @@ export class GenerationJob implements Job {
     return { row, historyRow, promptLength: this.promptLength, count: masks.length, masks };
   }
 
-  #take(token: number): void {
+  #take(token: number, logProbabilities: TokenLogProbabilities | undefined): void {
     if (this.ended) return;
     if (!(token >= 0 && token < this.setup.vocabularySize)) {
       this.fail(
@@ -149,9 +159,17 @@ export class GenerationJob implements Job {
     this.#times.last = this.setup.clock();
     if (this.#generated.length === 1) this.#times.first = this.#times.last;
     const stop = this.setup.stopIds.has(token);
-    this.events.push({ kind: 'token', token, position, stop });
+    const event = { kind: 'token', token, position, stop } as const;
+    this.events.push(
+      logProbabilities ? { ...event, logProbabilities: this.#asked(logProbabilities) } : event,
+    );
     if (stop) this.#finish('stop');
     else if (this.#generated.length >= this.setup.maxTokens) this.#finish('length');
+  }
+
+  /** Programs compute more best tokens than some ask for. */
+  #asked({ chosen, top }: TokenLogProbabilities): TokenLogProbabilities {
+    return { chosen, top: top.slice(0, this.setup.logProbabilities) };
   }
 
   restart(): boolean {

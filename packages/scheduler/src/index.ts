@@ -10,9 +10,11 @@ export type {
   Generation,
   GenerationEvent,
   Timings,
+  TokenLogProbabilities,
   TokenMask,
   Usage,
 } from './request.js';
+export { maxTopLogProbabilities } from './request.js';
 export { defaultDraftTokens, maxDraftTokens } from './draft/speculation.js';
 export type { SpeculationOptions, SpeculationUsage } from './draft/speculation.js';
 export { maxLogitBiases, packSampling } from './sampling-parameters.js';

@@ -30,6 +30,12 @@ export interface GenerateRequest {
   readonly size?: ElasticSize | undefined;
   readonly mask?: TokenMask | undefined;
   /**
+   * Also yields the log-probability of each token, and of so many best tokens at its place: 0 for the token alone, at most
+   * {@link maxTopLogProbabilities}. Default: none are computed. A device that cannot compute them fails the request with
+   * `unsupported/op`.
+   */
+  readonly logProbabilities?: number | undefined;
+  /**
    * What the prefix cache may give. `exact` (default) never changes a result. `sameSize` also continues from keys and
    * values that the same size computed in another class of bits, as those of an answer where a device computes prompts and
    * answers differently; `anySize` from those of another size, too: the conversation goes on, the numbers differ from those
@@ -41,6 +47,20 @@ export interface GenerateRequest {
    * `mask` is then also asked about guesses that may turn out wrong, so it must depend on its argument alone.
    */
   readonly speculation?: SpeculationOptions | undefined;
+}
+
+/** What {@link GenerateRequest.logProbabilities} may ask for at most: OpenAI's limit. */
+export const maxTopLogProbabilities = 20;
+
+/**
+ * Natural logarithms of probabilities under the raw logits: the model's own, before bias, penalties, mask, temperature and
+ * filters.
+ */
+export interface TokenLogProbabilities {
+  /** Of the token itself. */
+  readonly chosen: number;
+  /** The best tokens, best first, of equal ones the lower id; as many as were asked for. */
+  readonly top: readonly { readonly token: number; readonly logProbability: number }[];
 }
 
 export type FinishReason = 'stop' | 'length' | 'cancelled';
@@ -73,6 +93,8 @@ export type GenerationEvent =
       readonly position: number;
       /** True for a stop id, which is usually not shown. The end follows. */
       readonly stop: boolean;
+      /** Where they were asked for. */
+      readonly logProbabilities?: TokenLogProbabilities;
     }
   | {
       readonly kind: 'end';
@@ -181,4 +203,24 @@ export function checkMaxTokens(maxTokens: number | undefined): void {
     fields: { maxTokens: String(maxTokens) },
     fix: 'Give a whole number from 1, or leave it out to use the rest of the context.',
   });
+}
+
+/**
+ * Best tokens whose log-probabilities a program computes for a request: all that may be asked for where any are, so that
+ * few programs are compiled. Undefined: none.
+ *
+ * @throws UnicornError `usage/log-probabilities` unless it is a whole number in its range
+ */
+export function checkLogProbabilities(asked: number | undefined, vocabularySize: number): number | undefined {
+  if (asked === undefined) return undefined;
+  const most = Math.min(maxTopLogProbabilities, vocabularySize);
+  if (Number.isSafeInteger(asked) && asked >= 0 && asked <= most) return asked === 0 ? 0 : most;
+  throw new UnicornError(
+    'usage/log-probabilities',
+    `Log-probabilities of ${String(asked)} best tokens cannot be given.`,
+    {
+      fields: { logProbabilities: String(asked), most },
+      fix: `Give a whole number from 0, for the sampled token alone, to ${most}.`,
+    },
+  );
 }

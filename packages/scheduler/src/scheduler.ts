@@ -6,7 +6,7 @@ import { checkSpeculation } from './draft/speculation.js';
 import { GenerationJob, type SpeculationSetup } from './generation-job.js';
 import type { KvGroupStats } from './kv/kv-cache.js';
 import { checkSpans } from './prompt-span.js';
-import { checkContext, checkMaxTokens, checkTokens } from './request.js';
+import { checkContext, checkLogProbabilities, checkMaxTokens, checkTokens } from './request.js';
 import type { ForwardOptions, ForwardResult, GenerateRequest, Generation } from './request.js';
 import { packSampling } from './sampling-parameters.js';
 import { checkLimits, type SchedulerOptions } from './scheduler-options.js';
@@ -103,7 +103,7 @@ export class Scheduler {
    * Queues a request; the iterator yields its tokens, then its end, or rejects with what went wrong on the device.
    *
    * @throws UnicornError at once: `usage/prompt`, `usage/token-id`, `usage/context` (fields promptTokens, contextLength),
-   * `usage/span`, `usage/max-tokens`, `usage/sampling`, `usage/speculation`, `resource/context` when the KV pool can never hold it, `resource/queue` when
+   * `usage/span`, `usage/max-tokens`, `usage/sampling`, `usage/log-probabilities`, `usage/speculation`, `resource/context` when the KV pool can never hold it, `resource/queue` when
    * too many wait, `usage/closed`
    */
   generate(request: GenerateRequest): Generation {
@@ -123,7 +123,12 @@ export class Scheduler {
       sampling: packSampling(request.sampling ?? {}, model.vocabularySize),
       stopIds: new Set(request.stopIds),
       mask: request.mask,
-      program: programKind('sample', { masked: request.mask !== undefined, size: request.size }),
+      logProbabilities: request.logProbabilities,
+      program: programKind('sample', {
+        masked: request.mask !== undefined,
+        topLogProbabilities: checkLogProbabilities(request.logProbabilities, model.vocabularySize),
+        size: request.size,
+      }),
       reuse: request.reuse ?? 'exact',
       vocabularySize: model.vocabularySize,
       speculation: this.#speculation(request),

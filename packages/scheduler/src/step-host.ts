@@ -1,6 +1,7 @@
 /** What steps run on: a device with a model's weights, the plan of its memory, and the states allocated by it. */
 import {
   planKv,
+  sampleNames,
   stateName,
   tensorBytes,
   UnicornError,
@@ -8,7 +9,7 @@ import {
   type DType,
 } from '@unicorn-exec/tensor';
 import type { SchedulerOptions } from './scheduler-options.js';
-import { stepNames, tokenChunk, type StepHost } from './step/program.js';
+import { tokenChunk, type StepHost } from './step/program.js';
 
 /**
  * Plans and allocates.
@@ -36,7 +37,7 @@ export function openStepHost(options: SchedulerOptions): StepHost {
         kv.set(layer, device.allocate(layerBytes, { name: stateName(layer) }));
     }
     const historyBytes = tensorBytes('i32', [plan.maxSequences, plan.contextLength]);
-    const history = device.allocate(historyBytes, { name: stepNames.history });
+    const history = device.allocate(historyBytes, { name: sampleNames.history });
     const precision = options.precision ?? (info.precisions.includes('fast') ? 'fast' : 'f32');
     const profile = options.profile ?? false;
     return { device, weights, model, plan, precision, profile, states: { kv, history } };

@@ -1,6 +1,6 @@
 /** What a caller may ask of an engine, and what comes back. */
 import type { ChatMessage, ElasticSpec } from '@unicorn-exec/models';
-import type { SamplingParameters, SpeculationUsage } from '@unicorn-exec/scheduler';
+import type { SamplingParameters, SpeculationUsage, TokenLogProbabilities } from '@unicorn-exec/scheduler';
 import type { ProfileEntry } from '@unicorn-exec/tensor';
 import {
   abortSignal,
@@ -50,6 +50,12 @@ interface GenerateOptions {
   readonly reuse?: 'exact' | 'sameSize' | 'anySize' | undefined;
   /** Guess tokens ahead and check several in one step: faster where guesses are good, and never another answer. */
   readonly speculation?: Speculation | undefined;
+  /**
+   * Also gives the log-probability of each token under the model's raw logits, and of so many best tokens at its place: 0
+   * for the token alone, at most 20. Default: none are computed. A device that cannot compute them fails the request with
+   * `unsupported/op`.
+   */
+  readonly logProbabilities?: number | undefined;
   /** Strings that end the answer; never part of it. */
   readonly stop?: readonly string[] | undefined;
   /** Cancels the request; the stream then ends with the finish reason `cancelled`. */
@@ -101,6 +107,7 @@ export const generateOptionTable: OptionTable<GenerateRequest> = {
   ignoreEnd: flag,
   reuse: choice('exact', 'sameSize', 'anySize'),
   speculation: optionsOf(speculationTable),
+  logProbabilities: number,
   stop: listOf(text),
   signal: abortSignal,
 };
@@ -130,6 +137,8 @@ export interface GenerateChunk {
   readonly reasoning?: string;
   /** Ids since the last chunk, the ids that ended the answer included. */
   readonly tokens: readonly number[];
+  /** Of each of those, where they were asked for. */
+  readonly logProbabilities?: readonly TokenLogProbabilities[];
   /** On the last chunk, with `usage` and `timings`. */
   readonly finishReason?: FinishReason;
   readonly usage?: Usage;

@@ -114,7 +114,7 @@ export class Drafting {
       if (this.flights.lost) return;
       if (!sampled) continue;
       entries.forEach(({ job }, index) => {
-        if (!this.admission.unpin(job)) job.drafter!.push(sampled[index]!);
+        if (!this.admission.unpin(job)) job.drafter!.push(sampled.ids[index]!);
       });
       this.policy.learnDraft(target.name, kind.name, entries.length, this.clock() - begin);
     }

@@ -2,11 +2,18 @@
  * Submissions on their way: what goes out, what it samples, and what becomes of its jobs when it fails. A failure is that
  * of the submission's jobs and of nobody else. It does not know why something was planned.
  */
-import { isUnicornError, type DeviceBuffer, type UnicornError } from '@unicorn-exec/tensor';
+import {
+  isUnicornError,
+  sampleNames,
+  tensorBytes,
+  type DeviceBuffer,
+  type UnicornError,
+} from '@unicorn-exec/tensor';
 import type { Admission } from './admission.js';
 import type { Job } from './job.js';
 import type { ProgramKind } from './program-kind.js';
-import type { Program, ProgramCache, StepHost } from './program.js';
+import type { Program, ProgramCache, SampledBuffers, StepHost } from './program.js';
+import { SampledRows } from './sampled-rows.js';
 import { follower, StepBatch, type StepPart } from './step-batch.js';
 import type { StepCounts } from './step-counts.js';
 
@@ -62,21 +69,20 @@ export class Flights {
     const next = entries.map(({ job, part }) => ({ job, part: follower(part) }));
     for (const { job } of next) this.admission.pin(job);
     try {
-      return this.#submit(program, next, (buffer + 1) % buffers, program.sampled[buffer]);
+      const from = program.sampled[buffer]![sampleNames.sampled];
+      return this.#submit(program, next, (buffer + 1) % buffers, from);
     } catch (error) {
       this.fail(next, error);
       return undefined;
     }
   }
 
-  /** The ids that a flight sampled, once it has ended. Undefined: it failed, and its jobs with it. */
-  async sampled({ program, entries, buffer, done }: Flight): Promise<Int32Array | undefined> {
+  /** What a flight sampled, once it has ended. Undefined: it failed, and its jobs with it. */
+  async sampled({ program, entries, buffer, done }: Flight): Promise<SampledRows | undefined> {
     try {
       await done;
-      const count = entries.reduce((sum, { part }) => sum + (part.sample?.count ?? 0), 0);
-      if (count === 0) return new Int32Array(0);
-      const bytes = await this.readOutput(program.sampled[buffer]!, count * Int32Array.BYTES_PER_ELEMENT);
-      return new Int32Array(bytes.buffer, bytes.byteOffset, count);
+      const rows = entries.reduce((sum, { part }) => sum + (part.sample?.count ?? 0), 0);
+      return rows === 0 ? SampledRows.none : await this.readSampled(program, program.sampled[buffer]!, rows);
     } catch (error) {
       this.fail(entries, error);
       return undefined;
@@ -100,6 +106,20 @@ export class Flights {
     const isDevice = isUnicornError(error) && error.family === 'device';
     if (this.outlived && isDevice && error.code === 'device/lost') this.#lost ??= error;
     if (!this.#lost || !isDevice) job.fail(error);
+  }
+
+  /** The first rows of what a program has sampled into these. */
+  async readSampled(program: Program, buffers: SampledBuffers, rows: number): Promise<SampledRows> {
+    const { outputs } = program.executable.signature;
+    const read = new Map<string, Uint8Array>();
+    for (const [name, buffer] of Object.entries(buffers)) {
+      const { dtype, shape } = outputs[name]!;
+      read.set(
+        name,
+        await this.readOutput(buffer, tensorBytes(dtype, [rows, ...(shape.slice(1) as number[])])),
+      );
+    }
+    return new SampledRows(rows, program.kind.topLogProbabilities ?? 0, read);
   }
 
   /** Without a copy where the host can address the buffer. */

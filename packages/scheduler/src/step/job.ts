@@ -6,6 +6,7 @@ import type { Phase } from '@unicorn-exec/tensor';
 import type { Drafter } from '../draft/drafter.js';
 import type { KvSequence, PrefixKey } from '../kv/kv-sequence.js';
 import type { Reuse } from '../kv/prefix-search.js';
+import type { TokenLogProbabilities } from '../request.js';
 import { endOfSpans, type PromptSpan } from '../prompt-span.js';
 import type { LanePhase } from './phase.js';
 import type { ProgramKind } from './program-kind.js';
@@ -15,6 +16,8 @@ import type { StepPart } from './step-batch.js';
 export interface StepOutput {
   /** The sampled ids, in order: none, one, or those behind a draft as far as they stand. */
   readonly tokens: readonly number[];
+  /** Of each of those, where the program computes them. */
+  readonly logProbabilities?: readonly TokenLogProbabilities[];
   /** `logits` and `hidden.<L>` as f32 [count, features]; absent after a sampling step. */
   readonly rows?: ReadonlyMap<string, Float32Array>;
 }

@@ -5,6 +5,7 @@ import type { Admission } from './admission.js';
 import type { Flight, Flights } from './flight.js';
 import { decodes } from './job.js';
 import type { Program } from './program.js';
+import type { SampledRows } from './sampled-rows.js';
 import type { StepCounts } from './step-counts.js';
 
 export class Landing {
@@ -38,18 +39,21 @@ export class Landing {
 
   #handOut(
     { program, entries }: Flight,
-    sampled: Int32Array,
+    sampled: SampledRows,
     rows: number,
     outputs: ReadonlyMap<string, Float32Array> | undefined,
   ): number {
+    const hasLogProbabilities = program.kind.topLogProbabilities !== undefined;
     let row = 0;
-    let output = 0;
+    let sampledRows = 0;
     let given = 0;
     for (const { job, part } of entries) {
       const { kv, begin, count } = part;
       const first = row;
       row += count;
-      const drawn = Array.from(sampled.subarray(output, (output += part.sample?.count ?? 0)));
+      const firstSampled = sampledRows;
+      sampledRows += part.sample?.count ?? 0;
+      const drawn = Array.from(sampled.ids.subarray(firstSampled, sampledRows));
       // It was submitted before anybody knew that the sequence had ended.
       if (job.ended && part.follows) {
         this.admission.unpin(job);
@@ -68,7 +72,14 @@ export class Landing {
       const begun = job.drafter?.begun ?? false;
       if (job.drafter?.engaged) this.#settle(job.drafter, drawn, tokens);
       try {
-        job.absorb(outputs ? { tokens, rows: slice(outputs, first, count, rows) } : { tokens }, begin, count);
+        const output = outputs ? { tokens, rows: slice(outputs, first, count, rows) } : { tokens };
+        job.absorb(
+          hasLogProbabilities
+            ? { ...output, logProbabilities: sampled.logProbabilities(firstSampled, tokens.length) }
+            : output,
+          begin,
+          count,
+        );
       } catch (error) {
         job.fail(error);
       }

@@ -17,6 +17,8 @@ export interface ProgramKind {
   readonly reach: boolean;
   /** Also samples behind the guesses of drafts, so its outputs have more rows. */
   readonly drafts: boolean;
+  /** Also outputs the log-probabilities of what it samples, and of so many best tokens; undefined: of none. */
+  readonly topLogProbabilities: number | undefined;
   readonly size: ElasticSize | undefined;
   /** Of all its tokens; undefined where the device makes no difference, and in what jobs ask for. */
   readonly phase: LanePhase;
@@ -35,17 +37,19 @@ export function programKind(
     readonly given?: boolean | undefined;
     readonly reach?: boolean | undefined;
     readonly drafts?: boolean | undefined;
+    readonly topLogProbabilities?: number | undefined;
     readonly size?: ElasticSize | undefined;
     readonly phase?: LanePhase;
   },
 ): ProgramKind {
   const { hidden = false, masked = false, given = false, reach = false } = options;
-  const { drafts = false, size, phase } = options;
+  const { drafts = false, topLogProbabilities, size, phase } = options;
   const flags = Object.entries({ hidden, masked, given, reach, drafts }).flatMap(([flag, set]) =>
     set ? [flag] : [],
   );
+  if (topLogProbabilities !== undefined) flags.push(`top${topLogProbabilities}`);
   const name = [result, ...flags, sizeName(size), ...(phase ? [phase] : [])].join(' ');
-  return { name, result, hidden, masked, given, reach, drafts, size, phase };
+  return { name, result, hidden, masked, given, reach, drafts, topLogProbabilities, size, phase };
 }
 
 /** The program that computes the same of positions in spans; undefined where these ask for no other. */

@@ -3,11 +3,10 @@
  * wanted, compiled when first needed and kept. A program owns its output buffers; states belong to the scheduler.
  */
 import {
+  addSampling,
   GraphBuilder,
   poolDim,
   resolveShape,
-  sampleControls,
-  sampleParameters,
   tensorBytes,
   type Device,
   type DeviceBuffer,
@@ -22,34 +21,25 @@ import { maxDraftTokens } from '../draft/speculation.js';
 import { maxLogitBiases } from '../sampling-parameters.js';
 import { lanePhases, type LanePhase } from './phase.js';
 import type { ProgramKind } from './program-kind.js';
+import { sampledOutputs } from './sampled-rows.js';
 
-/**
- * Inputs with the ids of a step and with rows in their place, output with the sampled token of each row, state with the tokens of each slot, and the
- * inputs of the `sample` op.
- */
-export const stepNames = {
-  ids: 'ids',
-  given: 'given',
-  sampled: 'sampled',
-  history: 'history',
-  parameters: 'sample.parameters',
-  controls: 'sample.controls',
-  biasIds: 'sample.biasIds',
-  biasValues: 'sample.biasValues',
-  mask: 'sample.mask',
-} as const;
+/** Inputs of a step: its ids, and rows in their place. */
+export const stepNames = { ids: 'ids', given: 'given' } as const;
 
 export interface Program {
   readonly kind: ProgramKind;
   readonly executable: Executable;
-  /** A buffer for each output of the signature but the sampled ids, large enough for the largest step. */
+  /** A buffer for each output of the signature but those of sampling, large enough for the largest step. */
   readonly outputs: Readonly<Record<string, DeviceBuffer>>;
   /**
-   * For the sampled ids, i32 [outputs]: none where nothing is sampled, one, or as many as steps may be in flight where a
-   * step may be submitted before the ids of the one before are known.
+   * Buffers for the outputs of sampling, by name: no set where nothing is sampled, one, or as many as steps may be in flight
+   * where a step may be submitted before the ids of the one before are known.
    */
-  readonly sampled: readonly DeviceBuffer[];
+  readonly sampled: readonly SampledBuffers[];
 }
+
+/** For `sampled`, i32 [outputs], and the log-probabilities of those where a program computes them. */
+export type SampledBuffers = Readonly<Record<string, DeviceBuffer>>;
 
 /** Steps that may be submitted behind the one at work, at most. */
 export const maxStepsAhead = 2;
@@ -146,7 +136,9 @@ export class ProgramCache {
     this.#programs.clear();
     for (const { executable, outputs, sampled } of programs) {
       executable.dispose();
-      for (const buffer of [...Object.values(outputs), ...sampled]) buffer.dispose();
+      for (const buffers of [outputs, ...sampled]) {
+        for (const buffer of Object.values(buffers)) buffer.dispose();
+      }
     }
   }
 
@@ -163,18 +155,12 @@ export class ProgramCache {
       ...(kind.size ? { size: kind.size } : {}),
     });
     if (kind.result === 'sample') {
-      const { ids } = builder.sample({
-        logits: logits!,
-        parameters: builder.input(stepNames.parameters, 'f32', ['outputs', sampleParameters.length]),
-        controls: builder.input(stepNames.controls, 'i32', ['outputs', sampleControls.length]),
-        biasIds: builder.input(stepNames.biasIds, 'i32', ['outputs', 'biases']),
-        biasValues: builder.input(stepNames.biasValues, 'f32', ['outputs', 'biases']),
-        history: builder.state(stepNames.history, 'i32', [plan.maxSequences, plan.contextLength]),
-        ...(kind.masked
-          ? { mask: builder.input(stepNames.mask, 'i32', ['outputs', Math.ceil(model.vocabularySize / 32)]) }
-          : {}),
+      const { masked, topLogProbabilities } = kind;
+      addSampling(builder, logits!, {
+        history: [plan.maxSequences, plan.contextLength],
+        masked,
+        ...(topLogProbabilities === undefined ? {} : { topLogProbabilities }),
       });
-      builder.output(stepNames.sampled, ids);
     }
     const maximum: Record<string, number> = {
       tokens: programTokens(kind, kind.phase, this.host),
@@ -194,13 +180,15 @@ export class ProgramCache {
       ...(kind.phase ? { phase: kind.phase } : {}),
     });
     const outputs: Record<string, DeviceBuffer> = {};
-    const sampled: DeviceBuffer[] = [];
     // Masks and checks of guesses want each id on the host before the next step.
     const ahead = executable.runsAhead && !kind.masked && !kind.drafts ? maxStepsAhead : 0;
-    for (const [output, { dtype, shape }] of Object.entries(executable.signature.outputs)) {
+    const sets = kind.result === 'sample' ? 1 + ahead : 0;
+    const sampled = Array.from({ length: sets }, (): Record<string, DeviceBuffer> => ({}));
+    for (const [name, { dtype, shape }] of Object.entries(executable.signature.outputs)) {
       const byteLength = tensorBytes(dtype, resolveShape(shape, maximum));
-      if (output !== stepNames.sampled) outputs[output] = device.allocate(byteLength, { name: output });
-      else while (sampled.length <= ahead) sampled.push(device.allocate(byteLength, { name: output }));
+      for (const set of sampledOutputs.includes(name) ? sampled : [outputs]) {
+        set[name] = device.allocate(byteLength, { name });
+      }
     }
     return { kind, executable, outputs, sampled };
   }

@@ -6,6 +6,7 @@
 import {
   poolDim,
   sampleControls,
+  sampleNames,
   sampleParameters,
   stateName,
   type Binding,
@@ -14,7 +15,7 @@ import {
   type KvPlan,
 } from '@unicorn-exec/tensor';
 import type { KvSequence } from '../kv/kv-sequence.js';
-import { stepNames, type Program, type StepStates } from './program.js';
+import { stepNames, type Program, type SampledBuffers, type StepStates } from './program.js';
 import type { PromptSpan } from '../prompt-span.js';
 import type { SamplingRow } from '../sampling-parameters.js';
 
@@ -35,9 +36,9 @@ export interface StepPart {
   readonly follows?: boolean;
 }
 
-/** Where a submission leaves the ids that it samples, and from where it takes those of its tokens when it follows. */
+/** Where a submission leaves what it samples, and from where it takes those of its tokens when it follows. */
 export interface StepIds {
-  readonly sampled?: DeviceBuffer | undefined;
+  readonly sampled?: SampledBuffers | undefined;
   /** What the step before left, of the same sequences in the same order; undefined: the host knows all ids. */
   readonly from?: DeviceBuffer | undefined;
 }
@@ -107,7 +108,7 @@ export class StepBatch {
       if (input) buffers[name] = input;
     }
     if (from) buffers[stepNames.ids] = from;
-    if (into) buffers[stepNames.sampled] = into;
+    if (into) Object.assign(buffers, into);
     return { dims, buffers };
   }
 
@@ -130,7 +131,7 @@ export class StepBatch {
     for (const [layer, buffer] of this.states.kv) {
       if (stateName(layer) in state) buffers[stateName(layer)] = buffer;
     }
-    if (stepNames.history in state) buffers[stepNames.history] = this.states.history;
+    if (sampleNames.history in state) buffers[sampleNames.history] = this.states.history;
     const made = { dims, buffers };
     this.#bindings.set(program, made);
     return made;
@@ -229,11 +230,11 @@ export class StepBatch {
     biases: number,
   ): Record<string, Int32Array | Float32Array> {
     const words = Math.ceil(this.vocabularySize / 32);
-    const parameters = this.#float32(stepNames.parameters, rows * sampleParameters.length);
-    const controls = this.#int32(stepNames.controls, rows * sampleControls.length);
-    const biasIds = this.#int32(stepNames.biasIds, rows * biases).fill(0);
-    const biasValues = this.#float32(stepNames.biasValues, rows * biases).fill(0);
-    const mask = program.kind.masked ? this.#int32(stepNames.mask, rows * words).fill(-1) : undefined;
+    const parameters = this.#float32(sampleNames.parameters, rows * sampleParameters.length);
+    const controls = this.#int32(sampleNames.controls, rows * sampleControls.length);
+    const biasIds = this.#int32(sampleNames.biasIds, rows * biases).fill(0);
+    const biasValues = this.#float32(sampleNames.biasValues, rows * biases).fill(0);
+    const mask = program.kind.masked ? this.#int32(sampleNames.mask, rows * words).fill(-1) : undefined;
     let row = 0;
     for (const { begin, count, sample } of parts) {
       const { historyRow, promptLength, row: packed } = sample!;
@@ -255,11 +256,11 @@ export class StepBatch {
       }
     }
     return {
-      [stepNames.parameters]: parameters,
-      [stepNames.controls]: controls,
-      [stepNames.biasIds]: biasIds,
-      [stepNames.biasValues]: biasValues,
-      ...(mask ? { [stepNames.mask]: mask } : {}),
+      [sampleNames.parameters]: parameters,
+      [sampleNames.controls]: controls,
+      [sampleNames.biasIds]: biasIds,
+      [sampleNames.biasValues]: biasValues,
+      ...(mask ? { [sampleNames.mask]: mask } : {}),
     };
   }
 
