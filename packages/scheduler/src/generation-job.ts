@@ -9,6 +9,7 @@ import type {
   FinishReason,
   Generation,
   GenerationEvent,
+  LateTokenMask,
   TokenLogProbabilities,
   TokenMask,
   Timings,
@@ -26,6 +27,7 @@ export interface GenerationSetup {
   readonly sampling: SamplingRow;
   readonly stopIds: ReadonlySet<number>;
   readonly mask: TokenMask | undefined;
+  readonly lateMask: LateTokenMask | undefined;
   /** Best tokens whose log-probabilities are wanted. */
   readonly logProbabilities: number | undefined;
   readonly program: ProgramKind;
@@ -59,6 +61,8 @@ export class GenerationJob implements Job {
   readonly preemptible = true;
   readonly drafter: Drafter | undefined;
   readonly #generated: number[] = [];
+  /** The mask of what comes after so many generated tokens. */
+  #late: { readonly length: number; readonly mask: Promise<Int32Array | undefined> } | undefined;
   #cachedPromptTokens = 0;
   readonly #times;
 
@@ -119,8 +123,8 @@ export class GenerationJob implements Job {
   }
 
   goesOn(unknown: number): boolean {
-    const { mask, maxTokens } = this.setup;
-    if (mask || this.drafter?.rests === false) return false;
+    const { mask, lateMask, maxTokens } = this.setup;
+    if (mask || lateMask || this.drafter?.rests === false) return false;
     return this.#generated.length + unknown < maxTokens;
   }
 
@@ -129,6 +133,16 @@ export class GenerationJob implements Job {
     const { draft, masks } = this.drafter!;
     const begin = kv.computed + draft.length;
     return { kv, begin, count: 1, draft, spans: this.spans, sample: this.#sample(masks.slice(-1)) };
+  }
+
+  lateMask(): Promise<Int32Array | undefined> {
+    const { length } = this.#generated;
+    if (this.#late?.length !== length) {
+      const made = async (): Promise<Int32Array | undefined> =>
+        this.#checked(await this.setup.lateMask!([...this.#generated]));
+      this.#late = { length, mask: made() };
+    }
+    return this.#late.mask;
   }
 
   absorb({ tokens, logProbabilities }: StepOutput): void {
@@ -221,9 +235,12 @@ export class GenerationJob implements Job {
     };
   }
 
-  /** @throws UnicornError `usage/mask` when the mask has another length or allows nothing */
   #allowed(mask: TokenMask, generated: readonly number[]): Int32Array | undefined {
-    const words = mask(generated);
+    return this.#checked(mask(generated));
+  }
+
+  /** @throws UnicornError `usage/mask` when the mask has another length or allows nothing */
+  #checked(words: Int32Array | undefined): Int32Array | undefined {
     if (words === undefined) return undefined;
     const { vocabularySize } = this.setup;
     const length = Math.ceil(vocabularySize / 32);

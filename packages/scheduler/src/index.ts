@@ -9,6 +9,7 @@ export type {
   GenerateRequest,
   Generation,
   GenerationEvent,
+  LateTokenMask,
   Timings,
   TokenLogProbabilities,
   TokenMask,

@@ -11,6 +11,13 @@ import type { SamplingParameters } from './sampling-parameters.js';
  */
 export type TokenMask = (generated: readonly number[]) => Int32Array | undefined;
 
+/**
+ * As {@link TokenMask}, for masks that take time: called when the step that computes the logits was submitted, so that the
+ * mask is made while the device works. Others in the batch go on meanwhile, however long it takes. Where it rejects, the
+ * request fails with that. The array is the callee's.
+ */
+export type LateTokenMask = (generated: number[]) => Promise<Int32Array | undefined>;
+
 export interface GenerateRequest {
   /** The prompt. At least one id, fewer than the context length. */
   readonly tokens: ArrayLike<number>;
@@ -29,6 +36,8 @@ export interface GenerateRequest {
   /** Slices of the model; the full model by default. */
   readonly size?: ElasticSize | undefined;
   readonly mask?: TokenMask | undefined;
+  /** In the place of `mask`, where masks take time; not with `speculation`, whose guesses would have to wait for them. */
+  readonly lateMask?: LateTokenMask | undefined;
   /**
    * Also yields the log-probability of each token, and of so many best tokens at its place: 0 for the token alone, at most
    * {@link maxTopLogProbabilities}. Default: none are computed. A device that cannot compute them fails the request with
@@ -194,6 +203,20 @@ export function checkContext(promptTokens: number, contextLength: number, room: 
       fix: `Shorten the prompt, or load the model with a context of at least ${least}.`,
     },
   );
+}
+
+/** @throws UnicornError `usage/mask` beside a mask, `usage/speculation` beside guesses */
+export function checkLateMask({ lateMask, mask, speculation }: GenerateRequest): void {
+  if (!lateMask) return;
+  if (mask) {
+    throw new UnicornError('usage/mask', 'A request has a mask or a late mask, not both.', {
+      fix: 'Have one of them allow what both would.',
+    });
+  }
+  if (!speculation) return;
+  throw new UnicornError('usage/speculation', 'A request whose mask comes late cannot guess ahead.', {
+    fix: 'Leave `speculation` out, or give a `mask` that answers at once.',
+  });
 }
 
 /** @throws UnicornError `usage/max-tokens` unless it is a whole number from 1 */

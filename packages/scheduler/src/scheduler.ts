@@ -6,7 +6,13 @@ import { checkSpeculation } from './draft/speculation.js';
 import { GenerationJob, type SpeculationSetup } from './generation-job.js';
 import type { KvGroupStats } from './kv/kv-cache.js';
 import { checkSpans } from './prompt-span.js';
-import { checkContext, checkLogProbabilities, checkMaxTokens, checkTokens } from './request.js';
+import {
+  checkContext,
+  checkLateMask,
+  checkLogProbabilities,
+  checkMaxTokens,
+  checkTokens,
+} from './request.js';
 import type { ForwardOptions, ForwardResult, GenerateRequest, Generation } from './request.js';
 import { packSampling } from './sampling-parameters.js';
 import { checkLimits, type SchedulerOptions } from './scheduler-options.js';
@@ -103,7 +109,7 @@ export class Scheduler {
    * Queues a request; the iterator yields its tokens, then its end, or rejects with what went wrong on the device.
    *
    * @throws UnicornError at once: `usage/prompt`, `usage/token-id`, `usage/context` (fields promptTokens, contextLength),
-   * `usage/span`, `usage/max-tokens`, `usage/sampling`, `usage/log-probabilities`, `usage/speculation`, `resource/context` when the KV pool can never hold it, `resource/queue` when
+   * `usage/span`, `usage/max-tokens`, `usage/mask`, `usage/sampling`, `usage/log-probabilities`, `usage/speculation`, `resource/context` when the KV pool can never hold it, `resource/queue` when
    * too many wait, `usage/closed`
    */
   generate(request: GenerateRequest): Generation {
@@ -112,6 +118,7 @@ export class Scheduler {
     const tokens = checkTokens(request.tokens, model.vocabularySize);
     checkContext(tokens.length, plan.contextLength, 1);
     checkMaxTokens(request.maxTokens);
+    checkLateMask(request);
     const room = plan.contextLength - tokens.length;
     // The last token needs no place in the pool. A limit that the caller did not set is what fits.
     const fitting = Math.max(1, Math.min(room, this.#loop.admission.cache.maxTokens - tokens.length + 1));
@@ -123,9 +130,11 @@ export class Scheduler {
       sampling: packSampling(request.sampling ?? {}, model.vocabularySize),
       stopIds: new Set(request.stopIds),
       mask: request.mask,
+      lateMask: request.lateMask,
       logProbabilities: request.logProbabilities,
       program: programKind('sample', {
         masked: request.mask !== undefined,
+        late: request.lateMask !== undefined,
         topLogProbabilities: checkLogProbabilities(request.logProbabilities, model.vocabularySize),
         size: request.size,
       }),
@@ -290,6 +299,6 @@ export class Scheduler {
   #ended(job: Job): void {
     this.#onEnd.get(job)?.();
     this.#onEnd.delete(job);
-    this.#loop.admission.remove(job);
+    this.#loop.ended(job);
   }
 }

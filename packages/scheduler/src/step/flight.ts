@@ -6,6 +6,7 @@ import {
   isUnicornError,
   sampleNames,
   tensorBytes,
+  type Completion,
   type DeviceBuffer,
   type UnicornError,
 } from '@unicorn-exec/tensor';
@@ -82,7 +83,8 @@ export class Flights {
     try {
       await done;
       const rows = entries.reduce((sum, { part }) => sum + (part.sample?.count ?? 0), 0);
-      return rows === 0 ? SampledRows.none : await this.readSampled(program, program.sampled[buffer]!, rows);
+      const sampled = program.sampled[buffer];
+      return rows === 0 || !sampled ? SampledRows.none : await this.readSampled(program, sampled, rows);
     } catch (error) {
       this.fail(entries, error);
       return undefined;
@@ -106,6 +108,12 @@ export class Flights {
     const isDevice = isUnicornError(error) && error.family === 'device';
     if (this.outlived && isDevice && error.code === 'device/lost') this.#lost ??= error;
     if (!this.#lost || !isDevice) job.fail(error);
+  }
+
+  /** Submits the sampling of one pinned job from its logits. Throws and rejects with what the device says. */
+  submitSampler(program: Program, part: StepPart, logits: DeviceBuffer, into: SampledBuffers): Completion {
+    this.counts.submissions++;
+    return program.executable.submit(this.#batch.bindSampler(program, part, logits, into));
   }
 
   /** The first rows of what a program has sampled into these. */

@@ -63,6 +63,8 @@ export interface Job {
   goesOn(unknown: number): boolean;
   /** The last token, or the last guess, alone: to draw another guess after it. */
   draftPart?(): StepPart;
+  /** What may come next, of a job whose program is late; one promise for each number of generated tokens. */
+  lateMask?(): Promise<Int32Array | undefined>;
   /** Takes what a step computed for positions `position` to `position + count - 1`. */
   absorb(output: StepOutput, position: number, count: number): void;
   /** Its memory was lost: forgets what it had begun. False where it cannot start again. */

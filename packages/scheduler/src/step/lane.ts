@@ -16,6 +16,7 @@ import type { Drafting } from './drafting.js';
 import type { Flight, Flights, StepEntry } from './flight.js';
 import { phaseOf, type Holding, type Job } from './job.js';
 import type { Landing } from './landing.js';
+import type { LateSampling } from './late-sampling.js';
 import type { LanePhase } from './phase.js';
 import { checkingGuesses, inPhase, type ProgramKind } from './program-kind.js';
 import type { StepCounts } from './step-counts.js';
@@ -41,6 +42,7 @@ export interface LaneParts {
   readonly flights: Flights;
   readonly landing: Landing;
   readonly drafting: Drafting;
+  readonly late: LateSampling;
   readonly policy: DraftPolicy;
   readonly counts: StepCounts;
   /** Milliseconds from any origin. */
@@ -78,6 +80,7 @@ export class Lane {
     const kind = inPhase(checks ? checkingGuesses(target) : target, this.phase);
     const first = await flights.launch(kind, entries);
     if (!first) return;
+    if (kind.late) return this.#landLogits(first);
     const ahead = this.#stepsAhead(first);
     const underWay = [first];
     for (let flight = underWay[0]; flight; flight = underWay[0]) {
@@ -99,6 +102,19 @@ export class Lane {
       // As between steps that are planned.
       if (underWay.length > 0) await nextTurn();
     }
+  }
+
+  /** Of jobs whose masks come late: leaves the logits, from which each is sampled when its mask is there. */
+  async #landLogits(flight: Flight): Promise<void> {
+    const { late, landing, flights } = this.parts;
+    late.askMasks(flight);
+    try {
+      await late.keepLogits(flight);
+    } catch (error) {
+      flights.fail(flight.entries, error);
+      return;
+    }
+    if ((await landing.land(flight)) !== undefined) late.begin(flight);
   }
 
   /**

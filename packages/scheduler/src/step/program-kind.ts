@@ -17,6 +17,8 @@ export interface ProgramKind {
   readonly reach: boolean;
   /** Also samples behind the guesses of drafts, so its outputs have more rows. */
   readonly drafts: boolean;
+  /** Leaves the logits of what is to be sampled: a sampler draws from them, a program of its own. */
+  readonly late: boolean;
   /** Also outputs the log-probabilities of what it samples, and of so many best tokens; undefined: of none. */
   readonly topLogProbabilities: number | undefined;
   readonly size: ElasticSize | undefined;
@@ -37,19 +39,20 @@ export function programKind(
     readonly given?: boolean | undefined;
     readonly reach?: boolean | undefined;
     readonly drafts?: boolean | undefined;
+    readonly late?: boolean | undefined;
     readonly topLogProbabilities?: number | undefined;
     readonly size?: ElasticSize | undefined;
     readonly phase?: LanePhase;
   },
 ): ProgramKind {
   const { hidden = false, masked = false, given = false, reach = false } = options;
-  const { drafts = false, topLogProbabilities, size, phase } = options;
-  const flags = Object.entries({ hidden, masked, given, reach, drafts }).flatMap(([flag, set]) =>
+  const { drafts = false, late = false, topLogProbabilities, size, phase } = options;
+  const flags = Object.entries({ hidden, masked, given, reach, drafts, late }).flatMap(([flag, set]) =>
     set ? [flag] : [],
   );
   if (topLogProbabilities !== undefined) flags.push(`top${topLogProbabilities}`);
   const name = [result, ...flags, sizeName(size), ...(phase ? [phase] : [])].join(' ');
-  return { name, result, hidden, masked, given, reach, drafts, topLogProbabilities, size, phase };
+  return { name, result, hidden, masked, given, reach, drafts, late, topLogProbabilities, size, phase };
 }
 
 /** The program that computes the same of positions in spans; undefined where these ask for no other. */
@@ -62,6 +65,12 @@ export function withSpans(kind: ProgramKind, spans: readonly PromptSpan[]): Prog
 /** The program that computes the same in a phase. */
 export function inPhase(kind: ProgramKind, phase: LanePhase): ProgramKind {
   return phase === kind.phase ? kind : programKind(kind.result, { ...kind, phase });
+}
+
+/** The program that samples from the logits which one that is late has left. */
+export function samplerKind({ topLogProbabilities }: ProgramKind, phase: LanePhase): ProgramKind {
+  const kind = programKind('sample', { masked: true, topLogProbabilities, phase });
+  return { ...kind, name: `sampler ${kind.name}` };
 }
 
 /** The program that also samples behind guesses. */

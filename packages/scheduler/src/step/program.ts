@@ -7,6 +7,7 @@ import {
   GraphBuilder,
   poolDim,
   resolveShape,
+  sampleGraph,
   tensorBytes,
   type Device,
   type DeviceBuffer,
@@ -15,12 +16,13 @@ import {
   type KvPlan,
   type LanguageModel,
   type Precision,
+  type SampleStepOptions,
   type WeightSet,
 } from '@unicorn-exec/tensor';
 import { maxDraftTokens } from '../draft/speculation.js';
 import { maxLogitBiases } from '../sampling-parameters.js';
 import { lanePhases, type LanePhase } from './phase.js';
-import type { ProgramKind } from './program-kind.js';
+import { samplerKind, type ProgramKind } from './program-kind.js';
 import { sampledOutputs } from './sampled-rows.js';
 
 /** Inputs of a step: its ids, and rows in their place. */
@@ -116,10 +118,31 @@ export class ProgramCache {
 
   /** Rejects with what the model's builder or the device says; a failure is not kept. */
   get(kind: ProgramKind): Promise<Program> {
+    return this.#made(kind, () => this.#compile(kind));
+  }
+
+  /** What samples one row of the logits that a program has left. It has no buffers of its own. Rejects as {@link get}. */
+  sampler(late: ProgramKind, phase: LanePhase): Promise<Program> {
+    const kind = samplerKind(late, phase);
+    return this.#made(kind, () => this.#compileSampler(kind));
+  }
+
+  /** Buffers for what a sampler samples. They are the caller's. */
+  sampledBuffers({ executable }: Program): SampledBuffers {
+    const { device } = this.host;
+    return Object.fromEntries(
+      Object.entries(executable.signature.outputs).map(([name, { dtype, shape }]) => {
+        const byteLength = tensorBytes(dtype, resolveShape(shape, { outputs: 1 }));
+        return [name, device.allocate(byteLength, { name })];
+      }),
+    );
+  }
+
+  #made(kind: ProgramKind, make: () => Promise<Program>): Promise<Program> {
     const { name } = kind;
     const known = this.#programs.get(name);
     if (known) return known;
-    const made = this.#compile(kind);
+    const made = make();
     this.#programs.set(name, made);
     made.catch(() => this.#programs.delete(name));
     return made;
@@ -142,6 +165,27 @@ export class ProgramCache {
     }
   }
 
+  #samplingOf({ masked, topLogProbabilities }: ProgramKind): SampleStepOptions {
+    const { maxSequences, contextLength } = this.host.plan;
+    return {
+      history: [maxSequences, contextLength],
+      masked,
+      ...(topLogProbabilities === undefined ? {} : { topLogProbabilities }),
+    };
+  }
+
+  async #compileSampler(kind: ProgramKind): Promise<Program> {
+    const { device, weights, model, precision, profile } = this.host;
+    const graph = sampleGraph(`${model.name} ${kind.name}`, model.vocabularySize, this.#samplingOf(kind));
+    const executable = await device.compile(graph, weights, {
+      dims: { outputs: 1, biases: { max: maxLogitBiases } },
+      precision,
+      profile,
+      ...(kind.phase ? { phase: kind.phase } : {}),
+    });
+    return { kind, executable, outputs: {}, sampled: [] };
+  }
+
   async #compile(kind: ProgramKind): Promise<Program> {
     const { device, weights, model, plan, precision, profile } = this.host;
     const builder = new GraphBuilder(`${model.name} ${kind.name}`);
@@ -154,13 +198,8 @@ export class ProgramCache {
       ...(kind.reach ? { reach: true } : {}),
       ...(kind.size ? { size: kind.size } : {}),
     });
-    if (kind.result === 'sample') {
-      const { masked, topLogProbabilities } = kind;
-      addSampling(builder, logits!, {
-        history: [plan.maxSequences, plan.contextLength],
-        masked,
-        ...(topLogProbabilities === undefined ? {} : { topLogProbabilities }),
-      });
+    if (kind.result === 'sample' && !kind.late) {
+      addSampling(builder, logits!, this.#samplingOf(kind));
     }
     const maximum: Record<string, number> = {
       tokens: programTokens(kind, kind.phase, this.host),
@@ -182,7 +221,7 @@ export class ProgramCache {
     const outputs: Record<string, DeviceBuffer> = {};
     // Masks and checks of guesses want each id on the host before the next step.
     const ahead = executable.runsAhead && !kind.masked && !kind.drafts ? maxStepsAhead : 0;
-    const sets = kind.result === 'sample' ? 1 + ahead : 0;
+    const sets = kind.result === 'sample' && !kind.late ? 1 + ahead : 0;
     const sampled = Array.from({ length: sets }, (): Record<string, DeviceBuffer> => ({}));
     for (const [name, { dtype, shape }] of Object.entries(executable.signature.outputs)) {
       const byteLength = tensorBytes(dtype, resolveShape(shape, maximum));

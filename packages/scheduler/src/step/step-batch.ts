@@ -101,7 +101,9 @@ export class StepBatch {
       ...this.#tables(parts, tokens, columns),
       ...(program.kind.given ? this.#given(parts, dims) : {}),
       ...(program.kind.reach ? { reach: this.#reach(parts, tokens) } : {}),
-      ...(program.kind.result === 'sample' ? this.#sampling(program, sampled, outputs, biases) : {}),
+      ...(program.kind.result === 'sample' && !program.kind.late
+        ? this.#sampling(program, sampled, outputs, biases)
+        : {}),
     };
     for (const name of Object.keys(program.executable.signature.inputs)) {
       const input = inputs[name];
@@ -110,6 +112,17 @@ export class StepBatch {
     if (from) buffers[stepNames.ids] = from;
     if (into) Object.assign(buffers, into);
     return { dims, buffers };
+  }
+
+  /** The bindings of a sampler, for the last token of a part. */
+  bindSampler(program: Program, part: StepPart, logits: DeviceBuffer, into: SampledBuffers): Bindings {
+    const biases = Math.max(1, part.sample!.row.biasIds.length);
+    const sampling = this.#sampling(program, [part], 1, biases);
+    const history = { [sampleNames.history]: this.states.history };
+    return {
+      dims: { outputs: 1, biases },
+      buffers: { ...sampling, ...history, ...into, [sampleNames.logits]: logits },
+    };
   }
 
   /** Columns of the block tables: few different numbers, since a device may prepare what it does for each of them. */

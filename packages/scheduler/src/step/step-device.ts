@@ -5,6 +5,7 @@ import { Drafting } from './drafting.js';
 import { Flights } from './flight.js';
 import { Landing } from './landing.js';
 import { Lane } from './lane.js';
+import { LateSampling } from './late-sampling.js';
 import { lanePhases, type LanePhase } from './phase.js';
 import { ProgramCache, type StepHost } from './program.js';
 import type { StepCounts } from './step-counts.js';
@@ -20,6 +21,8 @@ export interface StepDeviceSetup {
   readonly stepsAhead: number;
   /** Whether jobs outlive the device. */
   readonly outlived: boolean;
+  /** Called when what the step loop may be waiting for has happened. */
+  readonly tell: () => void;
 }
 
 export class StepDevice {
@@ -28,10 +31,11 @@ export class StepDevice {
   readonly programs: ProgramCache;
   readonly flights: Flights;
   readonly drafting: Drafting;
+  readonly late: LateSampling;
   readonly lanes: readonly Lane[];
 
   constructor(setup: StepDeviceSetup) {
-    const { host, admission, policy, counts, clock, stepsAhead, outlived } = setup;
+    const { host, admission, policy, counts, clock, stepsAhead, outlived, tell } = setup;
     this.host = host;
     this.phases = lanePhases(host.device.info);
     const programs = (this.programs = new ProgramCache(host));
@@ -47,12 +51,28 @@ export class StepDevice {
       // Guesses lie behind their prompt's end.
       this.phases.at(-1),
     ));
-    const parts = { admission, flights, landing, drafting, policy, counts, clock, stepsAhead };
+    const late = (this.late = new LateSampling({
+      host,
+      programs,
+      admission,
+      flights,
+      counts,
+      // As guesses: what is sampled goes on behind a prompt's end.
+      phase: this.phases.at(-1),
+      tell,
+    }));
+    const parts = { admission, flights, landing, drafting, late, policy, counts, clock, stepsAhead };
     this.lanes = this.phases.map((phase) => new Lane(phase, parts));
   }
 
-  /** Whether a lane is at work. */
+  /** Whether something of it is under way. */
   get busy(): boolean {
-    return this.lanes.some(({ busy }) => busy);
+    return this.late.busy || this.lanes.some(({ busy }) => busy);
+  }
+
+  /** Frees what was compiled and allocated here. */
+  async dispose(): Promise<void> {
+    this.late.dispose();
+    await this.programs.dispose();
   }
 }

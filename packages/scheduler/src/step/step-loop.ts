@@ -74,9 +74,14 @@ export class StepLoop {
   /** Queues jobs; the loop runs while there are any. */
   submit(jobs: readonly Job[]): void {
     this.admission.enqueue(jobs);
-    // With one lane whoever comes is admitted between steps, with two as soon as one of them has nothing to do.
-    if (this.phases.length > 1) this.#tell();
+    this.#tell();
     this.#loop ??= this.#run();
+  }
+
+  /** A job has come to its end. */
+  ended(job: Job): void {
+    this.admission.remove(job);
+    this.#tell();
   }
 
   /** Cancels every job, or fails it with `error`; waits for the device, frees what was compiled. */
@@ -86,7 +91,7 @@ export class StepLoop {
       else job.cancel();
     }
     await this.#loop;
-    await this.programs.dispose();
+    await this.#device.dispose();
     this.admission.cache.clear();
   }
 
@@ -98,40 +103,59 @@ export class StepLoop {
       if (this.admission.running.size === 0 && this.admission.queued === 0 && !this.#busy) break;
       this.#news = false;
       const { lost } = this.#device.flights;
-      if (!lost) await this.#step();
+      let stepped = false;
+      if (!lost) stepped = await this.#step();
       else if (!this.#busy) await this.#moveOn(lost);
-      if (this.#busy && !this.#news) await new Promise<void>((resolve) => (this.#wake = resolve));
+      if (!this.#news && this.#expects(stepped)) await new Promise<void>((resolve) => (this.#wake = resolve));
     }
     this.#loop = undefined;
   }
 
-  /** Admits whom memory allows, and sets lanes to work that have nothing to do. */
-  async #step(): Promise<void> {
+  /**
+   * Whether something will be told before which there is nothing to do. With one lane what is sampled by itself is under
+   * way beside the steps, and keeps none of them waiting.
+   */
+  #expects(stepped: boolean): boolean {
+    const { lanes, late } = this.#device;
+    const isWorking = this.#preparing > 0 || lanes.some(({ busy }) => busy);
+    return isWorking || (!stepped && late.expects);
+  }
+
+  /**
+   * Admits whom memory allows, and sets lanes to work that have nothing to do.
+   *
+   * @returns whether it did either
+   */
+  async #step(): Promise<boolean> {
     const { lanes } = this.#device;
+    let stepped = false;
     try {
       this.admission.preemptYielding();
       const ready = this.admission.admit().map((job) => this.#prepare(job));
+      stepped = ready.length > 0;
       if (lanes.length === 1) await Promise.all(ready);
       for (const lane of lanes) {
         if (lane.busy) continue;
         const submissions = this.#plan(lane.phase);
         if (submissions.length === 0) continue;
+        stepped = true;
         const run = this.#runLane(lane, submissions);
         if (lanes.length === 1) await run;
       }
     } catch (error) {
       this.#failAll(error, this.#busy ? [] : this.admission.jobs);
     }
+    return stepped;
   }
 
   /** The device was lost and nothing of it is under way: jobs start again on what takes over, or fail with what refuses. */
   async #moveOn(lost: UnicornError): Promise<void> {
     this.admission.restartAll(lost);
-    const { host, programs } = this.#device;
+    const device = this.#device;
     try {
       // What takes over may need the memory.
-      await programs.dispose();
-      disposeStates(host.states);
+      await device.dispose();
+      disposeStates(device.host.states);
     } catch {
       // What cannot be freed of a lost device is lost as well, and no reason to refuse the next one.
     }
@@ -147,7 +171,8 @@ export class StepLoop {
   #deviceOn(host: StepHost): StepDevice {
     const { admission, policy, counts } = this;
     const { clock, stepsAhead, moveOn } = this.setup;
-    return new StepDevice({ host, admission, policy, counts, clock, stepsAhead, outlived: !!moveOn });
+    const tell = (): void => this.#tell();
+    return new StepDevice({ host, admission, policy, counts, clock, stepsAhead, outlived: !!moveOn, tell });
   }
 
   /** Whether something is under way at whose end the loop is told. */
@@ -230,7 +255,12 @@ export class StepLoop {
   #plan(phase: LanePhase): PlannedSubmission<JobCandidate>[] {
     const { admission, host } = this;
     const jobs = [...admission.running].filter(
-      (job) => job.pins === 0 && !job.yields && (phase === undefined || phaseOf(job) === phase),
+      (job) =>
+        job.pins === 0 &&
+        !job.yields &&
+        (phase === undefined || phaseOf(job) === phase) &&
+        // Else it waits for its mask.
+        tokensLeft(job, undefined) > 0,
     );
     // Whoever decodes and gets no room waits for a later step.
     const decoding = jobs.filter((job) => job.holding && decodes(job) && admission.grow(job));

@@ -6,7 +6,12 @@
 import { createInt8Backend, productOps } from '@unicorn-exec/conformance/fixture';
 import { referenceBackend, type Device } from '@unicorn-exec/tensor';
 import { describe, expect, it } from 'vitest';
-import { Scheduler, type GenerateRequest, type SchedulerOptions } from '../../src/index.js';
+import {
+  Scheduler,
+  type GenerateRequest,
+  type GenerationEvent,
+  type SchedulerOptions,
+} from '../../src/index.js';
 import { placesByLayer, SplitDevice, type Place } from '../../src/placement/index.js';
 import { gate } from '../null-bench.js';
 import { answer, promptOf } from '../toy-answer.js';
@@ -91,6 +96,27 @@ for (const [cut, place] of Object.entries(cuts)) {
           expected,
         );
       }
+    });
+
+    it('are the same bits where masks come late, with the same log-probabilities', async () => {
+      const odd = new Int32Array(2).fill(0xaaaaaaaa | 0);
+      const requests = [0, 1].map((salt) => ({ ...request(salt, 11, 8), logProbabilities: 2 }));
+      const events = (scheduler: Scheduler, masked: Partial<GenerateRequest>): Promise<GenerationEvent[][]> =>
+        Promise.all(
+          requests.map(async (one) => {
+            const seen: GenerationEvent[] = [];
+            for await (const event of scheduler.generate({ ...one, ...masked })) {
+              if (event.kind === 'token') seen.push(event);
+            }
+            return seen;
+          }),
+        );
+      const options = { maxSequences: 2 };
+      const expected = await withScheduler(place, options, (split) => events(split, { mask: () => odd }));
+      const late = await withScheduler(place, options, (split) =>
+        events(split, { lateMask: async () => odd }),
+      );
+      expect(late).toEqual(expected);
     });
 
     it('are the same bits after preemptions and prefix hits', async () => {
