@@ -2,12 +2,4 @@
 import { conformBackend } from '@unicorn-exec/conformance';
 import { cpuBackend } from '../src/index.js';
 
-const noKernel = 'there is no kernel for it yet';
-
-await conformBackend(cpuBackend, {
-  unsupported: {
-    'causalConv *': noKernel,
-    'gatedDelta *': noKernel,
-    'copySlots *': noKernel,
-  },
-});
+await conformBackend(cpuBackend);

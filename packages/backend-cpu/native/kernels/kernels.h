@@ -1,5 +1,5 @@
 // The interface of the CPU kernels: element types, packed weights, quantized activations, matrix products, paged
-// attention and vector mathematics. Plain C++17, no threads, no allocation, no exceptions: the caller owns memory and
+// attention, recurrent state and vector mathematics. Plain C++17, no threads, no allocation, no exceptions: the caller owns memory and
 // splits the ranges over its threads. Not here: graph ops (runtime), weight files, N-API.
 //
 // Every function in `Kernels` exists once per SIMD level; `selectKernels` gives the table of a level. All sizes are in
@@ -211,6 +211,43 @@ AttentionFault planAttention(const Attention& call, int64_t threads, AttentionTi
 int64_t attentionScratchBytesBound(int64_t heads, int64_t kvHeads, int64_t headDim);
 int64_t attentionPartialBytesBound(int64_t rows, int64_t heads, int64_t headDim, int64_t maxKeys);
 
+// ---------------------------------------------------------------- recurrent state
+//
+// One sequence of a step: its rows go on from what the state held before them.
+
+// out[row, c] = sum over i of weight[i, c] * input(row - width + 1 + i, c), where the inputs before row 0 are `before`.
+struct CausalConv {
+  const float* x;       // [rows, channels]
+  int64_t stride;       // elements from one row of x, out and `before` to the next
+  const float* before;  // [width - 1, channels], oldest first; absent: zeros
+  const float* weight;  // [width, channels], a row every `weightStride` elements
+  int64_t weightStride;
+  int64_t rows, width, channels;
+  float* out;
+};
+
+// One head of packages/tensor/src/op/recurrent.ts, gatedDelta. With S [keyDim, valueDim], for each row
+//   S <- exp(decay) S;  S <- S + key (beta (value - S^T key))^T;  out = S^T query.
+struct GatedDelta {
+  const float *query, *key;  // [rows, keyDim]
+  int64_t keyStride;         // elements from one row to the next
+  const float* value;        // [rows, valueDim]
+  float* out;
+  int64_t valueStride;
+  const float *decay, *beta;  // [rows]
+  int64_t gateStride;
+  int64_t rows, keyDim, valueDim;
+  const float* before;  // S before the first row; absent: zeros
+  float* after;         // S after the last, which may be `before`; absent: it is not kept
+};
+
+// Columns of S that a level works on at once, at most.
+constexpr int64_t gatedDeltaColumns = 64;
+
+static inline int64_t gatedDeltaScratchBytes(int64_t keyDim) {
+  return keyDim * gatedDeltaColumns * static_cast<int64_t>(sizeof(float));
+}
+
 // ---------------------------------------------------------------- levels
 
 enum class Level : int32_t { portable, avx2, avx512vnni };
@@ -256,6 +293,10 @@ struct Kernels {
                     void* partials);
   void (*attentionMerge)(const Attention& call, const AttentionPlan& plan, int64_t taskBegin, int64_t taskEnd,
                          void* scratch, void* partials);
+
+  void (*causalConv)(const CausalConv& call);
+  // `scratch`: `gatedDeltaScratchBytes(keyDim)` per thread, 64-byte aligned.
+  void (*gatedDelta)(const GatedDelta& call, void* scratch);
 
   // out[i] = f(x[i]); out may be x.
   void (*exp)(const float* x, int64_t count, float* out);

@@ -14,6 +14,7 @@ set(KERNEL_LEVEL_SOURCES
   ${KERNEL_DIR}/level/matmul-quantized.cpp
   ${KERNEL_DIR}/level/matmul-float.cpp
   ${KERNEL_DIR}/level/attention.cpp
+  ${KERNEL_DIR}/level/recurrent.cpp
   ${KERNEL_DIR}/level/elementwise.cpp
   ${KERNEL_DIR}/level/table.cpp)
 # -Wno-(maybe-)uninitialized: GCC 12 warns inside its own AVX-512 header.

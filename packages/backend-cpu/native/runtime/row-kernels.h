@@ -30,15 +30,20 @@ struct RowCall {
   int operandCount;
   const int32_t* values;  // their value ids, for operands that are matrices
   const std::vector<double>& numbers;
-  uint8_t* scratch;  // `rowScratchBytes` of this member
+  uint8_t* scratch;  // of this member: two decoded lines of the widest operand, and what the kernel asks for
 
   const RowView& operator[](int index) const { return operands[index]; }
   bool has(int index) const { return operands[index].tensor != nullptr; }
 };
 
-using RowKernel = void (*)(const RowCall& call, int64_t rowBegin, int64_t rowEnd);
+struct RowKernel {
+  const char* name;
+  void (*run)(const RowCall& call, int64_t rowBegin, int64_t rowEnd);
+  // Bytes of scratch at the largest dims, where two lines are not enough. `values`: the ids of the operands.
+  int64_t (*scratchBytes)(const Program& program, const std::vector<int32_t>& values);
+};
 
 // Null when there is none of that name.
-RowKernel findRowKernel(const std::string& name);
+const RowKernel* findRowKernel(const std::string& name);
 
 }  // namespace unicorn

@@ -15,7 +15,7 @@ struct RowOperand {
 };
 
 struct ChainLink {
-  RowKernel kernel;
+  const RowKernel* kernel;
   std::vector<RowOperand> operands;
   std::vector<int32_t> values;
   std::vector<double> numbers;
@@ -23,7 +23,7 @@ struct ChainLink {
 
 class RowsStep final : public Step {
  public:
-  RowsStep(WordReader& reader, const Program&) {
+  RowsStep(WordReader& reader, const Program& program) {
     rowDim_ = reader.integer();
     const int64_t links = reader.integer();
     for (int64_t i = 0; i < links; i++) {
@@ -33,8 +33,12 @@ class RowsStep final : public Step {
       const int64_t operands = reader.integer();
       for (int64_t j = 0; j < operands; j++) {
         const int32_t value = reader.index();
-        link.operands.push_back({value, reader.index()});
+        const int32_t axis = reader.index();
+        link.operands.push_back({value, axis});
         link.values.push_back(value);
+        if (value < 0 || axis < 0) continue;
+        const size_t rank = program.values[static_cast<size_t>(value)].dims.size();
+        if (static_cast<size_t>(axis) + 1 != rank) mostRows_ = 16;
       }
       const int64_t numbers = reader.integer();
       for (int64_t j = 0; j < numbers; j++) link.numbers.push_back(reader.number());
@@ -49,30 +53,33 @@ class RowsStep final : public Step {
     const int64_t rows = rowDim_ >= 0 ? rowDim_ : turn.run.symbols[static_cast<size_t>(-rowDim_ - 1)];
     // Several chunks for each member, so that a late one does not hold up the rest; few enough rows that a chunk's
     // intermediates stay in the cache from one kernel to the next.
-    const int64_t chunk = std::clamp<int64_t>(rows / (turn.run.threads() * 4), 1, 16);
+    const int64_t chunk = std::clamp<int64_t>(rows / (turn.run.threads() * 4), 1, mostRows_);
     std::vector<RowView> views(mostOperands_);
     int64_t begin, end;
     while (turn.claim(rows, chunk, begin, end)) {
       for (const ChainLink& link : links_) {
         for (size_t i = 0; i < link.operands.size(); i++) views[i] = view(turn.run, link.operands[i]);
-        link.kernel({turn.run, views.data(), static_cast<int>(link.operands.size()), link.values.data(), link.numbers,
-                     turn.scratch()},
-                    begin, end);
+        link.kernel->run({turn.run, views.data(), static_cast<int>(link.operands.size()), link.values.data(),
+                          link.numbers, turn.scratch()},
+                         begin, end);
       }
     }
   }
 
   int64_t memberBytes(const Program& program) const override {
-    // Two decoded lines of the widest operand: what broadcasting of other types than f32 and row kernels ask for.
-    int64_t widest = 0;
+    // Two decoded lines of the widest operand: what broadcasting of other types than f32 takes.
+    int64_t widest = 0, asked = 0;
     for (const ChainLink& link : links_) {
+      if (link.kernel->scratchBytes != nullptr) {
+        asked = std::max(asked, link.kernel->scratchBytes(program, link.values));
+      }
       for (const RowOperand& operand : link.operands) {
         if (operand.value < 0) continue;
         const auto& dims = program.values[static_cast<size_t>(operand.value)].dims;
         if (!dims.empty()) widest = std::max(widest, program.maximumDim(operand.value, dims.size() - 1));
       }
     }
-    return 2 * 4 * ((widest + 15) / 16 * 16);
+    return std::max<int64_t>(asked, 2 * 4 * ((widest + 15) / 16 * 16));
   }
   int64_t sharedBytes(const Program&) const override { return 0; }
 
@@ -93,6 +100,7 @@ class RowsStep final : public Step {
   int64_t rowDim_;  // negative: symbol -rowDim - 1
   std::vector<ChainLink> links_;
   size_t mostOperands_ = 0;
+  int64_t mostRows_ = 256;  // of a chunk; fewer unless a row is one element of each line, as a column is
 };
 
 }  // namespace

@@ -20,4 +20,5 @@ set(RUNTIME_SOURCES
   ${RUNTIME_DIR}/rows/embed.cpp
   ${RUNTIME_DIR}/rows/layout.cpp
   ${RUNTIME_DIR}/rows/log-probabilities.cpp
+  ${RUNTIME_DIR}/rows/recurrent.cpp
   ${RUNTIME_DIR}/rows/segment.cpp)

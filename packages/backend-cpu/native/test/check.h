@@ -47,4 +47,8 @@ void testMatmulInPlace(const Kernels& kernels);
 // attention-test.cpp
 void testAttention(const Kernels& kernels);
 
+// recurrent-test.cpp
+void testCausalConv(const Kernels& kernels);
+void testGatedDelta(const Kernels& kernels);
+
 }  // namespace unicorn::check

@@ -38,6 +38,8 @@ int main(int argc, char** argv) {
     testMatmulFloat(kernels);
     testMatmulInPlace(kernels);
     testAttention(kernels);
+    testCausalConv(kernels);
+    testGatedDelta(kernels);
     testFunctions(kernels);
   }
   std::printf(failures == 0 ? "all passed\n" : "%d FAILED\n", failures);

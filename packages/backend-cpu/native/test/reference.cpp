@@ -98,4 +98,44 @@ double activate(Activation f, double x) {
   return x;
 }
 
+void causalConv(const CausalConv& call, double* out) {
+  for (int64_t row = 0; row < call.rows; row++) {
+    for (int64_t c = 0; c < call.channels; c++) {
+      double sum = 0;
+      for (int64_t i = 0; i < call.width; i++) {
+        const int64_t from = row - call.width + 1 + i;
+        double input = 0;
+        if (from >= 0) {
+          input = call.x[from * call.stride + c];
+        } else if (call.before != nullptr) {
+          input = call.before[(from + call.width - 1) * call.stride + c];
+        }
+        sum += input * call.weight[i * call.weightStride + c];
+      }
+      out[row * call.channels + c] = sum;
+    }
+  }
+}
+
+void gatedDelta(const GatedDelta& call, double* state, double* out) {
+  for (int64_t row = 0; row < call.rows; row++) {
+    const double factor = std::exp(static_cast<double>(call.decay[row * call.gateStride]));
+    const double beta = call.beta[row * call.gateStride];
+    const float* key = call.key + row * call.keyStride;
+    const float* query = call.query + row * call.keyStride;
+    for (int64_t j = 0; j < call.valueDim; j++) {
+      double recalled = 0;
+      for (int64_t i = 0; i < call.keyDim; i++) recalled += factor * state[i * call.valueDim + j] * key[i];
+      const double correction = beta * (call.value[row * call.valueStride + j] - recalled);
+      double sum = 0;
+      for (int64_t i = 0; i < call.keyDim; i++) {
+        double& s = state[i * call.valueDim + j];
+        s = factor * s + key[i] * correction;
+        sum += s * query[i];
+      }
+      out[row * call.valueDim + j] = sum;
+    }
+  }
+}
+
 }  // namespace unicorn::reference

@@ -25,4 +25,10 @@ void attention(const Attention& call, double* out);
 
 double activate(Activation f, double x);
 
+// `out` [rows, channels].
+void causalConv(const CausalConv& call, double* out);
+
+// `state` [keyDim, valueDim]: S before, then after; `out` [rows, valueDim].
+void gatedDelta(const GatedDelta& call, double* state, double* out);
+
 }  // namespace unicorn::reference

@@ -99,11 +99,6 @@ const forms: Readonly<Record<string, LinkForm>> = {
     operandAxis: sameAxis,
     numbers: attribute('deviations'),
   },
-  kvWrite: {
-    operands: ['state', 'key', 'value', 'slots'],
-    rowAxis: () => undefined,
-    operandAxis: () => undefined,
-  },
   activation: elementwise(['x'], kindOf),
   glu: elementwise(['gate', 'up'], kindOf),
   softcap: elementwise(['x'], attribute('cap')),
@@ -157,6 +152,54 @@ const forms: Readonly<Record<string, LinkForm>> = {
   reshape: { operands: ['x'], rowAxis: () => undefined, operandAxis: () => undefined },
 };
 
+/** An op that works on a state in place: its kernel takes the state, the operands, then what it gives besides. */
+interface StateForm {
+  /** The other operands in the kernel's order, and the axis of the rows in each. */
+  readonly operands: readonly (readonly [operand: string, axis: number | undefined])[];
+  /** The operand whose axis is the rows. */
+  readonly rows: string;
+  /** The axis of the rows in the output that is not the state. */
+  readonly outAxis?: number;
+}
+
+const whole = undefined;
+
+const stateForms: Readonly<Record<string, StateForm>> = {
+  kvWrite: {
+    operands: [
+      ['key', 0],
+      ['value', 0],
+      ['slots', 0],
+    ],
+    rows: 'slots',
+  },
+  // Cut by channels, and by heads: the tokens of a sequence are one member's.
+  causalConv: {
+    operands: [
+      ['x', 1],
+      ['weight', whole],
+      ['starts', whole],
+      ['slots', whole],
+    ],
+    rows: 'x',
+    outAxis: 1,
+  },
+  gatedDelta: {
+    operands: [
+      ['query', whole],
+      ['key', whole],
+      ['value', 1],
+      ['decay', 1],
+      ['beta', 1],
+      ['starts', whole],
+      ['slots', whole],
+    ],
+    rows: 'value',
+    outAxis: 1,
+  },
+  copySlots: { operands: [['pairs', 0]], rows: 'pairs' },
+};
+
 /** An axis to cut along that is neither `axis` nor, unless symbolic, the last: cutting runs of elements would be slower. */
 function otherAxis(out: PlannedValue, axis: number): number | undefined {
   const symbolic = out.shape.findIndex((dim, i) => i !== axis && typeof dim === 'string');
@@ -190,7 +233,7 @@ export function operandName(kernel: string, index: number): string | undefined {
 
 /** Whether the op is a row kernel. */
 export function hasRowLink(op: string): boolean {
-  return op in forms || op === 'rope';
+  return op in forms || op in stateForms || op === 'rope';
 }
 
 /** The row kernel of a node, and the dim that its rows are. `table`: of a rope, its sines and cosines. */
@@ -213,17 +256,20 @@ export function rowLink(
     const numbers = [node.attributes.layout === 'interleaved' ? 1 : 0];
     return { link: { kernel: 'rope', operands, numbers, node: node.id }, dim: out.shape[0]! };
   }
-  if (node.op === 'kvWrite') {
-    const { state, key, value, slots } = node.inputs;
-    const operands: RowOperand[] = [
-      { value: state, axis: undefined, written: true },
-      { value: key, axis: 0 },
-      { value, axis: value === undefined ? undefined : 0 },
-      { value: slots, axis: 0 },
-    ];
+  const onState = stateForms[node.op];
+  if (onState) {
+    const operands: RowOperand[] = [{ value: node.inputs.state, axis: whole, written: true }];
+    for (const [name, axis] of onState.operands) {
+      const value = node.inputs[name];
+      operands.push({ value, axis: value === undefined ? undefined : axis });
+    }
+    if (onState.outAxis !== undefined) {
+      operands.push({ value: node.outputs[0], axis: onState.outAxis, written: true });
+    }
+    const [, axis] = onState.operands.find(([name]) => name === onState.rows)!;
     return {
-      link: { kernel: 'kvWrite', operands, numbers: [], node: node.id },
-      dim: values[slots!]!.shape[0]!,
+      link: { kernel: node.op, operands, numbers: [], node: node.id },
+      dim: input(onState.rows)!.shape[axis!]!,
     };
   }
   const form = forms[node.op]!;

@@ -33,6 +33,9 @@ void attention(const Attention& call, const AttentionPlan& plan, int64_t taskBeg
 void attentionMerge(const Attention& call, const AttentionPlan& plan, int64_t taskBegin, int64_t taskEnd, void* scratch,
                     void* partials);
 
+void causalConv(const CausalConv& call);
+void gatedDelta(const GatedDelta& call, void* scratch);
+
 void exp(const float* x, int64_t count, float* out);
 void activate(Activation f, const float* x, int64_t count, float* out);
 void activateMultiply(Activation f, const float* gate, const float* up, int64_t count, float* out);

@@ -23,6 +23,8 @@ const Kernels kernels = {
     decode,
     attention,
     attentionMerge,
+    causalConv,
+    gatedDelta,
     exp,
     activate,
     activateMultiply,

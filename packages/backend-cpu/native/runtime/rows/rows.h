@@ -32,6 +32,12 @@ void putRowsRows(const RowCall&, int64_t, int64_t);
 void logProbabilitiesRows(const RowCall&, int64_t, int64_t);
 void segmentMeanRows(const RowCall&, int64_t, int64_t);
 void accumulateSquaresRows(const RowCall&, int64_t, int64_t);
+void causalConvRows(const RowCall&, int64_t, int64_t);
+void gatedDeltaRows(const RowCall&, int64_t, int64_t);
+void copySlotsRows(const RowCall&, int64_t, int64_t);
+
+int64_t causalConvScratchBytes(const Program&, const std::vector<int32_t>& values);
+int64_t gatedDeltaRowsScratchBytes(const Program&, const std::vector<int32_t>& values);
 
 // The rows of several sequences, flattened: each ends where the next begins, the last at the end.
 class Segments {
