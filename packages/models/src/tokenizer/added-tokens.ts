@@ -1,8 +1,9 @@
 /**
- * Finds added tokens in text before anything else looks at it: leftmost, then longest, over a trie. The rules for words
+ * Finds added tokens in text before anything else looks at it: leftmost, then longest. The rules for words
  * and spaces around a token are those of the Hugging Face library.
  */
 import type { LiteralRanges, TextRange } from './literal-ranges.js';
+import { PrefixTree } from './prefix-tree.js';
 
 export interface AddedToken {
   id: number;
@@ -18,32 +19,19 @@ export interface AddedToken {
   rstrip: boolean;
 }
 
-interface Node {
-  readonly children: Map<number, Node>;
-  token: AddedToken | undefined;
-}
-
-const newNode = (): Node => ({ children: new Map(), token: undefined });
 const wordCharacter = /[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}]/u;
 const whiteSpace = /\p{White_Space}/u;
 
 export class AddedTokenMatcher {
-  readonly #root = newNode();
+  readonly #tree = new PrefixTree<AddedToken>();
   #hasSpecial = false;
 
   /** @param spelling how a token's content looks in the text that will be searched (normalized, for some) */
   constructor(tokens: readonly AddedToken[], spelling: (content: string) => string = (content) => content) {
     for (const token of tokens) {
-      let node = this.#root;
       const content = spelling(token.content);
       if (content === '') continue;
-      for (let i = 0; i < content.length; i++) {
-        const unit = content.charCodeAt(i);
-        let child = node.children.get(unit);
-        if (child === undefined) node.children.set(unit, (child = newNode()));
-        node = child;
-      }
-      node.token = token;
+      this.#tree.set(content, token);
       if (token.special) this.#hasSpecial = true;
     }
   }
@@ -60,7 +48,7 @@ export class AddedTokenMatcher {
    * @param literal where they are not, even so: neither within such a range, nor with a part of one
    */
   split(text: string, special: boolean, literal?: LiteralRanges): (number | TextRange)[] {
-    if (this.#root.children.size === 0) return text === '' ? [] : [[0, text.length]];
+    if (this.#tree.isEmpty) return text === '' ? [] : [[0, text.length]];
     const sections: (number | TextRange)[] = [];
     let done = 0; // everything before it is in `sections`
     let at = 0;
@@ -104,15 +92,10 @@ export class AddedTokenMatcher {
     literal: LiteralRanges | undefined,
   ): { token: AddedToken; end: number } | undefined {
     let found: { token: AddedToken; end: number } | undefined;
-    let node = this.#root.children.get(text.charCodeAt(start));
-    for (let i = start + 1; node !== undefined; i++) {
-      const { token } = node;
-      const crossing =
-        token?.special === true && literal?.overlaps(start, i) === true && !literal.covers(start, i);
-      if (token !== undefined && !crossing) found = { token, end: i };
-      if (i >= text.length) break;
-      node = node.children.get(text.charCodeAt(i));
-    }
+    this.#tree.prefixesAt(text, start, (token, end) => {
+      const crossing = token.special && literal?.overlaps(start, end) === true && !literal.covers(start, end);
+      if (!crossing) found = { token, end };
+    });
     return found;
   }
 }

@@ -91,12 +91,14 @@ function checkedModel(root: Json): Json {
 
 /** Normalizers and splitting steps, as one canonical list; `byteLevel` tells whether a ByteLevel step ends it. */
 export function readSplitting(root: Json): Splitting & { byteLevel: boolean } {
-  const normalizers = flatten(root['normalizer'], 'normalizers');
-  for (const { type } of normalizers)
-    if (!knownNormalizers.has(type as string)) throw unsupported('normalizer', type);
+  const normalizers = flatten(root['normalizer'], 'normalizers').map(normalizer);
   const steps: SplitStep[] = [];
   let byteLevel = false;
-  for (const step of flatten(root['pre_tokenizer'], 'pretokenizers')) {
+  const preTokenizers = flatten(root['pre_tokenizer'], 'pretokenizers');
+  if (preTokenizers.length > maxSplitSteps) {
+    throw broken(`it has ${preTokenizers.length} splitting steps, and at most ${maxSplitSteps} are read`);
+  }
+  for (const step of preTokenizers) {
     if (byteLevel) throw unsupported('step after ByteLevel', step['type']);
     switch (step['type']) {
       case 'Split':
@@ -114,7 +116,7 @@ export function readSplitting(root: Json): Splitting & { byteLevel: boolean } {
       case 'Metaspace':
         steps.push({
           kind: 'metaspace',
-          mark: optionalString(step['replacement'], 'replacement') ?? spaceMark,
+          mark: oneCharacter(step['replacement'] ?? spaceMark, 'replacement'),
           prepend: prependScheme(step),
           split: step['split'] !== false,
         });
@@ -129,11 +131,27 @@ export function readSplitting(root: Json): Splitting & { byteLevel: boolean } {
         throw unsupported('pre-tokenizer', step['type']);
     }
   }
-  return { normalizers: normalizers as unknown as NormalizerConfig[], steps, byteLevel };
+  return { normalizers, steps, byteLevel };
+}
+
+/** With the parts that it has checked. */
+function normalizer(step: Json): NormalizerConfig {
+  const { type } = step;
+  if (!knownNormalizers.has(type as string)) throw unsupported('normalizer', type);
+  if (type === 'Replace') {
+    const pattern = splitPattern(step['pattern']);
+    return { type, pattern, content: optionalString(step['content'], 'content of a normalizer') ?? '' };
+  }
+  if (type === 'Prepend') {
+    return { type, prepend: optionalString(step['prepend'], 'prepend of a normalizer') ?? '' };
+  }
+  return step as unknown as NormalizerConfig;
 }
 
 const knownNormalizers = new Set('NFC NFD NFKC NFKD Lowercase Prepend Replace Strip StripAccents'.split(' '));
 const spaceMark = '\u2581';
+/** Published tokenizers have at most five. */
+const maxSplitSteps = 64;
 
 function isolate(regex: string): SplitStep {
   return { kind: 'pattern', pattern: { Regex: regex }, behavior: 'Isolated', invert: false };
@@ -200,7 +218,7 @@ function readSpelling(decoder: unknown, byteFallback: boolean): TokenSpelling {
         spelling.stripsFirstSpace = true;
         break;
       case 'Metaspace':
-        spelling.spaceMark = optionalString(step['replacement'], 'replacement') ?? spaceMark;
+        spelling.spaceMark = oneCharacter(step['replacement'] ?? spaceMark, 'replacement');
         spelling.stripsFirstSpace = prependScheme(step) !== 'never';
         break;
       default:
@@ -278,6 +296,12 @@ function array(value: unknown, name: string): unknown[] {
 function number(value: unknown, name: string): number {
   if (typeof value === 'number') return value;
   throw broken(`${name} is not a number`);
+}
+
+/** As the Hugging Face library wants it. */
+function oneCharacter(value: unknown, name: string): string {
+  if (typeof value === 'string' && value.length <= 2 && [...value].length === 1) return value;
+  throw broken(`${name} is not one character`);
 }
 
 function optionalString(value: unknown, name: string): string | undefined {

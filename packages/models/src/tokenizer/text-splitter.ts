@@ -3,14 +3,10 @@
  * @huggingface/tokenizers does what is hard about it (Oniguruma's regular expressions in JavaScript, the normalizers);
  * what is done with a pattern's matches is here, since the library knows only two of the five behaviours.
  */
-import {
-  SequenceNormalizer,
-  SplitPreTokenizer,
-  type NormalizerConfig,
-  type SplitPattern,
-} from './library.js';
 import { UnicornError } from '@unicorn-exec/tensor';
 import { DeadlineExceeded, withinDeadline } from '../deadline.js';
+import { compilePattern, type NormalizerConfig, type SplitPattern } from './library.js';
+import { Normalizer } from './normalizer.js';
 import { knownPatterns } from './splitting-patterns.js';
 
 export type SplitBehavior = 'Removed' | 'Isolated' | 'MergedWithPrevious' | 'MergedWithNext' | 'Contiguous';
@@ -36,7 +32,7 @@ const unitsPerMs = 100;
 type Step = (text: string, first: boolean) => string[];
 
 export class TextSplitter {
-  readonly #normalizer: { normalize(text: string): string } | undefined;
+  readonly #normalizer: Normalizer | undefined;
   readonly #steps: Step[];
   /** False when a regular expression is none of ours: it may then take for ever on some text. */
   readonly #trusted: boolean;
@@ -44,11 +40,7 @@ export class TextSplitter {
   /** @throws UnicornError `format/tokenizer` for a pattern that is no regular expression */
   constructor(splitting: Splitting) {
     this.#normalizer =
-      splitting.normalizers.length === 0
-        ? undefined
-        : construct(
-            () => new SequenceNormalizer({ type: 'Sequence', normalizers: [...splitting.normalizers] }),
-          );
+      splitting.normalizers.length === 0 ? undefined : construct(() => new Normalizer(splitting.normalizers));
     this.#steps = splitting.steps.map(compile);
     this.#trusted =
       splitting.steps.every((step) => step.kind !== 'pattern' || isKnown(step.pattern)) &&
@@ -118,6 +110,7 @@ function construct<T>(make: () => T): T {
   try {
     return make();
   } catch (error) {
+    if (error instanceof UnicornError) throw error;
     throw new UnicornError('format/tokenizer', `The tokenizer cannot be read: ${(error as Error).message}`, {
       cause: error,
     });
@@ -128,12 +121,7 @@ function compile(step: SplitStep): Step {
   switch (step.kind) {
     case 'pattern': {
       const { behavior, invert } = step;
-      const { pattern } = construct(
-        () =>
-          new SplitPreTokenizer({ type: 'Split', pattern: step.pattern, behavior: 'Isolated', invert: true }),
-      );
-      if (pattern === null)
-        throw new UnicornError('format/tokenizer', 'A splitting step of the tokenizer has no pattern.');
+      const pattern = construct(() => compilePattern(step.pattern));
       return (text) => splitBy(text, pattern, behavior, invert);
     }
     case 'prefixSpace':

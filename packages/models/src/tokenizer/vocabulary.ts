@@ -12,6 +12,8 @@ import { UnicornError } from '@unicorn-exec/tensor';
  * so that one hostile id cannot ask for gigabytes.
  */
 const maxVocabSize = 2 ** 22;
+/** Of one token's spelling. The longest of published vocabularies have a few hundred. */
+const maxTokenBytes = 2 ** 16;
 /**
  * A slot of the table: id + 1 (0 is an empty slot) in the low 23 bits, 9 bits of the spelling's hash above, so that but one
  * in 512 wrong slots costs a look at its spelling.
@@ -196,6 +198,14 @@ export class Vocabulary {
   }
 
   #place(id: number, bytes: Uint8Array, start: number, end: number): void {
+    if (end - start > maxTokenBytes) {
+      const byteLength = end - start;
+      throw broken(`token ${id} has ${byteLength} bytes, and at most ${maxTokenBytes} are read`, {
+        id,
+        byteLength,
+        limit: maxTokenBytes,
+      });
+    }
     if (!Number.isInteger(id) || id < 0 || id >= maxVocabSize) {
       const piece = textOf(bytes, start, end);
       throw broken(`the token ${JSON.stringify(piece)} has the impossible id ${id}`, {

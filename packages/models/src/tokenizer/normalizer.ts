@@ -1,0 +1,76 @@
+/**
+ * Normalization of text before it is split, one step after the other, as `tokenizer.json` lists them. Steps come with a
+ * file, so that none may make a text grow without bound.
+ */
+import { UnicornError } from '@unicorn-exec/tensor';
+import { compilePattern, SequenceNormalizer, type NormalizerConfig, type SplitPattern } from './library.js';
+
+/** Of a normalized text, in UTF-16 units: that of the longest text that is encoded. */
+export const maxNormalizedLength = 2 ** 24;
+/** Published tokenizers have at most five. */
+const maxSteps = 64;
+
+type Step = (text: string) => string;
+
+export class Normalizer {
+  readonly #steps: readonly Step[];
+
+  /** @throws UnicornError `format/tokenizer` for too many steps; whatever a regular expression says that is none */
+  constructor(configs: readonly NormalizerConfig[]) {
+    if (configs.length > maxSteps) {
+      throw new UnicornError(
+        'format/tokenizer',
+        `The tokenizer has ${configs.length} normalizers; at most ${maxSteps} are read.`,
+        { fields: { normalizers: configs.length, limit: maxSteps } },
+      );
+    }
+    this.#steps = configs.map(compile);
+  }
+
+  /** @throws UnicornError `resource/tokenizer` when the text becomes longer than {@link maxNormalizedLength} */
+  normalize(text: string): string {
+    let normalized = text;
+    for (const step of this.#steps) {
+      normalized = step(normalized);
+      checkLength(normalized.length, text.length);
+    }
+    return normalized;
+  }
+}
+
+function compile(config: NormalizerConfig): Step {
+  if (config.type !== 'Replace') {
+    const library = new SequenceNormalizer({ type: 'Sequence', normalizers: [config] });
+    return (text) => library.normalize(text);
+  }
+  const pattern = compilePattern(config.pattern as SplitPattern);
+  const content = config.content ?? '';
+  return (text) => replaced(text, pattern, content);
+}
+
+/** Puts `content` as it stands in the place of each match; `$` means nothing in it. */
+function replaced(text: string, pattern: RegExp, content: string): string {
+  const parts: string[] = [];
+  let done = 0;
+  let length = text.length;
+  for (const { 0: match, index } of text.matchAll(pattern)) {
+    length += content.length - match.length;
+    // Before it is built: a short text can become longer than memory.
+    checkLength(length, text.length);
+    parts.push(text.slice(done, index), content);
+    done = index + match.length;
+  }
+  return parts.length === 0 ? text : parts.join('') + text.slice(done);
+}
+
+function checkLength(length: number, before: number): void {
+  if (length <= maxNormalizedLength) return;
+  throw new UnicornError(
+    'resource/tokenizer',
+    `The tokenizer's normalizers make more than ${maxNormalizedLength} characters of ${before}.`,
+    {
+      fields: { length: before, limit: maxNormalizedLength },
+      fix: 'Split the text into parts, or use a model from a source that you trust.',
+    },
+  );
+}
