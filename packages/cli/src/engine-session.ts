@@ -48,6 +48,7 @@ export async function withEngine<T>(
   try {
     announce(terminal, engine);
     announceMoves(terminal, engine);
+    announceTokenizer(terminal, engine);
     return await work({ engine, loadMs: performance.now() - started });
   } finally {
     await engine.close();
@@ -82,6 +83,14 @@ function announceMoves(terminal: Terminal, engine: Engine): void {
       terminal.warn(`the ${fallback.from} device was lost, so ${device} goes on: ${fallback.reason}`);
     else terminal.note(`${device} is back`);
   });
+}
+
+/** What the file says of its tokenizer and was not taken at its word, once it is read. Ids alone need none. */
+function announceTokenizer(terminal: Terminal, { model }: Engine): void {
+  model.tokenizer().then(
+    ({ warnings }) => warnings.forEach((warning) => terminal.warn(warning)),
+    () => {},
+  );
 }
 
 /** Which layers run where: a warning when memory parted them, a note when the caller did. */

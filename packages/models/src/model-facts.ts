@@ -5,7 +5,7 @@ import type { ElasticSize } from '@unicorn-exec/tensor';
 import { ConfigFields } from './config/config-fields.js';
 import * as limits from './config/limits.js';
 import { optionalJson } from './text-side.js';
-import { endIds } from './tokenizer/end-tokens.js';
+import { endIds, isEndSpelling } from './tokenizer/end-tokens.js';
 
 /** What a model's makers recommend. Absent fields are left to the user. */
 export interface SamplingDefaults {
@@ -114,8 +114,13 @@ export function ggufFacts(weights: Weights): TextFacts {
     const value = metadata.get(key);
     return typeof value === 'object' ? value.values : value;
   });
-  const id = (name: string): number | undefined =>
-    fields.integer(`tokenizer.ggml.${name}_token_id`, { min: 0, max: limits.vocabularyRange.max }, undefined);
+  const tokens = metadata.get('tokenizer.ggml.tokens');
+  const count = typeof tokens === 'object' ? tokens.length : Infinity;
+  // The tokenizer tells of ids that do not exist.
+  const id = (name: string): number | undefined => {
+    const value = metadata.number(`tokenizer.ggml.${name}_token_id`, undefined);
+    return value !== undefined && Number.isInteger(value) && value >= 0 && value < count ? value : undefined;
+  };
   return {
     bosId: id('bos'),
     endOfTurnIds: endIds([id('eos'), id('eot'), id('eom')], controlTokens(metadata)),
@@ -150,11 +155,9 @@ type ControlToken = Parameters<typeof endIds>[1][number];
 
 function controlTokens(metadata: Metadata): ControlToken[] {
   const types = metadata.numbers('tokenizer.ggml.token_type', undefined);
-  const tokens = types?.includes(controlType)
-    ? metadata.strings('tokenizer.ggml.tokens', undefined)
-    : undefined;
+  const tokens = types ? metadata.strings('tokenizer.ggml.tokens', undefined) : undefined;
   return (tokens ?? []).flatMap((content, id) =>
-    types![id] === controlType
+    types![id] === controlType || isEndSpelling(content)
       ? [{ id, content, special: true, normalized: false, singleWord: false, lstrip: false, rstrip: false }]
       : [],
   );

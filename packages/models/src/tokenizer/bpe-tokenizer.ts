@@ -29,6 +29,8 @@ export interface TokenizerDefinition {
   bosId: number | undefined;
   eosIds: readonly number[];
   addBos: boolean;
+  /** See {@link Tokenizer.warnings}. Default: none. */
+  warnings?: readonly string[];
 }
 
 /**
@@ -50,6 +52,7 @@ export class BpeTokenizer implements Tokenizer {
   readonly eosIds: readonly number[];
   readonly addBos: boolean;
   readonly specialTexts: readonly string[];
+  readonly warnings: readonly string[];
 
   readonly #definition: TokenizerDefinition;
   readonly #vocabulary: Vocabulary;
@@ -75,6 +78,7 @@ export class BpeTokenizer implements Tokenizer {
     this.bosId = definition.bosId;
     this.eosIds = definition.eosIds;
     this.addBos = definition.addBos;
+    this.warnings = definition.warnings ?? [];
     this.#special = new Set(added.filter((token) => token.special).map((token) => token.id));
     this.#text = new TokenText(vocabulary, spelling, new Set(added.map((token) => token.id)), this.#special);
     this.#splitter = new TextSplitter(definition.splitting);

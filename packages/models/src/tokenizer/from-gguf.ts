@@ -5,7 +5,7 @@
 import { UnicornError } from '@unicorn-exec/tensor';
 import type { AddedToken } from './added-tokens.js';
 import { BpeTokenizer, type TokenizerDefinition } from './bpe-tokenizer.js';
-import { endIds } from './end-tokens.js';
+import { endIds, isEndSpelling } from './end-tokens.js';
 import { FlatStrings } from './flat-strings.js';
 import { MergeList, separatorIn } from './merge-list.js';
 import { RankedMerges, ScoredMerges } from './merge-rules.js';
@@ -51,7 +51,8 @@ export function tokenizerFromGguf(metadata: GgufTokenizerMetadata): Tokenizer {
     }
     return values;
   };
-  const types = perToken('token_type');
+  const warnings: string[] = [];
+  const types = correctedTypes(perToken('token_type'), tokens, warnings);
   const typeOf = (id: number): number => types?.[id] ?? tokenType.normal;
   const vocabulary = new Vocabulary({ ids: tokens.length, textBytes: tokens.text.length });
   for (let id = 0; id < tokens.length; id++) {
@@ -62,7 +63,8 @@ export function tokenizerFromGguf(metadata: GgufTokenizerMetadata): Tokenizer {
     const id = optional(name, (k) => metadata.number(k));
     if (id === undefined) return undefined;
     if (Number.isInteger(id) && id >= 0 && id < tokens.length) return id;
-    throw broken(`tokenizer.ggml.${name} is ${id}, but there are ${tokens.length} tokens`);
+    warnings.push(`${key(name)} is ${id}, but there are ${tokens.length} tokens: it is not used.`);
+    return undefined;
   };
 
   const added = addedTokens(tokens, typeOf);
@@ -72,6 +74,7 @@ export function tokenizerFromGguf(metadata: GgufTokenizerMetadata): Tokenizer {
     added,
     bosId,
     eosIds: endIds([idAt('eos_token_id'), idAt('eot_token_id'), idAt('eom_token_id')], added),
+    warnings,
   };
   const addBos = (byDefault: boolean) => bosId !== undefined && (flag('add_bos_token') ?? byDefault);
 
@@ -98,7 +101,13 @@ export function tokenizerFromGguf(metadata: GgufTokenizerMetadata): Tokenizer {
     });
   }
 
-  const name = optional('pre', (k) => metadata.string(k)) ?? 'default';
+  const given = optional('pre', (k) => metadata.string(k));
+  if (given === undefined) {
+    warnings.push(
+      `${key('pre')} is absent: text is split as GPT-2 splits it, which may not be how the model was trained.`,
+    );
+  }
+  const name = given ?? 'default';
   const pre = preTokenizers.get(name);
   if (pre === undefined) throw unsupported('pre', name, [...preTokenizers.keys()].join(', '));
   const merges = optional('merges', flat);
@@ -127,6 +136,30 @@ export function tokenizerFromGguf(metadata: GgufTokenizerMetadata): Tokenizer {
   };
   return new BpeTokenizer(definition);
 }
+
+/** The file's types, but that tokens which end a turn or a text are control tokens whatever the file calls them. */
+function correctedTypes(
+  types: ArrayLike<number> | undefined,
+  tokens: FlatStrings,
+  warnings: string[],
+): ArrayLike<number> | undefined {
+  if (types === undefined) return undefined;
+  const corrected = Int32Array.from(types);
+  const { text } = tokens;
+  for (let id = 0; id < corrected.length; id++) {
+    if (isSpecial(corrected[id]!) || text[tokens.start(id)] !== firstOfEnds) continue;
+    if (tokens.end(id) - tokens.start(id) > longestEnd || !isEndSpelling(tokens.at(id))) continue;
+    corrected[id] = tokenType.control;
+    warnings.push(
+      `Token ${id}, ${tokens.at(id)}, is not a control token in the file: it is taken for one, and ends answers.`,
+    );
+  }
+  return corrected;
+}
+
+/** All spellings of ends begin so, and have no more bytes: most of a vocabulary need not be looked at. */
+const firstOfEnds = '<'.charCodeAt(0);
+const longestEnd = 32;
 
 /** @throws UnicornError `format/tokenizer` */
 function mergeList(entries: FlatStrings, vocabulary: Vocabulary): MergeList {

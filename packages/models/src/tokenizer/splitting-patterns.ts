@@ -11,8 +11,13 @@ const cl100k = (numbers: string) =>
   `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|${numbers}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+`;
 const llama3 = cl100k('\\p{N}{1,3}');
 const qwen2 = cl100k('\\p{N}');
+/** Mistral's Tekken: words may change from upper to lower case once. */
+const tekken =
+  '[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+|' +
+  '[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*|' +
+  '\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+';
 
-export const patterns = { gpt2, digit, digits, llama3, qwen2 } as const;
+export const patterns = { gpt2, digit, digits, llama3, qwen2, tekken } as const;
 
 /** Known to take linear time, or nearly, on any text. */
 export const knownPatterns: ReadonlySet<string> = new Set(Object.values(patterns));
@@ -49,5 +54,14 @@ export const preTokenizers: ReadonlyMap<string, PreTokenizer> = new Map([
   ['llama-bpe', llamaBpe],
   ['llama3', llamaBpe],
   ['llama-v3', llamaBpe],
+  ['falcon3', llamaBpe],
+  ['pixtral', llamaBpe],
+  ['smaug-bpe', split(llama3)],
+  ['dbrx', split(llama3)],
+  ['tekken', { ...split(tekken), ignoreMerges: true, addBos: true }],
   ['qwen2', qwen],
+  ['deepseek-r1-qwen', qwen],
+  ['stablelm2', split(qwen2)],
+  ['olmo', split(gpt2)],
+  ['phi-2', split(gpt2)],
 ]);

@@ -39,6 +39,8 @@ export interface Tokenizer {
   readonly eosIds: readonly number[];
   /** Whether raw text is to be preceded by `bosId`. `encode` never does it: a chat template may have written it already. */
   readonly addBos: boolean;
+  /** Sentences about what the file says of the tokenizer and was not taken at its word. */
+  readonly warnings: readonly string[];
   /** How the special tokens are spelled: what may not become one when a user types it. */
   readonly specialTexts: readonly string[];
   /**

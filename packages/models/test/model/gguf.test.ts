@@ -106,3 +106,22 @@ for (const [folder, options] of Object.entries(twins)) {
     });
   });
 }
+
+it('ends answers at what is known to end a turn, whatever the file calls it, and needs no ids that exist', async () => {
+  const original = await openModel(goldenFolder('llama'));
+  const path = join(directory, 'ends.gguf');
+  const values = ['a', '<|im_end|>', 'b'];
+  await writeTwin(original, path, {
+    architecture: 'llama',
+    permuted: true,
+    metadata: {
+      'tokenizer.ggml.tokens': { type: 'array', elementType: 'string', values },
+      'tokenizer.ggml.token_type': { type: 'array', elementType: 'i32', values: [1, 1, 1] },
+      'tokenizer.ggml.bos_token_id': { type: 'i32', value: -1 },
+      'tokenizer.ggml.eos_token_id': u32(3),
+    },
+  });
+  const model = await openModel(path);
+  expect(model).toMatchObject({ bosId: undefined, endOfTurnIds: [1] });
+  for (const opened of [original, model]) await opened.close();
+});

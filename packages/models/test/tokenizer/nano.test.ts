@@ -125,12 +125,12 @@ describe('writing nano to GGUF', () => {
 
   it('refuses a splitting pattern of unknown name when reading', async () => {
     const other = new Map<string, MetadataEntry>(entries);
-    other.set('tokenizer.ggml.pre', { type: 'string', value: 'tekken' });
-    const tekken = await metadataOf(other);
-    expect(() => tokenizerFromGguf(tekken)).toThrow(
+    other.set('tokenizer.ggml.pre', { type: 'string', value: 'viking' });
+    const viking = await metadataOf(other);
+    expect(() => tokenizerFromGguf(viking)).toThrow(
       expect.objectContaining({
         code: 'unsupported/tokenizer',
-        message: expect.stringContaining('tekken') as string,
+        message: expect.stringContaining('viking') as string,
       }),
     );
   });

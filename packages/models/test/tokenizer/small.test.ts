@@ -149,6 +149,48 @@ describe('added tokens', () => {
   });
 });
 
+describe('a byte-level vocabulary in GGUF', () => {
+  const ends = ['<|im_end|>', '<|eot_id|>', '<|end|>', '<end_of_turn>', '<|endoftext|>', '<|end_of_text|>'];
+  const pieces = ['a', ...ends, '<think>', '<eos>'];
+  const open = async (type: number, more: [string, MetadataEntry][] = []) =>
+    tokenizerFromGguf(
+      await metadataOf([
+        ['tokenizer.ggml.model', { type: 'string', value: 'gpt2' }],
+        ['tokenizer.ggml.tokens', { type: 'array', elementType: 'string', values: pieces }],
+        ['tokenizer.ggml.merges', { type: 'array', elementType: 'string', values: [] }],
+        [
+          'tokenizer.ggml.token_type',
+          { type: 'array', elementType: 'i32', values: pieces.map((_, id) => (id === 0 ? 1 : type)) },
+        ],
+        ...more,
+      ]),
+    );
+  const pre: [string, MetadataEntry] = ['tokenizer.ggml.pre', { type: 'string', value: 'qwen2' }];
+
+  it.each([1, 4, 5])(
+    'ends answers at ends that the file types %i, and nobody can type them',
+    async (type) => {
+      const tokenizer = await open(type, [pre]);
+      expect(tokenizer.eosIds).toEqual(ends.map((piece) => pieces.indexOf(piece)));
+      expect(tokenizer.warnings).toHaveLength(ends.length);
+      for (const piece of ends) {
+        expect(tokenizer.isSpecial(pieces.indexOf(piece))).toBe(true);
+        expect(tokenizer.encode(piece)).not.toContain(pieces.indexOf(piece));
+        expect(tokenizer.encode(piece, { special: true })).toEqual([pieces.indexOf(piece)]);
+      }
+      expect(tokenizer.isSpecial(pieces.indexOf('<think>'))).toBe(false);
+    },
+  );
+
+  it('says nothing of a file that is well', async () => {
+    expect((await open(3, [pre])).warnings).toEqual([]);
+  });
+
+  it('says that a file does not name its splitting', async () => {
+    expect((await open(3)).warnings).toEqual([expect.stringContaining('tokenizer.ggml.pre is absent')]);
+  });
+});
+
 describe('a SentencePiece vocabulary in GGUF', () => {
   const bytes = Array.from({ length: 256 }, (_, b) => `<0x${b.toString(16).toUpperCase().padStart(2, '0')}>`);
   const pieces = ['<unk>', '<s>', '</s>', ...bytes, '▁', 'a', 'b', '▁a', 'ab', '▁ab', '<u>'];
@@ -179,6 +221,24 @@ describe('a SentencePiece vocabulary in GGUF', () => {
     ]);
     return [...map];
   };
+
+  const ids = ['bos', 'eos', 'eot', 'eom', 'unknown'];
+  const wrong: Extract<MetadataEntry, { value: unknown }>[] = [
+    { type: 'i32', value: -1 },
+    { type: 'u32', value: 2 ** 32 - 1 },
+    { type: 'u32', value: pieces.length },
+  ];
+  for (const name of ids) {
+    it.each(wrong)(`does without ${name}_token_id where it is %j, and says so`, async (entry) => {
+      const key = `tokenizer.ggml.${name}_token_id`;
+      const tokenizer = tokenizerFromGguf(await metadataOf(entries([[key, entry]])));
+      expect(tokenizer.warnings).toEqual([
+        `${key} is ${String(entry.value)}, but there are ${pieces.length} tokens: it is not used.`,
+      ]);
+      // An end of text is known by its spelling too.
+      expect(tokenizer).toMatchObject({ bosId: name === 'bos' ? undefined : 1, eosIds: [2] });
+    });
+  }
 
   it('merges by score, spells the unknown in bytes, and takes its own space off again', async () => {
     const tokenizer = tokenizerFromGguf(await metadataOf(entries()));
@@ -220,11 +280,6 @@ describe('a SentencePiece vocabulary in GGUF', () => {
 
   it.each<[string, [string, MetadataEntry], string]>([
     ['another model', ['tokenizer.ggml.model', { type: 'string', value: 't5' }], 'unsupported/tokenizer'],
-    [
-      'a BOS that does not exist',
-      ['tokenizer.ggml.bos_token_id', { type: 'u32', value: 999 }],
-      'format/tokenizer',
-    ],
     [
       'too few scores',
       ['tokenizer.ggml.scores', { type: 'array', elementType: 'f32', values: [1] }],
