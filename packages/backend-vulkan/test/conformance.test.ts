@@ -26,8 +26,4 @@ await conformBackend(vulkanBackend, {
     'accumulateSquares *': noShader,
     'logProbabilities *': noShader,
   },
-  expectedFailures: {
-    'memory of other devices is imported without a copy, or copied and counted':
-      'what was imported and is not coherent is not synchronized',
-  },
 });

@@ -183,6 +183,53 @@ describe.skipIf(!driver.present)(`buffers of other devices (${driver.need})`, ()
     twice.dispose();
   });
 
+  it('that are not coherent are synchronized when they were imported before', async () => {
+    const run = await compiled(writing());
+    const kv = new Incoherent(stateBytes);
+    const [imported, twice] = [device.importBuffer(kv), device.allocate(64)];
+    // Twice over the same buffers, in other blocks: what is synchronized follows from the slots of each submission.
+    await run.submit(bindings(imported, twice, new Float32Array(16))).done;
+    const moved = bindings(imported, twice, new Float32Array(16));
+    moved.buffers.slots = Int32Array.of(0, 1, 2, 3);
+    await run.submit(moved).done;
+    expectWritten(kv.device);
+    const blockBytes = 8 * rowFloats;
+    const touched = [1, 3].map((block) => ({ byteOffset: block * blockBytes, byteLength: blockBytes }));
+    const first = [{ byteOffset: 0, byteLength: blockBytes }];
+    expect(kv.calls).toEqual([
+      { direction: 'toHost', ranges: touched },
+      { direction: 'toDevice', ranges: touched },
+      { direction: 'toHost', ranges: first },
+      { direction: 'toDevice', ranges: first },
+    ]);
+    run.dispose();
+    twice.dispose();
+    imported.dispose();
+  });
+
+  it('that are not coherent are synchronized when what was imported is read, written and copied', async () => {
+    const memory = new Incoherent(4096);
+    const [imported, own] = [device.importBuffer(memory), device.allocate(64)];
+    memory.device[5] = 5;
+    expect((await device.read(imported, 5, 1))[0]).toBe(5);
+    await device.write(imported, 6, Uint8Array.of(6));
+    expect(memory.device[6]).toBe(6);
+    memory.device[32] = 7;
+    await device.copy({ buffer: imported, byteOffset: 32 }, { buffer: own, byteOffset: 0 }, 1).done;
+    expect((await device.read(own, 0, 1))[0]).toBe(7);
+    await device.copy({ buffer: own, byteOffset: 0 }, { buffer: imported, byteOffset: 64 }, 1).done;
+    expect(memory.device[64]).toBe(7);
+    const range = (byteOffset: number) => [{ byteOffset, byteLength: 1 }];
+    expect(memory.calls).toEqual([
+      { direction: 'toHost', ranges: range(5) },
+      { direction: 'toDevice', ranges: range(6) },
+      { direction: 'toHost', ranges: range(32) },
+      { direction: 'toDevice', ranges: range(64) },
+    ]);
+    imported.dispose();
+    own.dispose();
+  });
+
   it('are refused where the host cannot address them, or they were disposed of', async () => {
     const run = await compiled(writing());
     const twice = device.allocate(64);

@@ -1,9 +1,15 @@
 /**
- * A copy between two buffers of which at least one is this device's. Where the other one is another device's it is imported;
- * one that cannot be passes through the host's view of it.
+ * Transfers of buffers that may be another device's. Of a copy at least one buffer is this device's; where the other one is
+ * not it is imported, and one that cannot be passes through the host's view of it.
  */
 import { guarded } from '@unicorn-exec/native';
-import { UnicornError, type BufferView, type DeviceBuffer } from '@unicorn-exec/tensor';
+import {
+  UnicornError,
+  type BufferView,
+  type ByteRange,
+  type DeviceBuffer,
+  type SyncDirection,
+} from '@unicorn-exec/tensor';
 import type { DeviceHandle, NativeAddon } from '../addon.js';
 import { VulkanBuffer } from './buffer.js';
 import type { ForeignBuffers } from './foreign-buffers.js';
@@ -30,8 +36,10 @@ export class BufferCopy implements Submission {
     for (const view of [from, to]) this.#expectReachable(view);
   }
 
-  ready(): undefined {
-    // A copy has nothing to wait for but its turn.
+  /** A source that is not coherent may still lack what an earlier submission wrote. */
+  ready(): Promise<void> | undefined {
+    const source = this.#incoherent(this.#from.buffer);
+    return source && this.#host.foreign.pending.get(source);
   }
 
   detach(): void {
@@ -42,7 +50,7 @@ export class BufferCopy implements Submission {
     const { addon, handle } = this.#host;
     const [from, to] = [this.#from, this.#to];
     const range = { byteOffset: from.byteOffset, byteLength: this.#byteLength };
-    if (!this.#isOwn(from.buffer)) from.buffer.sync?.('toHost', [range]);
+    this.#incoherent(from.buffer)?.sync?.('toHost', [range]);
     const [source, target] = [this.#reach(from.buffer), this.#reach(to.buffer)];
     if (source && target) {
       return guarded(() =>
@@ -61,8 +69,13 @@ export class BufferCopy implements Submission {
 
   finish(): undefined {
     const { buffer, byteOffset } = this.#to;
-    if (this.#isOwn(buffer)) return;
-    buffer.sync?.('toDevice', [{ byteOffset, byteLength: this.#byteLength }]);
+    this.#incoherent(buffer)?.sync?.('toDevice', [{ byteOffset, byteLength: this.#byteLength }]);
+  }
+
+  /** The buffer to synchronize where the memory is another device's and not coherent. */
+  #incoherent(buffer: DeviceBuffer): DeviceBuffer | undefined {
+    if (this.#isOwn(buffer)) return buffer.owner;
+    return buffer.sync && buffer;
   }
 
   /** The buffer by which this device addresses another; undefined where it cannot. */
@@ -89,5 +102,42 @@ export class BufferCopy implements Submission {
     if (buffer.host.byteLength < byteOffset + this.#byteLength) {
       throw new UnicornError('usage/disposed', 'The buffer was disposed of.');
     }
+  }
+}
+
+/** A read or write of an imported buffer whose memory is another device's and not coherent. */
+export class SyncedTransfer implements Submission {
+  /**
+   * @param owner of the memory
+   * @param direction `toHost` of a read, `toDevice` of a write
+   * @param start begins the transfer; returns the job
+   */
+  constructor(
+    private readonly foreign: ForeignBuffers,
+    private readonly owner: DeviceBuffer,
+    private readonly direction: SyncDirection,
+    private readonly range: ByteRange,
+    private readonly start: () => number,
+  ) {}
+
+  ready(): Promise<void> | undefined {
+    return this.foreign.pending.get(this.owner);
+  }
+
+  detach(): void {
+    // What is written was copied before.
+  }
+
+  run(): number {
+    if (this.direction === 'toHost') this.owner.sync?.('toHost', [this.range]);
+    return this.start();
+  }
+
+  ended(): undefined {
+    // What goes wrong is the job's failure.
+  }
+
+  finish(): undefined {
+    if (this.direction === 'toDevice') this.owner.sync?.('toDevice', [this.range]);
   }
 }

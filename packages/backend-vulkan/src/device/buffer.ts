@@ -36,6 +36,11 @@ export class VulkanBuffer implements DeviceBuffer {
   #disposed = false;
   readonly address: bigint;
   readonly sync: Sync | undefined;
+  /**
+   * The buffer that this is an import of, where its memory is not coherent: this device synchronizes it around whatever it
+   * does with the memory. Undefined of the device's own memory, and of memory that is coherent.
+   */
+  readonly owner: DeviceBuffer | undefined;
 
   private constructor(
     addon: NativeAddon,
@@ -44,6 +49,7 @@ export class VulkanBuffer implements DeviceBuffer {
     native: Native,
     host: Uint8Array | undefined,
     sync: ((buffer: VulkanBuffer) => Sync) | undefined,
+    owner: DeviceBuffer | undefined,
     released: (buffer: VulkanBuffer) => void,
   ) {
     this.#addon = addon;
@@ -53,6 +59,7 @@ export class VulkanBuffer implements DeviceBuffer {
     this.#released = released;
     this.address = native.address;
     this.sync = sync?.(this);
+    this.owner = owner;
   }
 
   /**
@@ -75,25 +82,27 @@ export class VulkanBuffer implements DeviceBuffer {
       return (direction, ranges) => buffer.#sync(direction, ranges);
     };
     const own = host && !coherent ? sync : undefined;
-    return new VulkanBuffer(addon, device, byteLength, native, host, own, released);
+    return new VulkanBuffer(addon, device, byteLength, native, host, own, undefined, released);
   }
 
   /**
    * Memory that belongs to somebody else, where it lies.
    *
-   * @param sync of the buffer that it belongs to
+   * @param memory the host's, or a buffer with `host`
    * @returns undefined where the device cannot address it
    */
   static import(
     addon: NativeAddon,
     device: DeviceHandle,
-    host: Uint8Array,
-    sync: Sync | undefined,
+    memory: Uint8Array | DeviceBuffer,
     released: (buffer: VulkanBuffer) => void = () => {},
   ): VulkanBuffer | undefined {
-    const native = guarded(() => addon.importMemory(device, host));
+    const host = memory instanceof Uint8Array ? memory : memory.host;
+    const native = host && guarded(() => addon.importMemory(device, host));
     if (!native) return undefined;
-    return new VulkanBuffer(addon, device, host.byteLength, native, host, sync && (() => sync), released);
+    const owner = memory instanceof Uint8Array || !memory.sync ? undefined : memory;
+    const sync = owner && ((): Sync => (direction, ranges) => owner.sync?.(direction, ranges));
+    return new VulkanBuffer(addon, device, host.byteLength, native, host, sync, owner, released);
   }
 
   /** Empty after `dispose`; undefined in memory that the host cannot address, or reads slowly. */

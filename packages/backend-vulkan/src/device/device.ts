@@ -13,6 +13,7 @@ import {
 import type {
   AllocateOptions,
   BufferView,
+  ByteRange,
   Completion,
   CompileOptions,
   Device,
@@ -27,11 +28,12 @@ import type {
   SubmissionTime,
   SubmitOptions,
   Support,
+  SyncDirection,
   WeightEntry,
   WeightSet,
 } from '@unicorn-exec/tensor';
 import type { DeviceHandle, MemoryKind, NativeAddon, PhysicalDevice } from '../addon.js';
-import { BufferCopy } from './buffer-copy.js';
+import { BufferCopy, SyncedTransfer } from './buffer-copy.js';
 import { checkRange, VulkanBuffer } from './buffer.js';
 import { chainsOn } from '../dispatch/chain.js';
 import type { PipelineSpec } from '../dispatch/dispatch.js';
@@ -307,11 +309,9 @@ export class VulkanDevice implements Device, ExecutableHost {
 
   importBuffer(memory: Uint8Array | DeviceBuffer): DeviceBuffer {
     this.expectOpen();
-    const { host, sync } = memory instanceof Uint8Array ? { host: memory, sync: undefined } : memory;
-    const own = sync && sync.bind(memory);
-    const buffer =
-      host && VulkanBuffer.import(this.addon, this.handle, host, own, (gone) => this.#release(gone));
+    const buffer = VulkanBuffer.import(this.addon, this.handle, memory, (gone) => this.#release(gone));
     if (!buffer) {
+      const host = memory instanceof Uint8Array ? memory : memory.host;
       throw new UnicornError(
         'unsupported/import',
         host
@@ -351,10 +351,9 @@ export class VulkanDevice implements Device, ExecutableHost {
     checkRange(own, byteOffset, data.byteLength);
     if (data.byteLength === 0) return;
     // The addon copies when it is called, which may be later.
-    const bytes = this.queue.isWaiting ? data.slice() : data;
-    await this.queue.inOrder(() =>
-      guarded(() => this.addon.write(this.handle, own.handle, byteOffset, bytes)),
-    );
+    const bytes = this.queue.isWaiting || own.owner ? data.slice() : data;
+    const start = (): number => guarded(() => this.addon.write(this.handle, own.handle, byteOffset, bytes));
+    await this.#transfer(own, 'toDevice', { byteOffset, byteLength: data.byteLength }, start);
   }
 
   async read(buffer: DeviceBuffer, byteOffset: number, byteLength: number): Promise<Uint8Array> {
@@ -363,8 +362,20 @@ export class VulkanDevice implements Device, ExecutableHost {
     checkRange(own, byteOffset, byteLength);
     const into = new Uint8Array(byteLength);
     if (byteLength === 0) return into;
-    await this.queue.inOrder(() => guarded(() => this.addon.read(this.handle, own.handle, byteOffset, into)));
+    const start = (): number => guarded(() => this.addon.read(this.handle, own.handle, byteOffset, into));
+    await this.#transfer(own, 'toHost', { byteOffset, byteLength }, start);
     return into;
+  }
+
+  /** Runs a transfer in its place in the queue, and synchronizes imported memory that is not coherent. */
+  async #transfer(
+    { owner }: VulkanBuffer,
+    direction: SyncDirection,
+    range: ByteRange,
+    start: () => number,
+  ): Promise<void> {
+    if (!owner) return this.queue.inOrder(start);
+    await this.queue.enqueue(new SyncedTransfer(this.foreign, owner, direction, range, start), {}).done;
   }
 
   #isOwn(buffer: DeviceBuffer): buffer is VulkanBuffer {

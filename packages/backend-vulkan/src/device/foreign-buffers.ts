@@ -67,8 +67,7 @@ export class ForeignBuffers {
     old?.imported?.dispose();
     old?.shadow?.buffer.dispose();
     const memory = buffer.host!;
-    const sync = buffer.sync && buffer.sync.bind(buffer);
-    const imported = VulkanBuffer.import(this.addon, this.device, memory, sync, (gone) => this.#drop(gone));
+    const imported = VulkanBuffer.import(this.addon, this.device, buffer, (gone) => this.#drop(gone));
     if (imported) this.#keep(imported);
     const known = { memory, imported };
     this.#known.set(buffer, known);

@@ -114,7 +114,9 @@ export class Requests {
         alignmentBytes: bindingAlignment,
       });
     if (buffer instanceof VulkanBuffer && buffer.device === this.host.handle) {
-      return isAligned ? { source: { buffer, byteOffset, byteLength } } : misaligned();
+      if (!isAligned) misaligned();
+      const { owner } = buffer;
+      return { source: { buffer, byteOffset, byteLength }, ...(owner ? { foreign: owner } : {}) };
     }
     const memory = buffer.host ?? fail('is bound to a buffer of another device that the host cannot address');
     if (memory.byteLength < byteOffset + byteLength) {
@@ -199,7 +201,9 @@ export class Requests {
     if (ArrayBuffer.isView(binding) || buffer!.isDisposed) return false;
     const view = 'buffer' in binding ? binding : { buffer: binding, byteOffset: 0 };
     if (view.byteOffset !== byteOffset) return false;
-    return view.buffer === buffer || (!view.buffer.sync && this.host.foreign.known(view.buffer) === buffer);
+    // What is not coherent is synchronized in the parts that the host data names, which change from step to step.
+    if (view.buffer === buffer) return !buffer.owner;
+    return !view.buffer.sync && this.host.foreign.known(view.buffer) === buffer;
   }
 
   /** The bytes of a whole buffer of another device that come along; undefined for anything else. */
