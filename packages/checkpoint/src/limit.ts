@@ -32,3 +32,6 @@ export const GGUF_RANK_MAX = 4;
 
 /** Dimensions of a safetensors tensor: the format has no limit, numpy's is 64. */
 export const SAFETENSORS_RANK_MAX = 64;
+
+/** Parts of a split GGUF, each an open file. The largest published models have some 200. */
+export const SPLIT_PARTS_MAX = 1024;

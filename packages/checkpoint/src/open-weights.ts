@@ -3,6 +3,7 @@ import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileError, UnicornError } from '@unicorn-exec/tensor';
 import { openGguf } from './gguf/reader.js';
+import { areParts } from './gguf/split.js';
 import { GGUF_MAGIC } from './gguf/type.js';
 import { openFileSource, type RandomAccessSource, readFully } from './file/random-access-source.js';
 import { openSafetensorsIndex, SAFETENSORS_INDEX_NAME } from './safetensors/shard-index.js';
@@ -10,7 +11,7 @@ import { openSafetensors } from './safetensors/reader.js';
 import type { Weights } from './weights.js';
 
 /**
- * Opens a GGUF file, a safetensors file, an index of safetensors shards, or a directory with one of these. What a
+ * Opens a GGUF file (or any part of a split one), a safetensors file, an index of safetensors shards, or a directory with one of these. What a
  * file is, its first bytes say, not its name.
  *
  * @throws UnicornError `usage/no-weights` for a directory with none (or several GGUF files, where the choice is the
@@ -59,7 +60,7 @@ async function openDirectory(path: string): Promise<Weights> {
   if (names.includes('model.safetensors')) return openWeights(join(path, 'model.safetensors'));
   const ggufs = names.filter((name) => name.toLowerCase().endsWith('.gguf')).sort();
   const [only] = ggufs;
-  if (only !== undefined && ggufs.length === 1) return openWeights(join(path, only));
+  if (only !== undefined && (ggufs.length === 1 || areParts(ggufs))) return openWeights(join(path, only));
   throw new UnicornError(
     'usage/no-weights',
     ggufs.length > 1

@@ -200,15 +200,3 @@ it('lists types that it knows only by size, and reads their bytes', async () => 
   expect(await file.readTensor('binary')).toEqual(new Uint8Array(18).fill(3));
   expect((await refusal(() => file.decodeTensor('binary'))).code).toBe('unsupported/dtype');
 });
-
-it('refuses one part of a split file, and says how to merge', async () => {
-  const path = join(await temporaryDirectory(), 'x-00001-of-00003.gguf');
-  const split = (value: number) =>
-    writeGguf(path, { metadata: [['split.count', { type: 'u16', value }]], tensors: [] });
-  await split(3);
-  const error = await refusal(() => openGguf(path));
-  expect(error.code).toBe('unsupported/split-gguf');
-  expect(error.fix).toContain('--merge');
-  await split(1);
-  await (await openGguf(path)).close();
-});
