@@ -109,7 +109,9 @@ export class GenerationJob implements Job {
     const { kv } = this.holding!;
     const begin = kv.computed;
     const { spans } = this;
-    if (begin + count < this.tokens.length) return { kv, begin, count, draft: [], spans };
+    if (begin + count < this.tokens.length) {
+      return { kv, begin, count, draft: [], spans, stateSlots: kv.slots?.ofStep(begin, false) };
+    }
     const { draft, masks } = this.drafter ?? { draft: [], masks: [] };
     const { mask } = this.setup;
     return {
@@ -118,6 +120,7 @@ export class GenerationJob implements Job {
       count,
       draft,
       spans,
+      stateSlots: kv.slots?.ofStep(begin, draft.length > 0),
       sample: this.#sample(masks.length > 0 ? masks : [mask && this.#allowed(mask, this.#generated)]),
     };
   }
@@ -132,7 +135,15 @@ export class GenerationJob implements Job {
     const { kv } = this.holding!;
     const { draft, masks } = this.drafter!;
     const begin = kv.computed + draft.length;
-    return { kv, begin, count: 1, draft, spans: this.spans, sample: this.#sample(masks.slice(-1)) };
+    return {
+      kv,
+      begin,
+      count: 1,
+      draft,
+      spans: this.spans,
+      stateSlots: kv.slots?.ofGuess(draft.length === 0),
+      sample: this.#sample(masks.slice(-1)),
+    };
   }
 
   lateMask(): Promise<Int32Array | undefined> {

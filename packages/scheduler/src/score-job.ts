@@ -63,7 +63,8 @@ export class ScoreJob implements Job {
 
   part(count: number): StepPart {
     const { kv } = this.holding!;
-    return { kv, begin: kv.computed, count, draft: [], spans: this.spans };
+    const stateSlots = kv.slots?.ofStep(kv.computed, false);
+    return { kv, begin: kv.computed, count, draft: [], spans: this.spans, stateSlots };
   }
 
   goesOn(): boolean {

@@ -22,6 +22,7 @@ export function openStepHost(options: SchedulerOptions): StepHost {
   const { info } = device;
   const plan = planKv({
     groups: model.kvGroups,
+    sequenceStates: model.sequenceStates,
     contextLength: options.contextLength ?? model.contextLength,
     kvDType: chooseKvDType(options),
     maxSequences: options.maxSequences,
@@ -31,18 +32,23 @@ export function openStepHost(options: SchedulerOptions): StepHost {
     kvTokens: options.kvTokens,
   });
   const kv = new Map<number, DeviceBuffer>();
+  const sequence = new Map<string, DeviceBuffer>();
   try {
     for (const { group, layerBytes } of plan.groups) {
       for (const layer of group.layers)
         kv.set(layer, device.allocate(layerBytes, { name: stateName(layer) }));
     }
+    for (const { name, shape } of model.sequenceStates ?? []) {
+      const byteLength = tensorBytes('f32', [plan.stateSlots, ...shape]);
+      sequence.set(name, device.allocate(byteLength, { name }));
+    }
     const historyBytes = tensorBytes('i32', [plan.maxSequences, plan.contextLength]);
     const history = device.allocate(historyBytes, { name: sampleNames.history });
     const precision = options.precision ?? (info.precisions.includes('fast') ? 'fast' : 'f32');
     const profile = options.profile ?? false;
-    return { device, weights, model, plan, precision, profile, states: { kv, history } };
+    return { device, weights, model, plan, precision, profile, states: { kv, sequence, history } };
   } catch (error) {
-    for (const state of kv.values()) state.dispose();
+    for (const state of [...kv.values(), ...sequence.values()]) state.dispose();
     throw error;
   }
 }

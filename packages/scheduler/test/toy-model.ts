@@ -15,7 +15,8 @@ import {
   type WeightSet,
 } from '@unicorn-exec/tensor';
 
-const hidden = 8;
+/** Features of a token between layers. */
+export const hidden = 8;
 const heads = 2;
 const headDim = 4;
 const feedForward = 12;
@@ -78,6 +79,11 @@ export class ToyModel implements LanguageModel {
     ];
   }
 
+  /** What becomes of the embeddings before the first layer. */
+  protected enter(_builder: GraphBuilder, _inputs: StepInputs, x: Value): Value {
+    return x;
+  }
+
   buildStep(builder: GraphBuilder, options: StepOptions): { readonly logits?: Value } {
     const inputs = new StepInputs(builder, this.kvGroups, options);
     const weight = (name: string, rows: number, columns: number): Value =>
@@ -86,6 +92,7 @@ export class ToyModel implements LanguageModel {
     const frequencies = builder.constant(Float32Array.of(1, 0.1));
     let x = builder.embed(inputs.ids, table);
     if (options.given) x = builder.putRows(x, inputs.given(hidden), inputs.givenRows);
+    x = this.enter(builder, inputs, x);
     if (options.hidden) builder.output('hidden.0', x);
     this.windows.forEach((window, layer) => {
       const group = this.kvGroups.find(({ layers }) => layers.includes(layer))!;

@@ -75,10 +75,10 @@ export {
 export type { BindingRole, ResolvedBinding } from './backend/bindings.js';
 export { evaluateGraph } from './reference/evaluate.js';
 export { referenceBackend } from './reference/reference-backend.js';
-export { blocksOfSequence, defaultPrefillChunk, planKv } from './kv-plan.js';
+export { blocksOfSequence, defaultPrefillChunk, planKv, slotsOfSequence } from './kv-plan.js';
 export type { KvGroupPlan, KvPlan, KvPlanOptions } from './kv-plan.js';
-export { defaultBlockTokens, kvStateShape, poolDim, stateName, StepInputs } from './step.js';
-export type { ElasticSize, KvGroup, LanguageModel, StepOptions } from './step.js';
+export { defaultBlockTokens, kvStateShape, poolDim, stateName, stateSlotsDim, StepInputs } from './step.js';
+export type { ElasticSize, KvGroup, LanguageModel, SequenceState, StepOptions } from './step.js';
 export { addSampling, sampleGraph, sampleNames } from './sample-step.js';
 export type { SampleStepOptions } from './sample-step.js';
 export { createNullBackend, nullBackend } from './null/null-backend.js';

@@ -5,10 +5,12 @@
  */
 import { tensorBytes, type DType } from './dtype.js';
 import { UnicornError } from './error.js';
-import { defaultBlockTokens, kvStateShape, type KvGroup } from './step.js';
+import { defaultBlockTokens, kvStateShape, type KvGroup, type SequenceState } from './step.js';
 
 export interface KvPlanOptions {
   readonly groups: readonly KvGroup[];
+  /** Default: none. */
+  readonly sequenceStates?: readonly SequenceState[] | undefined;
   /** Positions of one sequence. */
   readonly contextLength: number;
   readonly kvDType: DType;
@@ -40,6 +42,8 @@ export interface KvGroupPlan {
 
 export interface KvPlan {
   readonly groups: readonly KvGroupPlan[];
+  /** Slots of each sequence state, that of zeros included; 0 where there are no such states. */
+  readonly stateSlots: number;
   readonly contextLength: number;
   readonly maxSequences: number;
   readonly prefillChunk: number;
@@ -51,6 +55,12 @@ export interface KvPlan {
   /** Of all states together. */
   readonly bytes: number;
 }
+
+/**
+ * Slots of the sequence states for each sequence that runs: of what it has computed, of what a step that checks guesses
+ * makes of that, and of a slice's own guesses. What guesses do not need keeps the states of ended sequences.
+ */
+export const slotsOfSequence = 3;
 
 /** Prompt tokens of one step: enough rows to keep a matrix unit busy, few enough that decoding neighbours barely wait. */
 export const defaultPrefillChunk = 512;
@@ -114,8 +124,12 @@ export function planKv(options: KvPlanOptions): KvPlan {
       layerBytes: layerBytes(group, blocks),
     };
   });
+  const { sequenceStates = [] } = options;
+  const stateSlots = sequenceStates.length > 0 ? 1 + slotsOfSequence * maxSequences : 0;
+  const slotBytes = sequenceStates.reduce((sum, { shape }) => sum + tensorBytes('f32', shape), 0);
   return {
     groups: plans,
+    stateSlots,
     contextLength,
     maxSequences,
     prefillChunk,
@@ -123,7 +137,10 @@ export function planKv(options: KvPlanOptions): KvPlan {
     blockTokens,
     kvDType,
     tableColumns: Math.ceil(contextLength / blockTokens),
-    bytes: plans.reduce((sum, { layerBytes: bytes, group }) => sum + bytes * group.layers.length, 0),
+    bytes: plans.reduce(
+      (sum, { layerBytes: bytes, group }) => sum + bytes * group.layers.length,
+      stateSlots * slotBytes,
+    ),
   };
 
   function layerBytes(group: KvGroup, blocks: number): number {

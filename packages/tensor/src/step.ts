@@ -28,6 +28,18 @@ export interface KvGroup {
   readonly window?: number;
 }
 
+/**
+ * What a layer carries from token to token that is not keys and values, as the recurrent state of linear attention or the
+ * last inputs of a short convolution: f32, a slot for each sequence, by the ops `causalConv` and `gatedDelta`.
+ */
+export interface SequenceState {
+  /** Of the state in the graph: `delta.3`. */
+  readonly name: string;
+  readonly layer: number;
+  /** Of one slot. */
+  readonly shape: readonly number[];
+}
+
 /** A MatFormer size: a choice of slices of one set of weights. */
 export interface ElasticSize {
   /** Feed-forward width of each kept layer, in order. */
@@ -63,6 +75,8 @@ export interface LanguageModel {
   readonly contextLength: number;
   readonly layers: number;
   readonly kvGroups: readonly KvGroup[];
+  /** Default: none. */
+  readonly sequenceStates?: readonly SequenceState[];
   /** Adds the step to a builder and names its outputs (`logits`, `hidden.<L>`). Returns the logits where asked for. */
   buildStep(builder: GraphBuilder, options: StepOptions): { readonly logits?: Value };
 }
@@ -124,6 +138,20 @@ export class StepInputs {
     return this.builder.input(`blocks.${group.name}`, 'i32', ['sequences', 'blocks']);
   }
 
+  /**
+   * i32 [sequences, 2], for every sequence state: the slot that a sequence goes on from (0, which reads as zeros, at its
+   * beginning) and the slot that keeps what it has become. They differ where the step checks guesses, so that what it
+   * began with is still there when a guess was wrong.
+   */
+  get stateSlots(): Value {
+    return this.builder.input('stateSlots', 'i32', ['sequences', 2]);
+  }
+
+  /** A sequence state before this step. */
+  sequenceState({ name, shape }: SequenceState): Value {
+    return this.builder.state(name, 'f32', [stateSlotsDim, ...shape]);
+  }
+
   /** The KV state that a layer owns, before this step. */
   state(layer: number): Value {
     const group = this.groups.find(({ layers }) => layers.includes(layer))!;
@@ -132,6 +160,9 @@ export class StepInputs {
     return this.builder.state(stateName(layer), kvDType, shape);
   }
 }
+
+/** The symbolic dim of sequence states: their number of slots, that of zeros included. */
+export const stateSlotsDim = 'stateSlots';
 
 /** The symbolic dim of a group's pool: its number of blocks, the sink included. */
 export function poolDim(group: KvGroup): string {

@@ -1,7 +1,7 @@
 /** What a model, or some of its layers, takes in memory beyond what a step computes: pure arithmetic over its headers. */
 import type { Model } from '@unicorn-exec/models';
 import { tokenChunk } from '@unicorn-exec/scheduler';
-import { planKv, type DeviceInfo } from '@unicorn-exec/tensor';
+import { planKv, type DeviceInfo, type LanguageModel } from '@unicorn-exec/tensor';
 import type { KvType } from './load-options.js';
 import type { DeviceShare } from './memory-pool.js';
 
@@ -25,14 +25,15 @@ export function wholeBytes(model: Model, options: KvOptions, info: KvDevice): Mo
   };
 }
 
-/** Bytes of the KV cache of some layers, for a context. */
+/** Bytes of the KV cache and the sequence states of some layers, for a context. */
 export function layerKvBytes(
-  model: Model,
+  { kvGroups, sequenceStates = [] }: LanguageModel,
   { kvType: kvDType, maxSequences }: KvOptions,
   info: KvDevice,
   holds: (layer: number) => boolean,
 ): ModelBytes['kvBytes'] {
-  const groups = model.kvGroups.map((group) => ({ ...group, layers: group.layers.filter(holds) }));
-  const layout = { groups, kvDType, maxSequences, tokenChunk: tokenChunk(info) };
+  const groups = kvGroups.map((group) => ({ ...group, layers: group.layers.filter(holds) }));
+  const states = sequenceStates.filter(({ layer }) => holds(layer));
+  const layout = { groups, sequenceStates: states, kvDType, maxSequences, tokenChunk: tokenChunk(info) };
   return (contextLength) => planKv({ ...layout, contextLength }).bytes;
 }

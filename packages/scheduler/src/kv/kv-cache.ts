@@ -17,6 +17,7 @@ import { blocksOfSequence, invariant, type KvGroupPlan, type KvPlan } from '@uni
 import { BlockPool } from './block-pool.js';
 import { KvSequence, type KvOrigin, type PrefixKey } from './kv-sequence.js';
 import { firstColumn, PrefixSearch, type Continuation, type Reuse } from './prefix-search.js';
+import { SequenceSlots } from './sequence-slots.js';
 import type { TokenSpan } from './token-span.js';
 
 /** What a new sequence is. */
@@ -51,6 +52,8 @@ export interface KvGroupStats {
 
 export class KvCache {
   readonly #groups: readonly GroupState[];
+  /** Of the states that are not keys and values: a sequence's alone, never shared. */
+  readonly #slots: BlockPool | undefined;
   readonly #search: PrefixSearch;
   readonly #live = new Set<KvSequence>();
   /** In order of last use, the oldest first. */
@@ -62,6 +65,7 @@ export class KvCache {
       pool: new BlockPool(group.group.name, group.blocks - 1),
       reserved: 0,
     }));
+    if (plan.stateSlots > 0) this.#slots = new BlockPool('state slots', plan.stateSlots - 1);
     this.#search = new PrefixSearch(this.#groups, plan.blockTokens);
   }
 
@@ -94,6 +98,8 @@ export class KvCache {
     const shape = { groups: this.#groups.length, columns: this.plan.tableColumns };
     const sequence = new KvSequence(tokens, keys, spans, origin, shape);
     if (!this.#reserve(sequence, tokens.length)) return undefined;
+    const slots = this.#slots;
+    if (slots) sequence.slots = new SequenceSlots(slots, () => this.#acquire(slots));
     const from = this.#search.longest(sequence, reuse, this.#idle, this.#live);
     if (from) this.#continueFrom(sequence, from);
     this.#live.add(sequence);
@@ -132,6 +138,7 @@ export class KvCache {
   /** Takes back the room behind the known tokens, where a draft was checked and found wrong. */
   retract(sequence: KvSequence): void {
     const tokens = sequence.tokens.length;
+    sequence.slots?.retract();
     this.#cut(sequence, tokens);
     this.#groups.forEach((group, index) => {
       const needed = blocksOfSequence(group.plan.group, tokens, this.plan.blockTokens);
@@ -150,6 +157,7 @@ export class KvCache {
       const own = sequence.keys === sequence.tokens;
       sequence.tokens = sequence.tokens.slice(0, sequence.computed);
       sequence.keys = own ? sequence.tokens : sequence.keys.slice(0, sequence.computed);
+      sequence.slots?.retract();
       this.#cut(sequence, sequence.computed);
       this.#idle.add(sequence);
     } else {
@@ -206,6 +214,10 @@ export class KvCache {
       invariant(reserved <= plan.reservable, `${plan.group.name}: more blocks reserved than there are`);
       pool.checkIntegrity(held);
     });
+    if (!this.#slots) return;
+    const held = new Int32Array(this.#slots.capacity + 1);
+    for (const { slots } of [...this.#live, ...this.#idle]) for (const slot of slots!.held) held[slot]!++;
+    this.#slots.checkIntegrity(held);
   }
 
   /** Raises the reservation to what `tokens` positions can hold, in every group or in none. */
@@ -249,6 +261,7 @@ export class KvCache {
       sequence.first[group] = 0;
       sequence.filled[group] = 0;
     });
+    sequence.slots?.release();
     sequence.computed = 0;
   }
 
@@ -280,6 +293,7 @@ export class KvCache {
     sequence.computed = length;
     sequence.reused = length;
     sequence.takeRuns(source, length);
+    if (this.#slots) [sequence.slots, source.slots] = [source.slots, sequence.slots];
     if (this.#idle.delete(source)) {
       if (adopt) this.#dropBlocks(source);
       else this.#idle.add(source);

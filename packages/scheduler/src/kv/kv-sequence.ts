@@ -1,4 +1,5 @@
 /** A sequence's positions: what each of them is, where its keys and values lie, and what computed them. It decides nothing. */
+import type { SequenceSlots } from './sequence-slots.js';
 import type { TokenSpan } from './token-span.js';
 
 /**
@@ -37,6 +38,8 @@ export class KvSequence {
   readonly filled: Int32Array;
   /** For each group the blocks reserved; zeros when idle. */
   readonly reserved: Int32Array;
+  /** Of the states that are not keys and values; undefined where the model has none. */
+  slots: SequenceSlots | undefined;
   /** By what the computed positions were computed, in order. */
   runs: KvRun[] = [];
 

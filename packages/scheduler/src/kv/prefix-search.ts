@@ -65,6 +65,11 @@ export class PrefixSearch {
     let equal = 0;
     while (equal < limit && source.keys[equal] === keys[equal]) equal++;
     const common = cutBefore(spans, equal);
+    // A state cannot be cut at a position, so all or nothing is taken over.
+    if (source.slots) {
+      const isWhole = idle && common > 0 && common === source.computed;
+      return isWhole ? { source, length: common, adopt: true } : undefined;
+    }
     let whole = common - (common % blockTokens);
     for (let cut = cutBefore(spans, whole); cut < whole; cut = cutBefore(spans, whole)) {
       whole = cut - (cut % blockTokens);

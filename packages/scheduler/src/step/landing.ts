@@ -67,7 +67,13 @@ export class Landing {
         this.counts.generatedTokens += tokens.length;
       }
       given += tokens.length;
-      this.admission.cache.advance(kv, begin + count - (drawn.length - tokens.length));
+      const wrong = drawn.length - tokens.length;
+      if (!part.stateSlots) {
+        this.admission.cache.advance(kv, begin + count - wrong);
+      } else if (wrong === 0) {
+        kv.slots!.keep(part.stateSlots);
+        this.admission.cache.advance(kv, begin + count);
+      }
       if (this.admission.unpin(job)) continue;
       const begun = job.drafter?.begun ?? false;
       if (job.drafter?.engaged) this.#settle(job.drafter, drawn, tokens);

@@ -8,6 +8,7 @@ import {
   poolDim,
   resolveShape,
   sampleGraph,
+  stateSlotsDim,
   tensorBytes,
   type Device,
   type DeviceBuffer,
@@ -59,12 +60,14 @@ export interface ProgramHost {
 export interface StepStates {
   /** By layer. */
   readonly kv: ReadonlyMap<number, DeviceBuffer>;
+  /** The model's sequence states, by name. */
+  readonly sequence: ReadonlyMap<string, DeviceBuffer>;
   /** i32 [maxSequences, contextLength] */
   readonly history: DeviceBuffer;
 }
 
-export function disposeStates({ kv, history }: StepStates): void {
-  for (const buffer of [...kv.values(), history]) buffer.dispose();
+export function disposeStates({ kv, sequence, history }: StepStates): void {
+  for (const buffer of [...kv.values(), ...sequence.values(), history]) buffer.dispose();
 }
 
 /** What steps run on. All of it is lost with the device. */
@@ -211,6 +214,7 @@ export class ProgramCache {
     if (kind.given) maximum.given = maximum.tokens!;
     const dims: Record<string, number | { max: number }> = {};
     for (const [dim, max] of Object.entries(maximum)) dims[dim] = { max };
+    if (plan.stateSlots > 0) dims[stateSlotsDim] = maximum[stateSlotsDim] = plan.stateSlots;
     for (const { group, blocks } of plan.groups) dims[poolDim(group)] = maximum[poolDim(group)] = blocks;
     const executable = await device.compile(builder.build(), weights, {
       dims,
@@ -219,8 +223,10 @@ export class ProgramCache {
       ...(kind.phase ? { phase: kind.phase } : {}),
     });
     const outputs: Record<string, DeviceBuffer> = {};
-    // Masks and checks of guesses want each id on the host before the next step.
-    const ahead = executable.runsAhead && !kind.masked && !kind.drafts ? maxStepsAhead : 0;
+    // Masks and checks of guesses want each id on the host before the next step. Where a sequence has ended meanwhile,
+    // what was computed in excess would have changed its states.
+    const isFree = !kind.masked && !kind.drafts && plan.stateSlots === 0;
+    const ahead = executable.runsAhead && isFree ? maxStepsAhead : 0;
     const sets = kind.result === 'sample' && !kind.late ? 1 + ahead : 0;
     const sampled = Array.from({ length: sets }, (): Record<string, DeviceBuffer> => ({}));
     for (const [name, { dtype, shape }] of Object.entries(executable.signature.outputs)) {

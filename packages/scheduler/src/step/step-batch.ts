@@ -9,12 +9,14 @@ import {
   sampleNames,
   sampleParameters,
   stateName,
+  stateSlotsDim,
   type Binding,
   type Bindings,
   type DeviceBuffer,
   type KvPlan,
 } from '@unicorn-exec/tensor';
 import type { KvSequence } from '../kv/kv-sequence.js';
+import type { StateSlots } from '../kv/sequence-slots.js';
 import { stepNames, type Program, type SampledBuffers, type StepStates } from './program.js';
 import type { PromptSpan } from '../prompt-span.js';
 import type { SamplingRow } from '../sampling-parameters.js';
@@ -30,6 +32,8 @@ export interface StepPart {
   readonly draft: readonly number[];
   /** Of the sequence's prompt. What a part counts holds all of a span or none of it. */
   readonly spans: readonly PromptSpan[];
+  /** The slots of sequence states that it goes on from and leaves; absent where the model has none. */
+  readonly stateSlots?: StateSlots | undefined;
   /** Absent: no token is sampled after these. */
   readonly sample?: SampleRequest | undefined;
   /** The one token is what the step before samples: only the device knows its id when this is submitted. */
@@ -99,6 +103,7 @@ export class StepBatch {
     const inputs: Record<string, Int32Array | Float32Array> = {
       ...this.#ragged(parts, tokens, outputs),
       ...this.#tables(parts, tokens, columns),
+      ...(this.plan.stateSlots > 0 ? { stateSlots: this.#stateSlots(parts) } : {}),
       ...(program.kind.given ? this.#given(parts, dims) : {}),
       ...(program.kind.reach ? { reach: this.#reach(parts, tokens) } : {}),
       ...(program.kind.result === 'sample' && !program.kind.late
@@ -144,6 +149,10 @@ export class StepBatch {
     for (const [layer, buffer] of this.states.kv) {
       if (stateName(layer) in state) buffers[stateName(layer)] = buffer;
     }
+    for (const [name, buffer] of this.states.sequence) {
+      if (name in state) buffers[name] = buffer;
+    }
+    if (this.plan.stateSlots > 0) dims[stateSlotsDim] = this.plan.stateSlots;
     if (sampleNames.history in state) buffers[sampleNames.history] = this.states.history;
     const made = { dims, buffers };
     this.#bindings.set(program, made);
@@ -214,6 +223,12 @@ export class StepBatch {
       first += count;
     }
     return reach;
+  }
+
+  #stateSlots(parts: readonly StepPart[]): Int32Array {
+    const pairs = this.#int32('stateSlots', 2 * parts.length);
+    parts.forEach(({ stateSlots }, sequence) => pairs.set(stateSlots!, 2 * sequence));
+    return pairs;
   }
 
   #tables(parts: readonly StepPart[], tokens: number, columns: number): Record<string, Int32Array> {
