@@ -48,7 +48,7 @@ export async function withEngine<T>(
   try {
     announce(terminal, engine);
     announceMoves(terminal, engine);
-    announceTokenizer(terminal, engine);
+    announceFiles(terminal, engine);
     return await work({ engine, loadMs: performance.now() - started });
   } finally {
     await engine.close();
@@ -85,8 +85,9 @@ function announceMoves(terminal: Terminal, engine: Engine): void {
   });
 }
 
-/** What the file says of its tokenizer and was not taken at its word, once it is read. Ids alone need none. */
-function announceTokenizer(terminal: Terminal, { model }: Engine): void {
+/** What the files say and was not taken at its word; of the tokenizer once it is read, since ids alone need none. */
+function announceFiles(terminal: Terminal, { model }: Engine): void {
+  for (const warning of model.warnings) terminal.warn(warning);
   model.tokenizer().then(
     ({ warnings }) => warnings.forEach((warning) => terminal.warn(warning)),
     () => {},

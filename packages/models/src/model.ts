@@ -40,6 +40,7 @@ export interface ModelFacts {
   readonly bosId: number | undefined;
   readonly endOfTurnIds: readonly number[];
   readonly samplingDefaults: SamplingDefaults;
+  readonly warnings: readonly string[];
   /** Presets other than the whole model, by name. */
   readonly presets: ReadonlyMap<string, ElasticSize>;
 }
@@ -120,6 +121,11 @@ export class Model implements LanguageModel {
   /** Every id that ends the model's turn. */
   get endOfTurnIds(): readonly number[] {
     return this.facts.endOfTurnIds;
+  }
+
+  /** Sentences about what the files say and was not taken at its word. Those of the tokenizer are its own. */
+  get warnings(): readonly string[] {
+    return this.facts.warnings;
   }
 
   /** What the model's makers recommend; fields that they leave open are absent. */

@@ -8,9 +8,11 @@ import { findGgufArchitecture, findHuggingFaceArchitecture } from './architectur
 import { bindWeights } from './bound-weights.js';
 import { ConfigFields } from './config/config-fields.js';
 import { GgufConfig } from './config/gguf.js';
+import { refuseOtherMaths, refuseQuantized } from './config/refusal.js';
 import { ggufFacts, huggingFaceFacts, type TextFacts } from './model-facts.js';
 import { Model, nameFromPath } from './model.js';
 import { optionalJson } from './text-side.js';
+import { hasHeadOfItsOwn } from './tied-head.js';
 
 export interface OpenModelOptions {
   readonly signal?: AbortSignal;
@@ -21,6 +23,7 @@ interface Description {
   readonly name: string;
   readonly definition: ModelDefinition;
   readonly facts: TextFacts;
+  readonly warnings: readonly string[];
 }
 
 /**
@@ -28,7 +31,7 @@ interface Description {
  *
  * @param path a GGUF file, or a directory with `config.json` and safetensors (one file, or shards with their index)
  * @throws UnicornError `usage/file`, `usage/model-directory` (no configuration), `unsupported/architecture`,
- *   `unsupported/config`, `unsupported/dtype`, `format/config`, `format/missing-tensor`, `format/tensor-shape`, what
+ *   `unsupported/config`, `unsupported/quantization`, `unsupported/dtype`, `format/config`, `format/missing-tensor`, `format/tensor-shape`, what
  *   `checkpoint` says of a damaged file, `usage/cancelled`
  */
 export async function openModel(path: string, options: OpenModelOptions = {}): Promise<Model> {
@@ -38,12 +41,19 @@ export async function openModel(path: string, options: OpenModelOptions = {}): P
   const weights = await openWeights(path);
   try {
     throwIfCancelled(signal, 'Opening the model');
-    const { definition, facts, architecture, name } =
-      weights.format === 'gguf' ? await describeGguf(weights) : await describeDirectory(path, config);
+    const { definition, facts, architecture, name, warnings } =
+      weights.format === 'gguf'
+        ? await describeGguf(weights)
+        : await describeDirectory(path, config, weights);
     throwIfCancelled(signal, 'Opening the model');
     const bound = bindWeights(weights, definition.weights);
     const presets = facts.presets.size > 0 ? facts.presets : (definition.presets ?? facts.presets);
-    return new Model({ architecture, path }, weights, definition, bound, { ...facts, presets, name });
+    return new Model({ architecture, path }, weights, definition, bound, {
+      ...facts,
+      presets,
+      name,
+      warnings,
+    });
   } catch (error) {
     await weights.close();
     throw error;
@@ -65,12 +75,14 @@ async function describeGguf(weights: Weights): Promise<Description> {
     name: metadata.string('general.name', nameFromPath(path)),
     definition: await architecture.fromGguf(source),
     facts: ggufFacts(weights),
+    warnings: [],
   };
 }
 
 async function describeDirectory(
   path: string,
   config: Record<string, unknown> | undefined,
+  weights: Weights,
 ): Promise<Description> {
   if (!config) {
     throw new UnicornError(
@@ -86,10 +98,21 @@ async function describeDirectory(
   const architecture = findHuggingFaceArchitecture(root.string('model_type'), root.file);
   // A multimodal configuration keeps the language model's in a part of its own.
   const text = root.object('text_config') ?? root;
+  refuseOtherMaths(text);
+  refuseQuantized(root, weights);
+  const definition = architecture.fromHuggingFace(text);
+  const isUntied = definition.config.tiedHead && (await hasHeadOfItsOwn(weights));
   return {
     architecture: architecture.id,
     name: nameFromPath(path),
-    definition: architecture.fromHuggingFace(text),
+    definition: isUntied
+      ? architecture.fromHuggingFace(text.with({ tie_word_embeddings: false }))
+      : definition,
     facts: await huggingFaceFacts(path, root, text),
+    warnings: isUntied
+      ? [
+          `${root.file} ties the head to the embedding table, but the weights have two matrices: both are used.`,
+        ]
+      : [],
   };
 }

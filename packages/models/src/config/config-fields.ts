@@ -41,6 +41,12 @@ export class ConfigFields {
     );
   }
 
+  /** The same, with other values for some keys. */
+  with(values: Readonly<Record<string, unknown>>): ConfigFields {
+    const lookup: FieldLookup = (key) => (Object.hasOwn(values, key) ? values[key] : this.lookup(key));
+    return new ConfigFields(this.file, lookup, this.prefix, this.defaults);
+  }
+
   /** Whether there is a value, be it a default. JSON's `null` is none. */
   has(key: string): boolean {
     return this.#raw(key) !== undefined;

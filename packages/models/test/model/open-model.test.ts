@@ -313,3 +313,105 @@ describe('what cannot be opened is refused', () => {
     });
   }
 });
+
+describe('a checkpoint that would compute something else', () => {
+  it.each([
+    ['use_bidirectional_attention', true],
+    ['num_local_experts', 8],
+    ['alibi', true],
+    ['residual_multiplier', 0.22],
+    ['no_rope_layers', [0, 1]],
+  ])('is refused by its switch: "%s" is %j', async (key, value) => {
+    const error = await failure(await copyOf('llama', { [key]: value }));
+    expect(error.code).toBe('unsupported/config');
+    expect(error.fields.field).toBe(key);
+  });
+
+  it('opens where its switches change nothing', async () => {
+    const harmless = {
+      use_bidirectional_attention: false,
+      num_local_experts: 1,
+      alibi: null,
+      residual_multiplier: 1,
+    };
+    await (await openModel(await copyOf('llama', harmless))).close();
+  });
+
+  it.each([
+    ['GPTQ', { quantization_config: { quant_method: 'gptq', bits: 4 } }],
+    ['AWQ', { quantization_config: { quant_method: 'awq' } }],
+    ['bitsandbytes', { quantization_config: { quant_method: 'bitsandbytes', load_in_4bit: true } }],
+    ['bitsandbytes', { quantization_config: { load_in_4bit: true } }],
+    ['FP8', { quantization_config: { quant_method: 'fp8' } }],
+    ['compressed-tensors', { quantization_config: { quant_method: 'compressed-tensors' } }],
+    ['MLX', { quantization: { group_size: 64, bits: 4 } }],
+    ['newest', { quantization_config: { quant_method: 'newest' } }],
+  ])('is refused by its quantizer: %s', async (method, change) => {
+    const error = await failure(await copyOf('llama', change));
+    expect(error.code).toBe('unsupported/quantization');
+    expect(error.message).toContain(method);
+    expect(error.fix).toContain('GGUF');
+  });
+
+  it.each([
+    'weight_scale',
+    'weight_scale_inv',
+    'scales',
+    'qweight',
+    'weight.absmax',
+    'weight.quant_state.bitsandbytes__nf4',
+    'weight_packed',
+  ])('is refused by what lies beside its weights: %s', async (part) => {
+    const folder = await copyOf('llama');
+    const path = join(folder, 'model.safetensors');
+    const file = await openSafetensors(path);
+    const tensors = [];
+    for (const { name, dtype, shape } of file.tensors) {
+      tensors.push({ name, dtype: dtype!, shape, data: await file.readTensor(name) });
+    }
+    await file.close();
+    const name = `model.layers.0.mlp.up_proj.${part}`;
+    tensors.push({ name, dtype: 'f32' as const, shape: [1], data: new Uint8Array(4) });
+    await writeSafetensors(path, tensors);
+    expect(await failure(folder)).toMatchObject({
+      code: 'unsupported/quantization',
+      fields: { tensor: name },
+    });
+  });
+});
+
+describe('a head that is tied in the configuration, beside a table', () => {
+  async function withHead(change: (data: Uint8Array) => void): Promise<string> {
+    const folder = await copyOf('qwen2', { tie_word_embeddings: true });
+    const path = join(folder, 'model.safetensors');
+    const file = await openSafetensors(path);
+    const tensors = [];
+    for (const { name, dtype, shape } of file.tensors) {
+      if (name === 'lm_head.weight') continue;
+      const data = await file.readTensor(name);
+      tensors.push({ name, dtype: dtype!, shape, data });
+      if (!name.endsWith('embed_tokens.weight')) continue;
+      const head = data.slice();
+      change(head);
+      tensors.push({ name: 'lm_head.weight', dtype: dtype!, shape, data: head });
+    }
+    await file.close();
+    await writeSafetensors(path, tensors);
+    return folder;
+  }
+
+  it('is the table where both are the same', async () => {
+    const model = await openModel(await withHead(() => {}));
+    expect(model.definition.config.tiedHead).toBe(true);
+    expect(model.warnings).toEqual([]);
+    await model.close();
+  });
+
+  it('is a matrix of its own where they differ, with a warning', async () => {
+    const model = await openModel(await withHead((data) => (data[data.length - 1]! ^= 1)));
+    expect(model.definition.config.tiedHead).toBe(false);
+    expect(model.weights().map(({ name }) => name)).toContain('head');
+    expect(model.warnings).toEqual([expect.stringContaining('both are used')]);
+    await model.close();
+  });
+});
