@@ -19,11 +19,5 @@ const keysAlone = Object.fromEntries(
 await conformBackend(vulkanBackend, {
   unsupported: {
     ...keysAlone,
-    'causalConv *': noShader,
-    'gatedDelta *': noShader,
-    'copySlots *': noShader,
-    'segmentMean *': noShader,
-    'accumulateSquares *': noShader,
-    'logProbabilities *': noShader,
   },
 });

@@ -22,6 +22,10 @@ const descriptions: Readonly<Record<number, Fault>> = {
     code: 'usage/slot',
     message: `Slot ${slot} is outside the pool of ${blocks} blocks.`,
   }),
+  [faultCodes.stateSlot]: (slot, slots) => ({
+    code: 'usage/slot',
+    message: `Slot ${slot} is outside the state of ${slots} slots.`,
+  }),
   [faultCodes.starts]: (start, rows) => ({
     code: 'usage/starts',
     message: `The starts of sequences must ascend within the ${rows} rows; one is ${start}.`,

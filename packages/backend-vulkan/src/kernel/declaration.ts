@@ -147,6 +147,11 @@ export class OpOperands {
     return this.at.operand(this.step.out);
   }
 
+  /** Its results behind the first. */
+  get others(): Operand[] {
+    return (this.step.others ?? []).map((id) => this.at.operand(id));
+  }
+
   input(name: string): Operand {
     return this.at.operand(this.step.inputs[name]!);
   }
@@ -163,13 +168,16 @@ export class OpOperands {
 /** The declaration of a kernel that computes one op. */
 export interface OpDeclaration<Call> extends Kernel<Call>, OpLowering {
   call(op: OpOperands): Call;
-  /** Operands that the result may lie in the place of: the kernel reads an element before it writes it, and not later. */
+  /**
+   * Operands that the result may lie in the place of: the kernel reads an element before it writes it, and not later. Not of
+   * a kernel with several results.
+   */
   readonly inPlace?: readonly string[];
   /** By default the kernel's name. */
   title?(step: OpStep): string;
 }
 
-/** A kernel whose steps have named operands, attributes and one result. */
+/** A kernel whose steps have named operands, attributes and results. */
 export function opKernel<Call>(declaration: OpDeclaration<Call>): StepKernel<OpStep, Call> {
   const { call, inPlace = [], title, ...rest } = declaration;
   const reads = ({ inputs }: OpStep): number[] => definedIds(Object.values(inputs));
@@ -177,7 +185,7 @@ export function opKernel<Call>(declaration: OpDeclaration<Call>): StepKernel<OpS
     ...rest,
     call: (step, at) => call(new OpOperands(step, at)),
     reads,
-    writes: ({ out }) => [out],
+    writes: ({ out, others = [] }) => [out, ...others],
     overwritable: (step, _, values) =>
       readOnce(
         inPlace.map((name) => step.inputs[name]),
@@ -186,11 +194,12 @@ export function opKernel<Call>(declaration: OpDeclaration<Call>): StepKernel<OpS
       ),
     nodes: ({ node, also = [] }) => (node === undefined ? [] : [node, ...also]),
     title: (step) => title?.(step) ?? step.kernel,
-    describe({ kernel, inputs, out, attributes }, text) {
+    describe({ kernel, inputs, out, others = [], attributes }, text) {
       const operands = Object.values(inputs).map((id) => text.value(id));
       const numbers = Object.entries(attributes).map(([name, value]) => `${name} ${String(value)}`);
       const constants = numbers.length > 0 ? ` {${numbers.join(', ')}}` : '';
-      return [`${text.spec(out)} = ${kernel}(${operands.join(', ')})${constants}`];
+      const results = [out, ...others].map((id) => text.spec(id)).join(', ');
+      return [`${results} = ${kernel}(${operands.join(', ')})${constants}`];
     },
   };
 }

@@ -1,5 +1,6 @@
 /** All kernels by name: that of their op, where they compute one of the graph. Adding an op is adding its declaration here. */
 import type { HeadsStep, Step } from '../lowering/plan.js';
+import { accumulateSquares } from './accumulate-squares.js';
 import { attention, type AttentionKernel } from './attention.js';
 import { add, multiply } from './broadcast.js';
 import type { StepKernel } from './declaration.js';
@@ -7,13 +8,16 @@ import { activation, altUpInject, glu, scale, softcap } from './elementwise.js';
 import { embed } from './embed.js';
 import { heads, type HeadsCall } from './heads.js';
 import { kvWrite } from './kv-write.js';
+import { logProbabilities } from './log-probabilities.js';
 import { matmul, matmulKernel, type MatmulKernel } from './matmul.js';
 import type { MatmulTiler } from './tiler.js';
 import { concat, copy, slice, takeRows } from './move.js';
 import { gaussianTopK, matchRms, rmsNorm } from './norm.js';
 import { putRows } from './put-rows.js';
+import { causalConv, copySlots, gatedDelta } from './recurrent.js';
 import { rope, ropeTable } from './rope.js';
 import { sample } from './sample.js';
+import { segmentMean } from './segment.js';
 import { altUpCorrect, altUpPredict, mean } from './stream.js';
 
 /** Kernels by the name that their steps give ({@link kernelOf}). Tests may replace some. */
@@ -51,6 +55,12 @@ export const kernelTable: KernelTable = {
   putRows,
   copy,
   sample,
+  logProbabilities,
+  segmentMean,
+  accumulateSquares,
+  causalConv,
+  gatedDelta,
+  copySlots,
 };
 
 /** The same with another choice of tiles for products. */

@@ -62,4 +62,6 @@ export const faultCodes = {
   history: 8,
   /** `device/stalled`: value is the number of workgroups that were waited for. */
   stalled: 9,
+  /** `usage/slot`: value is the slot, limit the slots of a state that has one for each sequence. */
+  stateSlot: 10,
 } as const;

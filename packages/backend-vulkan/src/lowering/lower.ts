@@ -114,7 +114,9 @@ function emitNode(node: Node, emitter: StepEmitter, fusions: readonly Fusion[], 
   const inputs = Object.fromEntries(
     Object.entries(node.inputs).map(([name, value]) => [name, emitter[operands](value)]),
   );
-  emitter.pushOp({ kernel: node.op, node: id, inputs, out: outputs[0]!, attributes });
+  const [out, ...others] = outputs;
+  const results = { out: out!, ...(others.length > 0 ? { others } : {}) };
+  emitter.pushOp({ kernel: node.op, node: id, inputs, ...results, attributes });
 }
 
 function placeConstants(values: readonly PlannedValue[]): {

@@ -17,6 +17,8 @@ export interface OpStep {
   readonly inputs: Readonly<Record<string, number>>;
   /** The state itself for `kvWrite`. */
   readonly out: number;
+  /** Results of the op behind the first. */
+  readonly others?: readonly number[];
   readonly attributes: Attributes;
 }
 

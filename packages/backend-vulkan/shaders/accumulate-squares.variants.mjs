@@ -1,0 +1,2 @@
+/** accumulateSquares. */
+export default [{ name: 'accumulate-squares', source: 'accumulate-squares.comp' }];

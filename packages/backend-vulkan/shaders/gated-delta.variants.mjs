@@ -1,0 +1,2 @@
+/** gatedDelta. */
+export default [{ name: 'gated-delta', source: 'gated-delta.comp' }];

@@ -1,0 +1,2 @@
+/** segmentMean. */
+export default [{ name: 'segment-mean', source: 'segment-mean.comp' }];
