@@ -1,18 +1,22 @@
 /**
  * Writing a file so that its name never shows a half: into a temporary file in the same directory, flushed to the
- * disk, then renamed. A failed or interrupted write leaves the old file as it was.
+ * disk, then renamed. A failed or interrupted write leaves the old file as it was. What is no regular file (a device, a
+ * pipe) is written to as it stands: a name that is renamed over would be lost to everybody.
  */
-import { type FileHandle, mkdir, open, rename, rm } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import type { Stats } from 'node:fs';
+import { type FileHandle, lstat, mkdir, open, readlink, rename, rm, stat } from 'node:fs/promises';
+import { basename, dirname, join, resolve } from 'node:path';
 import { fileError } from './file-error.js';
 
 /** An append-only file that knows where it is. */
 export class AtomicFile {
   #position = 0;
 
+  /** @param isStream whether it takes bytes in their order alone, as pipes and devices do */
   constructor(
     private readonly handle: FileHandle,
     private readonly path: string,
+    private readonly isStream = false,
   ) {}
 
   /** Bytes written so far. */
@@ -25,7 +29,7 @@ export class AtomicFile {
       const length = bytes.byteLength - written;
       const { bytesWritten } = await explained(
         this.path,
-        this.handle.write(bytes, written, length, this.#position),
+        this.handle.write(bytes, written, length, this.isStream ? null : this.#position),
       );
       written += bytesWritten;
       this.#position += bytesWritten;
@@ -46,36 +50,89 @@ export interface WriteOptions {
 
 /**
  * The one way to write a file: `content` goes into a temporary file beside `path`, which is then put in its place. Others
- * may read or write `path` meanwhile. When anything fails the temporary file is removed.
+ * may read or write `path` meanwhile. When anything fails the temporary file is removed. A symbolic link stays, and what it
+ * points to is written; a file that was there keeps its mode, and its owner where that is allowed.
  *
  * @param content all of it, text as UTF-8; or what writes it piece by piece, whose errors are passed on
  * @throws UnicornError `usage/file` (no such directory, no permission), `resource/disk`, as `fileError`
  */
 export async function writeAtomically(
   path: string,
-  content: string | Uint8Array | ((file: AtomicFile) => Promise<void>),
+  content: Content,
   { makeDirectory = false }: WriteOptions = {},
 ): Promise<void> {
   const directory = dirname(path);
   if (makeDirectory) await explained(directory, mkdir(directory, { recursive: true }));
-  const unique = crypto.randomUUID();
-  const temporary = join(directory, `.${basename(path)}.${unique}.tmp`);
+  const target = await explained(path, linkTarget(path));
+  const old = await explained(path, statOf(target));
+  // A directory is refused by the rename, as everything else that cannot be written.
+  if (old && !old.isFile() && !old.isDirectory()) return writeThrough(target, path, content);
+  const folder = dirname(target);
+  const temporary = join(folder, `.${basename(target)}.${crypto.randomUUID()}.tmp`);
   const handle = await explained(path, open(temporary, 'wx'));
   try {
     try {
-      const file = new AtomicFile(handle, path);
-      if (typeof content === 'function') await content(file);
-      else await file.write(typeof content === 'string' ? new TextEncoder().encode(content) : content);
+      if (old) await keepOwnership(handle, old);
+      await writeAll(new AtomicFile(handle, path), content);
       await explained(path, handle.sync());
     } finally {
       await handle.close();
     }
-    await explained(path, rename(temporary, path));
+    await explained(path, rename(temporary, target));
   } catch (error) {
     await rm(temporary, { force: true });
     throw error;
   }
-  await explained(path, syncDirectory(directory));
+  await explained(path, syncDirectory(folder));
+}
+
+type Content = string | Uint8Array | ((file: AtomicFile) => Promise<void>);
+
+async function writeAll(file: AtomicFile, content: Content): Promise<void> {
+  if (typeof content === 'function') await content(file);
+  else await file.write(typeof content === 'string' ? new TextEncoder().encode(content) : content);
+}
+
+/** Into a device or a pipe. */
+async function writeThrough(target: string, path: string, content: Content): Promise<void> {
+  const handle = await explained(path, open(target, 'w'));
+  try {
+    await writeAll(new AtomicFile(handle, path, true), content);
+  } finally {
+    await handle.close();
+  }
+}
+
+/** As many as Linux follows. */
+const maxLinks = 40;
+
+/** Where a path leads, though there may be nothing yet. */
+async function linkTarget(path: string): Promise<string> {
+  let target = path;
+  for (let links = 0; links < maxLinks; links++) {
+    const found = await statOf(target, lstat);
+    if (!found?.isSymbolicLink()) return target;
+    target = resolve(dirname(target), await readlink(target));
+  }
+  throw Object.assign(new Error('too many symbolic links'), { code: 'ELOOP' });
+}
+
+async function statOf(
+  path: string,
+  ask: (path: string) => Promise<Stats> = stat,
+): Promise<Stats | undefined> {
+  try {
+    return await ask(path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+/** Only root may give files away; anybody else's file becomes the writer's, as with any editor. */
+async function keepOwnership(handle: FileHandle, { uid, gid, mode }: Stats): Promise<void> {
+  await handle.chown(uid, gid).catch(() => {});
+  await handle.chmod(mode & 0o7777).catch(() => {});
 }
 
 /** The rename itself must reach the disk too. Windows cannot open directories, and journals the rename anyway. */

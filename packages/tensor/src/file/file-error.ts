@@ -29,6 +29,10 @@ export function fileError(error: unknown, file: string, action: 'read' | 'write'
       });
     case 'EISDIR':
       return new UnicornError('usage/file', `${file} is a directory, not a file.`, options);
+    case 'ELOOP':
+      return new UnicornError('usage/file', `${file} leads through symbolic links without end.`, options);
+    case 'ENAMETOOLONG':
+      return new UnicornError('usage/file', `The name of ${file.slice(0, 60)}... is too long.`, options);
     case 'ENOSPC':
     case 'EDQUOT':
     case 'EFBIG':

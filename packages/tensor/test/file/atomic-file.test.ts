@@ -1,8 +1,9 @@
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { readdirSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { lstatSync, readdirSync, readlinkSync, statSync } from 'node:fs';
+import { chmod, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { beforeEach, expect, it, onTestFinished } from 'vitest';
+import { beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import { writeAtomically } from '../../src/index.js';
 
 let folder: string;
@@ -55,4 +56,60 @@ it('leaves one of several that write at the same time, whole', async () => {
   await Promise.all(texts.map((text) => writeAtomically(path, text)));
   expect(texts).toContain(await readFile(path, 'utf8'));
   expect(readdirSync(folder)).toEqual(['it']);
+});
+
+describe('what is there already', () => {
+  it('stays a symbolic link, relative or not, and there may be nothing behind it yet', async () => {
+    await mkdir(join(folder, 'other'));
+    const real = join(folder, 'other', 'real');
+    const path = join(folder, 'link');
+    await symlink('other/middle', path);
+    await symlink(real, join(folder, 'other', 'middle'));
+    for (const text of ['first', 'second']) {
+      await writeAtomically(path, text);
+      expect(readlinkSync(path)).toBe('other/middle');
+      expect(await readFile(real, 'utf8')).toBe(text);
+    }
+    expect(readdirSync(join(folder, 'other')).sort()).toEqual(['middle', 'real']);
+  });
+
+  it('keeps its mode', async () => {
+    const path = join(folder, 'script');
+    await writeFile(path, 'before');
+    for (const mode of [0o755, 0o600, 0o444]) {
+      await chmod(path, mode);
+      await writeAtomically(path, 'after');
+      expect(statSync(path).mode & 0o7777).toBe(mode);
+    }
+  });
+
+  it('stays a device', async () => {
+    await writeAtomically('/dev/null', async (file) => {
+      await file.write(Uint8Array.of(1, 2, 3));
+      await file.align(8);
+      expect(file.position).toBe(8);
+    });
+    expect(lstatSync('/dev/null').isCharacterDevice()).toBe(true);
+    await expect(writeAtomically('/dev/full', 'text')).rejects.toMatchObject({ code: 'resource/disk' });
+    expect(lstatSync('/dev/full').isCharacterDevice()).toBe(true);
+  });
+
+  it('stays a pipe', async () => {
+    const path = join(folder, 'pipe');
+    execFileSync('mkfifo', [path]);
+    const [read] = await Promise.all([readFile(path, 'utf8'), writeAtomically(path, 'through')]);
+    expect(read).toBe('through');
+    expect(lstatSync(path).isFIFO()).toBe(true);
+  });
+
+  it('is refused as a directory, or as links without end', async () => {
+    await mkdir(join(folder, 'directory'));
+    await expect(writeAtomically(join(folder, 'directory'), 'x')).rejects.toMatchObject({
+      code: 'usage/file',
+    });
+    await symlink('b', join(folder, 'a'));
+    await symlink('a', join(folder, 'b'));
+    await expect(writeAtomically(join(folder, 'a'), 'x')).rejects.toMatchObject({ code: 'usage/file' });
+    expect(readdirSync(folder).sort()).toEqual(['a', 'b', 'directory']);
+  });
 });
