@@ -238,6 +238,21 @@ describe('an engine whose device is lost beside a CPU', () => {
     });
   }
 
+  it('goes on there with all layers, where some ran on the device that was lost', async () => {
+    const { fragile, engine, moves } = await loadFragile(backend, { gpuLayers: 6 });
+    expect(engine.backend.split!.places.length).toBe(2);
+    const expected = await idsOf(engine);
+    fragile.loseIn(4);
+    for (const ids of await Promise.all([idsOf(engine), idsOf(engine)])) expect(ids).toEqual(expected);
+    expect(moves.length).toBe(1);
+    expect(engine.backend.split).toBeUndefined();
+    expect(engine.backend.name).toBe(backend.name);
+    expect(await idsOf(engine)).toEqual(expected);
+    expect(engine.backend.split!.places.length).toBe(2);
+    await engine.close();
+    expect(fragile.opened).toBe(fragile.closed);
+  });
+
   it('stays there where the device cannot be opened any more', async () => {
     const { fragile, engine, moves } = await loadFragile(backend);
     const expected = await idsOf(engine);
