@@ -30,9 +30,9 @@
 // 8 subgroups of 32.
 layout(local_size_x = 256) in;
 // Lines of a workgroup: 32 or 64.
-layout(constant_id = 6) const uint lines = 64;
+layout(constant_id = 7) const uint lines = 64;
 // Elements of a head as the matrices have them: a multiple of 16 for each part.
-layout(constant_id = 7) const uint paddedDim = 128;
+layout(constant_id = 8) const uint paddedDim = 128;
 
 // The hardware's matrices are 16 x 16 x 16.
 #define M 16
@@ -151,7 +151,7 @@ void main() {
   uint allLines = rows * group;
   // Late rows see most keys: they begin first.
   uint firstLine = (gl_NumWorkGroups.x - 1u - gl_WorkGroupID.x) * lines;
-  uint valueOffset = kvHeads * blockTokens;
+  uint valueOffset = valueDistance();
   uint ownBlock = gl_SubgroupID / partCount * M;
   uint part = gl_SubgroupID % partCount;
 

@@ -30,11 +30,11 @@
 const uint invocations = 256u;
 layout(local_size_x = 256) in;
 // Query heads that a workgroup takes, at most 8 and at most `keyLanes`.
-layout(constant_id = 7) const uint heads = 8;
+layout(constant_id = 8) const uint heads = 8;
 // At most `mergedHere` splits, merged by the last workgroup of a row and its heads.
-layout(constant_id = 8) const bool mergesHere = false;
+layout(constant_id = 9) const bool mergesHere = false;
 // The result is left as int8 products take it: heads are whole blocks, and no dispatch merges them after this.
-layout(constant_id = 9) const bool quantizes = false;
+layout(constant_id = 10) const bool quantizes = false;
 
 // Splits that `mergesHere` can take.
 const uint mergedHere = 128u;
@@ -140,7 +140,7 @@ uint numbersStart() {
 
 // The row in the state of a key's value.
 uint valueRow(uint row) {
-  return row < ownRow ? row + kvHeads * blockTokens : row;
+  return row < ownRow ? row + valueDistance() : row;
 }
 
 // Where an invocation's load of a batch of keys is.
@@ -487,7 +487,7 @@ void run() {
 #if HEADS
   uint slot = uint(slots.at[0]);
   uint block = slot / blockTokens;
-  if (block < poolBlocks && ofKey == kvRow(block, 0u, kvHead, kvHeads, blockTokens, slot)) ofKey = ownRow;
+  if (block < poolBlocks && ofKey == kvRow(block, storedParts, 0u, kvHead, kvHeads, blockTokens, slot)) ofKey = ownRow;
 #endif
   if (lane < splitKeys) keyRows[lane] = ofKey;
   // As many as the last key that is seen asks for.

@@ -46,7 +46,7 @@ void main() {
   uint group = queryHeads / kvHeads;
   uint firstLine = gl_WorkGroupID.x * tileLines;
   uint allLines = rows * group;
-  uint valueOffset = kvHeads * blockTokens;
+  uint valueOffset = valueDistance();
 
   // Lines that an invocation works for: 4 neighbours. Of keys it takes every 64th, of the head's elements too.
   uint lineGroup = lane >> 6;

@@ -156,7 +156,7 @@ void run() {
     if (gl_LocalInvocationID.x == 0) noteFault(faults, FAULT_SLOT, slot, blocks);
     return;
   }
-  uint to = kvRow(block, part - KEY, line, heads, blockTokens, slot);
+  uint to = kvRow(block, 2u, part - KEY, line, heads, blockTokens, slot);
 #if STATE == STATE_Q8_0
   // Whoever read a partner has done so.
   barrier();

@@ -1,4 +1,4 @@
-// Stores keys and values in their slots of a paged KV state. One invocation an element; q8_0 by 32 invocations a block.
+// Stores keys and values, or keys alone, in their slots of a paged KV state. One invocation an element; q8_0 by 32 invocations a block.
 // Heads that are normed or turned before are stored by heads.comp in the same pass; this is its plain twin.
 #version 460
 #extension GL_GOOGLE_include_directive : require
@@ -11,11 +11,14 @@ layout(local_size_x_id = 0) in;
 layout(push_constant, scalar) uniform Arguments {
   KvState state;
   FloatsIn key;
+  // Null where keys are stored alone.
   FloatsIn value;
   IntsIn slots;
   Faults faults;
-  // Elements of keys and of values together.
+  // Elements of all parts together.
   uint count;
+  // 2: keys, then values; 1: keys alone.
+  uint parts;
   uint heads;
   uint headDim;
   uint blocks;
@@ -30,9 +33,9 @@ shared uint sizes[256];
 void main() {
   uint i = (gl_WorkGroupID.x + gl_WorkGroupID.y * gl_NumWorkGroups.x) * gl_WorkGroupSize.x + gl_LocalInvocationID.x;
   bool inside = i < count;
-  uint half_ = count / 2;
-  uint part = i >= half_ ? 1u : 0u;
-  uint element = min(i - part * half_, half_ - 1u);
+  uint ofPart = count / parts;
+  uint part = inside && i >= ofPart ? 1u : 0u;
+  uint element = min(i - part * ofPart, ofPart - 1u);
   float x = part == 0u ? key.at[element] : value.at[element];
   uint line = element / headDim;
   uint column = element - line * headDim;
@@ -44,7 +47,7 @@ void main() {
     if (inside) noteFault(faults, FAULT_SLOT, slot, blocks);
     inside = false;
   }
-  uint row = kvRow(block, part, head, heads, blockTokens, slot);
+  uint row = kvRow(block, parts, part, head, heads, blockTokens, slot);
 
 #if STATE == STATE_Q8_0
   uint lane = gl_LocalInvocationID.x;

@@ -5,13 +5,13 @@
 #include "kv.glsl"
 
 // What is done with the parts, three bits each: as in heads.comp.
-layout(constant_id = 16) const uint form = 0;
-layout(constant_id = 17) const bool interleaved = false;
-layout(constant_id = 18) const uint pairs = 0;
+layout(constant_id = 17) const uint form = 0;
+layout(constant_id = 18) const bool interleaved = false;
+layout(constant_id = 19) const uint pairs = 0;
 // Invocations of a line.
-layout(constant_id = 19) const uint lineSize = 32;
-layout(constant_id = 20) const float epsilon = 0.0;
-layout(constant_id = 21) const float offset = 0.0;
+layout(constant_id = 20) const uint lineSize = 32;
+layout(constant_id = 21) const float epsilon = 0.0;
+layout(constant_id = 22) const float offset = 0.0;
 
 #define NORMED 1u
 #define WEIGHTED 2u
@@ -199,7 +199,7 @@ void takeHeads(uint lane, uint firstLine, uint ownHeads, uint kvHead, uint slot,
           if (line < 2u) {
             uint bits = halfBits(own[r][k]);
             ownRows[line * (headDim / 4u) + (i >> 2)][i & 3u] = bits;
-            uint to = kvRow(block, line, kvHead, kvHeads, blockTokens, slot);
+            uint to = kvRow(block, storedParts, line, kvHead, kvHeads, blockTokens, slot);
             if (stores && isThere) Halves(uvec2(state)).at[to * headDim + i] = uint16_t(bits);
           } else {
             putElement(line, i, own[r][k]);

@@ -1,5 +1,5 @@
-// What every form of attention reads: a paged KV state [blocks, 2, kvHeads, blockTokens, headDim] of the type that STATE
-// names, and which of its keys a row sees. Needs memory.glsl, function.glsl and fault.glsl.
+// What every form of attention reads: a paged KV state [blocks, storedParts, kvHeads, blockTokens, headDim] of the type that
+// STATE names, and which of its keys a row sees. Needs memory.glsl, function.glsl and fault.glsl.
 #extension GL_EXT_buffer_reference_uvec2 : require
 #extension GL_EXT_control_flow_attributes : require
 
@@ -11,6 +11,8 @@ layout(constant_id = 2) const uint rowLanes = 16;
 layout(constant_id = 3) const bool vectors = true;
 layout(constant_id = 4) const bool hasWindow = false;
 layout(constant_id = 5) const bool hasSoftcap = false;
+// 2: keys, then values; 1: keys alone, which are the values too.
+layout(constant_id = 6) const uint storedParts = 2;
 
 // Set by attention-row.comp: one row of one sequence, whose heads are as products left them.
 #ifndef HEADS
@@ -42,12 +44,12 @@ layout(buffer_reference, scalar, buffer_reference_align = 4) coherent buffer Sha
 
 #if HEADS
 // Addresses fill the push constants: numbers that a model or its pool of blocks fixes are constants.
-layout(constant_id = 10) const uint queryHeads = 1;
-layout(constant_id = 11) const uint kvHeads = 1;
-layout(constant_id = 12) const uint blockTokens = 16;
-layout(constant_id = 13) const uint poolBlocks = 1;
-layout(constant_id = 14) const uint window = 0;
-layout(constant_id = 15) const float scale = 1.0;
+layout(constant_id = 11) const uint queryHeads = 1;
+layout(constant_id = 12) const uint kvHeads = 1;
+layout(constant_id = 13) const uint blockTokens = 16;
+layout(constant_id = 14) const uint poolBlocks = 1;
+layout(constant_id = 15) const uint window = 0;
+layout(constant_id = 16) const float scale = 1.0;
 const uint rows = 1u;
 const uint sequences = 1u;
 const float cap = 1.0;
@@ -215,15 +217,19 @@ void decodeRaw(Raw raw, out vec4 low, out vec4 high) {
 #endif
 }
 
-// The row of a key in the state, taken as rows of headDim elements, given its block; the value's lies
-// kvHeads * blockTokens further.
+// The row of a key in the state, taken as rows of headDim elements, given its block; the value's lies `valueDistance()`
+// further.
 uint keyRow(int tableEntry, uint kvHead, uint position) {
   uint block = uint(tableEntry);
   if (block >= poolBlocks) {
     noteFault(faults, FAULT_SLOT, block * blockTokens, poolBlocks);
     return noRow;
   }
-  return (2u * block * kvHeads + kvHead) * blockTokens + position % blockTokens;
+  return (storedParts * block * kvHeads + kvHead) * blockTokens + position % blockTokens;
+}
+
+uint valueDistance() {
+  return (storedParts - 1u) * kvHeads * blockTokens;
 }
 
 // First and last key position that a row at `position` sees; the reference's attentionSpan.

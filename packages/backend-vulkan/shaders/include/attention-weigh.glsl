@@ -4,7 +4,7 @@
 #extension GL_KHR_shader_subgroup_shuffle : require
 
 // Lanes that share a row of keys: at most 8, and no more than a subgroup has.
-layout(constant_id = 6) const uint keyLanes = 8;
+layout(constant_id = 7) const uint keyLanes = 8;
 
 const uint paddedDim = rowLanes * 8u;
 // Strands of value sums in a split, one for each rowLanes of 256 invocations, and the keys of each: with two lanes one.

@@ -1,4 +1,4 @@
-// How keys and values are encoded in a paged KV state [blocks, 2, kvHeads, blockTokens, headDim], bit for bit as
+// How keys and values are encoded in a paged KV state [blocks, parts, kvHeads, blockTokens, headDim], bit for bit as
 // encodeKvRow of @unicorn-exec/tensor does. STATE says in what dtype.
 #include "half.glsl"
 
@@ -15,9 +15,9 @@
 #define KvState Halves
 #endif
 
-// Where a token's row lies, in rows of the state. `block` was found to be in it.
-uint kvRow(uint block, uint part, uint head, uint heads, uint blockTokens, uint slot) {
-  return ((block * 2u + part) * heads + head) * blockTokens + (slot - block * blockTokens);
+// Where a token's row lies, in rows of the state, which stores two parts, or keys alone. `block` was found to be in it.
+uint kvRow(uint block, uint parts, uint part, uint head, uint heads, uint blockTokens, uint slot) {
+  return ((block * parts + part) * heads + head) * blockTokens + (slot - block * blockTokens);
 }
 
 #if STATE == STATE_Q8_0

@@ -149,7 +149,9 @@ function storedHeads(
   finder: Finder,
   values: readonly PlannedValue[],
 ): HeadGroup['stored'] | undefined {
-  const { key: keyId, value: valueId } = write.inputs as { key: number; value: number };
+  const { key: keyId, value: valueId } = write.inputs as { key: number; value?: number };
+  // Keys that are stored alone are written by a step of their own.
+  if (valueId === undefined) return undefined;
   if (Number(values[keyId]!.shape.at(-1)) > largestHeadDim) return undefined;
   const key = finder.part(keyId);
   // Values are not turned by any model: a rope of them stays a step of its own.

@@ -110,7 +110,7 @@ function bitsOf(value: number): number {
   return floatBits[0]!;
 }
 
-/** Constants 10 and up. */
+/** Constants 11 and up. */
 export function headsConstants(call: AttentionCall, heads: WholeHeads, traits: DeviceTraits): number[] {
   const [poolBlocks, , kvHeads, blockTokens] = call.state.shape as [number, number, number, number];
   const [, queryHeads, headDim] = call.query.shape as [number, number, number];

@@ -85,9 +85,7 @@ export const attention: AttentionKernel = {
   quantizes: (call, traits) => call.query.shape[2]! % 32 === 0 && isOneRowDispatch(call, traits),
   takesHeads: (call, before, traits) => takesHeads(call, before, traits) && isOneRowDispatch(call, traits),
   refuses({ inputs }, graph) {
-    const { shape } = graph.values[inputs.state!]!;
-    if (shape[1] === 1) return 'attention over keys that are the values';
-    const headDim = shape[4];
+    const headDim = graph.values[inputs.state!]!.shape[4];
     return typeof headDim === 'number' && headDim > maximumHeadDim
       ? `attention over heads of ${headDim}; at most ${maximumHeadDim} are supported`
       : undefined;
@@ -99,7 +97,7 @@ function dispatches(call: AttentionCall, traits: DeviceTraits, form?: AttentionF
   const { query, state, positions, starts, blocks, reach, out, scale, window, softcap, keys, faults } = call;
   const shape = shapeOf(call);
   const { rows, queryHeads, headDim, splits } = shape;
-  const [poolBlocks, , kvHeads, blockTokens] = state.shape as [number, number, number, number];
+  const [poolBlocks, parts, kvHeads, blockTokens] = state.shape as [number, number, number, number];
   if (product(query.shape) === 0) return [];
   const chosen = form ?? formOf(call, shape, traits);
   const lanes = rowLanes(headDim);
@@ -115,6 +113,7 @@ function dispatches(call: AttentionCall, traits: DeviceTraits, form?: AttentionF
       Number(readsVectors(state)),
       Number(window !== undefined),
       Number(softcap !== undefined),
+      parts,
       ...constants,
     ],
     // What a subgroup adds up is part of the result.

@@ -9,7 +9,7 @@ import type { DType, WeightView } from '@unicorn-exec/tensor';
 import type { Place } from '../dispatch/dispatch.js';
 import type { WeightLayout } from '../weights/weight-layout.js';
 
-/** A tensor in device memory. Of a KV state too: `[blocks, 2, kvHeads, blockTokens, headDim]` in its stored dtype. */
+/** A tensor in device memory. Of a KV state too: `[blocks, parts, kvHeads, blockTokens, headDim]` in its stored dtype. */
 export interface Operand {
   readonly place: Place;
   readonly dtype: DType;
