@@ -24,16 +24,25 @@ namespace {
 
 // A device and its way back to JavaScript. Used by the JavaScript thread only.
 struct DeviceHost {
-  DeviceHost(Napi::Env env, Napi::Function listener) : jobs(env, listener, [this] { device.reset(); }) {}
+  DeviceHost(Napi::Env env, Napi::Function listener) : jobs(env, listener, [this] { device.reset(); }) {
+    jobs.whenAnyEnded([states = states](uint32_t job) {
+      const auto state = states->find(job);
+      if (state == states->end()) return JobTime();
+      const JobTime time{state->second->beginMs, state->second->endMs};
+      states->erase(state);
+      return time;
+    });
+  }
 
   // Begins a job of the device, which `start(id)` queues there; returns its id.
   template <typename Start>
   uint32_t begin(const Start& start) {
-    return jobs.begin([&](uint32_t job) { states[job] = start(job); });
+    return jobs.begin([&](uint32_t job) { (*states)[job] = start(job); });
   }
 
-  // Of jobs whose end JavaScript was not told of yet.
-  std::unordered_map<uint32_t, std::shared_ptr<JobState>> states;
+  // Of jobs whose end JavaScript was not told of yet. It may be told after the device was closed.
+  using States = std::unordered_map<uint32_t, std::shared_ptr<JobState>>;
+  const std::shared_ptr<States> states = std::make_shared<States>();
   std::unique_ptr<Device> device;
   JobChannel jobs;  // the last member, since it closes the device before anything is gone
 };
@@ -70,22 +79,7 @@ Napi::Value openDevice(const Napi::CallbackInfo& info) {
   return newHandle(env, std::move(host));
 }
 
-// jobEnded(device, job, times): the listener was told of its end. Writes when it began and ended into `times`.
-Napi::Value jobEnded(const Napi::CallbackInfo& info) {
-  if (const auto host = objectOrNull<DeviceHost>(info[0])) {
-    const uint32_t job = info[1].As<Napi::Number>().Uint32Value();
-    if (const auto state = host->states.find(job); state != host->states.end()) {
-      auto times = info[2].As<Napi::Float64Array>();
-      times[0] = state->second->beginMs;
-      times[1] = state->second->endMs;
-      host->states.erase(state);
-    }
-    host->jobs.acknowledge(job);
-  }
-  return info.Env().Undefined();
-}
-
-// steadyClock() -> milliseconds, of the clock of `times`
+// steadyClock() -> milliseconds, of the clock that the listener is told times of
 Napi::Value steadyClock(const Napi::CallbackInfo& info) { return Napi::Number::New(info.Env(), steadyMs()); }
 
 // closeDevice(device): joins its threads; idempotent.
@@ -288,14 +282,14 @@ JobBinding bindingOf(const Napi::Value& memory, size_t offset, size_t byteLength
   return binding;
 }
 
-// The jobs of an array of numbers that have not been acknowledged; undefined is none.
+// The jobs of an array of numbers whose end JavaScript was not told of; undefined is none.
 Device::After jobsOf(const DeviceHost& host, const Napi::Value& list) {
   Device::After jobs;
   if (list.IsUndefined()) return jobs;
   const auto numbers = list.As<Napi::Array>();
   for (uint32_t i = 0; i < numbers.Length(); i++) {
-    const auto state = host.states.find(Napi::Value(numbers[i]).As<Napi::Number>().Uint32Value());
-    if (state != host.states.end()) jobs.push_back(state->second);
+    const auto state = host.states->find(Napi::Value(numbers[i]).As<Napi::Number>().Uint32Value());
+    if (state != host.states->end()) jobs.push_back(state->second);
   }
   return jobs;
 }
@@ -371,13 +365,12 @@ Napi::Value measureReadBandwidth(const Napi::CallbackInfo& info) {
 }
 
 // Version of the words and functions between this addon and the TypeScript (`addonConfig` of src/load-addon.ts).
-constexpr int addonVersion = 3;
+constexpr int addonVersion = 4;
 
 void fill(Napi::Object exports) {
   UNICORN_EXPORT(exports, probe);
   UNICORN_EXPORT(exports, openDevice);
   UNICORN_EXPORT(exports, closeDevice);
-  UNICORN_EXPORT(exports, jobEnded);
   UNICORN_EXPORT(exports, steadyClock);
   UNICORN_EXPORT(exports, trimScratch);
   UNICORN_EXPORT(exports, dispose);

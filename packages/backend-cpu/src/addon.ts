@@ -19,15 +19,10 @@ export type BufferHandle = Handle<'buffer'>;
 export interface NativeAddon {
   /** SIMD levels that this build has and this processor can run, ascending. */
   probe(): { readonly levels: readonly string[]; readonly best: string };
+  /** @param listener told of jobs, with times by {@link steadyClock} */
   openDevice(threads: number, level: string, listener: JobListener): DeviceHandle;
   /** Stops what runs and joins the threads. Idempotent. */
   closeDevice(device: DeviceHandle): void;
-  /**
-   * Acknowledges the end of a job: with none pending the device no longer keeps the process alive.
-   *
-   * @param times receives when it began and ended, by {@link steadyClock}; zeros when it failed before it began
-   */
-  jobEnded(device: DeviceHandle, job: number, times: Float64Array): void;
   /** Milliseconds since some moment, which is the same for the whole process. */
   steadyClock(): number;
   /** Gives back the memory that the device's programs share, as soon as none runs. */

@@ -19,6 +19,7 @@ import type {
   DeviceInfo,
   Executable,
   Graph,
+  HostSync,
   LoadOptions,
   MemoryUse,
   Node,
@@ -29,7 +30,7 @@ import type {
   WeightEntry,
   WeightSet,
 } from '@unicorn-exec/tensor';
-import type { NativeAddon } from './addon.js';
+import type { DeviceHandle, NativeAddon } from './addon.js';
 import { CpuBuffer, expectRange, ImportedBuffer, memoryOf, mostHostBytes } from './buffer.js';
 import { CpuExecutable, detachedBindings, type NativeSubmission, type Submitter } from './executable.js';
 import { encodePlan } from './lowering/encode.js';
@@ -284,18 +285,8 @@ export class CpuDevice implements Device, Submitter {
     for (const buffer of [...this.#buffers]) buffer.dispose();
   }
 
-  enqueue(submission: NativeSubmission, options: SubmitOptions): Completion {
-    return this.#queue.enqueue(this.#workOf(submission), options);
-  }
-
-  #workOf(submission: NativeSubmission): Work {
-    const { program, dims, bindings, numbers, sync } = submission;
-    return {
-      begin: (after) => this.addon.submit(this.#queue.handle, program, dims, bindings, numbers, after),
-      holds: bindings,
-      sync,
-      detached: () => this.#workOf({ ...submission, bindings: detachedBindings(submission) }),
-    };
+  enqueue(submission: NativeSubmission, options?: SubmitOptions): Completion {
+    return this.#queue.enqueue(new SubmissionWork(this.addon, this.#queue.handle, submission), options);
   }
 
   expectOpen(): void {
@@ -303,5 +294,32 @@ export class CpuDevice implements Device, Submitter {
     throw new UnicornError('device/closed', 'The CPU device was closed.', {
       fields: { device: this.info.id },
     });
+  }
+}
+
+/** The work of one submission. */
+class SubmissionWork implements Work {
+  constructor(
+    private readonly addon: NativeAddon,
+    private readonly device: DeviceHandle,
+    private readonly submission: NativeSubmission,
+  ) {}
+
+  get holds(): readonly unknown[] {
+    return this.submission.bindings;
+  }
+
+  get sync(): HostSync | undefined {
+    return this.submission.sync;
+  }
+
+  begin(after: readonly number[] | undefined): number {
+    const { program, dims, bindings, numbers } = this.submission;
+    return this.addon.submit(this.device, program, dims, bindings, numbers, after);
+  }
+
+  detached(): Work {
+    const submission = { ...this.submission, bindings: detachedBindings(this.submission) };
+    return new SubmissionWork(this.addon, this.device, submission);
   }
 }

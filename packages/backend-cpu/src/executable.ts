@@ -32,18 +32,15 @@ import { ImportedBuffer, memoryOf } from './buffer.js';
 import { graphNodes, type Plan, type Step } from './lowering/plan.js';
 import { printPlan, profileName } from './lowering/text.js';
 
-/** What a submission binds, in the addon's terms. The arrays are not changed once made. */
-export interface BoundMemory {
+/** A submission in the addon's terms. The arrays are not changed once made. */
+export interface NativeSubmission {
+  readonly program: ProgramHandle;
   readonly dims: Float64Array;
   readonly bindings: readonly (BufferHandle | Uint8Array)[];
   /** For each slot byte offset, byteLength and {@link bindingMode}. */
   readonly numbers: Float64Array;
   /** Where a bound buffer is not coherent. */
   readonly sync?: HostSync | undefined;
-}
-
-export interface NativeSubmission extends BoundMemory {
-  readonly program: ProgramHandle;
 }
 
 interface Work {
@@ -67,7 +64,7 @@ export interface Submitter {
   readonly addon: NativeAddon;
   /** @throws UnicornError `device/closed` */
   expectOpen(): void;
-  enqueue(submission: NativeSubmission, options: SubmitOptions): Completion;
+  enqueue(submission: NativeSubmission, options?: SubmitOptions): Completion;
   /** An executable was disposed of. */
   forget(executable: Executable): void;
 }
@@ -107,17 +104,17 @@ export class CpuExecutable implements Executable {
     return printPlan(this.#plan);
   }
 
-  submit(bindings: Bindings, options: SubmitOptions = {}): Completion {
+  submit(bindings: Bindings, options?: SubmitOptions): Completion {
     this.#submitter.expectOpen();
     if (this.#disposed) throw new UnicornError('usage/disposed', 'The executable was disposed of.');
-    const bound = this.#sameAsBefore(bindings) ?? this.#bindAll(bindings);
-    const completion = this.#submitter.enqueue({ program: this.#program, ...bound }, options);
+    const submission = this.#sameAsBefore(bindings) ?? this.#bindAll(bindings);
+    const completion = this.#submitter.enqueue(submission, options);
     if (this.#options.profile) this.#count(bindings.dims);
     return completion;
   }
 
   /** Checks and words every binding, and remembers them for {@link #sameAsBefore}. */
-  #bindAll(bindings: Bindings): BoundMemory {
+  #bindAll(bindings: Bindings): NativeSubmission {
     const dims = submissionDims(this.signature, this.#options, bindings);
     const resolved = resolveBindings(this.signature, dims, bindings);
     const numbers = new Float64Array(3 * resolved.length);
@@ -128,7 +125,7 @@ export class CpuExecutable implements Executable {
     // The parts of a buffer to synchronize change with the host data.
     if (sync) {
       this.#last = undefined;
-      return { bindings: memory, dims: values, numbers, sync };
+      return { program: this.#program, dims: values, bindings: memory, numbers, sync };
     }
     this.#last = {
       names: resolved.map(({ name }) => name),
@@ -140,14 +137,14 @@ export class CpuExecutable implements Executable {
         source.kind === 'buffer' && source.buffer instanceof ImportedBuffer ? [source.buffer] : [],
       ),
     };
-    return { bindings: memory, dims: values, numbers };
+    return { program: this.#program, dims: values, bindings: memory, numbers, sync };
   }
 
   /**
    * The step after a step differs in its host data only, and the check of dozens of states would cost more than they
    * change: what is bound to the very same buffers under the same dims was checked before. Undefined for anything else.
    */
-  #sameAsBefore({ dims, buffers }: Bindings): BoundMemory | undefined {
+  #sameAsBefore({ dims, buffers }: Bindings): NativeSubmission | undefined {
     const last = this.#last;
     if (!last || last.imports.some(({ isDisposed }) => isDisposed)) return undefined;
     for (let i = 0; i < this.#dims.length; i++) {
@@ -171,7 +168,13 @@ export class CpuExecutable implements Executable {
       if (now.byteLength < byteLength) return undefined;
       memory[i] = new Uint8Array(now.buffer, now.byteOffset, byteLength);
     }
-    return { bindings: memory, dims: last.dims, numbers: last.numbers };
+    return {
+      program: this.#program,
+      dims: last.dims,
+      bindings: memory,
+      numbers: last.numbers,
+      sync: undefined,
+    };
   }
 
   /** Writes offset, length and mode; returns the memory. */
@@ -270,7 +273,7 @@ function hostOf(binding: Exclude<Binding, Float32Array | Int32Array>): Uint8Arra
 }
 
 /** Bindings that the caller may overwrite nothing of: host data is copied. */
-export function detachedBindings({ bindings, numbers }: BoundMemory): (BufferHandle | Uint8Array)[] {
+export function detachedBindings({ bindings, numbers }: NativeSubmission): (BufferHandle | Uint8Array)[] {
   return bindings.map((memory, index) =>
     memory instanceof Uint8Array && numbers[3 * index + 2] === bindingMode.copied ? memory.slice() : memory,
   );

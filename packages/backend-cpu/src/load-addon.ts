@@ -17,7 +17,7 @@ export const addonConfig: AddonConfig<NativeAddon> = {
   device: 'cpu',
   variable: addonVariable,
   // `addonVersion` of native/addon.cpp.
-  version: 3,
+  version: 4,
   check: (addon) => void addon.probe(),
 };
 

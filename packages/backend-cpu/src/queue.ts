@@ -2,7 +2,7 @@
  * The queue of one device. The addon works on what it was given in that order, without JavaScript in between. What must
  * wait in JavaScript first, for another device or for a buffer that is not coherent, holds up everything behind it.
  */
-import { guarded, JobTable } from '@unicorn-exec/native';
+import { guarded, JobTable, type JobOptions } from '@unicorn-exec/native';
 import { completionsOf, endOf } from '@unicorn-exec/tensor';
 import type { Completion, HostSync, SubmissionTime, SubmitOptions } from '@unicorn-exec/tensor';
 import type { DeviceHandle, NativeAddon } from './addon.js';
@@ -24,31 +24,47 @@ export interface Work {
   detached?(): Work;
 }
 
-class CpuCompletion implements Completion {
+class CpuCompletion implements Completion, JobOptions {
   done!: Promise<void>;
   /** Set once the work is in the addon's queue. */
   job: number | undefined;
+  /** Whether `done` is settled by something that comes after the job. */
+  isLater = false;
   /** Set once the work has failed. */
   failure: unknown;
-  time: SubmissionTime | undefined;
+  /** Of the job, until it has ended. */
+  holds: readonly unknown[] | undefined;
+  /** By the clock of `performance.now()`; both 0 until the work has ended, and when it failed before it began. */
+  beginMs = 0;
+  endMs = 0;
 
   constructor(readonly queue: CpuQueue) {}
 
+  ended(failure: unknown, beginMs: number, endMs: number): void {
+    this.failure = failure;
+    this.holds = undefined;
+    if (endMs === 0) return;
+    this.beginMs = beginMs + this.queue.clockOffsetMs;
+    this.endMs = endMs + this.queue.clockOffsetMs;
+  }
+
   times(): readonly SubmissionTime[] {
-    return this.time ? [this.time] : [];
+    const { queue, beginMs, endMs } = this;
+    return endMs === 0 ? [] : [{ device: queue.device, beginMs, endMs }];
   }
 }
+
+const none: readonly CpuCompletion[] = [];
+
+/** Keeps a caller that awaits only the last of many from being ended by an unhandled rejection of an earlier one. */
+function ignore(): void {}
 
 export class CpuQueue {
   readonly handle: DeviceHandle;
   /** The jobs of the addon, loads of weights too. */
-  readonly jobs = new JobTable((job) => this.#stamp(job));
-  readonly #addon: NativeAddon;
-  readonly #device: string;
+  readonly jobs = new JobTable();
   /** From the addon's clock to that of `performance.now()`, which may begin elsewhere in each thread. */
-  readonly #clockOffsetMs: number;
-  readonly #stamps = new Float64Array(2);
-  readonly #running = new Map<number, CpuCompletion>();
+  readonly clockOffsetMs: number;
   /** Until what waits in JavaScript has begun: the order of submission is kept. */
   #gate: Promise<void> | undefined;
   /** Until the last work with a buffer that is not coherent has ended and the buffer is synchronized. */
@@ -58,11 +74,14 @@ export class CpuQueue {
    * @param device `info.id`
    * @throws UnicornError `resource/threads`
    */
-  constructor(addon: NativeAddon, device: string, threads: number, level: string) {
-    this.#addon = addon;
-    this.#device = device;
+  constructor(
+    addon: NativeAddon,
+    readonly device: string,
+    threads: number,
+    level: string,
+  ) {
     this.handle = guarded(() => addon.openDevice(threads, level, this.jobs.listener));
-    this.#clockOffsetMs = clockOffset(addon);
+    this.clockOffsetMs = clockOffset(addon);
   }
 
   /**
@@ -70,11 +89,15 @@ export class CpuQueue {
    *
    * @throws UnicornError at once what the addon refuses, when the work can begin at once
    */
-  enqueue(work: Work, options: SubmitOptions = {}): Completion {
+  enqueue(work: Work, options?: SubmitOptions): Completion {
     const completion = new CpuCompletion(this);
+    if (options?.after === undefined && this.#gate === undefined && work.sync === undefined) {
+      completion.done = this.#begin(work, none, completion);
+      return completion;
+    }
     const own: CpuCompletion[] = [];
     const foreign: Completion[] = [];
-    for (const earlier of completionsOf(options)) {
+    for (const earlier of completionsOf(options ?? {})) {
       if (earlier instanceof CpuCompletion && earlier.queue === this) own.push(earlier);
       else foreign.push(earlier);
     }
@@ -82,8 +105,6 @@ export class CpuQueue {
     completion.done = mustWait
       ? this.#beginLater(work.detached?.() ?? work, own, foreign, completion)
       : this.#begin(work, own, completion);
-    // A caller that awaits only the last of many must not be ended by an unhandled rejection of an earlier one.
-    completion.done.catch((failure: unknown) => (completion.failure = failure));
     return completion;
   }
 
@@ -102,17 +123,26 @@ export class CpuQueue {
   }
 
   #begin(work: Work, own: readonly CpuCompletion[], completion: CpuCompletion): Promise<void> {
-    const failed = own.find(({ failure }) => failure !== undefined);
-    // eslint-disable-next-line @typescript-eslint/prefer-promise-reject-errors -- what another completion rejected with
-    if (failed) return Promise.reject(failed.failure);
+    if (own.length > 0) {
+      const failed = own.find(({ failure }) => failure !== undefined);
+      if (failed) {
+        completion.failure = failed.failure;
+        return failing(failed.failure);
+      }
+    }
     // The addon knows nothing more of a job that has ended, and takes no notice of it.
     const after = own.length === 0 ? undefined : own.map(({ job }) => job!);
     const job = guarded(() => work.begin(after));
     completion.job = job;
-    // Work with `sync` ends after its job.
-    if (!work.sync) this.#running.set(job, completion);
-    const settled = this.jobs.settled(job, { holds: work.holds });
-    return own.length === 0 ? settled : settled.then(() => endOf(own)).then(() => {});
+    completion.holds = work.holds;
+    const settled = this.jobs.settled(job, completion);
+    settled.catch(ignore);
+    // Jobs end in their order, and share the failures of those that they come after.
+    if (!own.some(({ isLater }) => isLater)) return settled;
+    return settleLater(
+      completion,
+      settled.then(() => endOf(own)).then(() => {}),
+    );
   }
 
   /** Waits for what was enqueued before and for other devices, then begins. */
@@ -147,15 +177,24 @@ export class CpuQueue {
     void gate.then(() => {
       if (this.#gate === gate) this.#gate = undefined;
     });
-    if (!sync) return begun.then(({ ended }) => ended);
-    const done = begun.then(async ({ ended }) => {
-      try {
-        await ended;
-        sync.after();
-      } finally {
-        completion.time = { device: this.#device, beginMs, endMs: performance.now() };
-      }
-    });
+    if (!sync) {
+      return settleLater(
+        completion,
+        begun.then(({ ended }) => ended),
+      );
+    }
+    const done = settleLater(
+      completion,
+      begun.then(async ({ ended }) => {
+        try {
+          await ended;
+          sync.after();
+        } finally {
+          completion.beginMs = beginMs;
+          completion.endMs = performance.now();
+        }
+      }),
+    );
     const end = settling(done);
     this.#synced = end;
     void end.then(() => {
@@ -163,23 +202,20 @@ export class CpuQueue {
     });
     return done;
   }
+}
 
-  /** Told of the end of each job. */
-  #stamp(job: number): void {
-    const stamps = this.#stamps;
-    this.#addon.jobEnded(this.handle, job, stamps);
-    const completion = this.#running.get(job);
-    if (!completion) return;
-    this.#running.delete(job);
-    const [beginMs, endMs] = stamps as unknown as [number, number];
-    // Work that failed before it began has no time.
-    if (endMs === 0) return;
-    completion.time = {
-      device: this.#device,
-      beginMs: beginMs + this.#clockOffsetMs,
-      endMs: endMs + this.#clockOffsetMs,
-    };
-  }
+function failing(failure: unknown): Promise<never> {
+  // eslint-disable-next-line @typescript-eslint/prefer-promise-reject-errors -- what another completion rejected with
+  const failed = Promise.reject<never>(failure);
+  failed.catch(ignore);
+  return failed;
+}
+
+/** Of a completion whose work ends with more than its job. */
+function settleLater(completion: CpuCompletion, done: Promise<void>): Promise<void> {
+  completion.isLater = true;
+  done.catch((failure: unknown) => (completion.failure = failure));
+  return done;
 }
 
 /** Resolves when the promise has settled, well or not. */

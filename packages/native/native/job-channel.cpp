@@ -12,6 +12,7 @@ JobChannel::JobChannel(Napi::Env env, Napi::Function listener, std::function<voi
       [](Napi::Env, std::shared_ptr<Endings>* held, Endings*) { delete held; }, new std::shared_ptr<Endings>(endings_));
   // Referenced while jobs are pending, so that an idle device does not keep the process alive.
   function_.Unref(env);
+  endings_->function = function_;
   // Hooks run in the reverse order of their addition, so this one runs before the thread-safe function's own.
   napi_add_env_cleanup_hook(env, closeHook, this);
 }
@@ -22,6 +23,7 @@ void JobChannel::close() {
   napi_remove_env_cleanup_hook(env_, closeHook, this);
   background_.reset();
   if (stop_) stop_();
+  endings_->function = {};
   function_.Release();
 }
 
@@ -40,9 +42,9 @@ JobListener JobChannel::listener() const {
 
 uint32_t JobChannel::add() {
   if (!open_) throw Failure("device/closed", "The device was closed before.");
-  if (pending_.empty()) function_.Ref(env_);
+  if (endings_->pending.empty()) function_.Ref(env_);
   const uint32_t job = nextJob_++;
-  pending_.insert(job);
+  endings_->pending.insert(job);
   return job;
 }
 
@@ -68,7 +70,12 @@ void JobChannel::whenEnded(uint32_t job, std::function<void(bool succeeded)> end
 
 void JobChannel::acknowledge(uint32_t job) {
   endings_->byJob.erase(job);
-  if (pending_.erase(job) != 0 && pending_.empty() && open_) function_.Unref(env_);
+  endings_->acknowledge(env_, job);
+}
+
+void JobChannel::Endings::acknowledge(napi_env env, uint32_t job) {
+  if (pending.erase(job) == 0 || !pending.empty()) return;
+  if (static_cast<napi_threadsafe_function>(function) != nullptr) function.Unref(env);
 }
 
 void JobChannel::deliver(Napi::Env env, Napi::Function callback, Endings* endings, Message* message) {
@@ -76,14 +83,22 @@ void JobChannel::deliver(Napi::Env env, Napi::Function callback, Endings* ending
   if (static_cast<napi_env>(env) == nullptr) return;  // the environment is being torn down
   try {
     const Napi::HandleScope scope(env);
-    if (const auto found = endings->byJob.find(message->job); message->ended && found != endings->byJob.end()) {
+    const auto job = Napi::Number::New(env, message->job);
+    if (!message->ended) {
+      callback.Call(
+          {job, Napi::Boolean::New(env, false), Napi::Number::New(env, static_cast<double>(message->loadedBytes))});
+      return;
+    }
+    endings->acknowledge(env, message->job);
+    if (const auto found = endings->byJob.find(message->job); found != endings->byJob.end()) {
       const auto ending = std::move(found->second);
       endings->byJob.erase(found);
       ending(message->failure.empty());
     }
-    callback.Call({Napi::Number::New(env, message->job), Napi::Boolean::New(env, message->ended),
-                   Napi::Number::New(env, static_cast<double>(message->loadedBytes)),
-                   message->failure.empty() ? env.Undefined() : Napi::String::New(env, message->failure)});
+    const JobTime time = endings->ofAny ? endings->ofAny(message->job) : JobTime();
+    callback.Call({job, Napi::Boolean::New(env, true), Napi::Number::New(env, 0),
+                   message->failure.empty() ? env.Undefined() : Napi::String::New(env, message->failure),
+                   Napi::Number::New(env, time.beginMs), Napi::Number::New(env, time.endMs)});
   } catch (const Napi::Error& error) {
     // Nothing can be called any more while a worker is being ended; otherwise the listener threw, which is a bug to show.
     if (!error.IsEmpty()) napi_fatal_exception(env, error.Value());

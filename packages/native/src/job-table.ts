@@ -6,14 +6,17 @@ import { throwIfCancelled, type LoadOptions, type UnicornError } from '@unicorn-
 import { nativeFailure } from './failure.js';
 
 /**
- * Told of each message of a device: the end of a job (`ended`, with the JSON of its failure unless it went well), or
- * before it that a job has loaded so many bytes.
+ * Told of each message of a device: the end of a job (`ended`, with the JSON of its failure unless it went well, and when
+ * it was worked on), or before it that a job has loaded so many bytes. Times are milliseconds of the device's own clock;
+ * both are 0 for work that failed before it began, and of devices that tell none.
  */
 export type JobListener = (
   job: number,
   ended: boolean,
   loadedBytes: number,
-  failure: string | undefined,
+  failure?: string,
+  beginMs?: number,
+  endMs?: number,
 ) => void;
 
 /** What may be given with a job that is waited for. */
@@ -22,6 +25,8 @@ export interface JobOptions {
   readonly progress?: ((loadedBytes: number) => void) | undefined;
   /** Memory of JavaScript that the job reads or writes: kept from the garbage collector until it has ended. */
   readonly holds?: readonly unknown[] | undefined;
+  /** Called once when the job has ended, before its promise settles, with the times of {@link JobListener}. */
+  ended?(failure: UnicornError | undefined, beginMs: number, endMs: number): void;
 }
 
 /** A job that loads weights. */
@@ -32,34 +37,38 @@ export interface LoadJob {
   discard(): void;
 }
 
-interface PendingJob extends JobOptions {
-  resolve(): void;
-  reject(error: UnicornError): void;
+class PendingJob {
   /** Whom `idle` wakes. */
-  readonly watchers: (() => void)[];
+  watchers: (() => void)[] | undefined;
+
+  constructor(
+    readonly options: JobOptions,
+    readonly resolve: () => void,
+    readonly reject: (error: UnicornError) => void,
+  ) {}
 }
 
+const noOptions: JobOptions = {};
+
 export class JobTable {
-  readonly #acknowledge: (job: number) => void;
   readonly #pending = new Map<number, PendingJob>();
 
-  /**
-   * @param acknowledge tells the addon that JavaScript knows of a job's end (`JobChannel::acknowledge`): with none pending
-   * the device no longer keeps the process alive
-   */
-  constructor(acknowledge: (job: number) => void) {
-    this.#acknowledge = acknowledge;
-  }
+  /** @param ended told of the end of each job before anyone else */
+  constructor(private readonly ended?: (job: number) => void) {}
 
   /** To give to the addon when the device is opened. */
-  readonly listener: JobListener = (job, ended, loadedBytes, failure) => {
+  readonly listener: JobListener = (job, ended, loadedBytes, failure, beginMs = 0, endMs = 0) => {
     const pending = this.#pending.get(job);
-    if (!ended) return pending?.progress?.(loadedBytes);
+    if (!ended) return pending?.options.progress?.(loadedBytes);
     this.#pending.delete(job);
-    this.#acknowledge(job);
-    if (failure === undefined) pending?.resolve();
-    else pending?.reject(nativeFailure(failure));
-    for (const wake of pending?.watchers ?? []) wake();
+    this.ended?.(job);
+    if (!pending) return;
+    const error = failure === undefined ? undefined : nativeFailure(failure);
+    pending.options.ended?.(error, beginMs, endMs);
+    if (error) pending.reject(error);
+    else pending.resolve();
+    if (!pending.watchers) return;
+    for (const wake of pending.watchers) wake();
   };
 
   /**
@@ -68,10 +77,8 @@ export class JobTable {
    * @returns a promise that resolves when the job has ended
    * @throws UnicornError the job's failure, as a rejection
    */
-  settled(job: number, options: JobOptions = {}): Promise<void> {
-    return new Promise((resolve, reject) =>
-      this.#pending.set(job, { ...options, resolve, reject, watchers: [] }),
-    );
+  settled(job: number, options = noOptions): Promise<void> {
+    return new Promise((resolve, reject) => this.#pending.set(job, new PendingJob(options, resolve, reject)));
   }
 
   /**
@@ -106,7 +113,7 @@ export class JobTable {
   async idle(): Promise<void> {
     await Promise.all(
       [...this.#pending.values()].map(
-        ({ watchers }) => new Promise<void>((resolve) => watchers.push(resolve)),
+        (pending) => new Promise<void>((resolve) => (pending.watchers ??= []).push(resolve)),
       ),
     );
   }

@@ -176,7 +176,7 @@ describe.skipIf('missing' in built)(`the toy addon (${need})`, () => {
   });
 
   it('refuses what are no handles of the type that is wanted', () => {
-    const jobs = new JobTable(() => {});
+    const jobs = new JobTable();
     const device = addon.openDevice(jobs.listener);
     const file = addon.openFile(fileURLToPath(import.meta.url));
     for (const wrong of [device, {}, null, undefined, 5] as Handle[]) {
@@ -192,7 +192,7 @@ describe.skipIf('missing' in built)(`the toy addon (${need})`, () => {
 
   describe('has jobs', () => {
     const open = (): { device: Handle; jobs: JobTable } => {
-      const jobs = new JobTable((job) => addon.jobEnded(device, job));
+      const jobs = new JobTable();
       const device: Handle = addon.openDevice(jobs.listener);
       return { device, jobs };
     };
@@ -211,6 +211,21 @@ describe.skipIf('missing' in built)(`the toy addon (${need})`, () => {
       );
       expect(order).toEqual(sums.map((_, i) => i));
       expect(jobs.isIdle).toBe(true);
+      addon.closeDevice(device);
+    });
+
+    it('whose times are told before they settle', async () => {
+      const { device, jobs } = open();
+      const told: unknown[] = [];
+      const job = addon.add(device, 1, 1, new BigInt64Array(1));
+      const ended = (...news: unknown[]): void => void told.push(...news);
+      const settled = jobs.settled(job, { ended }).then(() => told.push('settled'));
+      await settled;
+      expect(told).toEqual([undefined, job + 0.25, job + 0.5, 'settled']);
+      const negative = addon.add(device, -1, 0, new BigInt64Array(1));
+      const failure: unknown = await jobs.settled(negative, { ended }).catch((error: unknown) => error);
+      expect(failure).toMatchObject({ code: 'usage/negative' });
+      expect(told.slice(4)).toEqual([failure, negative + 0.25, negative + 0.5]);
       addon.closeDevice(device);
     });
 

@@ -14,7 +14,6 @@ export interface ToyAddon {
   pagesAround(file: Handle, offset: number, byteLength: number, alignment: number): readonly [number, number];
   openDevice(listener: JobListener): Handle;
   closeDevice(device: Handle): void;
-  jobEnded(device: Handle, job: number): void;
   dispose(handle: Handle): void;
   add(device: Handle, a: number, b: number, into: BigInt64Array): number;
   count(device: Handle, steps: number, stepMs: number): number;

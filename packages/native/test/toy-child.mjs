@@ -9,7 +9,6 @@ import { isMainThread, workerData } from 'node:worker_threads';
 const { addon: path, scenario } = isMainThread ? JSON.parse(process.argv[2]) : workerData;
 const addon = createRequire(import.meta.url)(path);
 const device = addon.openDevice((job, ended) => {
-  if (ended) addon.jobEnded(device, job);
   if (ended && scenario === 'pending') process.stdout.write('told\n');
 });
 

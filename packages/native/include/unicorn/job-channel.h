@@ -20,6 +20,12 @@
 
 namespace unicorn {
 
+// When a device worked on a job, in milliseconds of its own clock; both 0 when it did not, or does not tell.
+struct JobTime {
+  double beginMs = 0;
+  double endMs = 0;
+};
+
 // What a task in the background sees of its job.
 struct BackgroundJob {
   const std::atomic<bool>& stop;  // the channel is being closed: end soon
@@ -28,9 +34,10 @@ struct BackgroundJob {
 
 class JobChannel {
  public:
-  // `listener`: (job, ended, loadedBytes, failure?) => void, with the failure as JSON. `stop` is called once, when the
-  // channel is closed: afterwards nobody may tell of a job any more, so it stops and joins the device's threads. A channel
-  // closes when it is destroyed, and when its environment (the process, a worker thread) ends with it open.
+  // `listener`: (job, ended, loadedBytes, failure?, beginMs?, endMs?) => void, with the failure as JSON, and the times of
+  // `whenAnyEnded`. `stop` is called once, when the channel is closed: afterwards nobody may tell of a job any more, so it
+  // stops and joins the device's threads. A channel closes when it is destroyed, and when its environment (the process, a
+  // worker thread) ends with it open.
   JobChannel(Napi::Env env, Napi::Function listener, std::function<void()> stop);
   ~JobChannel() { close(); }
   JobChannel(const JobChannel&) = delete;
@@ -65,7 +72,12 @@ class JobChannel {
   // read, for example. Not called when the job was acknowledged before or the environment ends. It must not throw.
   void whenEnded(uint32_t job, std::function<void(bool succeeded)> ending);
 
-  // JavaScript knows that the job has ended. Idempotent.
+  // Calls `ending` on the JavaScript thread for each job that has ended, before the listener is told, which is given the
+  // times that it returns. Jobs may end so after the channel was closed. It must not throw.
+  void whenAnyEnded(std::function<JobTime(uint32_t job)> ending) { endings_->ofAny = std::move(ending); }
+
+  // JavaScript needs not be told of the job's end any more: with none pending the process may end. Telling it does the
+  // same. Idempotent.
   void acknowledge(uint32_t job);
 
  private:
@@ -75,16 +87,23 @@ class JobChannel {
     uint64_t loadedBytes;
     std::string failure;  // JSON, or empty
   };
-  // What deliveries use. They go on after the channel was closed, so this outlives it.
-  struct Endings {
-    std::unordered_map<uint32_t, std::function<void(bool succeeded)>> byJob;
-  };
+  struct Endings;
 
   static void deliver(Napi::Env env, Napi::Function callback, Endings* endings, Message* message);
   static void closeHook(void* channel) { static_cast<JobChannel*>(channel)->close(); }
   uint32_t add();
 
   using Function = Napi::TypedThreadSafeFunction<Endings, Message, deliver>;
+
+  // What deliveries use. They go on after the channel was closed, so this outlives it.
+  struct Endings {
+    std::unordered_map<uint32_t, std::function<void(bool succeeded)>> byJob;
+    std::function<JobTime(uint32_t job)> ofAny;
+    std::unordered_set<uint32_t> pending;  // whose end JavaScript was not told of yet
+    Function function;                     // while the channel is open
+
+    void acknowledge(napi_env env, uint32_t job);
+  };
 
   napi_env env_;
   bool open_ = true;
@@ -93,7 +112,6 @@ class JobChannel {
   std::function<void()> stop_;
   std::unique_ptr<Background> background_;  // made when it is first wanted
   uint32_t nextJob_ = 1;
-  std::unordered_set<uint32_t> pending_;  // whose end JavaScript did not acknowledge yet
 };
 
 }  // namespace unicorn

@@ -82,6 +82,7 @@ Napi::Value pagesAround(const Napi::CallbackInfo& info) {
 struct DeviceHost {
   DeviceHost(Napi::Env env, Napi::Function listener) : jobs(env, listener, [this] { device.reset(); }) {
     device = std::make_unique<Device>(jobs.listener());
+    jobs.whenAnyEnded([](uint32_t job) { return JobTime{job + 0.25, job + 0.5}; });
   }
   std::unique_ptr<Device> device;
   JobChannel jobs;
@@ -95,13 +96,6 @@ Napi::Value openDevice(const Napi::CallbackInfo& info) {
 // closeDevice(device): idempotent.
 Napi::Value closeDevice(const Napi::CallbackInfo& info) {
   if (const auto host = objectOrNull<DeviceHost>(info[0])) host->jobs.close();
-  return info.Env().Undefined();
-}
-
-// jobEnded(device, job)
-Napi::Value jobEnded(const Napi::CallbackInfo& info) {
-  const auto job = static_cast<uint32_t>(wholeNumber(info[1], UINT32_MAX, "a job is a whole number"));
-  object<DeviceHost>(info[0])->jobs.acknowledge(job);
   return info.Env().Undefined();
 }
 
@@ -158,7 +152,6 @@ void fill(Napi::Object exports) {
   UNICORN_EXPORT(exports, pagesAround);
   UNICORN_EXPORT(exports, openDevice);
   UNICORN_EXPORT(exports, closeDevice);
-  UNICORN_EXPORT(exports, jobEnded);
   UNICORN_EXPORT(exports, dispose);
   UNICORN_EXPORT(exports, add);
   UNICORN_EXPORT(exports, count);
