@@ -2,7 +2,7 @@
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { openGguf } from '@unicorn-exec/checkpoint';
-import { UnicornError } from '@unicorn-exec/tensor';
+import { UnicornError, parseJson } from '@unicorn-exec/tensor';
 import { chatTemplateFromConfig, chatTemplateFromGguf, type ChatTemplate } from './chat-template/index.js';
 import { tokenizerFromGguf, tokenizerFromJson, type Tokenizer } from './tokenizer/index.js';
 
@@ -86,7 +86,7 @@ export async function optionalJson(path: string): Promise<Record<string, unknown
   const text = await optionalText(path);
   if (text === undefined) return undefined;
   try {
-    const value: unknown = JSON.parse(text);
+    const value: unknown = parseJson(text);
     if (typeof value === 'object' && value !== null && !Array.isArray(value))
       return value as Record<string, unknown>;
   } catch (cause) {

@@ -5,7 +5,7 @@
 import { createHash } from 'node:crypto';
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { UnicornError, writeAtomically } from '@unicorn-exec/tensor';
+import { UnicornError, writeAtomically, parseJson } from '@unicorn-exec/tensor';
 import type { PhysicalDevice } from '../addon.js';
 import { cacheFolder } from '../device/pipeline-cache.js';
 import type { ShaderLibrary } from '../device/shader-library.js';
@@ -62,7 +62,7 @@ export class TuningFile {
     }
     let value: unknown;
     try {
-      value = JSON.parse(text);
+      value = parseJson(text);
     } catch {
       return ignored('it is not JSON');
     }

@@ -3,7 +3,7 @@
  */
 import { stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { fileError, UnicornError } from '@unicorn-exec/tensor';
+import { fileError, UnicornError, parseJson } from '@unicorn-exec/tensor';
 import { formatError, quote } from '../file/format-error.js';
 import { INDEX_BYTES_MAX, METADATA_KEYS_MAX, TENSORS_MAX } from '../limit.js';
 import { Metadata, type MetadataEntry } from '../metadata.js';
@@ -122,7 +122,7 @@ async function readJson(path: string): Promise<unknown> {
     const text = decodeUtf8(bytes, 0, bytes.length);
     if (text === undefined) throw indexError(path, 'utf8', 'file', 'an index is UTF-8 text');
     try {
-      return JSON.parse(text);
+      return parseJson(text);
     } catch (cause) {
       const position = /position (\d+)/.exec(String(cause))?.[1];
       throw indexError(path, 'json', 'file', 'the index is not JSON', Number(position ?? 0));

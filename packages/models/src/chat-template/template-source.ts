@@ -1,5 +1,5 @@
 /** Where a model keeps its chat template: Hugging Face's `tokenizer_config.json`, or the metadata of a GGUF file. */
-import { UnicornError } from '@unicorn-exec/tensor';
+import { UnicornError, parseJson } from '@unicorn-exec/tensor';
 import type { GgufTokenizerMetadata } from '../tokenizer/from-gguf.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import { ChatTemplate } from './chat-template.js';
@@ -78,7 +78,7 @@ function parsed(value: unknown): Record<string, unknown> {
   let config = value;
   if (typeof value === 'string') {
     try {
-      config = JSON.parse(value);
+      config = parseJson(value);
     } catch (error) {
       throw new UnicornError(
         'format/chat-template',

@@ -4,7 +4,7 @@
  *
  * Checked by hand and not with zod, which takes longer to load (55 ms) than the whole tokenizer.
  */
-import { UnicornError } from '@unicorn-exec/tensor';
+import { UnicornError, parseJson } from '@unicorn-exec/tensor';
 import type { AddedToken } from './added-tokens.js';
 import { BpeTokenizer } from './bpe-tokenizer.js';
 import { endIds } from './end-tokens.js';
@@ -274,7 +274,7 @@ function parsed(value: unknown, name: string): Json {
   const text = value instanceof Uint8Array ? Buffer.from(value).toString('utf8') : value;
   if (typeof text !== 'string') return object(text, name);
   try {
-    return object(JSON.parse(text), name);
+    return object(parseJson(text), name);
   } catch (error) {
     if (error instanceof UnicornError) throw error;
     throw new UnicornError('format/tokenizer', `${name} is not JSON: ${(error as Error).message}`, {

@@ -8,7 +8,7 @@
  * is cut out and goes through JSON.parse, which checks that.
  */
 import { isUtf8 } from 'node:buffer';
-import { UnicornError } from '@unicorn-exec/tensor';
+import { UnicornError, parseJson } from '@unicorn-exec/tensor';
 import { MergeList, separatorIn } from './merge-list.js';
 import { Vocabulary } from './vocabulary.js';
 
@@ -66,7 +66,7 @@ class Scanner {
     if (tables === undefined || this.#at !== this.#bytes.length) throw unexpected;
     const { kept, vocabulary, merges } = tables;
     const rest = kept.map(({ start, end }) => this.#text(start, end)).join('null');
-    return { root: JSON.parse(rest) as Record<string, unknown>, vocabulary, merges };
+    return { root: parseJson(rest) as Record<string, unknown>, vocabulary, merges };
   }
 
   /** `kept` is the whole file without the tables. */
