@@ -1,12 +1,14 @@
 /** The backend `vulkan`: every GPU that the Vulkan loader lists, drivers that compute on the CPU last. */
 import { guarded } from '@unicorn-exec/native';
 import { backendApiVersion, isUnicornError, UnicornError } from '@unicorn-exec/tensor';
-import type { Backend, DeviceDescription, DeviceInfo } from '@unicorn-exec/tensor';
+import type { Backend, DeviceDescription, DeviceInfo, DeviceSpeed } from '@unicorn-exec/tensor';
 import type { NativeAddon, PhysicalDevice } from './addon.js';
 import { VulkanPlanner } from './device/planner.js';
 import { VulkanDevice } from './device/device.js';
 import { loadAddon } from './load-addon.js';
 import { deviceInfo } from './device/traits.js';
+import { measureSpeed } from './measure/speed.js';
+import { SpeedFile } from './measure/speed-file.js';
 
 /** `1`: the Khronos validation layer watches; its messages are kept for {@link validationMessages}. */
 export const validationVariable = 'UNICORN_VULKAN_VALIDATION';
@@ -29,7 +31,7 @@ function listDevices(addon: NativeAddon): Listed[] {
 }
 
 function describe({ id, physical }: Listed): DeviceDescription {
-  const info = deviceInfo(physical, id);
+  const info = deviceInfo(physical, id, new SpeedFile(physical).read());
   if (physical.missing.length === 0) return { id, name: info.name, usable: true, info };
   const reason = `The device or its driver lacks ${physical.missing.join(', ')}.`;
   return { id, name: info.name, usable: false, reason, fix: 'Install a newer driver.' };
@@ -71,8 +73,16 @@ export function validationMessages(): readonly string[] {
   return loadAddon().validationMessages();
 }
 
+export interface VulkanBackend extends Backend {
+  /**
+   * Also throws what writing them throws: `usage/file`, `resource/disk`. They are kept in the cache folder
+   * (`UNICORN_VULKAN_CACHE`); without one they are only returned.
+   */
+  measure(id?: string): Promise<DeviceSpeed>;
+}
+
 /** The backend `vulkan`. Devices are `vulkan0` and so on; `open` takes their UUIDs too. */
-export const vulkanBackend: Backend = {
+export const vulkanBackend: VulkanBackend = {
   name: 'vulkan',
   apiVersion: backendApiVersion,
 
@@ -93,4 +103,17 @@ export const vulkanBackend: Backend = {
   },
 
   planner: (info) => new VulkanPlanner(info),
+
+  async measure(id) {
+    const addon = loadAddon();
+    const { info, physical } = findDevice(addon, id);
+    const device = new VulkanDevice(addon, info, physical);
+    try {
+      const speed = await measureSpeed(device);
+      await new SpeedFile(physical).write(speed);
+      return speed;
+    } finally {
+      await device.close();
+    }
+  },
 };

@@ -1,6 +1,7 @@
 export { validationMessages, validationVariable, vulkanBackend } from './backend.js';
+export type { VulkanBackend } from './backend.js';
 export { measureCopyBandwidth, measureDevice } from './measure/bandwidth.js';
-export type { DeviceSpeed } from './measure/bandwidth.js';
+export type { DeviceRoof } from './measure/bandwidth.js';
 export { buildNativeAddon } from './build-native.js';
 export { chainVariable } from './dispatch/chain.js';
 export { addonVariable, diagnoseAddon, loadAddon } from './load-addon.js';

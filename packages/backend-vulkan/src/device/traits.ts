@@ -1,5 +1,5 @@
 /** What the addon tells of a device, as the Backend contract and as kernels want it. */
-import { hostPool, kvDTypes, type DeviceInfo } from '@unicorn-exec/tensor';
+import { hostPool, kvDTypes, type DeviceInfo, type DeviceSpeed } from '@unicorn-exec/tensor';
 import type { PhysicalDevice } from '../addon.js';
 import type { CooperativeMatrixShape, DeviceTraits } from '../dispatch/dispatch.js';
 import { bindingAlignment } from './buffer.js';
@@ -45,14 +45,18 @@ export function deviceTraits(device: PhysicalDevice): DeviceTraits {
   };
 }
 
-/** @param id under which the backend lists the device */
-export function deviceInfo(device: PhysicalDevice, id: string): DeviceInfo {
+/**
+ * @param id under which the backend lists the device
+ * @param speed its rates, where they were measured
+ */
+export function deviceInfo(device: PhysicalDevice, id: string, speed?: DeviceSpeed): DeviceInfo {
   const heaps = device.heaps.map(({ bytes, deviceLocal, hostVisible }, index) => ({
     name: `${deviceLocal ? 'device' : 'host'}${index}`,
     bytes,
     // Only a card of its own has memory that is not the system's.
     pool: deviceLocal && device.kind === 'discrete' ? id : hostPool,
     hostVisible,
+    ...(deviceLocal && speed ? { bytesPerSecond: speed.bytesPerSecond } : {}),
   }));
   const largest = Math.max(0, ...device.heaps.filter((heap) => heap.deviceLocal).map(({ bytes }) => bytes));
   const features = [
@@ -78,6 +82,7 @@ export function deviceInfo(device: PhysicalDevice, id: string): DeviceInfo {
     alignmentBytes: bindingAlignment,
     maxBufferBytes: Math.min(device.maxAllocationBytes, largest),
     heaps,
+    ...(speed ? { speed } : {}),
     features,
   };
 }

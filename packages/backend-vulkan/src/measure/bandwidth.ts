@@ -8,7 +8,7 @@ import { foldedGroups, workgroupSize } from '../kernel/grid.js';
 import { KernelRunner } from './kernel-runner.js';
 import { loadAddon } from '../load-addon.js';
 
-export interface DeviceSpeed {
+export interface DeviceRoof {
   /** Of a copy from memory to memory: what is read and what is written both count. */
   readonly copyBytesPerSecond: number;
   /** From the start of one dispatch to that of the next, with a barrier between them and nothing to do. */
@@ -81,7 +81,7 @@ async function measureLaunch(runner: KernelRunner): Promise<number> {
  * @param id of a device as the backend lists them; the first usable one by default
  * @throws UnicornError `device/unavailable`, `device/addon`, `resource/memory`
  */
-export async function measureDevice(id?: string): Promise<DeviceSpeed> {
+export async function measureDevice(id?: string): Promise<DeviceRoof> {
   const addon = loadAddon();
   const runner = new KernelRunner(addon, findDevice(addon, id).physical);
   try {
