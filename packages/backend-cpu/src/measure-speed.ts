@@ -3,7 +3,15 @@
  * submissions reach, fused steps, packing and handing over included.
  */
 import { GraphBuilder, tensorBytes } from '@unicorn-exec/tensor';
-import type { Binding, Device, DeviceSpeed, Executable, Graph, Precision } from '@unicorn-exec/tensor';
+import type {
+  Bindings,
+  Device,
+  DeviceSpeed,
+  Executable,
+  Graph,
+  Precision,
+  SubmissionTime,
+} from '@unicorn-exec/tensor';
 
 /** Rows of a chunk of a prompt: enough that every weight is used often and the rate no longer rises. */
 const productRows = 256;
@@ -17,12 +25,18 @@ const readColumns = 4096;
 /** Together 151 MB, larger than any cache that a core has to itself. */
 const readMatrices = 8;
 
-/** A graph is run at least so often and so long. */
-const fewestRuns = 6;
-const runMilliseconds = 150;
+/**
+ * Every graph has its turn in each round, so that its runs lie apart: what else the machine does for a while then spoils
+ * some of them, and the fastest counts.
+ */
+const rounds = 10;
+const turnMilliseconds = 30;
 
-/** Products that wait for each other, so small that their steps cost more than their work. */
-const smallSteps = 128;
+/**
+ * Products that wait for each other, so small that their steps cost more than their work, and so few that all are often
+ * done before others take a thread's processor away.
+ */
+const smallSteps = 32;
 const smallColumns = 32;
 
 /**
@@ -31,22 +45,28 @@ const smallColumns = 32;
  * @throws UnicornError `resource/memory` when the 300 MB that it takes for a moment cannot be had
  */
 export async function measureSpeed(device: Device): Promise<DeviceSpeed> {
-  const productSeconds = (precision: Precision): Promise<number> =>
-    fastest(device, product(1, productOutputs, productColumns), productRows, precision);
+  const matrix = product(1, productOutputs, productColumns);
+  const f32 = await prepare(device, matrix, productRows, 'f32');
+  const fast = await prepare(device, matrix, productRows, 'fast');
+  const reading = await prepare(device, product(readMatrices, readOutputs, readColumns), 1, 'fast');
+  const few = await prepare(device, smallProducts(1), 1, 'f32');
+  const many = await prepare(device, smallProducts(smallSteps), 1, 'f32');
+  const all = [f32, fast, reading, few, many];
+  for (let round = 0; round < rounds; round++) {
+    for (const prepared of all) await takeTurn(prepared);
+  }
+  for (const prepared of all) prepared.dispose();
   const productFlops = 2 * productRows * productColumns * productOutputs;
-  const reading = product(readMatrices, readOutputs, readColumns);
   const readBytes = readMatrices * tensorBytes('q4_0', [readOutputs, readColumns]);
-  const [few, many] = [smallProducts(1), smallProducts(smallSteps)];
-  const stepsSeconds = (await fastest(device, many, 1, 'f32')) - (await fastest(device, few, 1, 'f32'));
   return {
-    bytesPerSecond: readBytes / (await fastest(device, reading, 1, 'fast')),
+    bytesPerSecond: readBytes / least(reading.workSeconds),
     flopsPerSecond: {
-      f32: productFlops / (await productSeconds('f32')),
-      fast: productFlops / (await productSeconds('fast')),
+      f32: productFlops / least(f32.workSeconds),
+      fast: productFlops / least(fast.workSeconds),
     },
-    submitSeconds: await submissionSeconds(device, few),
+    submitSeconds: lowerQuartile(few.aroundSeconds),
     // Clocks are noisier than a step of a single thread is long.
-    stepSeconds: Math.max(1e-7, stepsSeconds / (smallSteps - 1)),
+    stepSeconds: Math.max(1e-7, (least(many.workSeconds) - least(few.workSeconds)) / (smallSteps - 1)),
     basis: 'measured',
   };
 }
@@ -73,7 +93,11 @@ function smallProducts(count: number): Graph {
 
 interface Prepared {
   readonly executable: Executable;
-  readonly bindings: Readonly<Record<string, Binding>>;
+  readonly bindings: Bindings;
+  /** Seconds that the device worked on each submission so far. */
+  readonly workSeconds: number[];
+  /** Seconds from each call of `submit` to the resolution of `done` beyond the work. */
+  readonly aroundSeconds: number[];
   dispose(): void;
 }
 
@@ -111,7 +135,9 @@ async function prepare(device: Device, graph: Graph, n: number, precision: Preci
   );
   return {
     executable,
-    bindings: Object.fromEntries(buffers),
+    bindings: { dims: { n }, buffers: Object.fromEntries(buffers) },
+    workSeconds: [],
+    aroundSeconds: [],
     dispose() {
       executable.dispose();
       weights.dispose();
@@ -120,33 +146,24 @@ async function prepare(device: Device, graph: Graph, n: number, precision: Preci
   };
 }
 
-/** Seconds that the device works on a submission: the fastest of several, since others may use the processor too. */
-async function fastest(device: Device, graph: Graph, n: number, precision: Precision): Promise<number> {
-  const prepared = await prepare(device, graph, n, precision);
-  let best = Infinity;
-  const end = performance.now() + runMilliseconds;
-  // Clocks rise and pages are touched in the first ones.
-  for (let run = 0; run < fewestRuns || performance.now() < end; run++) {
-    const completion = prepared.executable.submit({ dims: { n }, buffers: prepared.bindings });
+async function takeTurn({ executable, bindings, workSeconds, aroundSeconds }: Prepared): Promise<void> {
+  const end = performance.now() + turnMilliseconds;
+  do {
+    const begin = performance.now();
+    const completion = executable.submit(bindings);
     await completion.done;
-    const [{ beginMs, endMs } = { beginMs: 0, endMs: 0 }] = completion.times();
-    best = Math.min(best, (endMs - beginMs) / 1e3);
-  }
-  prepared.dispose();
-  return best;
+    const around = performance.now() - begin;
+    const [{ beginMs, endMs }] = completion.times() as [SubmissionTime];
+    workSeconds.push((endMs - beginMs) / 1e3);
+    aroundSeconds.push((around - (endMs - beginMs)) / 1e3);
+  } while (performance.now() < end);
 }
 
-/** Seconds from the call of `submit` to the resolution of `done` beyond the work, at the median. */
-async function submissionSeconds(device: Device, graph: Graph): Promise<number> {
-  const prepared = await prepare(device, graph, 1, 'f32');
-  const seconds: number[] = [];
-  for (let run = 0; run < 65; run++) {
-    const begin = performance.now();
-    const completion = prepared.executable.submit({ dims: { n: 1 }, buffers: prepared.bindings });
-    await completion.done;
-    const [{ beginMs, endMs } = { beginMs: 0, endMs: 0 }] = completion.times();
-    seconds.push((performance.now() - begin - (endMs - beginMs)) / 1e3);
-  }
-  prepared.dispose();
-  return seconds.sort((a, b) => a - b)[seconds.length >> 1]!;
+function least(seconds: readonly number[]): number {
+  return seconds.reduce((a, b) => Math.min(a, b));
+}
+
+/** What is usual without disturbance: a quarter of the values are lower. */
+function lowerQuartile(seconds: readonly number[]): number {
+  return seconds.toSorted((a, b) => a - b)[seconds.length >> 2]!;
 }
