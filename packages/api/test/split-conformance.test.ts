@@ -4,28 +4,15 @@
  */
 import { conformBackend } from '@unicorn-exec/conformance';
 import { createSplitBackend } from '@unicorn-exec/scheduler/placement';
-import { kvDTypes } from '@unicorn-exec/tensor';
 import { backends } from './shared.js';
 
 const [cpu, vulkan] = ['cpu', 'vulkan'].map((name) => backends.find((one) => one.name === name)!);
 const isLong = process.env.UNICORN_LONG_TESTS === '1';
-
-const noKernel = 'one of the two has no kernel for it yet';
 
 await conformBackend(
   createSplitBackend({
     backends: [{ backend: cpu!.backend }, { backend: vulkan!.backend }],
     place: ({ nodes }) => nodes.map(({ id }) => id % 2),
   }),
-  {
-    ...(isLong ? {} : { precisions: ['f32'] as const }),
-    unsupported: {
-      ...Object.fromEntries(
-        kvDTypes.map((dtype) => [`attention ${dtype} of keys that are the values*`, noKernel]),
-      ),
-      'causalConv *': noKernel,
-      'gatedDelta *': noKernel,
-      'copySlots *': noKernel,
-    },
-  },
+  isLong ? {} : { precisions: ['f32'] },
 );
