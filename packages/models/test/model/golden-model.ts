@@ -7,9 +7,18 @@ import { openSafetensors, type SafetensorsFile } from '@unicorn-exec/checkpoint'
 const here = fileURLToPath(new URL('../goldens/', import.meta.url));
 const shared = fileURLToPath(new URL('../../../../../shared/goldens/models/', import.meta.url));
 
-/** The folder of a golden model: the copy in this package, else the shared one. */
+/** Before the name of a golden of which this package has another. */
+export const elsewhere = 'shared/';
+
+/** The folder of a golden model: the package's own, else the shared one. */
 export function goldenFolder(name: string): string {
+  if (name.startsWith(elsewhere)) return join(shared, name.slice(elsewhere.length));
   return existsSync(join(here, name)) ? join(here, name) : join(shared, name);
+}
+
+/** The same architecture again, from other dims and weights, where the package has one of its own. */
+export function hasOwnGolden(name: string): boolean {
+  return existsSync(join(here, name));
 }
 
 export function hasGolden(name: string): boolean {

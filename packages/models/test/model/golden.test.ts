@@ -1,11 +1,15 @@
 /** Models on the reference backend against the numbers of Hugging Face transformers. Rules: goldens' README. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { ElasticSize } from '@unicorn-exec/tensor';
-import { openModel, type Model } from '../../src/index.js';
+import { architectures, openModel, type Model } from '../../src/index.js';
 import {
+  elsewhere,
   goldenFolder,
   GoldenNumbers,
   hasGolden,
+  hasOwnGolden,
   layerExcess,
   maxAbsDifference,
   readMeta,
@@ -29,7 +33,28 @@ const cases: Case[] = [
   { folder: 'gemma3n-text', layerShare: 1e-3, streams: 4 },
 ];
 
-for (const { folder, layerShare, streams } of cases) {
+function configType(folder: string): string {
+  const text = readFileSync(join(goldenFolder(folder), 'config.json'), 'utf8');
+  return (JSON.parse(text) as { model_type: string }).model_type;
+}
+
+/** Both the package's and the shared ones, where there are both. */
+const all = cases.flatMap((one) =>
+  hasOwnGolden(one.folder) ? [one, { ...one, folder: elsewhere + one.folder }] : [one],
+);
+
+it('has a golden of its own for every architecture', () => {
+  const own = cases.filter(({ folder }) => hasOwnGolden(folder)).map(({ folder }) => folder);
+  const types = own.map((folder) => configType(folder));
+  for (const { id, huggingFaceTypes } of architectures) {
+    expect(
+      huggingFaceTypes.some((type) => types.includes(type)),
+      id,
+    ).toBe(true);
+  }
+});
+
+for (const { folder, layerShare, streams } of all) {
   describe.skipIf(!hasGolden(folder))(`golden ${folder}`, () => {
     const meta = readMeta(folder);
     let model: Model;
