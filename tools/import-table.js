@@ -23,7 +23,7 @@ export const importTable = {
     imports: [],
   },
   lowering: {
-    owns: "from a graph to a backend's stages: storage, fusion, order, lifetimes",
+    owns: "from a graph to a backend's plan: storage, fusion, order, lifetimes",
     imports: ['tensor'],
   },
   conformance: {
