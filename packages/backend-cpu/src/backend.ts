@@ -125,14 +125,14 @@ export const cpuBackend: CpuBackend = {
     }
     const threads = options.threads ?? availableCores();
     if (!Number.isInteger(threads) || threads < 1 || threads > mostThreads) {
-      throw new UnicornError('usage/threads', `${threads} is no number of threads.`, {
+      throw new UnicornError('usage/threads', `${threads} is not a number of threads.`, {
         fields: { threads, processors: availableParallelism() },
         fix: `Use a whole number from 1 to ${mostThreads}.`,
       });
     }
     const { weights = 'auto' } = options;
     if (!weightPlacements.includes(weights)) {
-      throw new UnicornError('usage/weight-placement', `"${weights}" is no place for weights.`, {
+      throw new UnicornError('usage/weight-placement', `"${weights}" is not a place for weights.`, {
         fields: { weights, known: [...weightPlacements] },
         fix: `Use one of ${weightPlacements.join(', ')}.`,
       });

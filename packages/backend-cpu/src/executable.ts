@@ -267,7 +267,7 @@ export class CpuExecutable implements Executable {
   }
 }
 
-/** The memory of a binding that is no host data, as it is seen now. */
+/** The memory of a binding that is not host data, as it is seen now. */
 function hostOf(binding: Exclude<Binding, Float32Array | Int32Array>): Uint8Array | undefined {
   return 'buffer' in binding ? binding.buffer.host : binding.host;
 }

@@ -72,7 +72,7 @@ export class MetadataArray {
   /**
    * Every element. Decoded anew each time.
    *
-   * @throws UnicornError `format/utf8`, `format/bool`: an element is no legal value of its type.
+   * @throws UnicornError `format/utf8`, `format/bool`: an element is not a legal value of its type.
    */
   get values(): MetadataScalar[] {
     if (this.elementType === 'string') return this.strings();
@@ -85,7 +85,7 @@ export class MetadataArray {
     return values;
   }
 
-  /** @throws UnicornError `format/metadata-type` when the elements are no strings, `format/utf8`. */
+  /** @throws UnicornError `format/metadata-type` when the elements are not strings, `format/utf8`. */
   strings(): string[] {
     if (this.elementType !== 'string') throw this.#wrongType('strings');
     const view = new DataView(this.#bytes.buffer, this.#bytes.byteOffset, this.#bytes.byteLength);
@@ -101,13 +101,13 @@ export class MetadataArray {
     return texts;
   }
 
-  /** The strings undecoded. @throws UnicornError `format/metadata-type` when the elements are no strings. */
+  /** The strings undecoded. @throws UnicornError `format/metadata-type` when the elements are not strings. */
   packedStrings(): PackedStrings {
     if (this.elementType !== 'string') throw this.#wrongType('strings');
     return { count: this.length, bytes: this.#bytes };
   }
 
-  /** @throws UnicornError `format/metadata-type` when the elements are no numbers, `format/number-range` beyond 2^53. */
+  /** @throws UnicornError `format/metadata-type` when the elements are not numbers, `format/number-range` beyond 2^53. */
   numbers(): number[] {
     const { elementType } = this;
     if (elementType === 'string' || elementType === 'bool') throw this.#wrongType('numbers');
@@ -120,7 +120,7 @@ export class MetadataArray {
     return values as number[];
   }
 
-  /** @throws UnicornError `format/metadata-type` when the elements are no booleans, `format/bool`. */
+  /** @throws UnicornError `format/metadata-type` when the elements are not booleans, `format/bool`. */
   booleans(): boolean[] {
     if (this.elementType !== 'bool') throw this.#wrongType('booleans');
     return Array.from(this.#bytes, (byte, i) => {

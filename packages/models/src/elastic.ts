@@ -115,7 +115,7 @@ function checkWidth(layer: number, width: number, full: number, dtype: DType): v
   const reason = step > 1 ? ` of whole ${dtype} blocks of ${step}` : '';
   throw new UnicornError(
     'usage/elastic',
-    `Layer ${layer}: ${width} is no width${reason} up to ${full}; the nearest legal ${nearest.length > 1 ? 'widths are' : 'width is'} ${nearest.join(' and ')}.`,
+    `Layer ${layer}: ${width} is not a width${reason} up to ${full}; the nearest legal ${nearest.length > 1 ? 'widths are' : 'width is'} ${nearest.join(' and ')}.`,
     { fields: { layer, width, full, step, nearest }, fix: `Use ${nearest.join(' or ')} for layer ${layer}.` },
   );
 }

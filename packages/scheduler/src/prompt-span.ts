@@ -63,7 +63,7 @@ export function checkSpans(
     if (rows) {
       const width = rows.length / tokens;
       if (!(rows instanceof Float32Array) || !Number.isInteger(width) || width === 0) {
-        refuse('has rows that are no f32 [tokens, features]', 'Give one row of features for each token.');
+        refuse('has rows that are not f32 [tokens, features]', 'Give one row of features for each token.');
       }
       if (width !== (features ??= width))
         refuse('has rows of other features than those before', 'Give rows of one model.');

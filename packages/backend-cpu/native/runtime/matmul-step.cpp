@@ -41,7 +41,7 @@ constexpr int64_t tileFloats = 16384;
 
 int64_t align64(int64_t bytes) { return (bytes + 63) / 64 * 64; }
 
-// A weight operand that is no stored weight: an ordinary dense tensor.
+// A weight operand that is not a stored weight: an ordinary dense tensor.
 Matrix asMatrix(const Tensor& tensor) {
   Matrix matrix;
   matrix.dtype = tensor.dtype;

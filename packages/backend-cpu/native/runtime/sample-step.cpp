@@ -128,7 +128,7 @@ class Pool {
       }
     }
     for (const Candidate& one : adjusted_) row.keys[one.id] = forbidden;
-    // -Infinity and NaN are no candidates.
+    // -Infinity and NaN are not candidates.
     adjusted_.erase(std::remove_if(adjusted_.begin(), adjusted_.end(),
                                    [&](const Candidate& one) { return !(one.score > -infinity) || !allowed(one.id); }),
                     adjusted_.end());

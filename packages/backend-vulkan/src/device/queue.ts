@@ -90,7 +90,7 @@ export class JobQueue extends JobTable {
     );
   }
 
-  /** Runs what begins a job that is no submission (a transfer), in its place among the others. */
+  /** Runs what begins a job that is not a submission (a transfer), in its place among the others. */
   async inOrder(start: () => number): Promise<void> {
     if (this.#gate) {
       const before = this.#gate;

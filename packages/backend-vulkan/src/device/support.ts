@@ -47,9 +47,9 @@ export function supportOf(node: Node, graph: Graph): Support {
   const { matrix } = lowering;
   if (matrix !== undefined) {
     const { source, dtype } = graph.values[node.inputs[matrix]!]!;
-    // A packed operand that is no weight has no planes.
+    // A packed operand that is not a weight has no planes.
     if (source.kind !== 'weight' && dtypeLayout(dtype).blockSize > 1) {
-      return refuse(`${node.op} of ${dtype} that is no weight`);
+      return refuse(`${node.op} of ${dtype} that is not a weight`);
     }
   }
   const reason = lowering.refuses?.(node, graph);

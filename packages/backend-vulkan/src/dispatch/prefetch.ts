@@ -54,7 +54,7 @@ const mostRanges = 3;
 /**
  * What to read ahead on a device. What the environment asks for holds for models of every size.
  *
- * @throws UnicornError `usage/prefetch` when the environment asks for what is no number of bytes
+ * @throws UnicornError `usage/prefetch` when the environment asks for what is not a number of bytes
  */
 export function prefetchOf(
   { kind, computeUnits }: Pick<PhysicalDevice, 'kind' | 'computeUnits'>,

@@ -68,7 +68,7 @@ const worthwhile = 0.97;
 /** Different lanes change the last bits of results, so they must be worth more. */
 const worthwhileLanes = 0.95;
 
-/** Weights in a row for one sample of a candidate; half as many candidates that are no good end after the first. */
+/** Products that one run of a candidate computes, each with weights of its own; every one of them is a sample. */
 const weightsPerRun = 8;
 
 /** A candidate this much slower than the best so far is not measured again. */

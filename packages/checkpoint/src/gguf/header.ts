@@ -280,7 +280,7 @@ function parseTensor(cursor: HeaderCursor, index: number, alignment: number): Om
     throw cursor.error(
       'block-size',
       `dimension 0 of ${field}`,
-      `rows of ${row} elements are no multiple of the ${type.name} block of ${type.blockSize}`,
+      `rows of ${row} elements are not a multiple of the ${type.name} block of ${type.blockSize}`,
       dimsOffset,
     );
   }
@@ -300,7 +300,7 @@ function parseTensor(cursor: HeaderCursor, index: number, alignment: number): Om
     throw cursor.error(
       'alignment',
       `offset of ${field}`,
-      `${offset} is no multiple of the alignment ${alignment}`,
+      `${offset} is not a multiple of the alignment ${alignment}`,
       offsetAt,
     );
   }

@@ -103,7 +103,7 @@ export const sharingCases: readonly ContractCase[] = [
       // A page, which is as much as may have to be imported.
       const byteLength = 4096;
       await forEachForeign(context, byteLength, async (foreign) => {
-        // What is written afterwards must be seen: an import is no snapshot.
+        // What is written afterwards must be seen: an import is not a snapshot.
         const imported = importOrRefuse(device, foreign.buffer);
         const content = new Uint8Array(byteLength);
         content.set(floatBytes(ramp()));

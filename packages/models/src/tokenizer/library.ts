@@ -9,7 +9,7 @@ export type SplitPattern = { Regex: string; String?: never } | { String: string;
 /**
  * Oniguruma's pattern, or a plain string, as a global regular expression.
  *
- * @throws SyntaxError where it is none
+ * @throws SyntaxError where it is not one
  */
 export function compilePattern(pattern: SplitPattern): RegExp {
   const step = new SplitPreTokenizer({ type: 'Split', pattern, behavior: 'Isolated', invert: true });

@@ -48,9 +48,9 @@ export class MergeList {
   }
 
   /**
-   * A part that is no token is let be: text never comes to it.
+   * A part that is not a token is left alone: text never comes to it.
    *
-   * @throws UnicornError `format/tokenizer` when the entry is no pair or makes what the vocabulary lacks
+   * @throws UnicornError `format/tokenizer` when the entry is not a pair or makes what the vocabulary lacks
    */
   add(entry: MergeEntry): void {
     const [left, right] = parts(entry, this.#length);

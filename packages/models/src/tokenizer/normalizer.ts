@@ -15,7 +15,7 @@ type Step = (text: string) => string;
 export class Normalizer {
   readonly #steps: readonly Step[];
 
-  /** @throws UnicornError `format/tokenizer` for too many steps; whatever a regular expression says that is none */
+  /** @throws UnicornError `format/tokenizer` for too many steps; whatever a regular expression says that is not one */
   constructor(configs: readonly NormalizerConfig[]) {
     if (configs.length > maxSteps) {
       throw new UnicornError(

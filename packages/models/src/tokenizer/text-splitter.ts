@@ -37,7 +37,7 @@ export class TextSplitter {
   /** False when a regular expression is none of ours: it may then take for ever on some text. */
   readonly #trusted: boolean;
 
-  /** @throws UnicornError `format/tokenizer` for a pattern that is no regular expression */
+  /** @throws UnicornError `format/tokenizer` for a pattern that is not a regular expression */
   constructor(splitting: Splitting) {
     this.#normalizer =
       splitting.normalizers.length === 0 ? undefined : construct(() => new Normalizer(splitting.normalizers));

@@ -29,7 +29,7 @@ export function graphSignature(graph: Graph): Signature {
 /**
  * The largest value of each symbolic dim.
  *
- * @throws UnicornError `usage/dims` when a symbol of the graph has no entry, or an entry is no whole number >= 0
+ * @throws UnicornError `usage/dims` when a symbol of the graph has no entry, or an entry is not a whole number >= 0
  */
 export function maximumDims(graph: Graph, options: CompileOptions): Record<string, number> {
   const result: Record<string, number> = {};

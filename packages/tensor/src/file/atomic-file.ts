@@ -1,6 +1,6 @@
 /**
  * Writing a file so that its name never shows a half: into a temporary file in the same directory, flushed to the
- * disk, then renamed. A failed or interrupted write leaves the old file as it was. What is no regular file (a device, a
+ * disk, then renamed. A failed or interrupted write leaves the old file as it was. What is not a regular file (a device, a
  * pipe) is written to as it stands: a name that is renamed over would be lost to everybody.
  */
 import type { Stats } from 'node:fs';

@@ -56,7 +56,7 @@ const decoders: Record<DType, RowDecoder> = { ...scalarRowDecoders, ...blockDeco
  * @param byteOffset where the first element's block starts in `bytes`
  * @param count elements; a multiple of the block size
  * @param out receives `count` values from index `outOffset` (default 0) on
- * @throws UnicornError `usage/range` when count is no multiple of the block size, or a range does not fit.
+ * @throws UnicornError `usage/range` when count is not a multiple of the block size, or a range does not fit.
  */
 export function decodeRow(
   dtype: DType,

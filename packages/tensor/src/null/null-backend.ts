@@ -1,7 +1,7 @@
 /**
  * The null backend: the whole contract and no arithmetic. Copy it to begin a new backend, then replace what says
  * "Yours:". It accepts every graph, checks every binding, leaves outputs as they are (zero, when freshly allocated), and
- * can report what was submitted, so that a scheduler is tested without kernels. It is no stand-in for a real device:
+ * can report what was submitted, so that a scheduler is tested without kernels. It is not a stand-in for a real device:
  * no answer that it gives means anything. The oracle is `../reference`.
  */
 import { totalmem } from 'node:os';
