@@ -1,5 +1,5 @@
 /**
- * A time limit for synchronous code that a file brought with it (a chat template, a splitting pattern).
+ * A time limit for synchronous code that a file brought with it (a splitting pattern).
  * It bounds time only; memory is the caller's business.
  *
  * Why `node:vm` and not a worker: a worker costs some 40 ms to start and makes every caller asynchronous, while a

@@ -16,6 +16,7 @@ export {
   chatTemplateFromGguf,
   conversationFrom,
   type ChatMessage,
+  type ChatTemplateFacts,
   type ChatTemplateOptions,
   type ContentPart,
   type Conversation,

@@ -2,34 +2,44 @@
  * Renders a conversation to the prompt that a model was trained on, with the Jinja template that came with the model. It
  * does not tokenize, and it does not know any model's format.
  *
- * A template is a program from a stranger. It cannot reach outside (the library blocks that), it cannot run for long
- * (`deadline.ts` says how and why no worker is needed), and it cannot fill the memory (`metered-interpreter.ts`).
+ * A template is a program from a stranger. It cannot reach outside (the interpreter in `jinja/` has no way there), and a
+ * meter bounds its work and its memory (`jinja/work.ts`): only the request that renders it fails.
  */
-import { Environment, Template } from '@huggingface/jinja';
 import { UnicornError } from '@unicorn-exec/tensor';
-import { DeadlineExceeded, withinDeadline } from '../deadline.js';
 import type { TextRange } from '../tokenizer/literal-ranges.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import { contentRanges, type RenderedPrompt } from './content-ranges.js';
-import { conversationFrom, type Conversation } from './conversation.js';
-import { MeteredInterpreter, RenderTooLarge } from './metered-interpreter.js';
+import { conversationFrom, type ChatMessage, type Conversation } from './conversation.js';
+import {
+  Refusal,
+  Work,
+  WorkExceeded,
+  render,
+  templateFrom,
+  valueFrom,
+  type Template,
+  type Value,
+} from './jinja/index.js';
+import { messageValues, toolValues, withPlainText } from './message-values.js';
 import { namedTexts, type NamedTexts } from './named-texts.js';
 import { SpecialTexts } from './special-texts.js';
 
 /** The longest published template has 20,000 characters. */
 const maxSourceLength = 2 ** 20;
-/** Rendering takes 1 ms or so; a thousand long messages take 50. */
-const defaultTimeoutMs = 2000;
-/** `range` of a template: more than any loop over a conversation needs, less than would hurt. */
-const maxRange = 100_000;
+/**
+ * Units of work of one render, of about one character copied each. A conversation of a million tokens is 4 Mi characters,
+ * and a template handles each some ten times (trim, join with its role, join with the rest): this is three times the most
+ * that anybody needs, a second or so, and a quarter of a gigabyte where all that is made is kept.
+ */
+const defaultMaxWork = 2 ** 27;
 
 export interface ChatTemplateOptions {
   /** Texts that templates write by name: `bos_token`, `eos_token` and others. */
   specialTokens?: Readonly<Record<string, string>>;
   /** Used instead of the main template when the conversation has tools, as some models want it. */
   toolUseSource?: string;
-  /** Wall time that reading the template, and each render, may take. Default 2000. */
-  timeoutMs?: number;
+  /** Units of work that one render may take, of about one character copied each. Default 2^27. */
+  maxWork?: number;
   /** The clock of `strftime_now`. Default: now. */
   now?: () => Date;
 }
@@ -41,7 +51,15 @@ export interface PromptParts {
   literal: TextRange[];
 }
 
-const namedTextsOf = remembered((template: Template): NamedTexts => namedTexts(template.parsed));
+/** What a template does with what it is given, as far as its text says. */
+export interface ChatTemplateFacts {
+  /** Whether it writes tools into the prompt. One that does not ignores them silently. */
+  tools: boolean;
+  /** Whether it takes content in parts. For one that does not, parts of text are joined by newlines. */
+  contentParts: boolean;
+}
+
+const namedTextsOf = remembered((template: Template): NamedTexts => namedTexts(template));
 const specialTextsOf = remembered(
   ({ specialTexts }: Pick<Tokenizer, 'specialTexts'>) => new SpecialTexts(specialTexts),
 );
@@ -49,17 +67,18 @@ const specialTextsOf = remembered(
 export class ChatTemplate {
   readonly source: string;
   readonly #specialTokens: Readonly<Record<string, string>>;
-  readonly #timeoutMs: number;
+  readonly #maxWork: number;
   readonly #now: () => Date;
   readonly #main: Template;
   readonly #toolUse: Template | undefined;
   readonly #toolUseSource: string | undefined;
+  #takesParts: boolean | undefined;
 
   /** @throws UnicornError `format/chat-template` when the source is no template that the library can read */
   constructor(source: string, options: ChatTemplateOptions = {}) {
     this.source = source;
     this.#specialTokens = options.specialTokens ?? {};
-    this.#timeoutMs = options.timeoutMs ?? defaultTimeoutMs;
+    this.#maxWork = options.maxWork ?? defaultMaxWork;
     this.#now = options.now ?? (() => new Date());
     this.#main = this.#parse(source);
     this.#toolUseSource = options.toolUseSource;
@@ -75,7 +94,7 @@ export class ChatTemplate {
    * memory; `usage/conversation`
    */
   render(conversation: Conversation): string {
-    return this.#render(conversationFrom(conversation), this.#now);
+    return this.#render(this.#fitting(conversationFrom(conversation)), this.#now);
   }
 
   /**
@@ -89,16 +108,17 @@ export class ChatTemplate {
     const checked = conversationFrom(conversation);
     const started = this.#now();
     const clock = () => started; // the prompt may be rendered twice
-    const text = this.#render(checked, clock);
+    const rendered = this.#fitting(checked);
+    const text = this.#render(rendered, clock);
     const template = this.#templateFor(checked);
     const prompt: RenderedPrompt = {
       text,
-      messages: checked.messages,
+      messages: rendered.messages,
       source: template === this.#main ? this.source : this.#toolUseSource!,
       named: () => namedTextsOf(template),
       render: (messages) => {
         try {
-          return this.#render({ ...checked, messages }, clock);
+          return this.#render({ ...rendered, messages }, clock);
         } catch (error) {
           if (error instanceof UnicornError) return undefined;
           throw error;
@@ -118,31 +138,53 @@ export class ChatTemplate {
     return bos !== undefined && bos !== '' && prompt.startsWith(bos);
   }
 
+  /** What the template does with tools and parts; see {@link ChatTemplateFacts}. */
+  get facts(): ChatTemplateFacts {
+    const template = this.#toolUse ?? this.#main;
+    return {
+      tools: template.reads.has('tools') || template.reads.has('xml_tools'),
+      contentParts: this.#contentParts,
+    };
+  }
+
   #templateFor({ tools }: Conversation): Template {
-    return (tools ?? []).length > 0 && this.#toolUse !== undefined ? this.#toolUse : this.#main;
+    return hasTools(tools) && this.#toolUse !== undefined ? this.#toolUse : this.#main;
+  }
+
+  /** The conversation with its content as texts, where the template knows nothing else. */
+  #fitting(conversation: Conversation): Conversation {
+    const inParts = conversation.messages.some(({ content }) => Array.isArray(content));
+    if (!inParts || this.#contentParts) return conversation;
+    return { ...conversation, messages: withPlainText(conversation.messages) };
+  }
+
+  /** Whether a text that is given in a part arrives in the prompt, and nothing of the part around it. */
+  get #contentParts(): boolean {
+    return (this.#takesParts ??= this.#shows([{ type: 'text', text: probe }]));
+  }
+
+  #shows(content: ChatMessage['content']): boolean {
+    try {
+      const text = this.#render({ messages: [{ role: 'user', content: content! }] }, this.#now);
+      return text.includes(probe) && !/['"]text['"]/.test(text);
+    } catch {
+      return false;
+    }
   }
 
   #render(conversation: Conversation, now: () => Date): string {
     const { messages, tools, options } = conversation;
-    const variables = {
+    const given = toolValues(tools);
+    const variables: Record<string, Value> = {
       add_generation_prompt: true,
       ...this.#specialTokens,
-      ...options,
-      messages,
-      tools: (tools ?? []).length > 0 ? tools : null,
-      documents: options?.['documents'] ?? null,
+      documents: null,
     };
+    for (const [name, value] of Object.entries(options ?? {})) variables[name] = valueFrom(value);
     try {
-      return withinDeadline(this.#timeoutMs, () => {
-        const environment = new Environment();
-        // The template's variables first: what a caller names like a built-in function takes its place.
-        for (const [name, value] of Object.entries({ ...globals(now), ...variables })) {
-          if (environment.variables.has(name)) environment.variables.delete(name);
-          environment.set(name, value);
-        }
-        const { parsed } = this.#templateFor(conversation);
-        return String(new MeteredInterpreter(environment).run(parsed).value);
-      });
+      Object.assign(variables, { messages: messageValues(messages), tools: given });
+      const work = new Work(this.#maxWork);
+      return render(this.#templateFor(conversation), Object.entries(variables), now, work);
     } catch (error) {
       throw this.#renderError(error);
     }
@@ -157,7 +199,7 @@ export class ChatTemplate {
       );
     }
     try {
-      return withinDeadline(this.#timeoutMs, () => new Template(source));
+      return templateFrom(source);
     } catch (error) {
       const reason = messageOf(error);
       throw new UnicornError('format/chat-template', `The chat template cannot be read: ${reason}`, {
@@ -179,12 +221,13 @@ export class ChatTemplate {
         },
       );
     }
-    if (error instanceof DeadlineExceeded || error instanceof RenderTooLarge) {
+    if (error instanceof UnicornError) return error;
+    if (error instanceof WorkExceeded) {
       return new UnicornError(
         'resource/chat-template',
         `The chat template does not come to an end: ${error.message}`,
         {
-          fields: { timeoutMs: this.#timeoutMs },
+          fields: { maxWork: this.#maxWork },
           fix: 'Use a model from a source that you trust, or give a raw prompt.',
           cause: error,
         },
@@ -203,41 +246,17 @@ export class ChatTemplate {
   }
 }
 
-function globals(now: () => Date): Record<string, unknown> {
-  return {
-    true: true,
-    false: false,
-    none: null,
-    True: true,
-    False: false,
-    None: null,
-    range,
-    raise_exception: (message: unknown) => {
-      throw new Refusal(String(message));
-    },
-    strftime_now: (format: unknown) => strftime(now(), String(format)),
-  };
-}
+/** What no template writes by itself. */
+const probe = 'unicorn-probe';
 
-/** What `raise_exception` throws. */
-class Refusal extends Error {
-  override readonly name = 'Refusal';
+function hasTools(tools: Conversation['tools']): boolean {
+  return typeof tools === 'string' ? !/^\s*\[\s*\]\s*$/.test(tools) : (tools ?? []).length > 0;
 }
 
 function messageOf(error: unknown): string {
   // V8's words for a template that calls itself for ever, or nests too deep to be read, would name nothing useful.
   if (error instanceof RangeError) return 'it is nested too deep, or makes too long a text';
   return error instanceof Error ? error.message : String(error);
-}
-
-/** Python's `range`, with a limit: the library's would fill the memory in one step. */
-function range(start: number, stop?: number, step = 1): number[] {
-  const [from, to] = stop === undefined ? [0, start] : [start, stop];
-  if (![from, to, step].every(Number.isInteger)) throw new Error('range() takes integers');
-  if (step === 0) throw new Error('range() step must not be zero');
-  const length = Math.max(0, Math.ceil((to - from) / step));
-  if (length > maxRange) throw new Error(`range() of ${length} entries is beyond the limit of ${maxRange}`);
-  return Array.from({ length }, (_, i) => from + i * step);
 }
 
 /** `make`, but once for each object that it is asked for. */
@@ -248,50 +267,4 @@ function remembered<K extends object, V>(make: (key: K) => V): (key: K) => V {
     if (value === undefined) made.set(key, (value = make(key)));
     return value;
   };
-}
-
-const monthNames =
-  'January February March April May June July August September October November December'.split(' ');
-const dayNames = 'Sunday Monday Tuesday Wednesday Thursday Friday Saturday'.split(' ');
-
-/** Python's `strftime` in its C locale and the local time zone, for the directives that dates in prompts are made of. */
-function strftime(date: Date, format: string): string {
-  const two = (n: number) => String(n).padStart(2, '0');
-  return format.replace(/%(-?)([a-zA-Z%])/g, (directive, dash: string, letter: string) => {
-    const pad = dash === '' ? two : String;
-    switch (letter) {
-      case 'Y':
-        return String(date.getFullYear());
-      case 'y':
-        return two(date.getFullYear() % 100);
-      case 'm':
-        return pad(date.getMonth() + 1);
-      case 'd':
-        return pad(date.getDate());
-      case 'e':
-        return String(date.getDate()).padStart(2, ' ');
-      case 'B':
-        return monthNames[date.getMonth()]!;
-      case 'b':
-        return monthNames[date.getMonth()]!.slice(0, 3);
-      case 'A':
-        return dayNames[date.getDay()]!;
-      case 'a':
-        return dayNames[date.getDay()]!.slice(0, 3);
-      case 'H':
-        return pad(date.getHours());
-      case 'I':
-        return pad(date.getHours() % 12 || 12);
-      case 'M':
-        return pad(date.getMinutes());
-      case 'S':
-        return pad(date.getSeconds());
-      case 'p':
-        return date.getHours() < 12 ? 'AM' : 'PM';
-      case '%':
-        return '%';
-      default:
-        return directive;
-    }
-  });
 }

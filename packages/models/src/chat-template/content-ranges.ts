@@ -33,6 +33,12 @@ export interface RenderedPrompt {
 /** The characters of a private area, which no keyboard has; one that nobody uses is the stand-in. */
 const [firstPrivate, lastPrivate] = [0xe000, 0xf8ff];
 const privateCharacter = /[\ue000-\uf8ff]/g;
+/**
+ * What stands in for a character of two units, since templates count characters: one of a private plane. What the prompt
+ * has of it comes from a message in any case, or would be taken for it, and is then text.
+ */
+const wideStandIn = '\u{f8ff0}';
+const wide = /[\u{10000}-\u{10ffff}]/u;
 /** Hiding white space would change what trimming does; hiding what JSON escapes, lengths. */
 const hideable = /[^\s"\\\p{Cc}\p{Cs}]+/gu;
 const blank = /^[\s"\\\p{Cc}]*$/u;
@@ -88,17 +94,25 @@ function hidden(
   let masked = '';
   for (let at = 0, end = 0; at < string.length; at = end) {
     while (end < string.length && hide[end] === hide[at]) end++;
-    masked += hide[at] === 1 ? standIn.repeat(end - at) : string.slice(at, end);
+    masked += hide[at] === 1 ? standInsFor(string.slice(at, end), standIn) : string.slice(at, end);
   }
   return masked;
 }
 
+/** As many units and as many characters. */
+function standInsFor(text: string, standIn: string): string {
+  if (!wide.test(text)) return standIn.repeat(text.length);
+  return text.replace(/[\u{10000}-\u{10ffff}]|[^]/gu, (character) =>
+    character.length > 1 ? wideStandIn : standIn,
+  );
+}
+
 function isMaskOf(masked: string, text: string, standIn: string): boolean {
   if (masked.length !== text.length) return false;
-  const unit = standIn.charCodeAt(0);
+  const units = [standIn, ...wideStandIn.split('')].map((unit) => unit.charCodeAt(0));
   for (let i = 0; i < text.length; i++) {
     const shown = masked.charCodeAt(i);
-    if (shown !== unit && shown !== text.charCodeAt(i)) return false;
+    if (shown !== text.charCodeAt(i) && !units.includes(shown)) return false;
   }
   return true;
 }
@@ -106,8 +120,9 @@ function isMaskOf(masked: string, text: string, standIn: string): boolean {
 /** Where stand-ins are; those with nothing but white space and the like between them in one range, if `joined`. */
 function standInRanges(masked: string, standIn: string, joined: boolean): TextRange[] {
   const ranges: [number, number][] = [];
-  for (let at = masked.indexOf(standIn), end; at >= 0; at = masked.indexOf(standIn, end)) {
-    for (end = at + 1; masked[end] === standIn;) end++;
+  const hidden = new RegExp(`(?:${standIn}|${wideStandIn})+`, 'gu');
+  for (const { 0: run, index: at } of masked.matchAll(hidden)) {
+    const end = at + run.length;
     const before = ranges.at(-1);
     if (joined && before !== undefined && blank.test(masked.slice(before[1], at))) before[1] = end;
     else ranges.push([at, end]);

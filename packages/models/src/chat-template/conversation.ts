@@ -16,8 +16,8 @@ export interface ChatMessage {
 
 export interface Conversation {
   messages: readonly ChatMessage[];
-  /** JSON schemas of functions, as the template expects them. */
-  tools?: readonly unknown[] | null;
+  /** JSON schemas of functions, as the template expects them; or the text of a JSON array, which keeps its numbers and order. */
+  tools?: readonly unknown[] | string | null;
   /** More variables for the template: `add_generation_prompt` (default true), `enable_thinking` and the like. */
   options?: Readonly<Record<string, unknown>>;
 }
@@ -46,7 +46,8 @@ export function conversationFrom(value: unknown): Conversation {
       }
     });
   });
-  if (tools !== undefined && tools !== null && !Array.isArray(tools)) throw wrong('tools', 'an array');
+  if (tools !== undefined && tools !== null && typeof tools !== 'string' && !Array.isArray(tools))
+    throw wrong('tools', 'an array');
   if (options !== undefined && !isRecord(options)) throw wrong('options', 'an object');
   return conversation as unknown as Conversation;
 }

@@ -1,3 +1,8 @@
-export { ChatTemplate, type ChatTemplateOptions, type PromptParts } from './chat-template.js';
+export {
+  ChatTemplate,
+  type ChatTemplateFacts,
+  type ChatTemplateOptions,
+  type PromptParts,
+} from './chat-template.js';
 export { conversationFrom, type ChatMessage, type ContentPart, type Conversation } from './conversation.js';
 export { chatTemplateFromConfig, chatTemplateFromGguf } from './template-source.js';

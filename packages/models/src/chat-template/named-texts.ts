@@ -2,7 +2,7 @@
  * The texts by which a template can tell one message from another: those that it names where it compares, searches or
  * cuts. Texts that it only writes are not among them.
  */
-import type { Template } from '@huggingface/jinja';
+import type { Expression, Template } from './jinja/index.js';
 
 export interface NamedTexts {
   /** What a whole string may be compared with: `role == 'user'`. */
@@ -13,44 +13,52 @@ export interface NamedTexts {
 
 type Node = Record<string, unknown>;
 
-export function namedTexts(program: Template['parsed']): NamedTexts {
+export function namedTexts(template: Template): NamedTexts {
   const wholes = new Set<string>();
   const parts = new Set<string>();
-  const name = (node: unknown, among: Set<string>) => {
+  const name = (node: Expression | undefined, among: Set<string>) => {
     // A choice of several stands in a list: `role in ['user', 'tool']`.
-    const choice = isNode(node) && Array.isArray(node['value']) ? (node['value'] as unknown[]) : [node];
+    const choice = node?.kind === 'list' || node?.kind === 'tuple' ? node.items : [node];
     for (const one of choice) {
-      if (isNode(one) && one['type'] === 'StringLiteral') among.add(one['value'] as string);
+      if (one?.kind === 'constant' && typeof one.value === 'string') among.add(one.value);
     }
   };
   // Templates nest without end where they want to: no recursion.
-  const pending: unknown[] = [program];
+  const pending: unknown[] = [template.body];
   while (pending.length > 0) {
-    const node = pending.pop();
-    if (Array.isArray(node)) for (const child of node as unknown[]) pending.push(child);
-    else if (node instanceof Map)
-      for (const [key, value] of node as Map<unknown, unknown>) pending.push(key, value);
-    if (!isNode(node)) continue;
-    const operator = (node['operator'] as { value?: unknown } | undefined)?.value;
-    if (operator === '==' || operator === '!=') {
-      name(node['left'], wholes);
-      name(node['right'], wholes);
-    } else if (operator === 'in' || operator === 'not in') {
-      name(node['left'], parts);
-      name(node['right'], wholes);
-    } else if (node['type'] === 'CallExpression') {
-      for (const argument of node['args'] as unknown[]) name(argument, parts);
-    } else if (node['value'] instanceof Map) {
-      for (const key of node['value'].keys()) name(key, wholes); // a table: `{'user': 'Human'}[role]`
-    } else if (node['type'] === 'Set') {
-      name(node['value'], parts);
+    const value = pending.pop();
+    if (typeof value !== 'object' || value === null) continue;
+    for (const child of Object.values(value as Node)) pending.push(child);
+    const node = value as Expression | { kind: 'set'; value: Expression };
+    switch (node.kind) {
+      case 'compare': {
+        let left = node.first;
+        for (const { operator, operand } of node.rest) {
+          const isSearch = operator === 'in' || operator === 'not in';
+          name(left, isSearch ? parts : wholes);
+          name(operand, wholes);
+          left = operand;
+        }
+        break;
+      }
+      case 'call':
+      case 'filter':
+        for (const argument of node.args.positional) name(argument, parts);
+        for (const argument of node.args.named) name(argument.value, parts);
+        break;
+      case 'test':
+        for (const argument of node.args.positional) name(argument, wholes);
+        break;
+      case 'dict':
+        for (const [key] of node.entries) name(key, wholes); // a table: `{'user': 'Human'}[role]`
+        break;
+      case 'set':
+        name(node.value, parts);
+        break;
+      default:
+        break;
     }
-    for (const child of Object.values(node)) pending.push(child);
   }
   for (const texts of [wholes, parts]) texts.delete('');
   return { wholes, parts };
-}
-
-function isNode(value: unknown): value is Node {
-  return typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof Map);
 }

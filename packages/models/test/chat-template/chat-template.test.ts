@@ -143,10 +143,9 @@ describe('a template that refuses or fails', () => {
 });
 
 describe('a hostile template', () => {
-  const timeoutMs = 300;
   const ends = (source: string) => {
     const started = performance.now();
-    expect(() => render(source, { timeoutMs })).toThrow(coded('resource/chat-template'));
+    expect(() => render(source)).toThrow(coded('resource/chat-template'));
     return performance.now() - started;
   };
   const loop = '{% for a in range(100000) %}';
@@ -157,15 +156,58 @@ describe('a hostile template', () => {
 
   it('is stopped in one long step of the library', () => {
     // Each level holds the one before it twice: 2^60 leaves to write as JSON.
+    // The sizes are bounded before a step runs.
+    const begun = ends("{{ 'a'|indent(70000000, true)|replace(' ', '')|length }}");
+    expect(begun).toBeLessThan(5000);
     ends(
       `{% set ns = namespace(a=[1]) %}{% for i in range(60) %}{% set ns.a = [ns.a, ns.a] %}{% endfor %}{{ ns.a | tojson }}`,
     );
   });
 
-  it('is stopped while it is read', () => {
-    expect(() => new ChatTemplate(`${' '.repeat(2 ** 19)}x`, { timeoutMs })).toThrow(
+  it('is read in a time that grows with its length only', () => {
+    const blank = ' '.repeat(2 ** 19);
+    const started = performance.now();
+    expect(render(`${blank}x`)).toBe(`${blank}x`);
+    expect(() => new ChatTemplate(`{{ ${blank}`)).toThrow(coded('format/chat-template'));
+    expect(() => new ChatTemplate(`{{ '${'\\a'.repeat(2 ** 18)}`)).toThrow(coded('format/chat-template'));
+    expect(() => new ChatTemplate('{%raw%}' + '{% endraw'.repeat(2 ** 16))).toThrow(
       coded('format/chat-template'),
     );
+    expect(performance.now() - started).toBeLessThan(5000);
+  });
+
+  it('ends at the same place on every machine, however busy', () => {
+    const source = `${loop}{{ 'abc' | upper }}{% endfor %}`;
+    const work = (maxWork: number) => () => render(source, { maxWork });
+    expect(work(2 ** 24)).not.toThrow();
+    expect(work(2 ** 23)).toThrow(coded('resource/chat-template', String(2 ** 23)));
+  });
+
+  it.each([
+    "{{ ' ' * 200000000 }}",
+    '{{ [0] * 200000000 }}',
+    "{{ 'a' | center(200000000) }}",
+    "{{ 'a'.ljust(200000000) }}",
+    "{{ 'a'.zfill(200000000) }}",
+    "{{ '\t'.expandtabs(200000000) }}",
+    '{{ [1] | batch(200000000, 0) | list }}',
+    '{{ [1] | slice(200000000) | list }}',
+    '{{ [1] | tojson(indent=200000000) }}',
+    "{{ ('ab' * 1000000).replace('', 'x' * 1000) | length }}",
+    "{{ ('a' * 1000000).find('b' ~ 'a' * 500000) }}",
+    "{{ ('a' * 1000000).split('a') | join('y' * 1000) | length }}",
+    '{% set ns = namespace(d={}) %}{% for i in range(100000) %}{% set ns.d = dict(ns.d, **{i | string: 1}) %}{% endfor %}',
+  ])('pays before a step runs: %s', (source) => {
+    expect(ends(source)).toBeLessThan(5000);
+  });
+
+  it.each([
+    "{{ '%200000000d' % 1 }}",
+    "{{ '{:200000000}'.format(1) }}",
+    '{{ 9 ** 387420489 }}',
+    "{{ '%.*f' % (200000000, 1.0) }}",
+  ])('has no step without a bound: %s', (source) => {
+    expect(() => render(source)).toThrow(/chat template/);
   });
 
   it.each([
@@ -185,7 +227,7 @@ describe('a hostile template', () => {
 
   it('cannot ask for a huge list in one step', () => {
     expect(() => render('{{ range(1000000000) }}')).toThrow(coded('usage/chat-template', 'limit'));
-    expect(() => render('{{ range(0, 1, 0.0000001) }}')).toThrow(coded('usage/chat-template', 'integers'));
+    expect(() => render('{{ range(0, 1, 0.0000001) }}')).toThrow(coded('usage/chat-template', 'integer'));
   });
 
   it('cannot recurse without end', () => {

@@ -254,6 +254,14 @@ describe('ranges of a prompt', () => {
     });
   });
 
+  it('count characters and not their units', () => {
+    const source = '{{ messages[0].content[2:] }}:{{ messages[0].content | length }}<|end|>';
+    expect(parts(source, say('😀b<|end|>🙂'))).toEqual({
+      text: '<|end|>🙂:10<|end|>',
+      literal: [[0, 9]],
+    });
+  });
+
   it('know the characters of all kinds of strings in messages', () => {
     const source = '<|go|>{{ messages[0].name }}{{ messages[0].data | tojson }}{{ messages[0].role }}<|end|>';
     const conversation = {
