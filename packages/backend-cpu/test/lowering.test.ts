@@ -104,20 +104,20 @@ describe('memory of a plan', () => {
     ['normed layer', decoderGraph('q4_0', { norms: true })],
     ['altUp', altUpGraph('f32')],
   ] as const) {
-    it(`${name}: every value of the arena has a slot that lives from its first writer to its last reader`, () => {
-      const { values, steps, slots } = plan(graph);
-      const slotOf = new Map(slots.flatMap((slot) => slot.roots.map((root) => [root, slot] as const)));
+    it(`${name}: every value of the arena has a place that lives from its first writer to its last reader`, () => {
+      const { values, steps, places } = plan(graph);
+      const placeOf = new Map(places.flatMap((place) => place.roots.map((root) => [root, place] as const)));
       steps.forEach((step, index) => {
         for (const id of [...readValues(step), ...writtenValues(step)]) {
           const { root } = values[id]!;
           if (values[root]!.storage.kind !== 'arena') continue;
-          const slot = slotOf.get(root)!;
-          expect(slot.first).toBeLessThanOrEqual(index);
-          expect(slot.last).toBeGreaterThanOrEqual(index);
+          const place = placeOf.get(root)!;
+          expect(place.first).toBeLessThanOrEqual(index);
+          expect(place.last).toBeGreaterThanOrEqual(index);
         }
       });
-      slots.forEach((a, i) =>
-        slots.slice(i + 1).forEach((b) => {
+      places.forEach((a, i) =>
+        places.slice(i + 1).forEach((b) => {
           const together = a.first <= b.last && b.first <= a.last;
           const apart = a.offset + a.bytes <= b.offset || b.offset + b.bytes <= a.offset;
           expect(!together || apart).toBe(true);

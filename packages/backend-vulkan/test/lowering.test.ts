@@ -33,19 +33,19 @@ describe('plans', () => {
   });
 
   it('keep apart in the arena what lives at the same time', () => {
-    const { values, steps, slots, memory } = plan(decoderGraph('q4_0'));
-    const slotOf = new Map(slots.flatMap((slot) => slot.roots.map((root) => [root, slot] as const)));
+    const { values, steps, places, memory } = plan(decoderGraph('q4_0'));
+    const placeOf = new Map(places.flatMap((place) => place.roots.map((root) => [root, place] as const)));
     steps.forEach((step, index) => {
       const kernel = kernelOf(step, kernelTable);
       for (const id of [...kernel.reads(step), ...kernel.writes(step)]) {
         const { root } = values[id]!;
         if (values[root]!.storage.kind !== 'arena') continue;
-        const slot = slotOf.get(root)!;
-        expect(slot.first).toBeLessThanOrEqual(index);
-        expect(slot.last).toBeGreaterThanOrEqual(index);
+        const place = placeOf.get(root)!;
+        expect(place.first).toBeLessThanOrEqual(index);
+        expect(place.last).toBeGreaterThanOrEqual(index);
         const { scratchOffset, scratchBytes } = memory[index]!;
         const apart =
-          slot.offset + slot.bytes <= scratchOffset || scratchOffset + scratchBytes <= slot.offset;
+          place.offset + place.bytes <= scratchOffset || scratchOffset + scratchBytes <= place.offset;
         expect(apart || scratchBytes === 0).toBe(true);
       }
     });
@@ -164,7 +164,7 @@ describe('preparing that attention does', () => {
 
 describe('heads that attention does', () => {
   const graph = decoderGraph('q8_0');
-  const { inlinedHeads, steps, slots, values } = plan(graph);
+  const { inlinedHeads, steps, places, values } = plan(graph);
   const names = (dims: Record<string, number>): string[] =>
     dispatchesOf(plan(graph), tableOf(graph), target, { dims }).map(({ name }) => name);
 
@@ -176,7 +176,7 @@ describe('heads that attention does', () => {
     const step = steps[heads]!;
     if (step.kind !== 'heads') throw new Error('no heads');
     for (const id of [step.stored!.key.x, step.stored!.value.x, step.rope!.table]) {
-      expect(slots.find(({ roots }) => roots.includes(values[id]!.root))!.last).toBeGreaterThanOrEqual(
+      expect(places.find(({ roots }) => roots.includes(values[id]!.root))!.last).toBeGreaterThanOrEqual(
         attention,
       );
     }

@@ -4,10 +4,10 @@ export { findFusions } from './fuse.js';
 export type { FusionContext, Fusions, ProductGroup } from './fuse.js';
 export { orderSteps } from './order.js';
 export type { StepEmitter } from './order.js';
-export { bindOutputs, placeInArena, valueBytes } from './placement.js';
-export type { StepAccess } from './placement.js';
+export { bindOutputs, placeInArena, valueBytes } from './arena-places.js';
+export type { StepAccess } from './arena-places.js';
 export type {
-  ArenaSlot,
+  ArenaPlace,
   AttentionStep,
   FusedNorm,
   Join,

@@ -105,7 +105,7 @@ export interface SampleStep {
 }
 
 /** A stretch of the arena. */
-export interface ArenaSlot {
+export interface ArenaPlace {
   /** Roots that use it, one after the other, the later in place of the earlier. */
   readonly roots: number[];
   /** At the largest dims. */

@@ -1,7 +1,7 @@
 /** Steps that every backend has as text, for plans that people read and snapshot tests compare. */
 import { formatSpec } from '@unicorn-exec/tensor';
 import type {
-  ArenaSlot,
+  ArenaPlace,
   AttentionStep,
   FusedNorm,
   MatmulStep,
@@ -59,7 +59,7 @@ export class StepText {
     }
   }
 
-  slot({ offset, bytes, first, last, roots }: ArenaSlot): string {
+  place({ offset, bytes, first, last, roots }: ArenaPlace): string {
     return `arena ${offset} + ${bytes}, steps ${first} to ${last}: ${roots.map((id) => `%${id}`).join(', ')}`;
   }
 

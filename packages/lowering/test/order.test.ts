@@ -116,24 +116,24 @@ describe('placeInArena', () => {
 
   it('keeps scratch apart from everything that lives in its step', () => {
     const values = [value(0), value(1), value(2)];
-    const { slots, bytes, scratchOffsets } = placeInArena(
+    const { places, bytes, scratchOffsets } = placeInArena(
       values,
       [step([], [0]), step([0], [1], { scratchBytes: 64 }), step([1], [2])],
       {},
     );
-    const [first, second] = slots.map(({ offset }) => offset);
+    const [first, second] = places.map(({ offset }) => offset);
     expect(new Set([first, second, scratchOffsets[1]]).size).toBe(3);
     expect(bytes).toBe(192);
   });
 
   it('writes over an operand that dies', () => {
     const values = [value(0), value(1)];
-    const { slots, bytes } = placeInArena(
+    const { places, bytes } = placeInArena(
       values,
       [step([], [0]), step([0], [1], { overwritable: () => [0] })],
       {},
     );
-    expect(slots.map(({ roots }) => roots)).toEqual([[0, 1]]);
+    expect(places.map(({ roots }) => roots)).toEqual([[0, 1]]);
     expect(bytes).toBe(64);
   });
 });

@@ -72,13 +72,13 @@ class Lowering {
       writes: writtenValues(step),
       overwritable: (root: PlannedValue) => this.#overwritable(step, root),
     }));
-    const { slots, bytes } = placeInArena(this.#values, accesses, this.#options.maximumDims);
+    const { places, bytes } = placeInArena(this.#values, accesses, this.#options.maximumDims);
     return {
       name: this.#graph.name,
       precision: this.#options.precision,
       values: this.#values,
       steps: this.#steps,
-      slots,
+      places,
       arenaBytes: bytes,
       bindingCount: this.#bindings.size,
       symbols: this.#options.signature.dims,

@@ -3,7 +3,7 @@
  * everything else. Plain data, printed by `text.ts` and written for the addon by `encode.ts`.
  */
 import { stepNodes } from '@unicorn-exec/lowering';
-import type { ArenaSlot, AttentionStep, MatmulStep, PlannedValue, SampleStep } from '@unicorn-exec/lowering';
+import type { ArenaPlace, AttentionStep, MatmulStep, PlannedValue, SampleStep } from '@unicorn-exec/lowering';
 import type { Dim } from '@unicorn-exec/tensor';
 
 export interface RowOperand {
@@ -43,7 +43,7 @@ export interface Plan {
   readonly precision: 'f32' | 'fast';
   readonly values: readonly PlannedValue[];
   readonly steps: readonly Step[];
-  readonly slots: readonly ArenaSlot[];
+  readonly places: readonly ArenaPlace[];
   readonly arenaBytes: number;
   readonly bindingCount: number;
   readonly symbols: readonly string[];

@@ -26,6 +26,6 @@ export function printPlan(plan: Plan): string {
     const lines = isChain ? step.links.map((link) => linkText(link, text)) : text.lines(step);
     for (const line of lines) out.push(`    ${line}`);
   });
-  for (const slot of plan.slots) out.push(`  ${text.slot(slot)}`);
+  for (const place of plan.places) out.push(`  ${text.place(place)}`);
   return `${out.join('\n')}\n`;
 }

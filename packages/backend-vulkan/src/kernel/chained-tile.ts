@@ -3,7 +3,7 @@
  * lanes are those of the product by itself. Each workgroup asks whether it may go on and counts itself when it has ended, all
  * of them at one place, so they are few: as many as are resident at once, each taking several runs of rows.
  *
- * By what stages of decoding took on an H200 (1B, 7B and 27B models): lanes load whole rows, or halves, before they use
+ * By what parts of decoding took on an H200 (1B, 7B and 27B models): lanes load whole rows, or halves, before they use
  * anything, and take two rows where rows are long and there are many of them.
  */
 import type { DeviceTraits } from '../dispatch/dispatch.js';

@@ -76,9 +76,9 @@ export function lower(graph: Graph, options: LoweringOptions): Plan {
       scratchBytes: memory[index]!.scratchBytes,
     };
   });
-  // Before values get the offsets of their slots.
+  // Before values get the offsets of their places.
   const inlinedPreparing = findInlinedPreparing(steps, accesses, values);
-  const { slots, bytes, scratchOffsets } = placeInArena(values, accesses, maximumDims);
+  const { places, bytes, scratchOffsets } = placeInArena(values, accesses, maximumDims);
   return {
     name: graph.name,
     precision,
@@ -90,7 +90,7 @@ export function lower(graph: Graph, options: LoweringOptions): Plan {
     gathers,
     inlinedPreparing,
     inlinedHeads,
-    slots,
+    places,
     arenaBytes: bytes,
     counterBytes,
     constants,

@@ -2,7 +2,7 @@
  * What lowering makes of a graph for this backend: the steps that all backends share, and one step for each other op.
  * Plain data with symbolic dims, printed by `text.ts`; `dispatches.ts` makes dispatches of it when the dims are known.
  */
-import type { ArenaSlot, AttentionStep, MatmulStep, PlannedValue, SampleStep } from '@unicorn-exec/lowering';
+import type { ArenaPlace, AttentionStep, MatmulStep, PlannedValue, SampleStep } from '@unicorn-exec/lowering';
 import type { Attributes, Graph, Signature } from '@unicorn-exec/tensor';
 
 export interface OpStep {
@@ -98,7 +98,7 @@ export interface Plan {
   readonly gathers: readonly PlannedGather[];
   readonly inlinedPreparing: readonly InlinedPreparing[];
   readonly inlinedHeads: readonly InlinedHeads[];
-  readonly slots: readonly ArenaSlot[];
+  readonly places: readonly ArenaPlace[];
   readonly arenaBytes: number;
   readonly counterBytes: number;
   /** Constants back to back; value id of each root to its offset. */

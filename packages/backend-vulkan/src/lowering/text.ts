@@ -13,7 +13,7 @@ export function printPlan(plan: Plan): string {
     out.push(`  ${index}: ${heading}`);
     for (const line of lines) out.push(`    ${line}`);
   });
-  for (const slot of plan.slots) out.push(`  ${text.slot(slot)}`);
+  for (const place of plan.places) out.push(`  ${text.place(place)}`);
   plan.memory.forEach(({ scratchOffset, scratchBytes }, step) => {
     if (scratchBytes > 0) out.push(`  arena ${scratchOffset} + ${scratchBytes}, scratch of step ${step}`);
   });

@@ -1,8 +1,8 @@
-/** From values and steps to places: outputs straight into the bound buffers, everything else into slots of one arena. */
+/** From values and steps to places: outputs straight into the bound buffers, everything else into places of one arena. */
 import { dtypeLayout, elementCount, resolveShape, tensorBytes } from '@unicorn-exec/tensor';
 import type { DimValues, Graph } from '@unicorn-exec/tensor';
 import { planArena } from './arena.js';
-import type { ArenaSlot, PlannedValue, Storage } from './plan.js';
+import type { ArenaPlace, PlannedValue, Storage } from './plan.js';
 import { countKey } from './storage.js';
 
 /**
@@ -56,16 +56,16 @@ interface Building {
 }
 
 /**
- * Gives every value of the arena its slot and moves its offset there.
+ * Gives every value of the arena its place and moves its offset there.
  *
- * @returns the slots, the bytes of the arena, and where the scratch of each step lies
+ * @returns the places, the bytes of the arena, and where the scratch of each step lies
  */
 export function placeInArena(
   values: readonly PlannedValue[],
   steps: readonly StepAccess[],
   maximumDims: DimValues,
 ): {
-  readonly slots: readonly ArenaSlot[];
+  readonly places: readonly ArenaPlace[];
   readonly bytes: number;
   readonly scratchOffsets: readonly number[];
 } {
@@ -83,10 +83,10 @@ export function placeInArena(
       if (over === undefined) {
         building.set(root.id, { roots: [root.id], bytes: valueBytes(root, maximumDims), first: index, last });
       } else {
-        const slot = building.get(over)!;
-        slot.roots.push(root.id);
-        slot.last = Math.max(slot.last, last);
-        building.set(root.id, slot);
+        const place = building.get(over)!;
+        place.roots.push(root.id);
+        place.last = Math.max(place.last, last);
+        building.set(root.id, place);
       }
     }
   });
@@ -95,16 +95,16 @@ export function placeInArena(
     scratchBytes ? [{ step, bytes: scratchBytes, first: step, last: step }] : [],
   );
   const { offsets, bytes } = planArena([...distinct, ...scratch]);
-  const slots = distinct.map((slot, index) => ({ ...slot, offset: offsets[index]! }));
-  for (const slot of slots) {
+  const places = distinct.map((place, index) => ({ ...place, offset: offsets[index]! }));
+  for (const place of places) {
     for (const value of values) {
-      if (!slot.roots.includes(value.root)) continue;
-      value.offset = [{ bytes: slot.offset, symbols: [] }, ...value.offset];
+      if (!place.roots.includes(value.root)) continue;
+      value.offset = [{ bytes: place.offset, symbols: [] }, ...value.offset];
     }
   }
   const scratchOffsets = new Array<number>(steps.length).fill(0);
   scratch.forEach(({ step }, index) => (scratchOffsets[step] = offsets[distinct.length + index]!));
-  return { slots, bytes, scratchOffsets };
+  return { places, bytes, scratchOffsets };
 }
 
 /** The root that a new one may take the place of: it dies here, and each element is read before it is overwritten. */
@@ -119,11 +119,11 @@ function overwritten(
   const found = step.overwritable(root).find((id) => {
     const value = values[id]!;
     const candidate = values[value.root]!;
-    const slot = building.get(candidate.id);
+    const place = building.get(candidate.id);
     return (
-      slot !== undefined &&
-      slot.roots.at(-1) === candidate.id &&
-      slot.last === index &&
+      place !== undefined &&
+      place.roots.at(-1) === candidate.id &&
+      place.last === index &&
       lastRead.get(candidate.id) === index &&
       value.offset.length === 0 &&
       candidate.dtype === root.dtype &&
