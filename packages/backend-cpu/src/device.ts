@@ -1,6 +1,7 @@
 /** A CPU device: one thread pool of the addon behind the Device contract. */
 import { guarded } from '@unicorn-exec/native';
 import {
+  copiedBytes,
   checkWeights,
   expectApart,
   graphSignature,
@@ -208,7 +209,7 @@ export class CpuDevice implements Device, Submitter {
       buffer.sync?.('toDevice', [{ byteOffset, byteLength }]);
       return;
     }
-    const from = { buffer: new ImportedBuffer(data.slice()), byteOffset: 0 };
+    const from = { buffer: new ImportedBuffer(copiedBytes(data)), byteOffset: 0 };
     await this.#copy(from, { buffer, byteOffset }, byteLength).done;
   }
 

@@ -80,8 +80,14 @@ export function isBlockDType(dtype: DType): dtype is BlockDType {
   return layouts[dtype][0] > 1;
 }
 
+/** @throws UnicornError `unsupported/dtype` when there is no such type, as plain JavaScript may say. */
 export function dtypeLayout(dtype: DType): DTypeLayout {
-  return table.get(dtype)!;
+  const layout = table.get(dtype);
+  if (layout) return layout;
+  throw new UnicornError('unsupported/dtype', `There is no element type "${String(dtype)}".`, {
+    fields: { dtype: String(dtype) },
+    fix: `The types are ${dtypes.join(', ')}.`,
+  });
 }
 
 /**

@@ -60,13 +60,21 @@ export type * from './backend/executable.js';
 export type * from './backend/planner.js';
 export type * from './backend/weights.js';
 export { completionsOf, endOf, SubmissionQueue } from './backend/completion.js';
-export { checkHostCopy, copyOnHost, expectApart, HostBuffer, hostRange } from './backend/host-device.js';
+export {
+  checkHostCopy,
+  copiedBytes,
+  copyOnHost,
+  expectApart,
+  HostBuffer,
+  hostRange,
+} from './backend/host-device.js';
 export { HostWeightSet, loadHostWeights } from './backend/host-device.js';
 export { rooflineEstimate } from './backend/roofline.js';
 export { hostSync, rangesOverlap, touchedBindings } from './backend/touched.js';
 export type { HostSync, TouchedBinding } from './backend/touched.js';
 export {
   checkWeights,
+  expectWeightEntries,
   graphSignature,
   maximumDims,
   ownWeightSets,

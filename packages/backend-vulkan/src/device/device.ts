@@ -3,6 +3,7 @@ import { constants } from 'node:buffer';
 import { guarded } from '@unicorn-exec/native';
 import {
   checkWeights,
+  copiedBytes,
   expectApart,
   graphSignature,
   maximumDims,
@@ -351,7 +352,7 @@ export class VulkanDevice implements Device, ExecutableHost {
     checkRange(own, byteOffset, data.byteLength);
     if (data.byteLength === 0) return;
     // The addon copies when it is called, which may be later.
-    const bytes = this.queue.isWaiting || own.owner ? data.slice() : data;
+    const bytes = this.queue.isWaiting || own.owner ? copiedBytes(data) : data;
     const start = (): number => guarded(() => this.addon.write(this.handle, own.handle, byteOffset, bytes));
     await this.#transfer(own, 'toDevice', { byteOffset, byteLength: data.byteLength }, start);
   }

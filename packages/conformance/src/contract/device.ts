@@ -66,6 +66,24 @@ export const deviceCases: readonly ContractCase[] = [
   withoutPrograms('an unknown device id is refused', ({ backend }) =>
     expectError('open', 'device/unavailable', () => backend.open('there is no such device')),
   ),
+  onDevice('bytes may change as soon as they are handed over', {}, async (device) => {
+    const [buffer, other] = [device.allocate(16), device.allocate(16)];
+    // A copy of the same length keeps the queue busy, so that the second write has to wait.
+    const at = (view: typeof buffer) => ({ buffer: view, byteOffset: 0 });
+    const copied = device.copy(at(buffer), at(other), 16);
+    // `slice` of a Node.js Buffer shares its memory.
+    const data = Buffer.from(Uint8Array.of(1, 2, 3, 4));
+    const written = device.write(buffer, 0, data);
+    data.fill(9);
+    await Promise.all([copied.done, written]);
+    const read = await device.read(buffer, 0, 4);
+    expectThat(
+      [...read].join() === '1,2,3,4',
+      `Bytes that changed after the call were written: ${[...read].join()}.`,
+    );
+    buffer.dispose();
+    other.dispose();
+  }),
   withoutPrograms('threads are as asked for', async ({ backend, id, info }) => {
     if (info.threads === undefined) return;
     const device = await backend.open(id, { threads: 1 });

@@ -6,7 +6,15 @@
  * left, then the next device's. A state may be used by parts of several devices: a reader of a version comes before the
  * node that overwrites it, wherever the two are.
  */
-import { findOp, invariant, type Graph, type Node, type TensorSpec, type Value } from '@unicorn-exec/tensor';
+import {
+  findOp,
+  invariant,
+  UnicornError,
+  type Graph,
+  type Node,
+  type TensorSpec,
+  type Value,
+} from '@unicorn-exec/tensor';
 
 /** For each node of a graph the index of its device. */
 export type NodePlaces = readonly number[];
@@ -38,8 +46,13 @@ export interface Partition {
   readonly crossings: readonly CrossingValue[];
 }
 
-/** Inputs and weights that several parts read are inputs and weights of each; so are states. */
+/**
+ * Inputs and weights that several parts read are inputs and weights of each; so are states.
+ *
+ * @throws UnicornError `usage/placement` when `places` does not name a device for each node
+ */
 export function partition(graph: Graph, places: NodePlaces): Partition {
+  expectPlaces(graph, places);
   const groups = drained(graph, places);
   const partOf = new Array<number>(graph.nodes.length).fill(0);
   groups.forEach(({ nodes }, part) => nodes.forEach((id) => (partOf[id] = part)));
@@ -60,6 +73,25 @@ export function partition(graph: Graph, places: NodePlaces): Partition {
     }),
     crossings: [...crossings.values()],
   };
+}
+
+/**
+ * @param devices how many there are, where that is known
+ * @throws UnicornError `usage/placement` when `places` does not name a device for each node
+ */
+export function expectPlaces(graph: Graph, places: NodePlaces, devices = Number.MAX_SAFE_INTEGER): void {
+  const given = Array.isArray(places) ? (places as readonly unknown[]) : [];
+  const isPlace = (place: unknown): boolean =>
+    Number.isSafeInteger(place) && (place as number) >= 0 && (place as number) < devices;
+  const wrong = graph.nodes.find(({ id }) => !isPlace(given[id]));
+  if (!wrong && given.length === graph.nodes.length) return;
+  const sentence = wrong
+    ? `Node ${wrong.id} (${wrong.op}) of "${graph.name}" is placed on ${String(given[wrong.id])}, which is not the index of a device.`
+    : `"${graph.name}" has ${graph.nodes.length} nodes; ${given.length} were placed.`;
+  throw new UnicornError('usage/placement', sentence, {
+    fields: { graph: graph.name, nodes: graph.nodes.length, ...(wrong ? { node: wrong.id } : {}) },
+    fix: 'Return the index of a device for each node of the graph.',
+  });
 }
 
 /** The states that nodes of more than one device use, in the graph's order. */

@@ -6,8 +6,10 @@
  */
 import {
   checkHostCopy,
+  copiedBytes,
   completionsOf,
   expectApart,
+  expectWeightEntries,
   graphSignature,
   isUnicornError,
   maximumDims,
@@ -35,7 +37,7 @@ import {
   type WeightEntry,
   type WeightSet,
 } from '@unicorn-exec/tensor';
-import { partition, type CrossingValue } from './partition.js';
+import { expectPlaces, partition, type CrossingValue } from './partition.js';
 import type { ExpectedGraph, Place } from './place.js';
 import { SplitWeightSet } from './split-weights.js';
 import { PartOrder } from './part-order.js';
@@ -82,7 +84,11 @@ export class SplitDevice implements Device {
   constructor({ devices, place, graphs, info, successor }: SplitOptions) {
     this.devices = devices;
     this.#successor = successor;
-    this.#place = (graph, phase) => place(graph, phase).map((device) => this.#present(device));
+    this.#place = (graph, phase) => {
+      const places = place(graph, phase);
+      expectPlaces(graph, places, devices.length);
+      return places.map((device) => this.#present(device));
+    };
     for (const expected of graphs) this.#expect(expected);
     const placed = graphs.map(({ graph, phase }) => ({ phase, places: place(graph, phase) }));
     this.info =
@@ -101,6 +107,7 @@ export class SplitDevice implements Device {
 
   async load(entries: readonly WeightEntry[], options: LoadOptions = {}): Promise<WeightSet> {
     this.#expectOpen();
+    expectWeightEntries(entries);
     // What no graph tells of lies on the last device, until it is compiled for another.
     const readersOf = (name: string): ReadonlySet<number> =>
       this.#readers.get(name) ?? new Set([this.devices.length - 1]);
@@ -196,7 +203,7 @@ export class SplitDevice implements Device {
       return this.devices[device]!.write(buffer, byteOffset, given);
     });
     // The caller may change its bytes as soon as this has returned; a device copies what it was handed.
-    if (!isHanded) given = data.slice();
+    if (!isHanded) given = copiedBytes(data);
     return written;
   }
 

@@ -10,7 +10,7 @@ import type {
   Segment,
   Support,
 } from '@unicorn-exec/tensor';
-import type { NodePlaces } from './partition.js';
+import { expectPlaces, type NodePlaces } from './partition.js';
 import type { Place } from './place.js';
 
 const phases = ['prompt', 'token'] as const satisfies readonly Phase[];
@@ -39,6 +39,7 @@ export class PlacedSupport {
     const known = this.#placed.get(graph);
     if (known) return known;
     const places = { prompt: this.place(graph, 'prompt'), token: this.place(graph, 'token') };
+    for (const phase of phases) expectPlaces(graph, places[phase], this.devices.length);
     this.#placed.set(graph, places);
     return places;
   }
@@ -66,6 +67,7 @@ export class SplitPlanner implements Planner {
       const own = nodes.filter((id) => token[id] === index);
       return own.length > 0 ? [planner.estimate({ graph, nodes: own }, options)] : [];
     });
+    if (parts.length === 0) return { seconds: 0, bytes: 0, limit: 'launch', basis: 'modelled' };
     const longest = parts.reduce((a, b) => (b.seconds > a.seconds ? b : a));
     return {
       seconds: parts.reduce((sum, { seconds }) => sum + seconds, 0),

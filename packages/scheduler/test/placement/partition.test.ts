@@ -11,6 +11,19 @@ const namesOf = (graph: Graph | undefined, kind: 'input' | 'state' | 'weight'): 
 const byLayer = (graph: Graph, layer: number): Partition =>
   partition(graph, placesByLayer(graph, cutAt(layer)));
 
+describe('places that do not name a device for each node', () => {
+  it.each([[[]], [[0, NaN]], [[0, -1]], [[0, 0.5]], [[0, undefined]], [[0, 0, 0]], [undefined], ['00']])(
+    'are refused: %j',
+    (places) => {
+      const builder = new GraphBuilder('g');
+      builder.output('y', builder.scale(builder.scale(builder.input('x', 'f32', [1]), 2), 3));
+      expect(() => partition(builder.build(), places as number[])).toThrow(
+        expect.objectContaining({ code: 'usage/placement' }),
+      );
+    },
+  );
+});
+
 describe('a cut by layer', () => {
   it('hands the hidden state over and nothing else', () => {
     for (let layer = 0; layer <= 4; layer++) {

@@ -5,8 +5,8 @@ import { namedValues, symbolicDims, type Graph, type TensorSpec, type Value } fr
 import { formatSpec } from '../graph/text.js';
 import { resolveShape, type DimValues } from '../shape.js';
 import type { BufferView, DeviceBuffer } from './buffer.js';
-import type { Binding, Bindings, CompileOptions, Signature } from './executable.js';
-import type { WeightSet } from './weights.js';
+import type { Binding, Bindings, CompileOptions, DimRange, Signature } from './executable.js';
+import type { WeightEntry, WeightSet } from './weights.js';
 
 export function graphSignature(graph: Graph): Signature {
   const specs = (values: Map<string, Value[]>): Record<string, TensorSpec> =>
@@ -34,15 +34,14 @@ export function graphSignature(graph: Graph): Signature {
 export function maximumDims(graph: Graph, options: CompileOptions): Record<string, number> {
   const result: Record<string, number> = {};
   for (const dim of symbolicDims(graph)) {
-    const range = options.dims[dim];
-    const value = typeof range === 'object' ? range.max : range;
+    // Plain JavaScript may give anything.
+    const range = (options as CompileOptions | undefined)?.dims?.[dim] as DimRange | null | undefined;
+    const value = typeof range === 'object' ? range?.max : range;
     if (value === undefined || !Number.isSafeInteger(value) || value < 0) {
       throw new UnicornError(
         'usage/dims',
         `The symbolic dim "${dim}" needs a value or a maximum at compilation.`,
-        {
-          fields: { dim, value },
-        },
+        { fields: { dim } },
       );
     }
     result[dim] = value;
@@ -56,18 +55,20 @@ export function maximumDims(graph: Graph, options: CompileOptions): Record<strin
  * @throws UnicornError `usage/dims` when one is missing, above its maximum, or other than its fixed value
  */
 export function submissionDims(signature: Signature, options: CompileOptions, bindings: Bindings): DimValues {
+  if (!isObject(bindings) || !isObject(bindings.dims)) {
+    throw new UnicornError('usage/dims', 'A submission needs its dims, an object with a number for each.');
+  }
   for (const dim of signature.dims) {
     const value = bindings.dims[dim];
     const range = options.dims[dim]!;
-    const fits = value !== undefined && (typeof range === 'object' ? value <= range.max : value === range);
-    if (!fits || !Number.isSafeInteger(value) || value < 0) {
+    const isWhole = Number.isSafeInteger(value);
+    const fits = isWhole && (typeof range === 'object' ? value! <= range.max : value === range);
+    if (!fits || value! < 0) {
       const allowed = typeof range === 'object' ? `at most ${range.max}` : `${range}`;
       throw new UnicornError(
         'usage/dims',
-        `The dim "${dim}" is ${value}; the executable was compiled for ${allowed}.`,
-        {
-          fields: { dim, value, allowed },
-        },
+        `The dim "${dim}" is ${String(value)}; the executable was compiled for ${allowed}.`,
+        { fields: { dim, value: isWhole ? value : String(value), allowed } },
       );
     }
   }
@@ -95,6 +96,14 @@ function isView(binding: DeviceBuffer | BufferView): binding is BufferView {
   return 'buffer' in binding;
 }
 
+function isObject(value: unknown): value is object {
+  return typeof value === 'object' && value !== null;
+}
+
+function isBuffer(value: unknown): value is DeviceBuffer {
+  return isObject(value) && 'byteLength' in value && Number.isSafeInteger(value.byteLength);
+}
+
 /**
  * Each input, output and state with its concrete shape and storage.
  *
@@ -109,6 +118,12 @@ export function resolveBindings(
   const fail = (name: string, sentence: string): never => {
     throw new UnicornError('usage/binding', `"${name}" ${sentence}.`, { fields: { name } });
   };
+  if (!isObject(bindings.buffers)) {
+    throw new UnicornError(
+      'usage/binding',
+      'A submission needs its buffers, an object with one for each name.',
+    );
+  }
   const resolved: ResolvedBinding[] = [];
   const known = new Set<string>();
   for (const [role, specs] of [
@@ -118,7 +133,10 @@ export function resolveBindings(
   ] as const) {
     for (const [name, spec] of Object.entries(specs)) {
       known.add(name);
-      const binding = bindings.buffers[name] ?? fail(name, `(${role} ${formatSpec(spec)}) is not bound`);
+      const binding =
+        (Object.hasOwn(bindings.buffers, name) ? bindings.buffers[name] : undefined) ??
+        fail(name, `(${role} ${formatSpec(spec)}) is not bound`);
+      if (!isObject(binding)) fail(name, 'is bound to what is neither a buffer nor host data');
       const shape = resolveShape(spec.shape, dims);
       const byteLength = tensorBytes(spec.dtype, shape);
       if (isHostData(binding)) {
@@ -133,6 +151,8 @@ export function resolveBindings(
         continue;
       }
       const view = isView(binding) ? binding : { buffer: binding, byteOffset: 0 };
+      if (!isBuffer(view.buffer)) fail(name, 'is bound to what is not a device buffer');
+      if (!Number.isSafeInteger(view.byteOffset)) fail(name, 'does not begin at a whole number of bytes');
       if (
         view.byteOffset < 0 ||
         view.byteOffset % 4 !== 0 ||
@@ -169,7 +189,11 @@ export function ownWeightSets<T extends WeightSet>(
   weights: WeightSet | readonly WeightSet[],
   isOwn: (set: WeightSet) => set is T,
 ): { readonly sets: readonly T[]; holder(name: string): T | undefined } {
-  const sets = ('names' in weights ? [weights] : weights).map((set) => {
+  const given: unknown = isObject(weights) && 'names' in weights ? [weights] : weights;
+  if (!Array.isArray(given)) {
+    throw new UnicornError('usage/weight', 'A graph is compiled over a weight set, or an array of them.');
+  }
+  const sets = (given as readonly WeightSet[]).map((set) => {
     if (isOwn(set)) return set;
     throw new UnicornError('usage/weight', 'The weights were loaded by another device.', {
       fix: 'Load them on the device that compiles the graph.',
@@ -177,6 +201,32 @@ export function ownWeightSets<T extends WeightSet>(
   });
   if (sets.length > 1) expectDisjoint(sets);
   return { sets, holder: (name) => sets.find((set) => set.spec(name)) };
+}
+
+/**
+ * What plain JavaScript may give instead of entries to load.
+ *
+ * @throws UnicornError `usage/weight` when they are not a list of entries, each with a name, a shape and a source
+ */
+export function expectWeightEntries(entries: readonly WeightEntry[]): void {
+  const given: unknown = entries;
+  const wrong = (sentence: string): UnicornError =>
+    new UnicornError('usage/weight', sentence, {
+      fix: 'Give an array of {name, dtype, shape, source: {kind, ...}}.',
+    });
+  if (!Array.isArray(given)) throw wrong('Weights are loaded from an array of entries.');
+  for (const [index, entry] of (given as readonly (Partial<WeightEntry> | null | undefined)[]).entries()) {
+    const isNamed = typeof entry?.name === 'string' && Array.isArray(entry.shape);
+    if (!isNamed) throw wrong(`The entry ${index} of the weights has no name or no shape.`);
+    if (!entry.shape.every((dim) => Number.isSafeInteger(dim) && dim >= 0))
+      throw wrong(`The shape of the weight "${entry.name}" is not of whole numbers.`);
+    const { source } = entry;
+    const hasSource =
+      source?.kind === 'file'
+        ? typeof source.path === 'string' && [source.offset, source.byteLength].every(Number.isSafeInteger)
+        : source?.kind === 'bytes' && source.bytes instanceof Uint8Array;
+    if (!hasSource) throw wrong(`The weight "${entry.name}" has no source: neither a file nor bytes.`);
+  }
 }
 
 function expectDisjoint(sets: readonly WeightSet[]): void {

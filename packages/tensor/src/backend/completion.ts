@@ -1,9 +1,24 @@
 /** Completions of devices that run their submissions in JavaScript, and what every device does with `after`. */
+import { UnicornError } from '../error.js';
 import type { Completion, SubmissionTime, SubmitOptions } from './executable.js';
 
-/** What a submission waits for, as a list. */
+/**
+ * What a submission waits for, as a list.
+ *
+ * @throws UnicornError `usage/option` when it is not completions
+ */
 export function completionsOf({ after }: SubmitOptions): readonly Completion[] {
-  return after === undefined ? [] : 'done' in after ? [after] : after;
+  if (after === undefined) return [];
+  if (isCompletion(after)) return [after];
+  if (Array.isArray(after) && after.every(isCompletion)) return after;
+  throw new UnicornError('usage/option', 'The option "after" is not a completion, nor an array of them.', {
+    fields: { option: 'after' },
+    fix: 'Give what submit or copy returned.',
+  });
+}
+
+function isCompletion(value: unknown): value is Completion {
+  return typeof value === 'object' && value !== null && 'done' in value && 'times' in value;
 }
 
 /** Resolves when all have ended; rejects with the failure of the first that failed. Undefined when there are none. */

@@ -10,8 +10,12 @@ import { tensorBytes } from '../dtype.js';
 import { formatSpec } from '../graph/text.js';
 import { HostTensor } from '../host-tensor.js';
 import type { TensorSpec } from '../graph/graph.js';
+import { expectWeightEntries } from './bindings.js';
 import type { BufferView, DeviceBuffer } from './buffer.js';
 import type { LoadOptions, WeightEntry, WeightSet } from './weights.js';
+
+/** Elements of f32 and i32 are viewed in place, which needs their own alignment. */
+const elementBytes = 4;
 
 export class HostBuffer implements DeviceBuffer {
   host: Uint8Array;
@@ -37,7 +41,7 @@ export class HostBuffer implements DeviceBuffer {
    */
   static allocate(byteLength: number, released: () => void): HostBuffer {
     if (!Number.isSafeInteger(byteLength) || byteLength < 0) {
-      throw new UnicornError('usage/buffer-size', `A buffer of ${byteLength} bytes is impossible.`, {
+      throw new UnicornError('usage/buffer-size', `A buffer of ${String(byteLength)} bytes is impossible.`, {
         fields: { byteLength },
       });
     }
@@ -55,11 +59,19 @@ export class HostBuffer implements DeviceBuffer {
   /**
    * A buffer over memory that belongs to somebody else.
    *
-   * @throws UnicornError `unsupported/import` when the host cannot address it
+   * @throws UnicornError `unsupported/import` when the host cannot address it, or not element by element since it begins
+   * between two; `usage/binding` for what is neither bytes nor a buffer
    */
   static over(memory: Uint8Array | DeviceBuffer): HostBuffer {
-    if (memory instanceof Uint8Array) return new HostBuffer(memory, () => {}, undefined);
-    const { host, sync } = memory;
+    const isBytes = memory instanceof Uint8Array;
+    if (!isBytes) expectBuffer(memory);
+    const { host, sync } = isBytes ? { host: memory, sync: undefined } : memory;
+    if (host && host.byteOffset % elementBytes !== 0) {
+      throw new UnicornError('unsupported/import', 'The memory does not begin at a multiple of 4 bytes.', {
+        fields: { byteOffset: host.byteOffset },
+        fix: 'Copy it into memory that does.',
+      });
+    }
     if (host)
       return new HostBuffer(
         host,
@@ -96,16 +108,22 @@ export class HostBuffer implements DeviceBuffer {
  * `usage/disposed` when it was disposed of
  */
 export function hostRange(buffer: DeviceBuffer, byteOffset: number, byteLength: number): Uint8Array {
-  // Negated, so that NaN is refused too.
-  if (!(byteOffset >= 0 && byteLength >= 0 && byteOffset + byteLength <= buffer.byteLength)) {
+  expectBuffer(buffer);
+  const areWhole = Number.isSafeInteger(byteOffset) && Number.isSafeInteger(byteLength);
+  if (!areWhole || byteOffset < 0 || byteLength < 0 || byteOffset + byteLength > buffer.byteLength) {
+    const [offset, length] = [String(byteOffset), String(byteLength)];
     throw new UnicornError(
       'usage/range',
-      `${byteLength} bytes at offset ${byteOffset} lie outside a buffer of ${buffer.byteLength}.`,
-      { fields: { byteOffset, byteLength, bufferBytes: buffer.byteLength } },
+      `${length} bytes at offset ${offset} lie outside a buffer of ${buffer.byteLength}.`,
+      {
+        fields: areWhole
+          ? { byteOffset, byteLength, bufferBytes: buffer.byteLength }
+          : { byteOffset: offset, byteLength: length, bufferBytes: buffer.byteLength },
+      },
     );
   }
   const { host } = buffer;
-  if (!host) {
+  if (!(host instanceof Uint8Array)) {
     throw new UnicornError('usage/binding', 'The host cannot address that buffer.', {
       fix: "Allocate it with host: 'required', or bind it on its own device.",
     });
@@ -114,6 +132,25 @@ export function hostRange(buffer: DeviceBuffer, byteOffset: number, byteLength: 
     throw new UnicornError('usage/disposed', 'The buffer was disposed of.');
   }
   return host.subarray(byteOffset, byteOffset + byteLength);
+}
+
+function expectBuffer(buffer: unknown): void {
+  if (typeof buffer === 'object' && buffer !== null && 'byteLength' in buffer) return;
+  throw new UnicornError('usage/binding', 'That is not a device buffer.');
+}
+
+/**
+ * The bytes that a caller writes, copied: it may change them as soon as the call has returned. `slice` would not do, since
+ * that of a Node.js Buffer shares the memory.
+ *
+ * @throws UnicornError `usage/option` when they are not a Uint8Array, whose elements would be converted
+ */
+export function copiedBytes(data: Uint8Array): Uint8Array {
+  if (data instanceof Uint8Array) return new Uint8Array(data);
+  throw new UnicornError('usage/option', 'The argument "data" is not a Uint8Array.', {
+    fields: { argument: 'data' },
+    fix: 'Give new Uint8Array(data.buffer, data.byteOffset, data.byteLength).',
+  });
 }
 
 /**
@@ -139,6 +176,7 @@ export function checkHostCopy(
   to: BufferView,
   byteLength: number,
 ): { readonly source: Uint8Array; readonly target: Uint8Array } {
+  for (const view of [from, to]) expectBuffer(view?.buffer);
   expectApart(from, to, byteLength);
   return {
     source: hostRange(from.buffer, from.byteOffset, byteLength),
@@ -148,7 +186,11 @@ export function checkHostCopy(
 
 /** @throws UnicornError `usage/range` when the two ranges of one buffer overlap */
 export function expectApart(from: BufferView, to: BufferView, byteLength: number): void {
-  if (from.buffer !== to.buffer || Math.abs(from.byteOffset - to.byteOffset) >= byteLength) return;
+  if (from.buffer !== to.buffer) return;
+  const numbers = [from.byteOffset, to.byteOffset, byteLength];
+  // What is not a number is outside of every buffer, which is told by whoever looks at the range.
+  if (!numbers.every(Number.isSafeInteger)) return;
+  if (Math.abs(from.byteOffset - to.byteOffset) >= byteLength) return;
   throw new UnicornError('usage/range', 'The two ranges of a copy overlap.', {
     fields: { from: from.byteOffset, to: to.byteOffset, byteLength },
   });
@@ -243,6 +285,7 @@ export async function loadHostWeights(
   options: LoadOptions,
   released: (byteLength: number) => void,
 ): Promise<HostWeightSet> {
+  expectWeightEntries(entries);
   const tensors = new Map<string, HostTensor>();
   const totalBytes = entries.reduce((sum, entry) => sum + tensorBytes(entry.dtype, entry.shape), 0);
   let loadedBytes = 0;

@@ -8,6 +8,7 @@ import { totalmem } from 'node:os';
 import { backendApiVersion, type Backend, type Device, type MemoryUse } from '../backend/backend.js';
 import {
   checkWeights,
+  expectWeightEntries,
   graphSignature,
   maximumDims,
   ownWeightSets,
@@ -26,7 +27,7 @@ import type {
   Signature,
   SubmitOptions,
 } from '../backend/executable.js';
-import { checkHostCopy, copyOnHost, HostBuffer, hostRange } from '../backend/host-device.js';
+import { checkHostCopy, copiedBytes, copyOnHost, HostBuffer, hostRange } from '../backend/host-device.js';
 import type { Phase, Planner, PlanOptions, Support } from '../backend/planner.js';
 import { rooflineEstimate } from '../backend/roofline.js';
 import { hostSync } from '../backend/touched.js';
@@ -82,8 +83,6 @@ class NullExecutable implements Executable {
     private readonly options: CompileOptions,
   ) {
     this.signature = graphSignature(graph);
-    // Every symbolic dim needs a value or a maximum. Yours: size the scratch memory by them.
-    maximumDims(graph, options);
   }
 
   describe(): string {
@@ -137,7 +136,7 @@ class NullPlanner implements Planner {
 
   supports(_node: Node, _graph: Graph, { precision }: PlanOptions): Support {
     if (this.info.precisions.includes(precision)) return { ok: true };
-    return { ok: false, reason: `the precision ${precision} is not there` };
+    return { ok: false, reason: `the precision ${String(precision)} is not there` };
   }
 
   estimate(...[segment, options]: Parameters<Planner['estimate']>): ReturnType<Planner['estimate']> {
@@ -165,6 +164,7 @@ class NullDevice implements Device {
 
   async load(entries: readonly WeightEntry[], { signal, onProgress }: LoadOptions = {}): Promise<WeightSet> {
     this.#expectOpen();
+    expectWeightEntries(entries);
     const totalBytes = entries.reduce((sum, { dtype, shape }) => sum + tensorBytes(dtype, shape), 0);
     // Yours: look at the signal and report progress as bytes arrive, not only once.
     throwIfCancelled(signal, 'Loading');
@@ -180,12 +180,14 @@ class NullDevice implements Device {
     this.#expectOpen();
     const { holder } = ownWeightSets(weights, (set) => set instanceof NullWeightSet);
     checkWeights(graph, (name) => holder(name)?.spec(name));
+    // Every symbolic dim needs a value or a maximum. Yours: size the scratch memory by them.
+    maximumDims(graph, options);
     const { precision = this.info.precisions.at(-1)! } = options;
     if (!this.info.precisions.includes(precision)) {
       throw new UnicornError(
         'unsupported/precision',
-        `The null device does not compute at precision ${precision}.`,
-        { fields: { precision } },
+        `The null device does not compute at precision ${String(precision)}.`,
+        { fields: { precision: String(precision) } },
       );
     }
     for (const node of graph.nodes) {
@@ -212,7 +214,7 @@ class NullDevice implements Device {
   async write(buffer: DeviceBuffer, byteOffset: number, data: Uint8Array): Promise<void> {
     this.#expectOpen();
     // Transfers keep the order of the queue: a write must not overtake a submission that still reads the buffer.
-    const copy = data.slice();
+    const copy = copiedBytes(data);
     await this.#queue.enqueue(() => hostRange(buffer, byteOffset, copy.byteLength).set(copy)).done;
   }
 

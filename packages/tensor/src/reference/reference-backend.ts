@@ -28,6 +28,7 @@ import type {
 } from '../backend/executable.js';
 import {
   checkHostCopy,
+  copiedBytes,
   copyOnHost,
   HostBuffer,
   hostRange,
@@ -172,7 +173,7 @@ class ReferencePlanner implements Planner {
 
   supports(node: Node, _graph: Graph, { precision }: PlanOptions): Support {
     if (!this.info.precisions.includes(precision)) {
-      return { ok: false, reason: `the precision ${precision} is not there` };
+      return { ok: false, reason: `the precision ${String(precision)} is not there` };
     }
     const known = ops.some(({ name }) => name === node.op);
     return known ? { ok: true } : { ok: false, reason: `there is no op named "${node.op}"` };
@@ -214,6 +215,20 @@ class ReferenceDevice implements Device {
     this.#expectOpen();
     const { holder } = ownWeightSets(weights, (set) => set instanceof HostWeightSet);
     checkWeights(graph, (name) => holder(name)?.spec(name));
+    maximumDims(graph, options);
+    const { precision = 'fast' } = options;
+    for (const node of graph.nodes) {
+      const support = this.supports(node, graph, { precision });
+      if (support.ok) continue;
+      const isKnown = this.info.precisions.includes(precision);
+      throw new UnicornError(
+        isKnown ? 'unsupported/op' : 'unsupported/precision',
+        `${node.op}: ${support.reason}`,
+        {
+          fields: { node: node.id, op: node.op },
+        },
+      );
+    }
     return new ReferenceExecutable(this, graph, (name) => holder(name)!.tensor(name), options);
   }
 
@@ -230,7 +245,7 @@ class ReferenceDevice implements Device {
   }
 
   async write(buffer: DeviceBuffer, byteOffset: number, data: Uint8Array): Promise<void> {
-    const copy = data.slice();
+    const copy = copiedBytes(data);
     await this.enqueue(() => hostRange(buffer, byteOffset, copy.byteLength).set(copy)).done;
   }
 

@@ -104,6 +104,11 @@ describe('resolveBindings', () => {
     ['at offset -4', { y: { buffer: buffer(24), byteOffset: -4 } }],
     ['at offset 2', { y: { buffer: buffer(24), byteOffset: 2 } }],
     ['"w" is not an input, output or state', { w: buffer(4) }],
+    // As plain JavaScript may have it.
+    ['neither a buffer nor host data', { x: 5 as unknown as Binding }],
+    ['what is not a device buffer', { y: {} as unknown as Binding }],
+    ['what is not a device buffer', { y: { buffer: null, byteOffset: 0 } as unknown as Binding }],
+    ['a whole number of bytes', { y: { buffer: buffer(24), byteOffset: '4' as unknown as number } }],
   ])('refuses: %s', (sentence, changes) => {
     try {
       resolve(changes);
