@@ -129,6 +129,15 @@ describe('the int8 device', () => {
     expect(planner.supports(sum.nodes[0]!, sum, { precision: 'fast' })).toMatchObject({ ok: false });
   });
 
+  it('closes after what it refused', async () => {
+    const device = await createInt8Backend().open();
+    const [from, to] = [device.allocate(4), device.allocate(4)].map((buffer) => ({ buffer, byteOffset: 0 }));
+    expect(() => device.copy(from!, to!, 4, { after: 5 as never })).toThrow(
+      expect.objectContaining({ code: 'usage/option' }),
+    );
+    await device.close();
+  });
+
   it('refuses weights and buffers beyond its heap', async () => {
     const device = await createInt8Backend({ heapBytes: 100 }).open();
     const entry = { name: 'w', dtype: 'f32', shape: [4, 4] } as const;
