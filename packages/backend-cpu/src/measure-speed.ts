@@ -15,7 +15,7 @@ import type {
 
 /** Rows of a chunk of a prompt: enough that every weight is used often and the rate no longer rises. */
 const productRows = 256;
-/** Of one product: as large as the layers of a model of some billion parameters. */
+/** Columns of one product, which is as large as the layers of a model of some billion parameters. */
 const productColumns = 2048;
 const productOutputs = 4096;
 

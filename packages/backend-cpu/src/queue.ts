@@ -32,7 +32,7 @@ class CpuCompletion implements Completion, JobOptions {
   isLater = false;
   /** Set once the work has failed. */
   failure: unknown;
-  /** Of the job, until it has ended. */
+  /** What the job reads or writes, until it has ended. */
   holds: readonly unknown[] | undefined;
   /** By the clock of `performance.now()`; both 0 until the work has ended, and when it failed before it began. */
   beginMs = 0;
@@ -211,7 +211,7 @@ function failing(failure: unknown): Promise<never> {
   return failed;
 }
 
-/** Of a completion whose work ends with more than its job. */
+/** Settles a completion whose work ends with more than its job. */
 function settleLater(completion: CpuCompletion, done: Promise<void>): Promise<void> {
   completion.isLater = true;
   done.catch((failure: unknown) => (completion.failure = failure));

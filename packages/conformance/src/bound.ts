@@ -7,7 +7,7 @@ export type Errors = Float64Array | undefined;
 export interface Bounded {
   readonly tensor: HostTensor;
   readonly errors: Errors;
-  /** Of a weight that the device packs: the largest magnitude of each stored row of which it has a part. */
+  /** For a weight that the device packs, the largest magnitude of each stored row of which it has a part. */
   readonly rowTops?: Float64Array;
 }
 

@@ -126,7 +126,7 @@ const batches: readonly (readonly number[])[] = [
   [0, ...Array.from({ length: 31 }, (_, i) => 80 + i), 1],
 ];
 
-/** Of each symbolic dim the largest value in any step. */
+/** The largest value of each symbolic dim in any step. */
 export function largestDims(variants: readonly Variant[]): Record<string, { readonly max: number }> {
   const dims: Record<string, { max: number }> = {};
   for (const { problem } of variants.flatMap(({ steps }) => steps)) {

@@ -27,9 +27,9 @@ export interface PlannedValue {
   root: number;
   /** Where it begins in that storage. */
   offset: readonly Term[];
-  /** Of a weight: the part of it. */
+  /** The part of a weight that is read. */
   readonly view?: WeightView;
-  /** Of a root. */
+  /** Where a root lies. */
   storage: Storage;
 }
 
@@ -43,7 +43,7 @@ export type Post =
 
 export interface Product {
   readonly weight: number;
-  /** Of a gated unit: the result is activation(x @ weight^T) * (x @ up^T). */
+  /** Present for a gated unit, whose result is activation(x @ weight^T) * (x @ up^T). */
   readonly gated?: { readonly up: number; readonly activation: ActivationKind };
   readonly out: number;
   readonly bias?: number;

@@ -66,7 +66,7 @@ export const maxTopLogProbabilities = 20;
  * filters.
  */
 export interface TokenLogProbabilities {
-  /** Of the token itself. */
+  /** Log-probability of the token itself. */
   readonly chosen: number;
   /** The best tokens, best first, of equal ones the lower id; as many as were asked for. */
   readonly top: readonly { readonly token: number; readonly logProbability: number }[];
@@ -127,7 +127,7 @@ export interface ForwardOptions {
   /** Also the hidden states of every layer. */
   readonly hidden?: boolean | undefined;
   readonly size?: ElasticSize | undefined;
-  /** Of each sequence, as those of a request's prompt. Default: none. */
+  /** Spans of each sequence, as those of a request's prompt. Default: none. */
   readonly spans?: readonly (readonly PromptSpan[])[] | undefined;
   /**
    * What the prefix cache may give, and whether it gets the sequence in return. `none` (default) computes every row and
@@ -153,7 +153,7 @@ export interface ForwardRows {
   readonly hidden?: Readonly<Record<string, Float32Array>>;
 }
 
-/** Of one sequence; both absent when `onRows` took the rows. `tokens` are those after the ones taken over. */
+/** What was computed of one sequence; both absent when `onRows` took the rows. `tokens` are those after the ones taken over. */
 export interface ForwardResult {
   /** Positions taken over from the prefix cache, which have no rows; absent when there are none. */
   readonly reusedTokens?: number;

@@ -52,7 +52,7 @@ export interface KvPlan {
   readonly kvDType: DType;
   /** Columns of the longest block table. */
   readonly tableColumns: number;
-  /** Of all states together. */
+  /** Bytes of all states together. */
   readonly bytes: number;
 }
 

@@ -33,10 +33,10 @@ export interface KvGroup {
  * last inputs of a short convolution: f32, a slot for each sequence, by the ops `causalConv` and `gatedDelta`.
  */
 export interface SequenceState {
-  /** Of the state in the graph: `delta.3`. */
+  /** Name of the state in the graph: `delta.3`. */
   readonly name: string;
   readonly layer: number;
-  /** Of one slot. */
+  /** Shape of one slot. */
   readonly shape: readonly number[];
 }
 

@@ -116,7 +116,7 @@ export type FinishReason = 'stop' | 'length' | 'cancelled';
 
 export interface Usage {
   readonly promptTokens: number;
-  /** Of those, tokens whose KV was still in the cache. */
+  /** Prompt tokens whose keys and values were still in the cache. */
   readonly cachedPromptTokens: number;
   readonly completionTokens: number;
 }
@@ -137,7 +137,7 @@ export interface GenerateChunk {
   readonly reasoning?: string;
   /** Ids since the last chunk, the ids that ended the answer included. */
   readonly tokens: readonly number[];
-  /** Of each of those, where they were asked for. */
+  /** One for each of the tokens, where they were asked for. */
   readonly logProbabilities?: readonly TokenLogProbabilities[];
   /** On the last chunk, with `usage` and `timings`. */
   readonly finishReason?: FinishReason;

@@ -15,7 +15,7 @@ export interface DeviceRoof {
   readonly bytesPerSecond: number;
   /** The least that a launch takes, where the device launches kernels. */
   readonly launchSeconds?: number;
-  /** Of a device that has compute units and tells how many. */
+  /** Number of compute units, where the device has some and says how many. */
   readonly computeUnits?: number;
 }
 

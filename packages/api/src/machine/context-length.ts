@@ -15,7 +15,7 @@ export interface ContextRequest {
 
 export interface ContextChoice {
   readonly contextLength: number;
-  /** Of all devices together. */
+  /** Bytes of the KV cache on all devices together. */
   readonly kvBytes: number;
   /** Present when memory, not the model, set the length. */
   readonly limitedBy?: { readonly availableBytes: number; readonly neededBytes: number };

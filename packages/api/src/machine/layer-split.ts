@@ -13,7 +13,7 @@ import type { ModelBytes } from './model-bytes.js';
 
 export interface SplitRequest {
   readonly asked: GpuLayers;
-  /** Of the model. */
+  /** Number of layers that the model has. */
   readonly layers: number;
   /** Both sides of a cut in front of layer `layer`; undefined where the model cannot be cut. */
   cut(layer: number): { readonly host: ModelBytes; readonly device: ModelBytes } | undefined;

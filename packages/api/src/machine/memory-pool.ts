@@ -19,7 +19,7 @@ export interface Purse {
 export interface DeviceShare {
   readonly purse: Purse;
   readonly weightBytes: number;
-  /** Of the device's layers, for a context. */
+  /** Bytes of the KV cache of the device's layers, for a context. */
   kvBytes(context: number): number;
 }
 
@@ -27,7 +27,7 @@ export interface DeviceShare {
 export interface Shortage {
   readonly availableBytes: number;
   readonly neededBytes: number;
-  /** Of the weights and of the KV cache that have to share the bytes. */
+  /** Bytes of the weights, which share the memory with the KV cache. */
   readonly weightBytes: number;
   readonly kvBytes: number;
 }

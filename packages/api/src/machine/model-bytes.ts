@@ -17,7 +17,7 @@ export type KvDevice = Pick<DeviceInfo, 'numerics'>;
 /** What one device holds, wherever that is. */
 export type ModelBytes = Omit<DeviceShare, 'purse'>;
 
-/** Of all layers. Tables that stay in the mapped file are not resident but for the rows that were gathered. */
+/** Bytes of the model with all of its layers. Tables that stay in the mapped file are not resident but for the rows that were gathered. */
 export function wholeBytes(model: Model, options: KvOptions, info: KvDevice): ModelBytes {
   return {
     weightBytes: model.weightBytes - model.hostBytes,

@@ -60,7 +60,7 @@ export interface Machine {
 
 export interface BenchmarkReport {
   readonly machine: Machine;
-  /** Of the device that computes; measured in this run. */
+  /** Roof of the device that computes, measured in this run. */
   readonly speed: DeviceRoof;
   readonly load: LoadTimes & {
     /** Programs, pipelines included; fewer when an earlier process has left its own on disk. */

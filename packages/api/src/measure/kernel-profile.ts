@@ -46,10 +46,10 @@ export interface KernelRow {
   readonly microsecondsPerCall: number;
   readonly bytesPerCall: number;
   readonly bytesPerSecond: number;
-  /** Of what the device's memory yields. */
+  /** Share of the bandwidth that the device's memory yields. */
   readonly bandwidthShare: number;
   readonly flopsPerSecond: number;
-  /** Of all steps of the phase. */
+  /** Share of the time of all steps of the phase. */
   readonly timeShare: number;
   /** What the device launched for it; empty where it launches nothing. */
   readonly kernels: readonly {

@@ -34,7 +34,7 @@ function widestAxis(out: PlannedValue, count: number): number | undefined {
 /** Cut along any axis but the last, which the kernel reduces over. */
 const allButLast = (out: PlannedValue): number | undefined => widestAxis(out, out.shape.length - 1);
 
-/** Of a vector too: one row then, since its elements are not rows. */
+/** A vector is one row, since its elements are not rows. */
 const anyRow = allButLast;
 
 const sameAxis = (_operand: string, _value: PlannedValue, outAxis: number): number => outAxis;

@@ -77,7 +77,7 @@ export class VulkanDevice implements Device, ExecutableHost {
   readonly foreign: ForeignBuffers;
   readonly sharesHostMemory: boolean;
   target: Target;
-  /** Of the heap that weights and caches lie in. Absent on a device that computes on the CPU, in the host's memory. */
+  /** Free bytes of the heap that weights and caches lie in. Absent on a device that computes on the CPU, in the host's memory. */
   readonly availableBytes?: () => number;
   readonly #planner: VulkanPlanner;
   readonly #cache: PipelineCacheFile;
@@ -118,7 +118,7 @@ export class VulkanDevice implements Device, ExecutableHost {
     if (!this.target.traits.software) this.availableBytes = () => this.#budgetLeft(physical);
   }
 
-  /** Of a job that has ended; the addon counts by the clock of `process.hrtime`. */
+  /** Times of a job that has ended; the addon counts by the clock of `process.hrtime`. */
   #timesOf(job: number): readonly SubmissionTime[] {
     // Nobody is told when the device was closed meanwhile.
     if (this.#isHandleGone) return [];

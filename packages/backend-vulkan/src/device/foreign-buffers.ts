@@ -51,7 +51,7 @@ export class ForeignBuffers {
     return isThere ? known.imported : undefined;
   }
 
-  /** Of the whole buffer, though only what is touched is copied. @throws UnicornError `resource/memory` */
+  /** A shadow of the whole buffer, though only what is touched is copied. @throws UnicornError `resource/memory` */
   shadow(buffer: DeviceBuffer): Shadow {
     const known = this.#find(buffer);
     if (known.shadow && !known.shadow.buffer.isDisposed) return known.shadow;

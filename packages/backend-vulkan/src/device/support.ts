@@ -7,7 +7,7 @@ import { layoutDTypes } from '../weights/weight-layout.js';
 /** Axes of a broadcast that the shaders walk. */
 const maximumRank = 8;
 
-/** Of ops that only rename storage: their operand is taken as it is. */
+/** Ops that only rename storage take their operand as it is. */
 const view: OpLowering = { operands: 'stored' };
 
 const refuse = (reason: string): Support => ({ ok: false, reason });

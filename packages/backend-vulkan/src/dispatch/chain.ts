@@ -98,7 +98,7 @@ export function withChains<D extends Dispatch>(dispatches: readonly D[]): D[] {
 /** How a dispatch comes after those before it. */
 export interface Link {
   readonly barrier: boolean;
-  /** Of the chain's workgroups, those that a chained dispatch waits for; 0 where a barrier comes before it. */
+  /** Number of the chain's workgroups that a chained dispatch waits for; 0 where a barrier comes before it. */
   readonly before: number;
 }
 

@@ -95,6 +95,6 @@ const binaryKernel = (name: 'add' | 'multiply') =>
     inPlace: ['a', 'b'],
   });
 
-/** Of at most 8 axes that cannot be merged. */
+/** The operands have at most 8 axes that cannot be merged. */
 export const add = binaryKernel('add');
 export const multiply = binaryKernel('multiply');

@@ -41,7 +41,7 @@ export interface Agreed {
 
 /** The operands of one step where they lie, in concrete shapes. Ids are those of the plan's values. */
 export interface StepOperands {
-  /** Of a value that is dense where it lies. */
+  /** The operand for a value that is dense where it lies. */
   operand(id: number): Operand;
   optional(id: number | undefined): Operand | undefined;
   /** As stored, a vector's own dtype included: what is moved and not computed with. */

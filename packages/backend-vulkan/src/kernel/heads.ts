@@ -32,7 +32,7 @@ export interface HeadsCall {
     /** i32 [tokens]. */
     readonly slots: Operand;
   };
-  /** Of all norms. */
+  /** Epsilon of all norms. */
   readonly epsilon: number;
   readonly weightOffset: number;
   /** What {@link RopeTableCall} wrote. Present where a part is turned. */

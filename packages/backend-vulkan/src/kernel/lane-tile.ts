@@ -5,7 +5,7 @@
 import type { DeviceTraits } from '../dispatch/dispatch.js';
 import type { ProductShape } from './product-shape.js';
 
-/** Of `matmul-float` and `matmul-int8`: neighbours that share a row of the weight. */
+/** Tile of `matmul-float` and `matmul-int8`: neighbours share a row of the weight. */
 export interface LaneTile {
   /** Invocations of a workgroup: a multiple of the subgroup. */
   readonly workgroup: number;

@@ -33,7 +33,7 @@ export interface SliceMemory {
 
 const align = (value: number, to: number): number => Math.ceil(value / to) * to;
 
-/** Of one product, for as many rows as there are or fewer. */
+/** What one product needs, for as many rows as there are or fewer. */
 function sliceMemory({ call, rows, traits, tiler }: Planning, product: ProductCall): SliceMemory {
   const weight = matrixOf(product.weight);
   const memory = { scratchBytes: 0, counterBytes: 0 };
@@ -55,7 +55,7 @@ function sliceMemory({ call, rows, traits, tiler }: Planning, product: ProductCa
   return memory;
 }
 
-/** Of all products of a call, one behind the other. */
+/** What all products of a call need, one behind the other. */
 export function slicesMemory(planning: Planning): SliceMemory {
   return planning.call.products.reduce(
     (sum, product) => {

@@ -125,7 +125,7 @@ export function preparedPlace(context: Context, kind: Prepared): Place {
   return place;
 }
 
-/** Of products that prepare nothing: the sum with the residual alone. */
+/** For products that prepare nothing, the sum with the residual is dispatched alone. */
 export function joinAlone(context: Context): Dispatch[] {
   const { call, preparing } = context;
   return call.join && preparing.size === 0 ? [prepareDispatch(context, 'none', undefined)] : [];

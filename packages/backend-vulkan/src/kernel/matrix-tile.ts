@@ -2,9 +2,9 @@
 import type { DeviceTraits } from '../dispatch/dispatch.js';
 import type { ProductShape } from './product-shape.js';
 
-/** Of `matmul-f16`: what a workgroup and each of its subgroups make. */
+/** Tile of `matmul-f16`: what a workgroup and each of its subgroups make. */
 export interface MatrixTile {
-  /** Of the weight, of each bank. */
+  /** Rows of the weight, of each bank. */
   readonly rows: number;
   readonly tokens: number;
   /** Columns of a step: 32 or 64. */

@@ -12,12 +12,12 @@ export interface Matrix {
   readonly dtype: DType;
   /** Whether quants, scales and so on lie apart (`weight-layout.ts`). */
   readonly planes: boolean;
-  /** Of the part that is meant. */
+  /** Rows of the part that is meant. */
   readonly rows: number;
   readonly columns: number;
   readonly rowStart: number;
   readonly columnStart: number;
-  /** Of the whole; `storedColumns` is the distance of rows in elements. */
+  /** Rows of the whole matrix; `storedColumns` is the distance of rows in elements. */
   readonly storedRows: number;
   readonly storedColumns: number;
   /** Columns that are 16 bytes, where rows and their parts begin at a multiple of that; else 0. */

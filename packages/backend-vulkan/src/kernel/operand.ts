@@ -23,7 +23,7 @@ export interface WeightOperand {
   readonly layout: WeightLayout;
   /** As stored in the file. `layout.dtype` is what kernels see. */
   readonly dtype: DType;
-  /** Of the whole weight. */
+  /** Rows of the whole weight. */
   readonly rows: number;
   readonly columns: number;
   /** The part that is meant. `columnStart` is a multiple of the dtype's block. */

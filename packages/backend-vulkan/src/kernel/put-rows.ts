@@ -6,7 +6,7 @@ import { groupsFor, product, workgroupSize } from './grid.js';
 import { copy } from './move.js';
 import type { Faults, Operand } from './operand.js';
 
-/** Of the shader. */
+/** Units that one invocation of the shader moves. */
 const unitsPerInvocation = 4;
 
 export interface PutRowsCall {

@@ -156,7 +156,7 @@ export interface CopySlotsCall {
   readonly faults: Faults;
 }
 
-/** Of the shader. */
+/** Units that one invocation of the shader moves. */
 const unitsPerInvocation = 4;
 
 export const copySlots = opKernel<CopySlotsCall>({

@@ -9,7 +9,7 @@ import { KernelRunner } from './kernel-runner.js';
 import { loadAddon } from '../load-addon.js';
 
 export interface DeviceRoof {
-  /** Of a copy from memory to memory: what is read and what is written both count. */
+  /** Rate of a copy from memory to memory: what is read and what is written both count. */
   readonly copyBytesPerSecond: number;
   /** From the start of one dispatch to that of the next, with a barrier between them and nothing to do. */
   readonly launchSeconds: number;
@@ -17,7 +17,7 @@ export interface DeviceRoof {
   readonly computeUnits: number;
 }
 
-/** Of each of the two buffers: several times the last-level cache of any GPU (H200: 50 MB), and few milliseconds. */
+/** Bytes of each of the two buffers: several times the last-level cache of any GPU (H200: 50 MB), in a few milliseconds. */
 const copiedBytes = 256 * 2 ** 20;
 
 const vectorBytes = 16;

@@ -11,7 +11,7 @@ import type { JobQueue } from '../device/queue.js';
 
 export interface ForeignPart {
   readonly buffer: DeviceBuffer;
-  /** Of the buffer: ascending and disjoint. */
+  /** Ranges of the buffer, ascending and disjoint. */
   readonly ranges: readonly ByteRange[];
   /** Those that are written, likewise. */
   readonly written: readonly ByteRange[];

@@ -23,7 +23,7 @@ export interface Request extends LayoutKey {
   data: (Uint8Array | undefined)[];
   /** Indexes of the data that lie in memory of other devices, which may still be computing them. */
   readonly foreign: ReadonlySet<number>;
-  /** Of buffers of other devices that are not simply there. */
+  /** Parts of other devices' buffers that the submission has to copy or to synchronize. */
   readonly parts: readonly ForeignPart[];
 }
 

@@ -40,7 +40,7 @@ export interface TuneProgress {
   /** Products looked at, of all. */
   readonly done: number;
   readonly total: number;
-  /** Of those, products for which something better than the default was found. */
+  /** Number of products for which something better than the default was found. */
   readonly improved: number;
 }
 

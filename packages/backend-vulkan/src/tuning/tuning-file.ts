@@ -11,7 +11,7 @@ import { cacheFolder } from '../device/pipeline-cache.js';
 import type { ShaderLibrary } from '../device/shader-library.js';
 import { mergeTunings, noTuning, tuningFromJson, tuningToJson, type Tuning } from './tuning.js';
 
-/** Of the file's layout. */
+/** Version of the file's layout. */
 const fileVersion = 1;
 
 /** Thousands of rules; what is larger is not ours and is not read. */

@@ -8,11 +8,11 @@ import { openOtherParts, splitOf, type GgufPart } from './split.js';
 /** An opened GGUF file. */
 export interface GgufFile extends Weights {
   readonly format: 'gguf';
-  /** Of the first part, where there are several. */
+  /** Version of the format; that of the first part, where there are several. */
   readonly version: 2 | 3;
   /** Tensor data starts at multiples of this many bytes. */
   readonly alignment: number;
-  /** Of the whole file, or of all parts together. */
+  /** Size of the whole file, or of all parts together. */
   readonly byteLength: number;
 }
 

@@ -27,7 +27,7 @@ export interface GgufContent {
   readonly metadata: Iterable<readonly [key: string, entry: MetadataEntry]>;
   /** In file order. */
   readonly tensors: readonly GgufTensor[];
-  /** Of tensor data; a power of two. Default: `general.alignment` of the metadata, else 32. */
+  /** Alignment of tensor data, a power of two. Default: `general.alignment` of the metadata, else 32. */
   readonly alignment?: number;
 }
 

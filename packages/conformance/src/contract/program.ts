@@ -151,7 +151,7 @@ export const doubling: Need = {
 };
 
 export interface ProductProgram extends Program {
-  /** Of the weight `w`. */
+  /** Type of the weight `w`. */
   readonly dtype: DType;
 }
 
@@ -248,7 +248,7 @@ export const failing: Need<FailingProgram> = {
 };
 
 export interface CacheProgram extends Program {
-  /** Of the state `kv` `[pool, 2, 1, 4, width]`. */
+  /** Type of the state `kv` `[pool, 2, 1, 4, width]`. */
   readonly dtype: DType;
 }
 

@@ -22,10 +22,10 @@ import {
 } from './dense.js';
 
 const fullEvery = 2;
-/** Of all published models. */
+/** The softcaps of all published models. */
 const scoreSoftcap = 50;
 const logitSoftcap = 30;
-/** Of 27B, whose scores are scaled by another number than the head's. */
+/** Layers of the 27B model, whose scores are scaled by another number than the head's. */
 const layersOf27B = 46;
 
 /** Gemma2Config's, for keys that a file leaves out. */

@@ -24,7 +24,7 @@ import {
 const fullEvery = 6;
 const theta = 1_000_000;
 const slidingTheta = 10_000;
-/** Of 27B, whose scores are scaled by another number than the head's. */
+/** Layers of the 27B model, whose scores are scaled by another number than the head's. */
 const layersOf27B = 62;
 
 /** Gemma3TextConfig's, for keys that a file leaves out. */

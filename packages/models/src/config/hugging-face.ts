@@ -82,7 +82,7 @@ export function everyNthFull(period: number): (layer: number) => AttentionKind {
 /** How rope was trained in full and in sliding layers, where the file says nothing else. */
 export interface RopeDefaults {
   readonly theta: number;
-  /** Of architectures whose sliding layers have a theta of their own. */
+  /** Theta of sliding layers, in architectures where they have their own. */
   readonly slidingTheta?: number;
 }
 
@@ -108,7 +108,7 @@ export function readRopes(
 
 interface RopeGroup {
   readonly settings: RopeSettings;
-  /** Of a head's elements, those that turn. */
+  /** Share of a head's elements that turn. */
   readonly share: number;
 }
 

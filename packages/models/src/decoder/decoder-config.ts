@@ -21,7 +21,7 @@ export interface LayerConfig {
   readonly heads?: number;
   readonly kvHeads?: number;
   readonly headDim?: number;
-  /** Of a sliding layer. */
+  /** Window of a sliding layer. */
   readonly window?: number;
   readonly attentionScale?: number;
   /** Where it does not turn as the other layers of its kind. */

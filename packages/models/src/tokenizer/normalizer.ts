@@ -5,7 +5,7 @@
 import { UnicornError } from '@unicorn-exec/tensor';
 import { compilePattern, SequenceNormalizer, type NormalizerConfig, type SplitPattern } from './library.js';
 
-/** Of a normalized text, in UTF-16 units: that of the longest text that is encoded. */
+/** Length of a normalized text, in UTF-16 units: that of the longest text that is encoded. */
 export const maxNormalizedLength = 2 ** 24;
 /** Published tokenizers have at most five. */
 const maxSteps = 64;

@@ -12,7 +12,7 @@ import { UnicornError } from '@unicorn-exec/tensor';
  * so that one hostile id cannot ask for gigabytes.
  */
 const maxVocabSize = 2 ** 22;
-/** Of one token's spelling. The longest of published vocabularies have a few hundred. */
+/** Bytes of one token's spelling. The longest of published vocabularies have a few hundred. */
 const maxTokenBytes = 2 ** 16;
 /**
  * A slot of the table: id + 1 (0 is an empty slot) in the low 23 bits, 9 bits of the spelling's hash above, so that but one

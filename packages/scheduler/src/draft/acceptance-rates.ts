@@ -20,22 +20,22 @@ export class AcceptanceRates {
     private readonly parent?: AcceptanceRates,
   ) {}
 
-  /** Of all sequences that draft in one way. */
+  /** The rates of all sequences that draft in one way. */
   static ofAll(): AcceptanceRates {
     return new AcceptanceRates([hopeful], parentWeight);
   }
 
-  /** Of one sequence: they begin as those of all, and are handed on to these. */
+  /** The rates of one sequence: they begin as those of all, and are handed on to these. */
   static of(all: AcceptanceRates): AcceptanceRates {
     return new AcceptanceRates([...all.rates], ownWeight, all);
   }
 
-  /** Of one sequence whose guesses can be watched without checking them. */
+  /** The rates of one sequence whose guesses can be watched without checking them. */
   static watched(): AcceptanceRates {
     return new AcceptanceRates([cautious], ownWeight);
   }
 
-  /** Of `drafted` tokens the first `accepted` were right. */
+  /** Learns that the first `accepted` of `drafted` tokens were right. */
   learn(drafted: number, accepted: number): void {
     // What lies behind the first wrong one says nothing.
     for (let depth = 0; depth < Math.min(drafted, accepted + 1); depth++)

@@ -56,7 +56,7 @@ export interface StepReport {
   readonly rows: number;
   /** Tokens that the sequences got. */
   readonly tokens: number;
-  /** Of the target's submission. */
+  /** Duration of the target's submission. */
   readonly stepMs: number;
   /** The `program`s of the drafts, where the policy chose them all: only then do they count against it. */
   readonly chosen?: ReadonlySet<string | undefined> | undefined;
@@ -123,7 +123,7 @@ export class DraftPolicy {
 
 /** What is known of the steps of one target program and of those that draft for it. */
 class Target {
-  /** Of the plain steps that were seen first. */
+  /** Pace of the plain steps that were seen first. */
   #pace = new Pace();
   /** The number of rows whose plain steps tell the pace. */
   #paceRows = 0;
@@ -137,7 +137,7 @@ class Target {
   readonly #ledgers = new Map<string | undefined, DraftLedger>();
   #steps = 0;
   #sincePlain = 0;
-  /** Of the drafts of this step. */
+  /** Tokens drafted in this step. */
   #drafted = 0;
 
   learnDraft(program: string, rows: number, ms: number): void {
@@ -211,7 +211,7 @@ class Target {
     return Math.min(Math.max(cost, plain), rows * perRow);
   }
 
-  /** Of one guess for each of `rows` sequences: no more than the target itself would take for them. */
+  /** Cost of one guess for each of `rows` sequences: no more than the target itself would take for them. */
   #draftCost(program: string, rows: number, assumedShare = assumedDraftShare): number {
     const most = this.#costs.at(rows)!;
     return Math.min(this.#costsOf(program).at(rows) ?? assumedShare * most, most);

@@ -29,7 +29,7 @@ export interface OpenOptions {
   readonly numerics?: KvOrigin['numerics'] | undefined;
   /** Positions of its prompt. Default: all tokens that are known. */
   readonly promptLength?: number | undefined;
-  /** Of each position. Default: the ids. */
+  /** Prefix key of each position. Default: the ids. */
   readonly keys?: readonly PrefixKey[] | undefined;
   /** Positions that are never computed by halves. Default: none. */
   readonly spans?: readonly TokenSpan[] | undefined;
@@ -52,7 +52,7 @@ export interface KvGroupStats {
 
 export class KvCache {
   readonly #groups: readonly GroupState[];
-  /** Of the states that are not keys and values: a sequence's alone, never shared. */
+  /** Slots of the states that are not keys and values; a slot is a sequence's alone, never shared. */
   readonly #slots: BlockPool | undefined;
   readonly #search: PrefixSearch;
   readonly #live = new Set<KvSequence>();

@@ -38,7 +38,7 @@ export class KvSequence {
   readonly filled: Int32Array;
   /** For each group the blocks reserved; zeros when idle. */
   readonly reserved: Int32Array;
-  /** Of the states that are not keys and values; undefined where the model has none. */
+  /** Slots of the states that are not keys and values; undefined where the model has none. */
   slots: SequenceSlots | undefined;
   /** By what the computed positions were computed, in order. */
   runs: KvRun[] = [];

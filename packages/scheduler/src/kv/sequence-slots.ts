@@ -35,7 +35,7 @@ export class SequenceSlots {
     return [from, this.#checked];
   }
 
-  /** Of a slice that draws a guess. @param isFirst whether it is the first one behind the known tokens */
+  /** The slots of a slice that draws a guess. @param isFirst whether it is the first one behind the known tokens */
   ofGuess(isFirst: boolean): StateSlots {
     this.#guessed ||= this.acquire();
     return [isFirst ? this.#own : this.#guessed, this.#guessed];

@@ -1,4 +1,4 @@
-/** Who decides where nodes run, and for which graphs it is known beforehand. */
+/** The types of a placement: what decides where nodes run, and the graphs for which it is known beforehand. */
 import type { Graph, Phase } from '@unicorn-exec/tensor';
 import type { NodePlaces } from './partition.js';
 

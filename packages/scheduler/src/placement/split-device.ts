@@ -77,7 +77,7 @@ export class SplitDevice implements Device {
   /** Outputs that are kept on no device that another one may replace. */
   readonly #rescued = new Set<string>();
   readonly #successor: SplitOptions['successor'];
-  /** Who does the work of devices that were lost. */
+  /** For each device that was lost, the one that does its work. */
   readonly #successors = new Map<number, number>();
   #closed = false;
 
@@ -249,7 +249,7 @@ export class SplitDevice implements Device {
     await Promise.all(this.devices.map((device) => device.close()));
   }
 
-  /** Whoever does a device's work now. */
+  /** The device that does this one's work now. */
   #present(device: number): number {
     const successor = this.#successors.get(device);
     return successor === undefined ? device : this.#present(successor);

@@ -20,7 +20,7 @@ import { AnnouncedWork, type PartOrder, type TouchedRanges } from './part-order.
 export interface CompiledPart {
   /** Index of the device. */
   readonly device: number;
-  /** Of the device, for people. */
+  /** Name of the device, for people. */
   readonly deviceName: string;
   readonly graph: Graph;
   readonly executable: Executable;
@@ -30,7 +30,7 @@ export interface CompiledPart {
 
 export interface SplitRequest {
   readonly dims: DimValues;
-  /** Of the whole graph. */
+  /** Bindings of the whole graph. */
   readonly bindings: readonly ResolvedBinding[];
   /** The memory in which a value crosses; undefined for one that the caller binds. */
   crossing(name: string): DeviceBuffer | undefined;
@@ -155,7 +155,7 @@ export class SplitSubmission {
 
 /** A part of one submission, as the order of several devices sees it. */
 class PartWork extends AnnouncedWork {
-  /** Of the device; undefined until the part was handed over. */
+  /** The device's completion; undefined until the part was handed over. */
   completion: Completion | undefined;
   #touched: readonly TouchedRanges[] | undefined;
 

@@ -23,7 +23,7 @@ export class Drafting {
     private readonly flights: Flights,
     private readonly policy: DraftPolicy,
     private readonly clock: () => number,
-    /** Of guesses, all of which lie behind their prompt's end. */
+    /** Phase of guesses, all of which lie behind their prompt's end. */
     private readonly phase: LanePhase,
   ) {}
 

@@ -16,7 +16,7 @@ import type { StepPart } from './step-batch.js';
 export interface StepOutput {
   /** The sampled ids, in order: none, one, or those behind a draft as far as they stand. */
   readonly tokens: readonly number[];
-  /** Of each of those, where the program computes them. */
+  /** One for each of the tokens, where the program computes them. */
   readonly logProbabilities?: readonly TokenLogProbabilities[];
   /** `logits` and `hidden.<L>` as f32 [count, features]; absent after a sampling step. */
   readonly rows?: ReadonlyMap<string, Float32Array>;

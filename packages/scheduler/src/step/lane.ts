@@ -104,7 +104,7 @@ export class Lane {
     }
   }
 
-  /** Of jobs whose masks come late: leaves the logits, from which each is sampled when its mask is there. */
+  /** Lands a flight of jobs whose masks come late: leaves the logits, from which each is sampled when its mask is there. */
   async #landLogits(flight: Flight): Promise<void> {
     const { late, landing, flights } = this.parts;
     late.askMasks(flight);

@@ -16,7 +16,7 @@ export interface LateSamplingSetup {
   readonly admission: Admission;
   readonly flights: Flights;
   readonly counts: StepCounts;
-  /** Of the device's samplers, whichever phase left the logits. */
+  /** Phase of the device's samplers, whichever phase left the logits. */
   readonly phase: LanePhase;
   /** Tells the step loop that something has changed. */
   readonly tell: () => void;

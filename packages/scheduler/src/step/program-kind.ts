@@ -22,7 +22,7 @@ export interface ProgramKind {
   /** Also outputs the log-probabilities of what it samples, and of so many best tokens; undefined: of none. */
   readonly topLogProbabilities: number | undefined;
   readonly size: ElasticSize | undefined;
-  /** Of all its tokens; undefined where the device makes no difference, and in what jobs ask for. */
+  /** Phase of all its tokens; undefined where the device makes no difference, and in what jobs ask for. */
   readonly phase: LanePhase;
 }
 

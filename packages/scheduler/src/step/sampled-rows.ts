@@ -25,7 +25,7 @@ export class SampledRows {
     this.ids = ids ? new Int32Array(ids.buffer, ids.byteOffset, rows) : new Int32Array(0);
   }
 
-  /** Of some rows, where the program computes them. */
+  /** The log-probabilities of some rows, where the program computes them. */
   logProbabilities(first: number, count: number): TokenLogProbabilities[] {
     return Array.from({ length: count }, (_, index) => this.#logProbabilitiesOf(first + index));
   }

@@ -30,7 +30,7 @@ export interface StepPart {
   readonly count: number;
   /** Guessed tokens behind the known ones; what a part counts may reach into them. */
   readonly draft: readonly number[];
-  /** Of the sequence's prompt. What a part counts holds all of a span or none of it. */
+  /** Spans of the sequence's prompt. What a part counts holds all of a span or none of it. */
   readonly spans: readonly PromptSpan[];
   /** The slots of sequence states that it goes on from and leaves; absent where the model has none. */
   readonly stateSlots?: StateSlots | undefined;

@@ -24,7 +24,7 @@ export class HostBuffer implements DeviceBuffer {
   private constructor(
     host: Uint8Array,
     private readonly released: () => void,
-    /** Of the buffer that this one was imported from. */
+    /** `sync` of the buffer that this one was imported from. */
     readonly sync: DeviceBuffer['sync'] | undefined,
   ) {
     this.host = host;

@@ -15,7 +15,7 @@ export class GraphBuilder {
   readonly #nodes: Node[] = [];
   readonly #outputs: Record<string, number> = {};
   readonly #sources = new Map<string, Value>();
-  /** Who uses a name of the signature: bindings are by name alone, so an input, an output and a state never share one. */
+  /** What each name of the signature is used for: bindings are by name alone, so an input, an output and a state never share one. */
   readonly #roles = new Map<string, 'input' | 'output' | 'state'>();
   /** Versions of a state that an op has changed in place: their content is gone. */
   readonly #overwritten = new Set<number>();

@@ -44,7 +44,7 @@ export interface NullSubmission {
   readonly graph: Graph;
   readonly dims: Readonly<Record<string, number>>;
   readonly bindings: readonly ResolvedBinding[];
-  /** Of the executable. */
+  /** Phase of the executable. */
   readonly phase: Phase;
 }
 
@@ -254,7 +254,7 @@ class NullDevice implements Device {
   }
 }
 
-/** Of a device that takes no time. Yours: what was measured, or what is known of such devices. */
+/** Speed of a device that takes no time. Yours: what was measured, or what is known of such devices. */
 const speed: DeviceSpeed = {
   bytesPerSecond: Infinity,
   flopsPerSecond: { f32: Infinity, fast: Infinity },
