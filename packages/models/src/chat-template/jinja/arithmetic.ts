@@ -9,6 +9,7 @@ import {
   Tuple,
   Undefined,
   countOf,
+  floatOf,
   isInteger,
   isNumber,
   isText,
@@ -52,15 +53,6 @@ export function signed(operator: '-' | '+', value: Value): Value {
   if (isInteger(value)) return operator === '-' ? -BigInt(value) : BigInt(value);
   if (typeof value === 'number') return operator === '-' ? -value : value;
   throw new RenderFailure(`bad operand type for unary ${operator}: '${typeName(value)}'`);
-}
-
-/** @throws RenderFailure when the integer is beyond the floats */
-export function floatOf(value: bigint | boolean | number): number {
-  const float = Number(value);
-  if (typeof value === 'bigint' && !Number.isFinite(float)) {
-    throw new RenderFailure('int too large to convert to float');
-  }
-  return float;
 }
 
 /** Pays for one operation on integers, and bounds its result. */

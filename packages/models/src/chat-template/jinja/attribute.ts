@@ -1,7 +1,23 @@
 /** What `value.name` and `value[index]` are, with the limits of the sandbox: nothing private, nothing that changes a value. */
 import { payForKey } from './comparison.js';
 import { unitOf, after, isPlain, codePointLength } from './code-points.js';
-import { Dict } from './dict.js';
+import {
+  Dict,
+  isInteger,
+  isSequence,
+  isText,
+  itemsOf,
+  likeText,
+  Markup,
+  orElse,
+  Range,
+  textOf,
+  Thing,
+  Tuple,
+  typeName,
+  Undefined,
+  type Value,
+} from './value.js';
 import { NotSupported, RenderFailure } from './failure.js';
 import { markupMethod } from './markup-methods.js';
 import { dictMethods, sequenceMethods } from './container-methods.js';
@@ -10,22 +26,6 @@ import { boundMethod } from './signature.js';
 import { slicedText, missingStringMethods, stringMethods } from './string-methods.js';
 import { sliceBounds } from './slicing.js';
 import type { Run } from './run.js';
-import {
-  Markup,
-  Range,
-  Thing,
-  Tuple,
-  Undefined,
-  isInteger,
-  isSequence,
-  isText,
-  itemsOf,
-  likeText,
-  orElse,
-  textOf,
-  typeName,
-  type Value,
-} from './value.js';
 import { entryUnits } from './work.js';
 
 /** The attribute, else the entry of that name, else Undefined. @throws RenderFailure for one of an undefined value */

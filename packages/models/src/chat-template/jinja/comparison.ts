@@ -1,18 +1,19 @@
 /** Python's equality, order and `in`. */
-import { Dict, DictView } from './dict.js';
-import { RenderFailure } from './failure.js';
-import type { Comparison } from './syntax.js';
 import {
   Callable,
-  Range,
-  Tuple,
-  Undefined,
+  Dict,
+  DictView,
   isNumber,
   isText,
+  Range,
   textOf,
+  Tuple,
   typeName,
+  Undefined,
   type Value,
 } from './value.js';
+import { RenderFailure } from './failure.js';
+import type { Comparison } from './syntax.js';
 import { entriesOf } from './iteration.js';
 import { searchUnits } from './text-split.js';
 import { nodeUnits, type Work } from './work.js';

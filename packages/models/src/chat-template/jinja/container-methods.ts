@@ -1,9 +1,8 @@
 /** The methods of Python's dict, list and tuple. Those that change a value are known by name, and refused. */
 import { equal, payForKey } from './comparison.js';
-import { Dict, DictView } from './dict.js';
+import { Dict, DictView, itemsOf, orElse, Tuple, type Value } from './value.js';
 import { RenderFailure } from './failure.js';
 import { operation, type Operation } from './signature.js';
-import { Tuple, itemsOf, orElse, type Value } from './value.js';
 import { sliceBounds } from './slicing.js';
 
 type Methods<Self> = ReadonlyMap<string, Operation<Self> | 'changes'>;

@@ -2,7 +2,19 @@
 import { binary, signed } from './arithmetic.js';
 import { attributeOf, itemOf, sliceOf } from './attribute.js';
 import { compare } from './comparison.js';
-import { Dict } from './dict.js';
+import {
+  Callable,
+  Dict,
+  isText,
+  orElse,
+  textOf,
+  Thing,
+  Tuple,
+  typeName,
+  Undefined,
+  type Arguments,
+  type Value,
+} from './value.js';
 import { RenderFailure } from './failure.js';
 import { listOf, truthy } from './iteration.js';
 import { numberFilters } from './number-filters.js';
@@ -13,18 +25,6 @@ import { sequenceFilters } from './sequence-filters.js';
 import type { CallArguments, Expression, FilterCall } from './syntax.js';
 import { tests } from './tests.js';
 import { textFilters } from './text-filters.js';
-import {
-  Callable,
-  Thing,
-  Tuple,
-  Undefined,
-  isText,
-  orElse,
-  textOf,
-  typeName,
-  type Arguments,
-  type Value,
-} from './value.js';
 import { entryUnits, nodeUnits, pairUnits, type Work } from './work.js';
 
 const filters = new Map([...textFilters, ...sequenceFilters, ...numberFilters]);
@@ -49,6 +49,14 @@ export class Evaluator implements Run {
     return truthy(test(this, input, args, name));
   }
 
+  attribute(value: Value, name: string): Value {
+    return attributeOf(value, name, this);
+  }
+
+  item(value: Value, index: Value): Value {
+    return itemOf(value, index, this);
+  }
+
   evaluate(node: Expression, scope: Scope): Value {
     this.work.spend(nodeUnits);
     switch (node.kind) {
@@ -57,7 +65,7 @@ export class Evaluator implements Run {
       case 'name':
         return orElse(scope.get(node.name), () => new Undefined(`'${node.name}' is undefined`));
       case 'attribute':
-        return attributeOf(this.evaluate(node.object, scope), node.name, this);
+        return this.attribute(this.evaluate(node.object, scope), node.name);
       case 'item':
         return this.#item(node, scope);
       case 'call':
@@ -147,7 +155,7 @@ export class Evaluator implements Run {
   #item(node: Expression & { kind: 'item' }, scope: Scope): Value {
     const object = this.evaluate(node.object, scope);
     const { index } = node;
-    if (index.kind !== 'slice') return itemOf(object, this.evaluate(index, scope), this);
+    if (index.kind !== 'slice') return this.item(object, this.evaluate(index, scope));
     const part = (of: Expression | undefined) => (of === undefined ? null : this.evaluate(of, scope));
     return sliceOf(object, part(index.start), part(index.stop), part(index.step), this);
   }

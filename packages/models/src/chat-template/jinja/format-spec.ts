@@ -3,8 +3,7 @@ import { codePointLength, unitOf } from './code-points.js';
 import { exponential, fixed, floatText, general } from './decimal.js';
 import { NotSupported, RenderFailure } from './failure.js';
 import { display, integerText } from './printing.js';
-import { floatOf } from './arithmetic.js';
-import { isNumber, isText, textOf, typeName, type Value } from './value.js';
+import { floatOf, isNumber, isText, textOf, typeName, type Value } from './value.js';
 import type { Work } from './work.js';
 
 export interface FormatSpec {

@@ -1,5 +1,4 @@
 /** Python's `str.format`, as the sandbox runs it: fields see attributes and entries as templates do. */
-import { attributeOf, itemOf } from './attribute.js';
 import { RenderFailure } from './failure.js';
 import { formatted } from './format-spec.js';
 import { display, represented } from './printing.js';
@@ -67,9 +66,8 @@ class Formatter {
     const [, first = '', rest = ''] = /^([^.[]*)([^]*)$/.exec(path)!;
     let value = this.#argument(first);
     for (const [part, attribute, entry] of rest.matchAll(/\.([^.[]+)|\[([^\]]+)\]|[^]/g)) {
-      if (attribute !== undefined) value = attributeOf(value, attribute, this.run);
-      else if (entry !== undefined)
-        value = itemOf(value, /^\d+$/.test(entry) ? BigInt(entry) : entry, this.run);
+      if (attribute !== undefined) value = this.run.attribute(value, attribute);
+      else if (entry !== undefined) value = this.run.item(value, /^\d+$/.test(entry) ? BigInt(entry) : entry);
       else throw new RenderFailure(`Invalid format field at '${part}'`);
     }
     return value;

@@ -1,22 +1,22 @@
 /** The functions that every template has: Jinja2's, and those that transformers adds. */
-import { Dict } from './dict.js';
+import {
+  Callable,
+  Dict,
+  isInteger,
+  orElse,
+  Range,
+  Thing,
+  typeName,
+  Undefined,
+  type Arguments,
+  type Value,
+} from './value.js';
 import { NotSupported, Refusal, RenderFailure } from './failure.js';
 import { listOf } from './iteration.js';
 import { Namespace } from './namespace.js';
 import { display } from './printing.js';
 import { strftime } from './strftime.js';
 import type { Run } from './run.js';
-import {
-  Callable,
-  Range,
-  Thing,
-  Undefined,
-  isInteger,
-  orElse,
-  typeName,
-  type Arguments,
-  type Value,
-} from './value.js';
 import { pairUnits } from './work.js';
 
 /** As in Jinja2's sandbox. */

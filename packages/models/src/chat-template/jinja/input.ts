@@ -1,7 +1,6 @@
 /** What a caller gives, as values of a template: JavaScript's, or JSON text, whose numbers and order of keys are kept. */
 import { UnicornError } from '@unicorn-exec/tensor';
-import { Dict } from './dict.js';
-import { Range, Stream, Thing, Tuple, Undefined, Markup, Callable, type Value } from './value.js';
+import { Callable, Dict, Markup, Range, Stream, Thing, Tuple, Undefined, type Value } from './value.js';
 
 /** Python's `json` and its `repr` give up at about a thousand levels. */
 const maxDepth = 300;

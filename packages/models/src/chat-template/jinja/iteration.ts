@@ -1,20 +1,21 @@
 /** Walking through values, their length and their truth. */
 import { after, codePointLength } from './code-points.js';
-import { Dict, DictView } from './dict.js';
-import { RenderFailure } from './failure.js';
 import {
   Callable,
+  Dict,
+  DictView,
+  isText,
   Markup,
   Range,
   Stream,
+  textOf,
   Thing,
   Tuple,
-  Undefined,
-  isText,
-  textOf,
   typeName,
+  Undefined,
   type Value,
 } from './value.js';
+import { RenderFailure } from './failure.js';
 import { entryUnits, nodeUnits, type Work } from './work.js';
 
 /** What a value holds, one by one; undefined when it cannot be walked. */

@@ -2,8 +2,7 @@
  * Reads JSON as Python does: 1.0 is a float, 9007199254740993 stays whole, keys keep the order in which they stand, and
  * of two equal keys the last counts.
  */
-import { Dict } from './dict.js';
-import type { Value } from './value.js';
+import { Dict, type Value } from './value.js';
 
 const number = /-?(?:0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?/y;
 const string = /"(?:[^"\\\x00-\x1f]|\\[^])*"/y;

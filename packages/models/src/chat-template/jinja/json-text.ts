@@ -1,10 +1,9 @@
 /** Python's `json.dumps`, which is the `tojson` of chat templates: exact numbers, keys in their order, no HTML escaping. */
 import { floatText } from './decimal.js';
-import { Dict } from './dict.js';
+import { Dict, isText, Markup, textOf, Tuple, typeName, type Value } from './value.js';
 import { RenderFailure } from './failure.js';
 import { sorted } from './comparison.js';
 import { integerText } from './printing.js';
-import { Markup, Tuple, typeName, isText, textOf, type Value } from './value.js';
 import { nodeUnits, type Work } from './work.js';
 
 export interface JsonStyle {

@@ -1,12 +1,22 @@
 /** Jinja2's filters of numbers, and Python's conversions from texts. */
-import { binary, floatOf, signed } from './arithmetic.js';
+import { binary, signed } from './arithmetic.js';
+import {
+  countOf,
+  floatOf,
+  isInteger,
+  isNumber,
+  isText,
+  textOf,
+  typeName,
+  Undefined,
+  type Value,
+} from './value.js';
 import { fixed } from './decimal.js';
 import { NotSupported, RenderFailure } from './failure.js';
 import { rounded } from './rounding.js';
 import { operation, type Operation } from './signature.js';
 import { stripped } from './text-split.js';
 import { truthy } from './iteration.js';
-import { Undefined, countOf, isInteger, isNumber, isText, textOf, typeName, type Value } from './value.js';
 
 type Filter = Operation<Value>;
 

@@ -1,23 +1,23 @@
 /** Python's `%` on texts: `'%s has %05.1f' % (name, value)`. */
-import { floatOf } from './arithmetic.js';
-import { Dict } from './dict.js';
+import {
+  countOf,
+  Dict,
+  floatOf,
+  isNumber,
+  isText,
+  likeText,
+  Markup,
+  textOf,
+  Tuple,
+  typeName,
+  Undefined,
+  type Value,
+} from './value.js';
 import { codePointLength, unitOf } from './code-points.js';
 import { RenderFailure } from './failure.js';
 import { aligned, bounded, floatDigits, signOf, type FormatSpec } from './format-spec.js';
 import { escaped } from './markup.js';
 import { display, integerText, represented } from './printing.js';
-import {
-  Markup,
-  Tuple,
-  Undefined,
-  countOf,
-  isNumber,
-  isText,
-  likeText,
-  textOf,
-  typeName,
-  type Value,
-} from './value.js';
 import type { Work } from './work.js';
 
 const directive = /%(?:\(([^()]*)\))?([-+ #0]*)(\d+|\*)?(?:\.(\d+|\*)?)?[hlL]?([^])?/g;

@@ -1,8 +1,18 @@
 /** How values print: Python's `str` and `repr`. Every piece is paid for before it is joined to the rest. */
-import { Dict, DictView } from './dict.js';
+import {
+  Callable,
+  Dict,
+  DictView,
+  Markup,
+  Range,
+  Thing,
+  Tuple,
+  typeName,
+  Undefined,
+  type Value,
+} from './value.js';
 import { floatText } from './decimal.js';
 import { NotSupported, RenderFailure } from './failure.js';
-import { Callable, Markup, Range, Thing, Tuple, Undefined, typeName, type Value } from './value.js';
 import { nodeUnits, type Work } from './work.js';
 
 /** Python's `str`. @throws RenderFailure for an integer of more than 4300 digits, as Python */

@@ -1,5 +1,5 @@
 /** Statements to text. */
-import { Dict } from './dict.js';
+import { Callable, Dict, Stream, Tuple, Undefined, type Arguments, type Value } from './value.js';
 import { RenderFailure } from './failure.js';
 import { Evaluator } from './evaluator.js';
 import { globalsOf } from './globals.js';
@@ -9,7 +9,6 @@ import { Namespace } from './namespace.js';
 import { display } from './printing.js';
 import { Scope } from './scope.js';
 import type { For, Signature, Statement, Target, Template } from './syntax.js';
-import { Callable, Stream, Tuple, Undefined, type Arguments, type Value } from './value.js';
 import { Work, nodeUnits } from './work.js';
 
 /** What ended a body before its last statement. */

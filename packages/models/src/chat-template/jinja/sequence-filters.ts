@@ -2,28 +2,30 @@
 import { binary } from './arithmetic.js';
 import { attributeOf } from './attribute.js';
 import { equal, ordered, payForKey, sorted } from './comparison.js';
-import { Dict, DictView, hashOf } from './dict.js';
+import {
+  countOf,
+  Dict,
+  DictView,
+  hashOf,
+  isSequence,
+  isText,
+  itemsOf,
+  likeText,
+  orElse,
+  Stream,
+  textOf,
+  Tuple,
+  typeName,
+  Undefined,
+  type Arguments,
+  type Value,
+} from './value.js';
 import { NotSupported, RenderFailure } from './failure.js';
 import { entriesOf, iterated, lengthOf, listOf, truthy } from './iteration.js';
 import { dictMethods } from './container-methods.js';
 import { operation, type Operation } from './signature.js';
 import type { Run } from './run.js';
 import { pathGetter, pathsGetter } from './value-path.js';
-import {
-  Stream,
-  Tuple,
-  Undefined,
-  countOf,
-  isSequence,
-  isText,
-  itemsOf,
-  likeText,
-  orElse,
-  textOf,
-  typeName,
-  type Arguments,
-  type Value,
-} from './value.js';
 import { entryUnits, pairUnits } from './work.js';
 
 type Filter = Operation<Value>;

@@ -16,8 +16,7 @@ import {
   splitWordsFromEnd,
   stripped,
 } from './text-split.js';
-import { Dict } from './dict.js';
-import { Tuple, countOf, isText, textOf, typeName, type Value } from './value.js';
+import { countOf, Dict, isText, textOf, Tuple, typeName, type Value } from './value.js';
 import { entryUnits, type Work } from './work.js';
 import { sliceBounds } from './slicing.js';
 

@@ -1,14 +1,24 @@
 /** Jinja2's tests, the words behind `is`. */
 import { binary } from './arithmetic.js';
 import { compare, contains, equal } from './comparison.js';
-import { Dict } from './dict.js';
+import {
+  Callable,
+  Dict,
+  isNumber,
+  isText,
+  Markup,
+  Range,
+  Thing,
+  Tuple,
+  Undefined,
+  type Value,
+} from './value.js';
 import { RenderFailure } from './failure.js';
 import { isCased } from './letter-case.js';
 import { iterated } from './iteration.js';
 import { display } from './printing.js';
 import { operation, type Operation } from './signature.js';
 import type { Comparison } from './syntax.js';
-import { Callable, Markup, Range, Thing, Tuple, Undefined, isNumber, isText, type Value } from './value.js';
 
 type Test = Operation<Value>;
 

@@ -1,7 +1,21 @@
 /** Jinja2's filters of texts. */
 import { joined as joinedTexts, centered, padded } from './string-methods.js';
 import { codePointLength, unitOf } from './code-points.js';
-import { Dict } from './dict.js';
+import {
+  countOf,
+  Dict,
+  isInteger,
+  isSequence,
+  isText,
+  itemsOf,
+  likeText,
+  Markup,
+  textOf,
+  Tuple,
+  typeName,
+  Undefined,
+  type Value,
+} from './value.js';
 import { NotSupported, RenderFailure } from './failure.js';
 import { capitalized } from './letter-case.js';
 import { iterated, listOf, truthy } from './iteration.js';
@@ -11,20 +25,6 @@ import { display, represented } from './printing.js';
 import { operation, type Operation } from './signature.js';
 import { replaced, searchUnits, splitLines, splitWords, stripped } from './text-split.js';
 import { pathGetter } from './value-path.js';
-import {
-  Markup,
-  Tuple,
-  Undefined,
-  countOf,
-  isInteger,
-  isText,
-  itemsOf,
-  isSequence,
-  likeText,
-  textOf,
-  typeName,
-  type Value,
-} from './value.js';
 import type { Work } from './work.js';
 import { jsonText } from './json-text.js';
 
