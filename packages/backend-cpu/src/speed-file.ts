@@ -1,12 +1,7 @@
-/**
- * The measured rates of this machine's processor on disk, one file for each number of threads and SIMD level, so that
- * processes after the one that measured plan by them. Losing it costs accuracy only: a file that is of another processor or
- * version of this package, or damaged, is as one that is not there.
- */
-import { readFileSync } from 'node:fs';
+/** Where the measured rates of this machine's processor are kept: one file for each number of threads and SIMD level. */
 import { homedir } from 'node:os';
 import { join } from 'node:path';
-import { writeAtomically, type DeviceSpeed } from '@unicorn-exec/tensor';
+import { DeviceSpeedFile } from '@unicorn-exec/tensor';
 import { addonConfig } from './load-addon.js';
 
 /** Names a folder for what is measured; empty: nothing is kept. Default: `unicorn/cpu` in XDG_CACHE_HOME or `~/.cache`. */
@@ -27,68 +22,13 @@ export interface SpeedKey {
   readonly level: string;
 }
 
-export class SpeedFile {
-  /** Undefined when nothing is to be kept. */
-  readonly path: string | undefined;
-
-  constructor(
-    private readonly key: SpeedKey,
-    folder = cacheFolder(),
-  ) {
-    const { processor, threads, level } = key;
+export class SpeedFile extends DeviceSpeedFile {
+  constructor({ processor, threads, level }: SpeedKey, folder = cacheFolder()) {
     const name = processor.toLowerCase().replace(/[^a-z0-9]+/g, '-');
-    this.path = folder && join(folder, `speed-${name}-${threads}-${level}.json`);
+    super({
+      path: folder ? join(folder, `speed-${name}-${threads}-${level}.json`) : undefined,
+      packageFolder: addonConfig.folder,
+      device: { processor, threads, level },
+    });
   }
-
-  read(): DeviceSpeed | undefined {
-    if (this.path === undefined) return undefined;
-    try {
-      const found = JSON.parse(readFileSync(this.path, 'utf8')) as Record<string, unknown> | null;
-      const key = this.#fullKey();
-      if (Object.keys(key).some((part) => found?.[part] !== key[part])) return undefined;
-      return speedFromJson(found?.speed);
-    } catch {
-      return undefined;
-    }
-  }
-
-  /**
-   * @returns the file; undefined when nothing is to be kept
-   * @throws UnicornError `usage/file`, `resource/disk` when it cannot be written
-   */
-  async write(speed: DeviceSpeed): Promise<string | undefined> {
-    const { path } = this;
-    if (path === undefined) return undefined;
-    const content = { ...this.#fullKey(), speed };
-    await writeAtomically(path, `${JSON.stringify(content, undefined, 1)}\n`, { makeDirectory: true });
-    return path;
-  }
-
-  #fullKey(): Record<string, unknown> {
-    return { version: packageVersion(), ...this.key };
-  }
-}
-
-function packageVersion(): unknown {
-  const text = readFileSync(join(addonConfig.folder, 'package.json'), 'utf8');
-  return (JSON.parse(text) as { version?: unknown }).version;
-}
-
-function speedFromJson(value: unknown): DeviceSpeed | undefined {
-  const speed = value as Partial<DeviceSpeed> | undefined;
-  const { bytesPerSecond, submitSeconds, stepSeconds } = speed ?? {};
-  const { f32, fast } = speed?.flopsPerSecond ?? {};
-  if (!isRate(bytesPerSecond) || !isRate(submitSeconds) || !isRate(stepSeconds)) return undefined;
-  if (!isRate(f32) || !isRate(fast)) return undefined;
-  return {
-    bytesPerSecond,
-    flopsPerSecond: { f32, fast },
-    submitSeconds,
-    stepSeconds,
-    basis: 'measured',
-  };
-}
-
-function isRate(value: unknown): value is number {
-  return typeof value === 'number' && Number.isFinite(value) && value > 0;
 }

@@ -70,6 +70,10 @@ export {
 } from './backend/host-device.js';
 export { HostWeightSet, loadHostWeights } from './backend/host-device.js';
 export { rooflineEstimate } from './backend/roofline.js';
+export { DeviceSpeedFile } from './backend/speed-file.js';
+export type { SpeedFileOptions } from './backend/speed-file.js';
+export { prepareProbe, productChain, productsGraph } from './backend/speed-probe.js';
+export type { SpeedProbe } from './backend/speed-probe.js';
 export { hostSync, rangesOverlap, touchedBindings } from './backend/touched.js';
 export type { HostSync, TouchedBinding } from './backend/touched.js';
 export {
