@@ -175,11 +175,11 @@ const phased: Backend = {
   },
 };
 
-describe.skipIf(!cpu.usable)('a device with a lane for each phase', () => {
+describe.skipIf(!cpu.usable)('a device with a runner for each phase', () => {
   it.each([
     ['alone', 'all'],
     ['beside a CPU', 6],
-  ] as const)('is promised what both lanes take, %s', async (_, gpuLayers) => {
+  ] as const)('is promised what both runners take, %s', async (_, gpuLayers) => {
     const options = { context: 2048, kvType: 'f16' } as const;
     const plain = await Engine.load({ ...options, backend: cpu.backend });
     const engine = await Engine.load({ ...options, backend: phased, gpuLayers });

@@ -44,7 +44,7 @@ function decoderTrial(graph: Graph, precision: 'f32' | 'fast'): Trial {
     graph,
     precision,
     weights: randomWeights(graph, randomSource(7)),
-    dims: { tokens: 6, sequences: 2, columns: 1, outputs: 2, pool: 3, slots: 2, capacity: 8 },
+    dims: { tokens: 6, sequences: 2, columns: 1, outputs: 2, pool: 3, historyRows: 2, capacity: 8 },
     inputs: {
       ids: Int32Array.of(3, 14, 15, 9, 2, 65),
       positions: Int32Array.of(0, 1, 2, 3, 4, 3),

@@ -43,7 +43,7 @@ const inputs: Readonly<Record<string, Float32Array | Int32Array>> = {
   ),
   [sampleNames.controls]: Int32Array.from(
     eachRow((row) => {
-      const own = { topK: 40, seedLow: 7, seedHigh: row, position: 3, historySlot: rows - 1 - row };
+      const own = { topK: 40, seedLow: 7, seedHigh: row, position: 3, historyRow: rows - 1 - row };
       return sampleControls.map((name) => ({ historyLength: 2, promptLength: 1, ...own })[name]);
     }),
   ),

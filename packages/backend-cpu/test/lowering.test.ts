@@ -6,7 +6,15 @@ import type { Plan } from '../src/lowering/plan.js';
 import { printPlan } from '../src/lowering/text.js';
 import { altUpGraph, decoderGraph } from './graphs.js';
 
-const maximumDims = { tokens: 8, sequences: 2, columns: 4, outputs: 2, pool: 9, slots: 2, capacity: 64 };
+const maximumDims = {
+  tokens: 8,
+  sequences: 2,
+  columns: 4,
+  outputs: 2,
+  pool: 9,
+  historyRows: 2,
+  capacity: 64,
+};
 
 function plan(graph: Graph, options: Partial<LoweringOptions> = {}): Plan {
   return lower(graph, {

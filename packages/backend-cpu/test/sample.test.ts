@@ -142,7 +142,7 @@ describe('sample', () => {
     const logits = Float32Array.from({ length: rows * vocabulary }, (_, i) =>
       i % vocabulary === 7 ? 9 : 0.5,
     );
-    // Each row sees one token more of history slot 0, and a token that is there is as good as forbidden.
+    // Each row sees one token more of row 0 of the history, and a token that is there is as good as forbidden.
     const inputs = {
       logits: logits.map((value, i) => (i % vocabulary === 8 ? 8 : i % vocabulary === 9 ? 7 : value)),
       parameters: Float32Array.from(Array.from({ length: rows }, () => [0, 1, 0, 1, 1, 100, 0]).flat()),

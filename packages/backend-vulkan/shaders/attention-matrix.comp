@@ -163,14 +163,14 @@ void main() {
   uint ownLine = lane / lineLanes;
   uint lineLane = lane % lineLanes;
   uint line = firstLine + ownLine;
-  ivec2 span = ivec2(1, 0);
+  ivec2 sight = ivec2(1, 0);
   int ownSequence = -1;
   uint top = 0u;
   float asked[LANE_VECTORS * 8u];
   [[unroll]] for (uint i = 0; i < LANE_VECTORS * 8u; ++i) asked[i] = 0.0;
   if (line < allLines) {
     uint row = line / group;
-    span = spanOf(positions.at[row], reachOf(row));
+    sight = sightOf(positions.at[row], reachOf(row));
     // The last sequence of the tile that does not begin after the row.
     for (int s = max(firstSequence, 0); s <= lastSequence; ++s) {
       int begin = starts.at[s];
@@ -227,12 +227,12 @@ void main() {
       lowest = 0x7fffffff;
       highest = -1;
     }
-    ivec2 ownSpan = ownSequence == sequence ? span : ivec2(1, 0);
-    if (lineLane == 0u) seen[ownLine] = ownSpan;
+    ivec2 ownSight = ownSequence == sequence ? sight : ivec2(1, 0);
+    if (lineLane == 0u) seen[ownLine] = ownSight;
     barrier();
-    if (lineLane == 0u && ownSpan.x <= ownSpan.y) {
-      atomicMin(lowest, ownSpan.x);
-      atomicMax(highest, ownSpan.y);
+    if (lineLane == 0u && ownSight.x <= ownSight.y) {
+      atomicMin(lowest, ownSight.x);
+      atomicMax(highest, ownSight.y);
     }
     barrier();
     int from = lowest;
@@ -332,7 +332,7 @@ void main() {
           score = score * log2e;
           own[i + c] = score;
           int key = firstKey + int(i + c);
-          if (i < laneKeys && key >= ownSpan.x && key <= ownSpan.y && score > newTop) newTop = score;
+          if (i < laneKeys && key >= ownSight.x && key <= ownSight.y && score > newTop) newTop = score;
         }
       }
       for (uint distance = 1u; distance < lineLanes; distance *= 2u) {
@@ -344,7 +344,7 @@ void main() {
       [[unroll]] for (uint i = 0; i < LANE_KEYS; ++i) {
         int key = firstKey + int(i);
         float weight = 0.0;
-        if (i < laneKeys && key >= ownSpan.x && key <= ownSpan.y) {
+        if (i < laneKeys && key >= ownSight.x && key <= ownSight.y) {
           precise float below = own[i] - newTop;
           weight = isNaN(below) ? below : exp2(below);
         }

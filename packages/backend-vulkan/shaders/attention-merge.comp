@@ -1,4 +1,4 @@
-// Merges the splits of attention.comp in order of keys: one workgroup a row and query head. The factors of all splits are
+// Merges the sections of attention.comp in order of keys: one workgroup a row and query head. The factors of all sections are
 // found first, each by an invocation of its own, so that only products remain to be chained.
 #version 460
 #extension GL_GOOGLE_include_directive : require
@@ -9,12 +9,12 @@
 layout(local_size_x_id = 0) in;
 
 layout(push_constant, scalar) uniform Arguments {
-  // [lines, splits, headDim], then (m, l) [lines, splits, 2].
+  // [lines, sections, headDim], then (m, l) [lines, sections, 2].
   FloatsIn partials;
   Floats result;
   uint lines;
   uint headDim;
-  uint splits;
+  uint sections;
 };
 
 const uint chunk = 128u;
@@ -27,17 +27,17 @@ void main() {
   uint line = gl_WorkGroupID.x + gl_WorkGroupID.y * gl_NumWorkGroups.x;
   if (line >= lines) return;
   uint lane = gl_LocalInvocationID.x;
-  uint numbersStart = lines * splits * headDim;
+  uint numbersStart = lines * sections * headDim;
   for (uint firstElement = 0; firstElement < headDim; firstElement += elementsAtOnce * gl_WorkGroupSize.x) {
     float merged = -infinity;
     float mergedSum = 0.0;
     precise float values[elementsAtOnce];
     for (uint j = 0; j < elementsAtOnce; ++j) values[j] = 0.0;
-    for (uint first = 0; first < splits; first += chunk) {
-      uint count = min(chunk, splits - first);
+    for (uint first = 0; first < sections; first += chunk) {
+      uint count = min(chunk, sections - first);
       barrier();
       for (uint i = lane; i < count; i += gl_WorkGroupSize.x) {
-        uint index = numbersStart + 2u * (line * splits + first + i);
+        uint index = numbersStart + 2u * (line * sections + first + i);
         tops[i] = partials.at[index];
         sums[i] = partials.at[index + 1u];
       }
@@ -48,7 +48,7 @@ void main() {
           if (!isNothing(sums[k]) && tops[k] > before) before = tops[k];
         }
         float ignored = 0.0;
-        factors[i] = isNothing(sums[i]) ? vec2(1.0, 0.0) : mergeSplit(before, ignored, tops[i], sums[i]);
+        factors[i] = isNothing(sums[i]) ? vec2(1.0, 0.0) : mergeSection(before, ignored, tops[i], sums[i]);
       }
       barrier();
       for (uint i = 0; i < count; ++i) {
@@ -56,7 +56,7 @@ void main() {
         precise float sum = fma(mergedSum, factors[i].x, sums[i] * factors[i].y);
         mergedSum = sum;
         if (tops[i] > merged) merged = tops[i];
-        uint start = (line * splits + first + i) * headDim;
+        uint start = (line * sections + first + i) * headDim;
         for (uint j = 0; j < elementsAtOnce; ++j) {
           uint element = firstElement + j * gl_WorkGroupSize.x + lane;
           if (element >= headDim) break;

@@ -1,10 +1,10 @@
 // softmax(scale q k^T) v over a paged KV state, causal, grouped-query, ragged, for few rows: a workgroup takes one row, up
-// to `heads` query heads of one KV head, and one split of the keys (include/attention.glsl tells the arithmetic).
+// to `heads` query heads of one KV head, and one section of the keys (include/attention.glsl tells the arithmetic).
 //
 // `keyLanes` neighbouring invocations share a key and score it for all heads; then `rowLanes` share a row of values, and
 // each group of them makes one strand. Eight vectors an invocation are on their way while the eight before are used, the first
-// values too while the last scores are made. What a split gave goes to `partials`, unless there is only one; the workgroup
-// that ends last merges the splits (`mergesHere`), or, where they are many, attention-merge.comp does.
+// values too while the last scores are made. What a section gave goes to `partials`, unless there is only one; the workgroup
+// that ends last merges the sections (`mergesHere`), or, where they are many, attention-merge.comp does.
 //
 // With HEADS it does what heads.comp does too, for a single row: keys and values of earlier steps are then loaded before the
 // products end that make the row's heads.
@@ -31,36 +31,36 @@ const uint invocations = 256u;
 layout(local_size_x = 256) in;
 // Query heads that a workgroup takes, at most 8 and at most `keyLanes`.
 layout(constant_id = 8) const uint heads = 8;
-// At most `mergedHere` splits, merged by the last workgroup of a row and its heads.
+// At most `mergedHere` sections, merged by the last workgroup of a row and its heads.
 layout(constant_id = 9) const bool mergesHere = false;
 // The result is left as int8 products take it: heads are whole blocks, and no dispatch merges them after this.
 layout(constant_id = 10) const bool quantizes = false;
 
-// Splits that `mergesHere` can take.
+// Sections that `mergesHere` can take.
 const uint mergedHere = 128u;
 
 const uint lines = heads;
 // Heads whose strands pass through shared memory at once.
 const uint headsAtOnce = 1u + uint(heads > 1u);
 // Scores and queries; afterwards strands of value sums.
-const uint scoreVectors = heads * (splitKeys / 4u + 1u);
+const uint scoreVectors = heads * (sectionKeys / 4u + 1u);
 // Of one or two heads each subgroup finds the weights of the values that it sums, and nobody waits for another's. The sums'
 // order is that of `weighLine`. Their strands then lie behind the scores, which others may still read.
 const bool weighsTogether = HEADS == 1 && heads <= 2u;
 const uint sumsStart = uint(weighsTogether) * scoreVectors;
 const uint firstVectors = scoreVectors + heads * rowLanes * 2u;
 const uint lastVectors = headsAtOnce * 512u + sumsStart;
-const uint splitVectors =
+const uint sectionVectors =
     firstVectors * uint(firstVectors >= lastVectors) + lastVectors * uint(firstVectors < lastVectors);
-// When splits are merged: the heads that come of it, then of each split the factors of mergeSplit and (m, l).
+// When sections are merged: the heads that come of it, then of each section the factors of mergeSection and (m, l).
 const uint mergeStart = (heads * headDim + 3u) / 4u;
 const uint mergeVectors = uint(mergesHere) * (mergeStart + heads * mergedHere);
 const uint poolVectors =
-    splitVectors * uint(splitVectors >= mergeVectors) + mergeVectors * uint(splitVectors < mergeVectors);
+    sectionVectors * uint(sectionVectors >= mergeVectors) + mergeVectors * uint(sectionVectors < mergeVectors);
 shared vec4 pool[poolVectors];
 #include "include/attention-weigh.glsl"
 
-shared uint keyRows[splitKeys];
+shared uint keyRows[sectionKeys];
 #if HEADS
 #include "include/attention-heads.glsl"
 #endif
@@ -75,13 +75,13 @@ shared uint keyRows[splitKeys];
 #endif
 // Keys of a group of lanes, and their batches.
 const uint keyGroups = invocations / keyLanes;
-const uint groupKeys = (splitKeys + keyGroups - 1u) / keyGroups;
+const uint groupKeys = (sectionKeys + keyGroups - 1u) / keyGroups;
 const uint batches = (groupKeys + BATCH_KEYS - 1) / BATCH_KEYS;
 const uint queryLoads = (heads * paddedDim + invocations - 1u) / invocations;
 // heads, rounded up to a power of two.
 const uint headSlots = heads + uint(heads == 3u) + uint(heads > 4u) * (8u - heads);
 
-// Heads on their way to be quantized; where splits are merged here they have the pool, which is free by then.
+// Heads on their way to be quantized; where sections are merged here they have the pool, which is free by then.
 shared float endedHeads[quantizes && !mergesHere ? heads * headDim : 1];
 
 void finish(uint firstLine, uint i, float value) {
@@ -113,7 +113,7 @@ void quantizeLines(uint lane, uint firstLine, uint ownHeads) {
 
 // Where (m, l) begin in `partials`.
 uint numbersStart() {
-  return rows * queryHeads * splits * headDim;
+  return rows * queryHeads * sections * headDim;
 }
 
 // One level of the tree that adds the strands of a score, for several heads: while there are as many heads as lanes, each
@@ -164,7 +164,7 @@ Loaded loadKeys(uint lane, uint batch) {
   loaded.owned = 0u;
   [[unroll]] for (uint i = 0; i < LOADS; ++i) {
     uint key = batchKey(lane, batch, i);
-    uint row = key < splitKeys ? keyRows[key] : noRow;
+    uint row = key < sectionKeys ? keyRows[key] : noRow;
     loaded.raws[i] = loadRaw(row, batchEighth(lane, i));
     loaded.owned |= uint(row == ownRow) << i;
   }
@@ -191,9 +191,9 @@ Loaded loadNext(uint lane, uint batch, uint keyBatches) {
   Loaded loaded;
   loaded.owned = 0u;
   [[unroll]] for (uint i = 0; i < LOADS; ++i) {
-    uint value = i < strandKeys ? i * strands + lane / rowLanes : splitKeys;
+    uint value = i < strandKeys ? i * strands + lane / rowLanes : sectionKeys;
     uint key = areValues ? value : batchKey(lane, batch + 1u, i);
-    uint row = key < splitKeys ? keyRows[key] : noRow;
+    uint row = key < sectionKeys ? keyRows[key] : noRow;
     loaded.raws[i] = loadRaw(areValues ? valueRow(row) : row, areValues ? lane % rowLanes : batchEighth(lane, i));
     loaded.owned |= uint(row == ownRow) << i;
   }
@@ -227,7 +227,7 @@ void putOwnValues(uint lane, inout Loaded loaded) {
 #include "include/attention-strands.glsl"
 
 float weightAt(uint line, uint place) {
-  return weighsTogether ? weights[(line * splitKeys + place) >> 2][place & 3u]
+  return weighsTogether ? weights[(line * sectionKeys + place) >> 2][place & 3u]
                         : pool[line * lineVectors + (place >> 2)][place & 3u];
 }
 #else
@@ -238,15 +238,15 @@ float weightAt(uint line, uint place) {
 // clang-format on
 #endif
 
-// One split of `ownHeads` lines from `firstLine` on; `inSplit` is not empty. `loaded` and `upcoming` are the first batch of
+// One section of `ownHeads` lines from `firstLine` on; `inSection` is not empty. `loaded` and `upcoming` are the first batch of
 // keys and what follows it, on their way; queries are in the pool.
-void attendSplit(uint lane, uint firstLine, uint ownHeads, ivec2 inSplit, uint keyBatches, inout Loaded loaded,
-                 inout Loaded upcoming) {
-  uint partialLine = firstLine * splits + gl_WorkGroupID.x;
+void attendSection(uint lane, uint firstLine, uint ownHeads, ivec2 inSection, uint keyBatches, inout Loaded loaded,
+                   inout Loaded upcoming) {
+  uint partialLine = firstLine * sections + gl_WorkGroupID.x;
   uint keyLane = lane % keyLanes;
   uint keyGroup = lane / keyLanes;
   uint strand = lane / rowLanes;
-  uint valueKeys = min(strandKeys, uint(inSplit.y) / strands + 1u);
+  uint valueKeys = min(strandKeys, uint(inSection.y) / strands + 1u);
   for (uint batch = 0; batch < keyBatches; ++batch) {
     if (batch > 0u) upcoming = loadNext(lane, batch, keyBatches);
     putOwnKeys(lane, loaded);
@@ -292,9 +292,9 @@ void attendSplit(uint lane, uint firstLine, uint ownHeads, ivec2 inSplit, uint k
           precise float score = dots[k][0];
           if (weighsTogether) {
             score = score * scale;
-            if (int(key) < inSplit.x || int(key) > inSplit.y) score = -infinity;
+            if (int(key) < inSection.x || int(key) > inSection.y) score = -infinity;
           }
-          if (keyLane < heads && key < splitKeys) setScore(keyLane, key, score);
+          if (keyLane < heads && key < sectionKeys) setScore(keyLane, key, score);
         }
       }
     }
@@ -310,7 +310,7 @@ void attendSplit(uint lane, uint firstLine, uint ownHeads, ivec2 inSplit, uint k
     [[unroll]] for (uint h = 0; h < 2u; ++h) {
       if (h < heads) {
         tops[h] = topOf(h);
-        weighStrands(h, tops[h], inSplit);
+        weighStrands(h, tops[h], inSection);
       }
     }
     subgroupMemoryBarrierShared();
@@ -318,7 +318,7 @@ void attendSplit(uint lane, uint firstLine, uint ownHeads, ivec2 inSplit, uint k
   }
 #endif
   if (!weighsTogether) {
-    for (uint h = gl_SubgroupID; h < heads; h += gl_NumSubgroups) weighLine(h, inSplit);
+    for (uint h = gl_SubgroupID; h < heads; h += gl_NumSubgroups) weighLine(h, inSection);
     barrier();
   }
 
@@ -374,38 +374,38 @@ void attendSplit(uint lane, uint firstLine, uint ownHeads, ivec2 inSplit, uint k
       for (uint c = 0; c < strands; c += 4u) {
         [[unroll]] for (uint k = 0; k < 4u; ++k) sum = sum + pool[at + (c + k) * rowLanes][d & 3u];
       }
-      if (splits == 1u) {
-        precise float value = sum * (1.0 / (weighsTogether ? weightSums[head & 1u] : splitSum[head]));
+      if (sections == 1u) {
+        precise float value = sum * (1.0 / (weighsTogether ? weightSums[head & 1u] : sectionSum[head]));
         finish(firstLine, head * headDim + d, value);
       } else {
-        partials.at[(partialLine + head * splits) * headDim + d] = sum;
+        partials.at[(partialLine + head * sections) * headDim + d] = sum;
       }
     }
   }
-  if (splits > 1u && lane < ownHeads) {
-    uint index = numbersStart() + 2u * (partialLine + lane * splits);
-    partials.at[index] = weighsTogether ? tops[lane & 1u] : splitTop[lane];
-    partials.at[index + 1u] = weighsTogether ? weightSums[lane & 1u] : splitSum[lane];
+  if (sections > 1u && lane < ownHeads) {
+    uint index = numbersStart() + 2u * (partialLine + lane * sections);
+    partials.at[index] = weighsTogether ? tops[lane & 1u] : sectionTop[lane];
+    partials.at[index + 1u] = weighsTogether ? weightSums[lane & 1u] : sectionSum[lane];
   }
 }
 
-// The twin of attention-merge.comp, for few splits.
+// The twin of attention-merge.comp, for few sections.
 void mergeLines(uint lane, uint firstLine, uint ownHeads) {
   // The sums that an invocation merges first are on their way while factors are found.
   float begun[8];
-  uint beginAt = (firstLine + lane / headDim) * splits * headDim + lane % headDim;
+  uint beginAt = (firstLine + lane / headDim) * sections * headDim + lane % headDim;
   [[unroll]] for (uint k = 0; k < 8u; ++k) {
-    begun[k] = lane < ownHeads * headDim && k < splits ? partials.at[beginAt + k * headDim] : 0.0;
+    begun[k] = lane < ownHeads * headDim && k < sections ? partials.at[beginAt + k * headDim] : 0.0;
   }
-  for (uint i = lane; i < ownHeads * splits; i += invocations) {
-    uint index = i / splits * mergedHere + i % splits;
-    uint numbers = numbersStart() + 2u * (firstLine * splits + i);
+  for (uint i = lane; i < ownHeads * sections; i += invocations) {
+    uint index = i / sections * mergedHere + i % sections;
+    uint numbers = numbersStart() + 2u * (firstLine * sections + i);
     pool[mergeStart + index].zw = vec2(partials.at[numbers], partials.at[numbers + 1u]);
   }
   barrier();
-  for (uint i = lane; i < ownHeads * splits; i += invocations) {
-    uint start = i / splits * mergedHere;
-    uint index = start + i % splits;
+  for (uint i = lane; i < ownHeads * sections; i += invocations) {
+    uint start = i / sections * mergedHere;
+    uint index = start + i % sections;
     float before = -infinity;
     for (uint k = start; k < index; ++k) {
       vec2 numbers = pool[mergeStart + k].zw;
@@ -414,24 +414,24 @@ void mergeLines(uint lane, uint firstLine, uint ownHeads) {
     float ignored = 0.0;
     vec2 numbers = pool[mergeStart + index].zw;
     pool[mergeStart + index].xy =
-        isNothing(numbers.y) ? vec2(1.0, 0.0) : mergeSplit(before, ignored, numbers.x, numbers.y);
+        isNothing(numbers.y) ? vec2(1.0, 0.0) : mergeSection(before, ignored, numbers.x, numbers.y);
   }
   barrier();
   for (uint i = lane; i < ownHeads * headDim; i += invocations) {
     uint own = i / headDim;
-    uint start = (firstLine + own) * splits * headDim + i % headDim;
+    uint start = (firstLine + own) * sections * headDim + i % headDim;
     float mergedSum = 0.0;
     float merged = 0.0;
-    for (uint first = 0; first < splits; first += 8u) {
+    for (uint first = 0; first < sections; first += 8u) {
       float parts[8];
       [[unroll]] for (uint k = 0; k < 8u; ++k) {
         parts[k] = begun[k];
-        if ((i != lane || first > 0u) && first + k < splits) parts[k] = partials.at[start + (first + k) * headDim];
+        if ((i != lane || first > 0u) && first + k < sections) parts[k] = partials.at[start + (first + k) * headDim];
       }
       [[unroll]] for (uint k = 0; k < 8u; ++k) {
-        uint index = own * mergedHere + min(first + k, splits - 1u);
+        uint index = own * mergedHere + min(first + k, sections - 1u);
         vec4 of = pool[mergeStart + index];
-        if (first + k < splits && !isNothing(of.w)) {
+        if (first + k < sections && !isNothing(of.w)) {
           precise float sum = fma(mergedSum, of.x, of.w * of.y);
           precise float value = fma(merged, of.x, parts[k] * of.y);
           mergedSum = sum;
@@ -464,12 +464,12 @@ void run() {
   int position = positions.at[row];
   int last = reachOf(row);
   int tableEntry = 0;
-  uint split = gl_WorkGroupID.x;
+  uint section = gl_WorkGroupID.x;
   if (sequences > 0u) {
     int begin = starts.at[guess];
     int end = guess + 1u < sequences ? starts.at[guess + 1u] : int(rows);
-    if (hasWindow) split += uint(spanOf(position, last).x) / splitKeys;
-    uint column = min((split * splitKeys + lane) / blockTokens, tableColumns - 1u);
+    if (hasWindow) section += uint(sightOf(position, last).x) / sectionKeys;
+    uint column = min((section * sectionKeys + lane) / blockTokens, tableColumns - 1u);
     if (tableColumns > 0u) tableEntry = blocks.at[guess * tableColumns + column];
     if (begin >= 0 && begin <= int(row) && end > int(row)) {
       sequence = int(guess);
@@ -478,20 +478,20 @@ void run() {
       if (sequence >= 0 && tableColumns > 0u) tableEntry = blocks.at[uint(sequence) * tableColumns + column];
     }
   }
-  ivec2 span = spanOf(position, last);
-  int firstKey = int(split * splitKeys);
-  ivec2 inSplit = ivec2(max(span.x - firstKey, 0), min(span.y - firstKey, int(splitKeys) - 1));
-  bool isEmpty = inSplit.x > inSplit.y || sequence < 0;
-  bool sees = !isEmpty && int(lane) >= inSplit.x && int(lane) <= inSplit.y;
+  ivec2 sight = sightOf(position, last);
+  int firstKey = int(section * sectionKeys);
+  ivec2 inSection = ivec2(max(sight.x - firstKey, 0), min(sight.y - firstKey, int(sectionKeys) - 1));
+  bool isEmpty = inSection.x > inSection.y || sequence < 0;
+  bool sees = !isEmpty && int(lane) >= inSection.x && int(lane) <= inSection.y;
   uint ofKey = sees ? keyRow(tableEntry, kvHead, uint(firstKey) + lane) : noRow;
 #if HEADS
   uint slot = uint(slots.at[0]);
   uint block = slot / blockTokens;
   if (block < poolBlocks && ofKey == kvRow(block, storedParts, 0u, kvHead, kvHeads, blockTokens, slot)) ofKey = ownRow;
 #endif
-  if (lane < splitKeys) keyRows[lane] = ofKey;
+  if (lane < sectionKeys) keyRows[lane] = ofKey;
   // As many as the last key that is seen asks for.
-  uint keyBatches = isEmpty ? 1u : min(batches, uint(inSplit.y) / (BATCH_KEYS * keyGroups) + 1u);
+  uint keyBatches = isEmpty ? 1u : min(batches, uint(inSection.y) / (BATCH_KEYS * keyGroups) + 1u);
   if (row == 0u && gl_WorkGroupID.x == 0u && gl_WorkGroupID.y == 0u) checkStarts();
 #if HEADS
   // Keys beyond those that are scored are not seen.
@@ -528,11 +528,11 @@ void run() {
 #endif
   barrier();
   if (!isEmpty) {
-    attendSplit(lane, firstLine, ownHeads, inSplit, keyBatches, loaded, upcoming);
-  } else if (splits == 1u) {
+    attendSection(lane, firstLine, ownHeads, inSection, keyBatches, loaded, upcoming);
+  } else if (sections == 1u) {
     for (uint i = lane; i < ownHeads * headDim; i += invocations) finish(firstLine, i, 0.0);
   } else if (lane < ownHeads) {
-    uint line = (firstLine + lane) * splits + gl_WorkGroupID.x;
+    uint line = (firstLine + lane) * sections + gl_WorkGroupID.x;
     partials.at[numbersStart() + 2u * line] = -infinity;
     partials.at[numbersStart() + 2u * line + 1u] = nothingSeen;
   }
@@ -546,7 +546,7 @@ void run() {
   barrier();
   if (lane == 0u) {
     uint counter = row * gl_NumWorkGroups.y + gl_WorkGroupID.y;
-    bool ended = atomicAdd(counters.at[counter], 1u) == splits - 1u;
+    bool ended = atomicAdd(counters.at[counter], 1u) == sections - 1u;
     if (ended) counters.at[counter] = 0u;
     isLast = uint(ended);
   }

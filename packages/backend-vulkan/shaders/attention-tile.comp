@@ -1,5 +1,5 @@
 // softmax(scale q k^T) v over a paged KV state, causal, grouped-query, ragged, for many rows, to the same bits as
-// attention-row.comp: a workgroup takes 16 lines (a line is one head of one row) that share a KV head, and all splits, two at
+// attention-row.comp: a workgroup takes 16 lines (a line is one head of one row) that share a KV head, and all sections, two at
 // a time. Keys and values pass through shared memory; scores, and sums of values, are tiles in registers.
 //
 // For devices without cooperative matrices and for f32 precision: attention-matrix.comp is many times as fast.
@@ -14,21 +14,21 @@
 layout(local_size_x = 256) in;
 
 const uint tileLines = 16u;
-// Scored side by side: the lines of the first of two splits, then those of the second.
-const uint splitsAtOnce = 2u;
-const uint tileKeys = splitsAtOnce * splitKeys;
-const uint lines = splitsAtOnce * tileLines;
+// Scored side by side: the lines of the first of two sections, then those of the second.
+const uint sectionsAtOnce = 2u;
+const uint tileKeys = sectionsAtOnce * sectionKeys;
+const uint lines = sectionsAtOnce * tileLines;
 // A tile of keys, [2][tileKeys] vectors of 4 elements; afterwards scores.
-shared vec4 pool[lines * (splitKeys / 4u + 1u)];
+shared vec4 pool[lines * (sectionKeys / 4u + 1u)];
 #include "include/attention-weigh.glsl"
 
 shared vec4 queryTile[2u * tileLines];
 shared float valueTile[2048];
 shared uint keyRows[tileKeys];
-// Keys of the split that a line sees, first and last, relative to the split; first > last where none.
+// Keys of the section that a line sees, first and last, relative to the section; first > last where none.
 shared ivec2 seen[lines];
 
-shared ivec2 spans[tileLines];
+shared ivec2 sights[tileLines];
 shared int sequencesOfLines[tileLines];
 shared float merged[tileLines];
 shared float mergedSum[tileLines];
@@ -60,7 +60,7 @@ void main() {
     int own = -1;
     if (line < allLines) {
       uint row = line / group;
-      spans[lane] = spanOf(positions.at[row], reachOf(row));
+      sights[lane] = sightOf(positions.at[row], reachOf(row));
       // The last sequence of the tile that does not begin after the row.
       for (int s = max(firstSequence, 0); s <= lastSequence; ++s) {
         int begin = starts.at[s];
@@ -84,17 +84,17 @@ void main() {
       highest = -1;
     }
     barrier();
-    if (lane < tileLines && sequencesOfLines[lane] == sequence && spans[lane].x <= spans[lane].y) {
-      atomicMin(lowest, spans[lane].x);
-      atomicMax(highest, spans[lane].y);
+    if (lane < tileLines && sequencesOfLines[lane] == sequence && sights[lane].x <= sights[lane].y) {
+      atomicMin(lowest, sights[lane].x);
+      atomicMax(highest, sights[lane].y);
     }
     barrier();
     int from = lowest;
     int to = highest;
     if (from > to) continue;
 
-    for (int firstKey = from / int(splitKeys) * int(splitKeys); firstKey <= to; firstKey += int(tileKeys)) {
-      uint splitsHere = min(uint(to - firstKey) / splitKeys + 1u, splitsAtOnce);
+    for (int firstKey = from / int(sectionKeys) * int(sectionKeys); firstKey <= to; firstKey += int(tileKeys)) {
+      uint sectionsHere = min(uint(to - firstKey) / sectionKeys + 1u, sectionsAtOnce);
       int position = firstKey + int(lane);
       uint rowOfKey = noRow;
       if (position >= from && position <= to) {
@@ -104,9 +104,9 @@ void main() {
       keyRows[lane] = rowOfKey;
       if (lane < lines) {
         uint line = lane % tileLines;
-        ivec2 span = spans[line] - firstKey - int(lane / tileLines * splitKeys);
-        ivec2 inSplit = ivec2(max(span.x, 0), min(span.y, int(splitKeys) - 1));
-        seen[lane] = sequencesOfLines[line] == sequence ? inSplit : ivec2(1, 0);
+        ivec2 sight = sights[line] - firstKey - int(lane / tileLines * sectionKeys);
+        ivec2 inSection = ivec2(max(sight.x, 0), min(sight.y, int(sectionKeys) - 1));
+        seen[lane] = sequencesOfLines[line] == sequence ? inSection : ivec2(1, 0);
       }
 
       // Scores of 4 lines and 4 keys an invocation, 8 elements of all keys and lines at a time, in the order of the tree
@@ -176,23 +176,23 @@ void main() {
       for (uint l = 0; l < 4u; ++l) {
         for (uint k = 0; k < 4u; ++k) {
           uint key = column + 64u * k;
-          setScore(key / splitKeys * tileLines + 4u * lineGroup + l, key % splitKeys, dots[l][k]);
+          setScore(key / sectionKeys * tileLines + 4u * lineGroup + l, key % sectionKeys, dots[l][k]);
         }
       }
       if (lane == 0u) hasNonFinite = 0u;
       barrier();
-      for (uint line = gl_SubgroupID; line < splitsHere * tileLines; line += gl_NumSubgroups) {
+      for (uint line = gl_SubgroupID; line < sectionsHere * tileLines; line += gl_NumSubgroups) {
         weighLine(line, seen[line]);
       }
       barrier();
       if (lane < tileLines) {
-        for (uint line = lane; line < splitsHere * tileLines; line += tileLines) {
-          float l = splitSum[line];
+        for (uint line = lane; line < sectionsHere * tileLines; line += tileLines) {
+          float l = sectionSum[line];
           vec2 both = vec2(1.0, 0.0);
           if (!isNothing(l)) {
             float top = merged[lane];
             float sum = mergedSum[lane];
-            both = mergeSplit(top, sum, splitTop[line], l);
+            both = mergeSection(top, sum, sectionTop[line], l);
             merged[lane] = top;
             mergedSum[lane] = sum;
           }
@@ -200,19 +200,19 @@ void main() {
         }
       }
 
-      for (uint split = 0; split < splitsHere; ++split) {
-        uint ownLine = split * tileLines + 4u * lineGroup;
+      for (uint section = 0; section < sectionsHere; ++section) {
+        uint ownLine = section * tileLines + 4u * lineGroup;
         // Sums of values, as many keys at a time as there are strands, one strand's after the other's.
         precise float strandSums[4][8];
-        precise float splitSums[4][8];
+        precise float sectionSums[4][8];
         for (uint l = 0; l < 4u; ++l) {
           for (uint j = 0; j < ownElements; ++j) {
             strandSums[l][j] = 0.0;
-            splitSums[l][j] = 0.0;
+            sectionSums[l][j] = 0.0;
           }
         }
-        for (uint stage = 0; stage < splitKeys / strands; ++stage) {
-          uint at = keyRows[split * splitKeys + keyAt(stage * strands + lane / rowLanes)];
+        for (uint stage = 0; stage < sectionKeys / strands; ++stage) {
+          uint at = keyRows[section * sectionKeys + keyAt(stage * strands + lane / rowLanes)];
           vec4 low, high;
           decodeRaw(loadRaw(at == noRow ? noRow : at + valueOffset, lane % rowLanes), low, high);
           barrier();
@@ -247,8 +247,8 @@ void main() {
             if (place % strandKeys == strandKeys - 1u) {
               for (uint l = 0; l < 4u; ++l) {
                 for (uint j = 0; j < ownElements; ++j) {
-                  precise float sum = splitSums[l][j] + strandSums[l][j];
-                  splitSums[l][j] = sum;
+                  precise float sum = sectionSums[l][j] + strandSums[l][j];
+                  sectionSums[l][j] = sum;
                   strandSums[l][j] = 0.0;
                 }
               }
@@ -256,10 +256,10 @@ void main() {
           }
         }
         for (uint l = 0; l < 4u; ++l) {
-          if (isNothing(splitSum[ownLine + l])) continue;
+          if (isNothing(sectionSum[ownLine + l])) continue;
           vec2 both = factors[ownLine + l];
           for (uint j = 0; j < ownElements; ++j) {
-            precise float sum = fma(sums[l][j], both.x, splitSums[l][j] * both.y);
+            precise float sum = fma(sums[l][j], both.x, sectionSums[l][j] * both.y);
             sums[l][j] = sum;
           }
         }

@@ -1,5 +1,5 @@
 /**
- * Attention over each KV dtype: for few rows, for many, for many by cooperative matrices, and the merge of splits. Sizes
+ * Attention over each KV dtype: for few rows, for many, for many by cooperative matrices, and the merge of sections. Sizes
  * are specialization constants.
  */
 const dtypes = ['f32', 'f16', 'bf16', 'q8_0'];

@@ -29,7 +29,7 @@ layout(push_constant, scalar) uniform Arguments {
   Faults faults;
   uint vocabulary;
   uint stretches;
-  uint slots;
+  uint historyRows;
   uint capacity;
   uint hasProbabilities;
 };
@@ -393,8 +393,8 @@ void main() {
   if (lane == 0u) {
     ids.at[row] = token;
     uint control = row * controlColumns;
-    uint slot = uint(controls.at[control + HISTORY_SLOT]);
+    uint historyRow = uint(controls.at[control + HISTORY_ROW]);
     uint length_ = uint(controls.at[control + HISTORY_LENGTH]);
-    if (slot < slots && length_ < capacity) history.at[slot * capacity + length_] = token;
+    if (historyRow < historyRows && length_ < capacity) history.at[historyRow * capacity + length_] = token;
   }
 }

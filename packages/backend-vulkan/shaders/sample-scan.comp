@@ -28,7 +28,7 @@ layout(push_constant, scalar) uniform Arguments {
   Faults faults;
   uint vocabulary;
   uint biases;
-  uint slots;
+  uint historyRows;
   uint capacity;
   uint hasMask;
   uint hasProbabilities;
@@ -67,18 +67,18 @@ void main() {
   float repetition = parameters.at[parameter + REPETITION];
   float presence = parameters.at[parameter + PRESENCE];
   float frequency = parameters.at[parameter + FREQUENCY];
-  uint slot = uint(controls.at[control + HISTORY_SLOT]);
+  uint historyRow = uint(controls.at[control + HISTORY_ROW]);
   uint seen = uint(controls.at[control + HISTORY_LENGTH]);
   uint promptLength = uint(controls.at[control + PROMPT_LENGTH]);
-  if (slot >= slots || seen > capacity || promptLength > 0x7fffffffu) {
-    noteFault(faults, FAULT_HISTORY, slot, slots);
+  if (historyRow >= historyRows || seen > capacity || promptLength > 0x7fffffffu) {
+    noteFault(faults, FAULT_HISTORY, historyRow, historyRows);
     seen = 0u;
   }
   if (seen > 0u && (repetition != 1.0 || presence != 0.0 || frequency != 0.0)) {
     for (uint k = 0; k < perInvocation; ++k) occurrences[k * 256u + lane] = 0u;
     barrier();
     for (uint i = lane; i < seen; i += 256u) {
-      uint at = uint(history.at[slot * capacity + i]) - firstId;
+      uint at = uint(history.at[historyRow * capacity + i]) - firstId;
       if (at >= stretchTokens) continue;
       if (i >= promptLength) atomicAdd(occurrences[at], 1u);
       atomicOr(occurrences[at], 0x80000000u);

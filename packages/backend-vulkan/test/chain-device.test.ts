@@ -175,7 +175,7 @@ describe.skipIf(!driver.present)(`a device with chains (${driver.need})`, () => 
 });
 
 /** Of the one layer of `decoderGraph`. */
-const layerDims = { sequences: 1, columns: 2, pool: 2, outputs: 1, slots: 1, capacity: 40 };
+const layerDims = { sequences: 1, columns: 2, pool: 2, outputs: 1, historyRows: 1, capacity: 40 };
 const vocabulary = 80;
 
 /** Logits of a prompt and of steps after it, and how the last step's dispatches follow each other. */

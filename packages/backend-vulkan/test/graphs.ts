@@ -58,7 +58,7 @@ export function decoderGraph(dtype: DType): Graph {
     controls: builder.input('controls', 'i32', ['outputs', 7]),
     biasIds: builder.input('biasIds', 'i32', ['outputs', 1]),
     biasValues: builder.input('biasValues', 'f32', ['outputs', 1]),
-    history: builder.state('history', 'i32', ['slots', 'capacity']),
+    history: builder.state('history', 'i32', ['historyRows', 'capacity']),
   });
   builder.output('logits', logits);
   builder.output('next', ids);

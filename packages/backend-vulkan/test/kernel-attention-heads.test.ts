@@ -33,11 +33,11 @@ interface Row {
 const plain: Row = { queryHeads: 4, kvHeads: 2, headDim: 128, keys: 50, pairs: 64, norms: 'ww-' };
 
 const rows: Record<string, Row> = {
-  'one split': plain,
-  'one split, left for products': { ...plain, quantizes: true },
+  'one section': plain,
+  'one section, left for products': { ...plain, quantizes: true },
   'no key but its own': { ...plain, keys: 1, norms: 'nnn' },
-  'a whole split': { ...plain, keys: 128, norms: '---' },
-  'five splits and a window': { ...plain, keys: 700, window: 400, norms: 'nwn', quantizes: true },
+  'a whole section': { ...plain, keys: 128, norms: '---' },
+  'five sections and a window': { ...plain, keys: 700, window: 400, norms: 'nwn', quantizes: true },
   'eight heads of 256': { ...plain, queryHeads: 8, kvHeads: 1, headDim: 256, pairs: 128, keys: 140 },
   'some of the pairs, interleaved': { ...plain, headDim: 64, pairs: 20, layout: 'interleaved', keys: 300 },
   'small heads that are not turned': { ...plain, queryHeads: 6, headDim: 16, pairs: 0, norms: '-wn' },

@@ -1,5 +1,5 @@
 /**
- * Attention's two forms, and the merge of splits, at sizes beyond the conformance suite's: many splits, windows that move,
+ * Attention's two forms, and the merge of sections, at sizes beyond the conformance suite's: many sections, windows that move,
  * large heads, more heads than a workgroup takes. The reference evaluation is the slow twin; the forms must agree bit for bit.
  */
 import { findOp, HostTensor } from '@unicorn-exec/tensor';
@@ -16,7 +16,7 @@ import { kernelProblem, KernelRun } from './kernel-run.js';
 import { normals } from './random.js';
 
 const shapes: Record<string, AttentionShape> = {
-  'many splits': {
+  'many sections': {
     dtype: 'f16',
     heads: 4,
     kvHeads: 2,
@@ -24,7 +24,7 @@ const shapes: Record<string, AttentionShape> = {
     blockTokens: 16,
     sequences: [{ keys: 1301, rows: 3 }],
   },
-  'more splits than the merge takes at once': {
+  'more sections than the merge takes at once': {
     dtype: 'f16',
     heads: 1,
     kvHeads: 1,
@@ -32,7 +32,7 @@ const shapes: Record<string, AttentionShape> = {
     blockTokens: 64,
     sequences: [{ keys: 36_000, rows: 1 }],
   },
-  'a window over three splits': {
+  'a window over three sections': {
     dtype: 'f16',
     heads: 3,
     kvHeads: 1,
@@ -159,7 +159,7 @@ describe.skipIf(problem !== undefined)(`attention kernels${problem ? ` (${proble
   }
 
   const handed: Record<string, AttentionShape> = {
-    'one split, eight heads of 256': {
+    'one section, eight heads of 256': {
       dtype: 'f16',
       heads: 8,
       kvHeads: 1,
@@ -167,7 +167,7 @@ describe.skipIf(problem !== undefined)(`attention kernels${problem ? ` (${proble
       blockTokens: 16,
       sequences: [{ keys: 200, rows: 3 }],
     },
-    'splits merged by the last, an odd number of blocks': {
+    'sections merged by the last, an odd number of blocks': {
       dtype: 'q8_0',
       heads: 3,
       kvHeads: 1,
@@ -231,7 +231,7 @@ describe.skipIf(problem !== undefined)(`attention kernels${problem ? ` (${proble
     expect((await run.read(left)).bytes.subarray(0, wanted.length)).toEqual(wanted);
   });
 
-  it('asks for room for the splits of rows that are not taken in tiles', () => {
+  it('asks for room for the sections of rows that are not taken in tiles', () => {
     const of = (rows: number, sequences: number, keys: number): number => {
       const operand = (...shape: number[]): Operand => ({ place: run.faults, dtype: 'f16', shape });
       const call = {

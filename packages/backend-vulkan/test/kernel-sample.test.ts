@@ -43,7 +43,7 @@ describe.skipIf(problem !== undefined)(`sample kernels${problem ? ` (${problem})
     expect(run.close()).toEqual([]);
   });
 
-  /** Runs rows on the device and on the reference; the history's slot of row i is i. */
+  /** Runs rows on the device and on the reference; row i of the logits has row i of the history. */
   async function compare(rows: readonly Row[], logits: HostTensor, capacity = 64) {
     const vocabulary = logits.columns;
     const uniform = uniforms(7);
@@ -55,9 +55,9 @@ describe.skipIf(problem !== undefined)(`sample kernels${problem ? ` (${problem})
     );
     const controls = HostTensor.i32(
       [rows.length, sampleControls.length],
-      rows.flatMap((row, slot) => {
+      rows.flatMap((row, index) => {
         const { topK = 0, historyLength = 0, promptLength = 0 } = row;
-        const control = { topK, seedLow: 11, seedHigh: slot, position: 5, historySlot: slot };
+        const control = { topK, seedLow: 11, seedHigh: index, position: 5, historyRow: index };
         const all = { ...control, historyLength, promptLength };
         return sampleControls.map((name) => all[name]);
       }),

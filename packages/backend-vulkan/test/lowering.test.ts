@@ -12,7 +12,15 @@ import type { OpStep, Plan } from '../src/lowering/plan.js';
 import { printPlan } from '../src/lowering/text.js';
 import { decoderGraph, tableOf, traits } from './graphs.js';
 
-const maximumDims = { tokens: 8, sequences: 2, columns: 4, outputs: 2, pool: 9, slots: 2, capacity: 64 };
+const maximumDims = {
+  tokens: 8,
+  sequences: 2,
+  columns: 4,
+  outputs: 2,
+  pool: 9,
+  historyRows: 2,
+  capacity: 64,
+};
 const target = { traits, table: kernelTable };
 
 function plan(graph: Graph, host: readonly string[] = [], precision: 'f32' | 'fast' = 'fast'): Plan {

@@ -18,7 +18,7 @@ import type {
 import type { SamplingRow } from './sampling-parameters.js';
 import type { Holding, Job, StepOutput } from './step/job.js';
 import { withSpans, type ProgramKind } from './step/program-kind.js';
-import type { SampleRequest, StepPart } from './step/step-batch.js';
+import type { SampleRequest, StepPortion } from './step/step-batch.js';
 
 export interface GenerationSetup {
   readonly tokens: number[];
@@ -105,7 +105,7 @@ export class GenerationJob implements Job {
     this.#cachedPromptTokens = this.holding!.kv.reused;
   }
 
-  part(count: number): StepPart {
+  portion(count: number): StepPortion {
     const { kv } = this.holding!;
     const begin = kv.computed;
     const { spans } = this;
@@ -131,7 +131,7 @@ export class GenerationJob implements Job {
     return this.#generated.length + unknown < maxTokens;
   }
 
-  draftPart(): StepPart {
+  draftPortion(): StepPortion {
     const { kv } = this.holding!;
     const { draft, masks } = this.drafter!;
     const begin = kv.computed + draft.length;

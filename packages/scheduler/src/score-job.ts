@@ -6,7 +6,7 @@ import { prefixKeys, type PromptSpan } from './prompt-span.js';
 import type { ForwardResult, ForwardRows } from './request.js';
 import type { Holding, Job, StepOutput } from './step/job.js';
 import { withSpans, type ProgramKind } from './step/program-kind.js';
-import type { StepPart } from './step/step-batch.js';
+import type { StepPortion } from './step/step-batch.js';
 
 export interface ScoreSetup {
   readonly sequence: number;
@@ -61,7 +61,7 @@ export class ScoreJob implements Job {
     this.#reused = this.holding!.kv.reused;
   }
 
-  part(count: number): StepPart {
+  portion(count: number): StepPortion {
     const { kv } = this.holding!;
     const stateSlots = kv.slots?.ofStep(kv.computed, false);
     return { kv, begin: kv.computed, count, draft: [], spans: this.spans, stateSlots };

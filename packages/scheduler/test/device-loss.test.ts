@@ -48,9 +48,9 @@ const requests: GenerateRequest[] = [
 ];
 
 describe.each([
-  ['one lane', (): Promise<Bench> => toyBench(), false],
+  ['one runner', (): Promise<Bench> => toyBench(), false],
   ['steps ahead', (): Promise<Bench> => toyBench(), true],
-  ['two lanes', (): Promise<Bench> => twoPhaseBench(), true],
+  ['two runners', (): Promise<Bench> => twoPhaseBench(), true],
 ])('a device that is lost, with %s', (_, open, ahead) => {
   const create = (bench: Bench, options: Partial<SchedulerOptions>): Promise<Scheduler> =>
     Scheduler.create({

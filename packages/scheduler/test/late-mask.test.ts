@@ -36,7 +36,7 @@ const create = (bench: Bench, options: Partial<SchedulerOptions> = {}): Promise<
   Scheduler.create({ ...bench, blockTokens: 4, maxSequences: 4, kvTokens: 88, prefillChunk: 8, ...options });
 
 describe.each([
-  ['one lane', (): Promise<Bench> => toyBench()],
+  ['one runner', (): Promise<Bench> => toyBench()],
   [
     'steps ahead',
     async (): Promise<Bench> => {
@@ -44,7 +44,7 @@ describe.each([
       return { ...bench, device: runningAhead(bench.device) };
     },
   ],
-  ['two lanes', (): Promise<Bench> => twoPhaseBench()],
+  ['two runners', (): Promise<Bench> => twoPhaseBench()],
 ])('masks that come late, with %s', (_, open) => {
   it('give the tokens of masks that are there at once, alone and in company', async () => {
     const scheduler = await create(await open());

@@ -67,7 +67,7 @@ const create = (bench: Bench): Promise<Scheduler> =>
   Scheduler.create({ ...bench, blockTokens: 4, maxSequences: 5, kvTokens: 72, prefillChunk: 8 });
 
 describe.each([
-  ['one lane', (): Promise<Bench> => toyBench()],
+  ['one runner', (): Promise<Bench> => toyBench()],
   [
     'steps ahead',
     async (): Promise<Bench> => {
@@ -75,7 +75,7 @@ describe.each([
       return { ...bench, device: runningAhead(bench.device) };
     },
   ],
-  ['two lanes', (): Promise<Bench> => twoPhaseBench()],
+  ['two runners', (): Promise<Bench> => twoPhaseBench()],
 ])('log-probabilities, with %s', (_, open) => {
   it('change no token, and are the same in company', async () => {
     const scheduler = await create(await open());

@@ -218,7 +218,7 @@ describe('a device with a class of bits for each phase', () => {
   });
 });
 
-describe('two lanes', () => {
+describe('two runners', () => {
   /** Two null devices, whose submissions can be held. */
   const held = async (
     options: Partial<SchedulerOptions>,
@@ -249,7 +249,7 @@ describe('two lanes', () => {
     let tokens = 1;
     for await (const event of first) tokens += event.kind === 'token' ? 1 : 0;
     expect(tokens).toBe(60);
-    // Whoever comes is admitted although a lane is busy.
+    // Whoever comes is admitted although a runner is busy.
     const third = answer(scheduler, { tokens: promptOf(4, 2), maxTokens: 3 });
     await new Promise((resolve) => setTimeout(resolve, 5));
     expect(scheduler.stats()).toMatchObject({ running: 2, queued: 0 });
@@ -282,7 +282,7 @@ describe('two lanes', () => {
     await scheduler.close();
   });
 
-  it('fails only the jobs of a lane that fails', async () => {
+  it('fails only the jobs of a runner that fails', async () => {
     const { scheduler, hooks } = await held({ maxSequences: 2, kvTokens: 192 });
     const first = scheduler.generate({ tokens: promptOf(5), maxTokens: 30 });
     await first.next();

@@ -118,7 +118,7 @@ describe('sampling goldens', () => {
       logits.set(tensors(`${golden.id}.logits`), row * vocabulary);
       parameters.set(packed.parameters, row * sampleParameters.length);
       controls.set(packed.controls, row * sampleControls.length);
-      controls[row * sampleControls.length + sampleControls.indexOf('historySlot')] = row;
+      controls[row * sampleControls.length + sampleControls.indexOf('historyRow')] = row;
       controls[row * sampleControls.length + sampleControls.indexOf('historyLength')] = golden.history.length;
       biasIds.set(packed.biasIds, row * biases);
       biasValues.set(packed.biasValues, row * biases);

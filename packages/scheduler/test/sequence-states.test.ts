@@ -46,7 +46,7 @@ async function plainly(open: () => Promise<Bench>): Promise<number[][]> {
 }
 
 describe.each([
-  ['one lane', (): Promise<Bench> => toyBench(new RecurrentToy())],
+  ['one runner', (): Promise<Bench> => toyBench(new RecurrentToy())],
   [
     'steps ahead',
     async (): Promise<Bench> => {
@@ -54,7 +54,7 @@ describe.each([
       return { ...bench, device: runningAhead(bench.device) };
     },
   ],
-  ['two lanes', (): Promise<Bench> => twoPhaseBench(new RecurrentToy())],
+  ['two runners', (): Promise<Bench> => twoPhaseBench(new RecurrentToy())],
 ])('sequence states, with %s', (_, open) => {
   it('matter', async () => {
     const scheduler = await create(await toyBench(new ToyModel()));
@@ -112,7 +112,7 @@ describe.each([
       const request = { tokens, maxTokens: 6, sampling: greedy, reuse: 'sameSize' } as const;
       const { tokens: given, end } = await answer(scheduler, request);
       fresh.clearPrefixCache();
-      // In two lanes an answer's keys and values are of another class of bits than a prompt's.
+      // In two runners an answer's keys and values are of another class of bits than a prompt's.
       if (end.usage.cachedPromptTokens === 0 || numerics.prompt === numerics.token) {
         expect(given).toEqual((await answer(fresh, request)).tokens);
       }

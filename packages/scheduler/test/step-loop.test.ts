@@ -88,7 +88,7 @@ describe('the step loop', () => {
         seedLow: 5,
         seedHigh: 1,
         position: length,
-        historySlot: 0,
+        historyRow: 0,
         historyLength: length,
         promptLength: 3,
       })),

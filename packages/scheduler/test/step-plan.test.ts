@@ -18,8 +18,8 @@ function prompt(name: string, left: number, program = 'full', spans: readonly To
 
 /** `full: a1 b4` for a submission of the program `full` with one token of `a` and four of `b`. */
 function text(plan: readonly PlannedSubmission<Named>[]): string[] {
-  return plan.map(({ program, parts }) => {
-    return `${program}: ${parts.map(({ candidate, count }) => candidate.name + count).join(' ')}`;
+  return plan.map(({ program, portions }) => {
+    return `${program}: ${portions.map(({ candidate, count }) => candidate.name + count).join(' ')}`;
   });
 }
 

@@ -108,11 +108,11 @@ describe('steps ahead', () => {
           if (seen >= cancelAfter) cancel.abort();
         }
       };
-      // One after the other in each lane, so that at times few run and at times many.
-      const lanes = Array.from({ length: 6 }, async (_, lane) => {
-        for (let index = 0; index < 10; index++) await one(lane + 6 * index);
+      // Each caller asks one thing after the other, so that at times few run and at times many.
+      const callers = Array.from({ length: 6 }, async (_, caller) => {
+        for (let index = 0; index < 10; index++) await one(caller + 6 * index);
       });
-      await Promise.all(lanes);
+      await Promise.all(callers);
       await answer(scheduler, { tokens: [1], maxTokens: 1 });
       expect(scheduler.stats()).toMatchObject({ running: 0, queued: 0 });
       scheduler.clearPrefixCache();

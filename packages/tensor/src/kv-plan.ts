@@ -19,8 +19,8 @@ export interface KvPlanOptions {
   /** Prompt tokens of one step, over all sequences. Default 512. */
   readonly prefillChunk?: number | undefined;
   /**
-   * Generated tokens that a lane of their own computes at a time, beyond one for each sequence, while prompts are
-   * computed. Default 0: there is one lane.
+   * Generated tokens that a runner of their own computes at a time, beyond one for each sequence, while prompts are
+   * computed. Default 0: there is one runner.
    */
   readonly tokenChunk?: number | undefined;
   /** Tokens of one block. Default 16. */
@@ -82,7 +82,7 @@ function wholeNumber(name: string, value: number, least: number): number {
  *
  * A query at position p sees keys from p - window + 1: `window` positions, which touch at most ceil(window / B) + 1
  * blocks. A chunk of c queries adds c - 1 positions, so at most 1 + (c - 2) / B blocks more: the 1 is counted here,
- * the sum of the rest over a step is at most ceil(prefillChunk / B), which {@link planKv} keeps aside; for two lanes the
+ * the sum of the rest over a step is at most ceil(prefillChunk / B), which {@link planKv} keeps aside; for two runners the
  * chunks of both.
  */
 export function blocksOfSequence(group: KvGroup, tokens: number, blockTokens: number): number {

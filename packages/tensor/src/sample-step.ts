@@ -21,7 +21,7 @@ export const sampleNames = {
   biasValues: 'sample.biasValues',
   /** Input i32 [outputs, ceil(vocabulary / 32)], where requests are masked. */
   mask: 'sample.mask',
-  /** State i32 [slots, capacity]: the known tokens of each running sequence. */
+  /** State i32 [rows, capacity]: the known tokens of each running sequence. */
   history: 'history',
   /** Output i32 [outputs]: the token of each row. */
   sampled: 'sampled',
@@ -35,7 +35,7 @@ export const sampleNames = {
 
 export interface SampleStepOptions {
   /** Shape of the history: sequences that run at once, and tokens of the longest. */
-  readonly history: readonly [slots: number, capacity: number];
+  readonly history: readonly [rows: number, capacity: number];
   /** Whether there is an input `sample.mask`. False by default. */
   readonly masked?: boolean;
   /**

@@ -5,9 +5,9 @@
 
 namespace unicorn {
 
-// Keys whose scores are held at once; spans are whole chunks.
+// Keys whose scores are held at once; sections are whole chunks.
 constexpr int64_t attentionChunkKeys = 64;
-static_assert(attentionSpanKeys % attentionChunkKeys == 0, "a chunk lies in one span");
+static_assert(attentionSectionKeys % attentionChunkKeys == 0, "a chunk lies in one section");
 
 // Queries (rows times the heads of one KV head) that a tile aims at: each key and value is converted to f32 once for all
 // of them, and their sums (32 x headDim floats) stay in L1 or L2.

@@ -59,9 +59,9 @@ int64_t attentionScratchBytesBound(int64_t heads, int64_t kvHeads, int64_t headD
 }
 
 int64_t attentionPartialBytesBound(int64_t rows, int64_t heads, int64_t headDim, int64_t maxKeys) {
-  const int64_t spans = (maxKeys + attentionSpanKeys - 1) / attentionSpanKeys;
-  const int64_t splitRows = rows < attentionSplitRows ? rows : attentionSplitRows;
-  return splitRows * heads * spans * attentionPartialFloats(headDim) * 4;
+  const int64_t sections = (maxKeys + attentionSectionKeys - 1) / attentionSectionKeys;
+  const int64_t separateRows = rows < attentionSeparateRows ? rows : attentionSeparateRows;
+  return separateRows * heads * sections * attentionPartialFloats(headDim) * 4;
 }
 
 AttentionFault planAttention(const Attention& call, int64_t threads, AttentionTile* tiles, AttentionPlan* plan,
@@ -71,26 +71,27 @@ AttentionFault planAttention(const Attention& call, int64_t threads, AttentionTi
 
   const int64_t tileRows = attentionTileRows(call.heads, call.kvHeads);
   int64_t count = 0;
-  int64_t spans = 0;
+  int64_t sections = 0;
   for (int64_t s = 0; s < call.sequences; s++) {
     for (int64_t row = call.starts[s]; row < sequenceEnd(call, s); row += tileRows) {
       const int64_t end = row + tileRows < sequenceEnd(call, s) ? row + tileRows : sequenceEnd(call, s);
       tiles[count++] = {static_cast<int32_t>(s), static_cast<int32_t>(row), static_cast<int32_t>(end)};
       for (int64_t r = row; r < end; r++) {
-        const int64_t rowSpans = lastKey(call, r) / attentionSpanKeys + 1;
-        if (rowSpans > spans) spans = rowSpans;
+        const int64_t rowSections = lastKey(call, r) / attentionSectionKeys + 1;
+        if (rowSections > sections) sections = rowSections;
       }
     }
   }
   plan->tiles = tiles;
   plan->tileCount = count;
-  plan->spanCount = spans;
+  plan->sectionCount = sections;
   // Four tasks per thread even out their different lengths.
-  plan->splitSpans = spans > 1 && call.rows <= attentionSplitRows && count * call.kvHeads < 4 * threads;
-  plan->taskCount = count * call.kvHeads * (plan->splitSpans ? spans : 1);
-  plan->mergeCount = plan->splitSpans ? call.rows * call.heads : 0;
+  plan->separateSections = sections > 1 && call.rows <= attentionSeparateRows && count * call.kvHeads < 4 * threads;
+  plan->taskCount = count * call.kvHeads * (plan->separateSections ? sections : 1);
+  plan->mergeCount = plan->separateSections ? call.rows * call.heads : 0;
   plan->scratchBytes = attentionScratchBytesBound(call.heads, call.kvHeads, call.headDim);
-  plan->partialBytes = plan->splitSpans ? call.rows * call.heads * spans * attentionPartialFloats(call.headDim) * 4 : 0;
+  plan->partialBytes =
+      plan->separateSections ? call.rows * call.heads * sections * attentionPartialFloats(call.headDim) * 4 : 0;
   return AttentionFault::none;
 }
 

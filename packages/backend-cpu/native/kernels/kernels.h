@@ -180,24 +180,24 @@ struct AttentionTile {
   int32_t sequence, rowBegin, rowEnd;
 };
 
-// How one call is cut into tasks. Keys are cut at absolute multiples of `attentionSpanKeys` into spans, and their
-// partial results are merged in order, whether one task does all spans of a tile or each span is its own task.
+// How one call is cut into tasks. Keys are cut at absolute multiples of `attentionSectionKeys` into sections, and their
+// partial results are merged in order, whether one task does all sections of a tile or each section is its own task.
 struct AttentionPlan {
   const AttentionTile* tiles;
   int64_t tileCount;
-  int64_t spanCount;     // spans that the longest row sees
-  bool splitSpans;       // true: each span is its own task, and the merge phase must follow
-  int64_t taskCount;     // tasks of phase 1 (`attention`)
-  int64_t mergeCount;    // tasks of phase 2 (`attentionMerge`) after a barrier; 0: no phase 2
-  int64_t scratchBytes;  // per thread, 64-byte aligned, for either phase
-  int64_t partialBytes;  // shared by all threads, 64-byte aligned, written by phase 1 and read by phase 2
+  int64_t sectionCount;   // sections that the longest row sees
+  bool separateSections;  // true: each section is its own task, and the merge phase must follow
+  int64_t taskCount;      // tasks of phase 1 (`attention`)
+  int64_t mergeCount;     // tasks of phase 2 (`attentionMerge`) after a barrier; 0: no phase 2
+  int64_t scratchBytes;   // per thread, 64-byte aligned, for either phase
+  int64_t partialBytes;   // shared by all threads, 64-byte aligned, written by phase 1 and read by phase 2
 };
 
-constexpr int64_t attentionSpanKeys = 256;
+constexpr int64_t attentionSectionKeys = 256;
 
-// Spans become tasks of their own only in calls of at most this many rows (decoding, speculation): larger calls have
+// Sections become tasks of their own only in calls of at most this many rows (decoding, speculation): larger calls have
 // tasks enough, and the partial results of few rows stay small.
-constexpr int64_t attentionSplitRows = 8;
+constexpr int64_t attentionSeparateRows = 8;
 
 enum class AttentionFault : int32_t { none, position, blockId, starts };
 

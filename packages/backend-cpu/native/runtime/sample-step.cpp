@@ -25,7 +25,7 @@ constexpr int64_t parameterColumns = 7;
 
 // Columns of the operand `controls` (sampleControls of the op).
 struct Controls {
-  int32_t topK, seedLow, seedHigh, position, historySlot, historyLength, promptLength;
+  int32_t topK, seedLow, seedHigh, position, historyRow, historyLength, promptLength;
 };
 constexpr int64_t controlColumns = 7;
 
@@ -361,7 +361,7 @@ class SampleStep final : public Step {
   void sample(Turn& turn, int64_t index) const {
     const Run& run = turn.run;
     const Tensor& historyState = run.tensor(history_);
-    const int64_t slots = historyState.dims[0];
+    const int64_t historyRows = historyState.dims[0];
     const int64_t capacity = historyState.dims[1];
     Row row{};
     row.vocabulary = run.tensor(logits_).dims[1];
@@ -372,11 +372,12 @@ class SampleStep final : public Step {
     const int32_t* controls = run.tensor(controls_).integers() + index * controlColumns;
     row.controls = {controls[0], controls[1], controls[2], controls[3], controls[4], controls[5], controls[6]};
     const Controls& c = row.controls;
-    if (c.historySlot < 0 || c.historySlot >= slots || c.historyLength < 0 || c.historyLength > capacity) {
-      throw Failure("usage/history", "A sample row names history that does not exist.",
-                    {{"slot", c.historySlot}, {"length", c.historyLength}, {"slots", slots}, {"capacity", capacity}});
+    if (c.historyRow < 0 || c.historyRow >= historyRows || c.historyLength < 0 || c.historyLength > capacity) {
+      throw Failure(
+          "usage/history", "The controls of a row to sample name tokens outside of the history.",
+          {{"row", c.historyRow}, {"length", c.historyLength}, {"rows", historyRows}, {"capacity", capacity}});
     }
-    int32_t* history = historyState.integers() + c.historySlot * capacity;
+    int32_t* history = historyState.integers() + c.historyRow * capacity;
     row.history = history;
     row.biases = run.tensor(biasIds_).dims[1];
     row.biasIds = run.tensor(biasIds_).integers() + index * row.biases;

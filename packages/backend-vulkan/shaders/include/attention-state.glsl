@@ -78,7 +78,7 @@ layout(push_constant, scalar) uniform Arguments {
   uint before;
 #endif
 };
-#define splits gl_NumWorkGroups.x
+#define sections gl_NumWorkGroups.x
 #else
 layout(push_constant, scalar) uniform Arguments {
   FloatsIn query;
@@ -90,7 +90,7 @@ layout(push_constant, scalar) uniform Arguments {
   IntsIn reach;
   // [rows, query heads, headDim].
   Floats result;
-  // Row form: [rows, query heads, splits, headDim], then (m, l) [rows, query heads, splits, 2]; null where there is one split.
+  // Row form: [rows, query heads, sections, headDim], then (m, l) [rows, query heads, sections, 2]; null where there is one section.
   SharedFloats partials;
   // Row form: [rows, grid's heads]: workgroups that have ended, 0 before and after; null where nothing is merged here.
   SharedCounters counters;
@@ -110,10 +110,10 @@ layout(push_constant, scalar) uniform Arguments {
 #if CHAINED
   uint before;
 };
-#define splits gl_NumWorkGroups.x
+#define sections gl_NumWorkGroups.x
 #else
-  // Splits that the row form has in its grid.
-  uint splits;
+  // Sections that the row form has in its grid.
+  uint sections;
 };
 #endif
 #endif
@@ -232,8 +232,8 @@ uint valueDistance() {
   return (storedParts - 1u) * kvHeads * blockTokens;
 }
 
-// First and last key position that a row at `position` sees; the reference's attentionSpan.
-ivec2 spanOf(int position, int last) {
+// First and last key position that a row at `position` sees; the reference's attentionSight.
+ivec2 sightOf(int position, int last) {
   int limit = int(tableColumns * blockTokens);
   if (last >= limit) noteFault(faults, FAULT_BLOCK_TABLE, uint(last), tableColumns);
 #if !HEADS

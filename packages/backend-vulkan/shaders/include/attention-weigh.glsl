@@ -1,4 +1,4 @@
-// Scores of a split in shared memory, and what becomes of them: for the row and the tile form. Before it come attention.glsl,
+// Scores of a section in shared memory, and what becomes of them: for the row and the tile form. Before it come attention.glsl,
 // attention-state.glsl, and `lines`, how many lines a workgroup has; and `pool`, the shared vec4s that begin with the scores.
 #extension GL_KHR_shader_subgroup_basic : require
 #extension GL_KHR_shader_subgroup_shuffle : require
@@ -7,12 +7,12 @@
 layout(constant_id = 7) const uint keyLanes = 8;
 
 const uint paddedDim = rowLanes * 8u;
-// Strands of value sums in a split, one for each rowLanes of 256 invocations, and the keys of each: with two lanes one.
+// Strands of value sums in a section, one for each rowLanes of 256 invocations, and the keys of each: with two lanes one.
 const uint strands = 256u / rowLanes;
-const uint strandKeys = splitKeys / strands;
+const uint strandKeys = sectionKeys / strands;
 
 // Scores lie strand by strand, so that the keys of a strand are neighbours; a gap after each line moves it to other banks.
-const uint lineVectors = splitKeys / 4u + 1u;
+const uint lineVectors = sectionKeys / 4u + 1u;
 
 uint scorePlace(uint line, uint key) {
   return 4u * lineVectors * line + key % strands * strandKeys + key / strands;
@@ -28,15 +28,15 @@ void setScore(uint line, uint key, float score) {
   pool[place >> 2][place & 3u] = score;
 }
 
-shared float splitTop[lines];
-shared float splitSum[lines];
+shared float sectionTop[lines];
+shared float sectionSum[lines];
 
-// Turns the sums of products of a line into scores, those into weights, and finds m and l. One subgroup calls it; `span` are
-// the first and last key of the split that the line sees, first > last where none.
-void weighLine(uint line, ivec2 span) {
+// Turns the sums of products of a line into scores, those into weights, and finds m and l. One subgroup calls it; `sight` are
+// the first and last key of the section that the line sees, first > last where none.
+void weighLine(uint line, ivec2 sight) {
   uint start = line * lineVectors;
   float top = -infinity;
-  for (uint i = gl_SubgroupInvocationID; i < splitKeys / 4u; i += gl_SubgroupSize) {
+  for (uint i = gl_SubgroupInvocationID; i < sectionKeys / 4u; i += gl_SubgroupSize) {
     precise vec4 four = pool[start + i] * scale;
     pool[start + i] = four;
     if (hasSoftcap) {
@@ -45,7 +45,7 @@ void weighLine(uint line, ivec2 span) {
     }
     [[unroll]] for (uint c = 0; c < 4u; ++c) {
       int key = int(keyAt(4u * i + c));
-      if (key >= span.x && key <= span.y && four[c] > top) top = four[c];
+      if (key >= sight.x && key <= sight.y && four[c] > top) top = four[c];
     }
   }
   for (uint distance = gl_SubgroupSize / 2u; distance > 0u; distance /= 2u) {
@@ -53,12 +53,12 @@ void weighLine(uint line, ivec2 span) {
     if (other > top) top = other;
   }
   precise float sum = 0.0;
-  for (uint i = gl_SubgroupInvocationID; i < splitKeys / 4u; i += gl_SubgroupSize) {
+  for (uint i = gl_SubgroupInvocationID; i < sectionKeys / 4u; i += gl_SubgroupSize) {
     vec4 four = pool[start + i];
     [[unroll]] for (uint c = 0; c < 4u; ++c) {
       int key = int(keyAt(4u * i + c));
       precise float weight = 0.0;
-      if (key >= span.x && key <= span.y) weight = exactExp(four[c] - top);
+      if (key >= sight.x && key <= sight.y) weight = exactExp(four[c] - top);
       sum = sum + weight;
       four[c] = weight;
     }
@@ -67,7 +67,7 @@ void weighLine(uint line, ivec2 span) {
   for (uint distance = gl_SubgroupSize / 2u; distance > 0u; distance /= 2u)
     sum = sum + subgroupShuffleXor(sum, distance);
   if (gl_SubgroupInvocationID == 0u) {
-    splitTop[line] = top;
-    splitSum[line] = span.x <= span.y ? sum : nothingSeen;
+    sectionTop[line] = top;
+    sectionSum[line] = sight.x <= sight.y ? sum : nothingSeen;
   }
 }

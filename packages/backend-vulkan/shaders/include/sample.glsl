@@ -14,7 +14,7 @@ const uint controlColumns = 7u;
 #define SEED_LOW 1u
 #define SEED_HIGH 2u
 #define POSITION 3u
-#define HISTORY_SLOT 4u
+#define HISTORY_ROW 4u
 #define HISTORY_LENGTH 5u
 #define PROMPT_LENGTH 6u
 

@@ -46,9 +46,9 @@ const descriptions: Readonly<Record<number, Fault>> = {
     code: 'usage/sampling',
     message: `Every token of row ${row} is forbidden: nothing can be sampled.`,
   }),
-  [faultCodes.history]: (slot, slots) => ({
+  [faultCodes.history]: (row, rows) => ({
     code: 'usage/history',
-    message: `A sample row names history that does not exist: slot ${slot} of ${slots}.`,
+    message: `The controls of a row to sample name tokens outside of the history: row ${row} of ${rows}.`,
   }),
   [faultCodes.stalled]: (workgroups) => ({
     code: 'device/stalled',

@@ -27,7 +27,7 @@ export interface AttentionCall {
   readonly softcap?: number;
   /** Queries, weights of keys and what a q8_0 state holds may be rounded to f16. */
   readonly fast?: boolean;
-  /** No query sees a key at or beyond this position: bounds the number of splits. At most columns * blockTokens. */
+  /** No query sees a key at or beyond this position: bounds the number of sections. At most columns * blockTokens. */
   readonly keys: number;
   readonly scratch: Place;
   readonly counters: Place;

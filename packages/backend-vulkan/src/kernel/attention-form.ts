@@ -1,6 +1,6 @@
 /**
  * Which of its three forms attention takes for a call, and how each is cut over a device. Two forms give the same bits,
- * `row` for few rows (splits of the keys side by side, then merged) and `tile` for many (tiles of rows, all keys one after
+ * `row` for few rows (sections of the keys side by side, then merged) and `tile` for many (tiles of rows, all keys one after
  * the other). The third, `matrix`, takes the place of tiles where the device has matrices of f16 and precision is `fast`: a
  * row's bits are then one of two, depending on whether its step has more than 16 rows (and more than two for each
  * sequence), as they are for products; within a form they depend neither on the batch nor on how a prompt was cut.
@@ -11,28 +11,28 @@ import type { AttentionCall } from './attention-call.js';
 import { product } from './grid.js';
 import type { Operand } from './operand.js';
 
-/** The row form cuts keys at multiples of it: `splitKeys` of the shaders. */
-export const splitKeys = 128;
+/** The row form cuts keys at multiples of it: `sectionKeys` of the shaders. */
+export const sectionKeys = 128;
 
 /**
  * Query heads that a workgroup of the row form takes at most: their sums stay in registers, and their queries, scores and
- * what invocations and splits exchange fit 32 KiB of shared memory (8 heads of 256, or 4 of 512).
+ * what invocations and sections exchange fit 32 KiB of shared memory (8 heads of 256, or 4 of 512).
  */
 const maximumHeads = (headDim: number, keyLanes: number): number => Math.min(keyLanes, headDim > 256 ? 4 : 8);
 
 /** A line is one head of one row: lines that a workgroup of the tile form takes. */
 const tileLines = 16;
 
-/** Up to so many rows the splits of each row go side by side, in any case. */
+/** Up to so many rows the sections of each row go side by side, in any case. */
 const fewRows = 16;
 
-/** Splits that the workgroup which ends last merges: `mergedHere` of the shader. More are worth a dispatch of their own. */
+/** Sections that the workgroup which ends last merges: `mergedHere` of the shader. More are worth a dispatch of their own. */
 const mergedHere = 128;
 
 /** Rows that have counters for that. */
 const countedRows = 64;
 
-/** What the splits' results may occupy: above, rows are taken in tiles, which need nothing. */
+/** What the sections' results may occupy: above, rows are taken in tiles, which need nothing. */
 const largestScratchBytes = 128 * 2 ** 20;
 
 /** Keys that the tile form can take in one invocation on drivers that drop loop passes (llvmpipe, see DeviceTraits). */
@@ -93,19 +93,19 @@ export interface Shape {
   readonly queryHeads: number;
   readonly headDim: number;
   /** In the row form's grid. */
-  readonly splits: number;
+  readonly sections: number;
 }
 
 export function shapeOf({ query, keys, window, reach }: AttentionCall): Shape {
   const [rows, queryHeads, headDim] = query.shape as [number, number, number];
-  const all = Math.ceil(keys / splitKeys);
-  // A window that begins anywhere in a split reaches into so many, unless queries see beyond themselves.
-  const inWindow = window === undefined || reach ? all : Math.ceil((window - 1) / splitKeys) + 1;
-  return { rows, queryHeads, headDim, splits: Math.max(1, Math.min(all, inWindow)) };
+  const all = Math.ceil(keys / sectionKeys);
+  // A window that begins anywhere in a section reaches into so many, unless queries see beyond themselves.
+  const inWindow = window === undefined || reach ? all : Math.ceil((window - 1) / sectionKeys) + 1;
+  return { rows, queryHeads, headDim, sections: Math.max(1, Math.min(all, inWindow)) };
 }
 
-export function partialBytes({ rows, queryHeads, headDim, splits }: Shape): number {
-  return splits === 1 ? 0 : 4 * rows * queryHeads * splits * (headDim + 2);
+export function partialBytes({ rows, queryHeads, headDim, sections }: Shape): number {
+  return sections === 1 ? 0 : 4 * rows * queryHeads * sections * (headDim + 2);
 }
 
 /**
@@ -140,18 +140,22 @@ function takesRows(call: AttentionCall, { headDim }: Shape, traits: DeviceTraits
  * Workgroups side by side for the heads of a row. Heads of one KV head share a workgroup, which reads each key once for all
  * of them; where that would leave compute units without work they go apart, and what is read again comes from a cache.
  */
-function headGroups({ query, state }: AttentionCall, { rows, headDim, splits }: Shape, traits: DeviceTraits) {
+function headGroups(
+  { query, state }: AttentionCall,
+  { rows, headDim, sections }: Shape,
+  traits: DeviceTraits,
+) {
   const kvHeads = state.shape[2]!;
   const group = query.shape[1]! / kvHeads;
   const sharing = Math.ceil(group / maximumHeads(headDim, keyLanesOf(traits)));
-  const filling = Math.ceil(traits.computeUnits / (rows * splits * kvHeads));
+  const filling = Math.ceil(traits.computeUnits / (rows * sections * kvHeads));
   // A driver that compiles for the CPU has compiled one head long before it has eight.
   const chunks = traits.software ? group : Math.max(sharing, Math.min(group, filling));
   const heads = Math.ceil(group / chunks);
   return { heads, groups: kvHeads * Math.ceil(group / heads) };
 }
 
-/** For each row and head, how many splits are done: as many as there are if each head has a workgroup of its own. */
+/** For each row and head, how many sections are done: as many as there are if each head has a workgroup of its own. */
 export function counterBytes({ query }: AttentionCall): number {
   return 4 * Math.min(query.shape[0]!, countedRows) * query.shape[1]!;
 }
@@ -188,8 +192,8 @@ export function formOf(call: AttentionCall, shape: Shape, traits: DeviceTraits):
 }
 
 /** Whether the row form needs no dispatch after it. */
-function mergesItself({ splits, rows }: Shape): boolean {
-  return splits === 1 || (splits <= mergedHere && rows <= countedRows);
+function mergesItself({ sections, rows }: Shape): boolean {
+  return sections === 1 || (sections <= mergedHere && rows <= countedRows);
 }
 
 /** Whether the row form computes a call, with no dispatch after it. */
@@ -200,15 +204,15 @@ export function isOneRowDispatch(call: AttentionCall, traits: DeviceTraits): boo
 
 /** What is special of a form's pipeline and grid. */
 export function formOptions(form: AttentionForm, call: AttentionCall, shape: Shape, traits: DeviceTraits) {
-  const { rows, queryHeads, headDim, splits } = shape;
+  const { rows, queryHeads, headDim, sections } = shape;
   const kvHeads = call.state.shape[2]!;
   const keyLanes = keyLanesOf(traits);
   if (form === 'row') {
     const { heads, groups } = headGroups(call, shape, traits);
-    const counted = mergesItself(shape) && splits > 1;
+    const counted = mergesItself(shape) && sections > 1;
     const quantizes = Number(call.quantizes === true);
     const constants = [keyLanes, heads, Number(counted), quantizes];
-    return { constants, groups: [splits, groups, rows] as const, counted };
+    return { constants, groups: [sections, groups, rows] as const, counted };
   }
   const lines = form === 'tile' ? tileLines : matrixLines(call, shape, traits);
   const constants = form === 'tile' ? [keyLanes] : [lines, matrixDim(headDim, lines)];

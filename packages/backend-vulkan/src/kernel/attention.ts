@@ -96,13 +96,13 @@ export const attention: AttentionKernel = {
 function dispatches(call: AttentionCall, traits: DeviceTraits, form?: AttentionForm): Dispatch[] {
   const { query, state, positions, starts, blocks, reach, out, scale, window, softcap, keys, faults } = call;
   const shape = shapeOf(call);
-  const { rows, queryHeads, headDim, splits } = shape;
+  const { rows, queryHeads, headDim, sections } = shape;
   const [poolBlocks, parts, kvHeads, blockTokens] = state.shape as [number, number, number, number];
   if (product(query.shape) === 0) return [];
   const chosen = form ?? formOf(call, shape, traits);
   const lanes = rowLanes(headDim);
   const { constants, groups, counted } = formOptions(chosen, call, shape, traits);
-  const merges = chosen === 'row' && splits > 1;
+  const merges = chosen === 'row' && sections > 1;
   const variant = chosen === 'row' ? `-${keyVectors(headDim, traits)}` : '';
   const pipeline: PipelineSpec = {
     shader: `attention-${chosen}-${state.dtype}${variant}`,
@@ -161,13 +161,13 @@ function dispatches(call: AttentionCall, traits: DeviceTraits, form?: AttentionF
       u32(window ?? 0),
       f32(scale),
       f32(softcap ?? 1),
-      u32(chosen === 'row' ? splits : 1),
+      u32(chosen === 'row' ? sections : 1),
     ],
     groups,
     name: `${name}${chosen === 'row' ? '' : chosen === 'tile' ? ' tiles' : ' matrices'}`,
   };
   const isChainable = chosen === 'row' && chainedDTypes.includes(state.dtype);
-  // Its last argument is the number of splits, which the grid has too.
+  // Its last argument is the number of sections, which the grid has too.
   const first: Dispatch = isChainable
     ? { ...dispatch, chained: chained(dispatch, [...dispatch.arguments.slice(0, -1), { kind: 'before' }]) }
     : dispatch;
@@ -175,7 +175,7 @@ function dispatches(call: AttentionCall, traits: DeviceTraits, form?: AttentionF
   const lines = rows * queryHeads;
   const merge: Dispatch = {
     pipeline: { shader: 'attention-merge', constants: [Math.min(128, Math.max(32, 8 * lanes))] },
-    arguments: [read(partials), write(out.place), u32(lines), u32(headDim), u32(splits)],
+    arguments: [read(partials), write(out.place), u32(lines), u32(headDim), u32(sections)],
     groups: foldedGroups(lines),
     name: 'attention merge',
   };

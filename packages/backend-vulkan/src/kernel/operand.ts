@@ -58,7 +58,7 @@ export const faultCodes = {
   logitBias: 6,
   /** `usage/sampling`: value is the row of logits in which every token is forbidden. */
   sampling: 7,
-  /** `usage/history`: value is the slot, limit the slots. */
+  /** `usage/history`: value is the row of the history, limit its rows. */
   history: 8,
   /** `device/stalled`: value is the number of workgroups that were waited for. */
   stalled: 9,

@@ -11,7 +11,7 @@ export interface SampleCall {
   readonly controls: Operand;
   readonly biasIds: Operand;
   readonly biasValues: Operand;
-  /** i32 [slots, capacity], written in place. */
+  /** i32 [history rows, capacity], written in place. */
   readonly history: Operand;
   readonly mask?: Operand;
   /** i32 [rows]. */
@@ -70,7 +70,7 @@ export const sample = {
     const [rows, vocabulary] = logits.shape as [number, number];
     // Of no tokens none can be chosen: the graph's shape rule forbids it.
     if (rows === 0 || vocabulary === 0) return [];
-    const [slots, capacity] = history.shape as [number, number];
+    const [historyRows, capacity] = history.shape as [number, number];
     const stretches = Math.ceil(vocabulary / stretchTokens);
     const [scoreBytes, bestBytes] = scratchParts(call);
     // The rows' best come first: they are few, and stay where they are however large the scores are.
@@ -94,7 +94,7 @@ export const sample = {
           read(faults),
           u32(vocabulary),
           u32(biasIds.shape[1]!),
-          u32(slots),
+          u32(historyRows),
           u32(capacity),
           u32(Number(mask !== undefined)),
           hasProbabilities,
@@ -115,7 +115,7 @@ export const sample = {
           read(faults),
           u32(vocabulary),
           u32(stretches),
-          u32(slots),
+          u32(historyRows),
           u32(capacity),
           hasProbabilities,
         ],

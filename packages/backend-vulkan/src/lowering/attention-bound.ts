@@ -4,7 +4,7 @@
  */
 import type { AttentionStep } from '@unicorn-exec/lowering';
 import { findOp, type Graph } from '@unicorn-exec/tensor';
-import { splitKeys } from '../kernel/attention-form.js';
+import { sectionKeys } from '../kernel/attention-form.js';
 import { kernelTable } from '../kernel/kernels.js';
 import type { Plan } from './plan.js';
 
@@ -40,12 +40,12 @@ export function attentionBounds({ graph, steps, bindings }: Plan): KeyBound[] {
 }
 
 /**
- * An upper bound of `keys` that few step lengths differ in: a power of two splits, or three quarters of one. Splits beyond
+ * An upper bound of `keys` that few step lengths differ in: a power of two sections, or three quarters of one. Sections beyond
  * the last key are workgroups that find nothing to do.
  */
 export function keyBucket(keys: number): number {
-  let bucket = splitKeys;
+  let bucket = sectionKeys;
   while (bucket < keys) bucket *= 2;
   const less = 0.75 * bucket;
-  return keys <= less && less % splitKeys === 0 ? less : bucket;
+  return keys <= less && less % sectionKeys === 0 ? less : bucket;
 }

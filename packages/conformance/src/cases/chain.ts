@@ -227,7 +227,7 @@ function greedyHead(dtype: DType): Case {
     op: 'chain',
     noise: productNoise(1),
     make() {
-      const sketch = new Sketch(name, [], { rows: 7, outputs: 3, slots: 4, capacity: 5 });
+      const sketch = new Sketch(name, [], { rows: 7, outputs: 3, historyRows: 4, capacity: 5 });
       const { builder } = sketch;
       const rows = sketch.given('rows', 'i32', ['outputs'], [0, 3, 6]);
       const taken = builder.takeRows(sketch.input('x', ['rows', 64]), rows);
@@ -255,7 +255,7 @@ function greedyHead(dtype: DType): Case {
         ),
         biasIds: sketch.given('biasIds', 'i32', ['outputs', 0], []),
         biasValues: sketch.given('biasValues', 'f32', ['outputs', 0], []),
-        history: sketch.state('history', ['slots', 'capacity'], history),
+        history: sketch.state('history', ['historyRows', 'capacity'], history),
       });
       sketch.output('logits', logits);
       sketch.output('ids', sampled.ids);

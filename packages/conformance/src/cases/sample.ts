@@ -93,7 +93,7 @@ function sampleCase(label: string, shape: SampleShape, extra: Partial<Case> = {}
   const name = `sample ${label}`;
   const { vocabulary, rows } = shape;
   const make = (positions: readonly number[]): ReturnType<Sketch['problem']> => {
-    const sketch = new Sketch(name, [], { rows: rows.length, slots: rows.length + 1 });
+    const sketch = new Sketch(name, [], { rows: rows.length, historyRows: rows.length + 1 });
     const biases = Math.max(0, ...rows.map((row) => row.biases?.length ?? 0));
     const column = <T>(pick: (row: Row) => readonly T[], width: number, padding: T): T[] =>
       rows.flatMap((row) => Array.from({ length: width }, (_, i) => pick(row)[i] ?? padding));
@@ -116,8 +116,8 @@ function sampleCase(label: string, shape: SampleShape, extra: Partial<Case> = {}
           seedLow: 0x9e3779b9 | 0,
           seedHigh: index - 1,
           position: positions[index]!,
-          // Slots in reverse, and the last one unused.
-          historySlot: rows.length - index - 1,
+          // Rows of the history in reverse, and the last one unused.
+          historyRow: rows.length - index - 1,
           historyLength: row.history?.length ?? 0,
           promptLength: row.promptLength ?? 0,
         };
@@ -147,7 +147,7 @@ function sampleCase(label: string, shape: SampleShape, extra: Partial<Case> = {}
         ['rows', biases],
         column((row) => (row.biases ?? []).map(([, value]) => value), biases, 0),
       ),
-      history: sketch.state('history', ['slots', capacity], history),
+      history: sketch.state('history', ['historyRows', capacity], history),
       ...(shape.masked
         ? {
             mask: sketch.given(

@@ -5,7 +5,7 @@
  */
 import type { BlockPool } from './block-pool.js';
 
-/** The slot that a part of a step goes on from, and the slot that it leaves. */
+/** The slot that a portion of a step goes on from, and the slot that it leaves. */
 export type StateSlots = readonly [from: number, to: number];
 
 export class SequenceSlots {

@@ -118,7 +118,7 @@ export class Admission {
       const youngest = [...this.#running].reverse().find(({ preemptible }) => preemptible);
       if (!youngest) return false;
       if (youngest.pins > 0) {
-        // Another lane is at it: nobody may write where the device still does.
+        // Another runner is at it: nobody may write where the device still does.
         youngest.yields = true;
         this.#starved = job;
         return false;

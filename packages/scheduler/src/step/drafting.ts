@@ -11,7 +11,7 @@ import type { Drafter } from '../draft/drafter.js';
 import type { Admission } from './admission.js';
 import type { Flights, StepEntry } from './flight.js';
 import type { Job } from './job.js';
-import type { LanePhase } from './phase.js';
+import type { RunnerPhase } from './phase.js';
 import { checkingGuesses, inPhase, type ProgramKind } from './program-kind.js';
 import { draftRows, programTokens, type ProgramCache, type ProgramHost } from './program.js';
 
@@ -24,7 +24,7 @@ export class Drafting {
     private readonly policy: DraftPolicy,
     private readonly clock: () => number,
     /** Phase of guesses, all of which lie behind their prompt's end. */
-    private readonly phase: LanePhase,
+    private readonly phase: RunnerPhase,
   ) {}
 
   /** Compiles what guessing takes before the first token, so that a size which the model refuses fails the request. */
@@ -108,7 +108,7 @@ export class Drafting {
       if (!kind) return;
       const entries: StepEntry[] = drafting
         .filter(({ drafter }) => drafter!.program!.name === kind.name)
-        .map((job) => ({ job, part: job.draftPart!() }));
+        .map((job) => ({ job, portion: job.draftPortion!() }));
       const flight = await this.flights.launch(inPhase(kind, this.phase), entries);
       const sampled = flight && (await this.flights.sampled(flight));
       if (this.flights.lost) return;

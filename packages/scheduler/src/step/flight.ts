@@ -15,13 +15,13 @@ import type { Job } from './job.js';
 import type { ProgramKind } from './program-kind.js';
 import type { Program, ProgramCache, SampledBuffers, StepHost } from './program.js';
 import { SampledRows } from './sampled-rows.js';
-import { follower, StepBatch, type StepPart } from './step-batch.js';
+import { follower, StepBatch, type StepPortion } from './step-batch.js';
 import type { StepCounts } from './step-counts.js';
 
-/** A job and its part of a submission. */
+/** A job and its portion of a submission. */
 export interface StepEntry {
   readonly job: Job;
-  readonly part: StepPart;
+  readonly portion: StepPortion;
 }
 
 /** A submission that has not landed. Its jobs are pinned until then. */
@@ -67,7 +67,7 @@ export class Flights {
    * @param buffers how many of the program's buffers take turns
    */
   follow({ program, entries, buffer }: Flight, buffers: number): Flight | undefined {
-    const next = entries.map(({ job, part }) => ({ job, part: follower(part) }));
+    const next = entries.map(({ job, portion }) => ({ job, portion: follower(portion) }));
     for (const { job } of next) this.admission.pin(job);
     try {
       const from = program.sampled[buffer]![sampleNames.sampled];
@@ -82,7 +82,7 @@ export class Flights {
   async sampled({ program, entries, buffer, done }: Flight): Promise<SampledRows | undefined> {
     try {
       await done;
-      const rows = entries.reduce((sum, { part }) => sum + (part.sample?.count ?? 0), 0);
+      const rows = entries.reduce((sum, { portion }) => sum + (portion.sample?.count ?? 0), 0);
       const sampled = program.sampled[buffer];
       return rows === 0 || !sampled ? SampledRows.none : await this.readSampled(program, sampled, rows);
     } catch (error) {
@@ -111,9 +111,14 @@ export class Flights {
   }
 
   /** Submits the sampling of one pinned job from its logits. Throws and rejects with what the device says. */
-  submitSampler(program: Program, part: StepPart, logits: DeviceBuffer, into: SampledBuffers): Completion {
+  submitSampler(
+    program: Program,
+    portion: StepPortion,
+    logits: DeviceBuffer,
+    into: SampledBuffers,
+  ): Completion {
     this.counts.submissions++;
-    return program.executable.submit(this.#batch.bindSampler(program, part, logits, into));
+    return program.executable.submit(this.#batch.bindSampler(program, portion, logits, into));
   }
 
   /** The first rows of what a program has sampled into these. */
@@ -137,8 +142,8 @@ export class Flights {
 
   /** @param from where the device finds the ids; undefined: the host knows them */
   #submit(program: Program, entries: readonly StepEntry[], buffer: number, from?: DeviceBuffer): Flight {
-    const parts = entries.map(({ part }) => part);
-    const bindings = this.#batch.bind(program, parts, { sampled: program.sampled[buffer], from });
+    const portions = entries.map(({ portion }) => portion);
+    const bindings = this.#batch.bind(program, portions, { sampled: program.sampled[buffer], from });
     this.counts.submissions++;
     const { done } = program.executable.submit(bindings);
     // It is awaited later, and may fail before.
@@ -148,10 +153,10 @@ export class Flights {
 
   /** Guesses that were looked up, where penalties see them; those that a slice drew it has written itself. */
   async #writeGuesses(entries: readonly StepEntry[]): Promise<void> {
-    for (const { job, part } of entries) {
-      if (part.draft.length === 0 || job.drafter!.program || !part.sample!.row.penalized) continue;
-      const ids = Int32Array.from(part.draft);
-      const index = part.sample!.historyRow * this.host.plan.contextLength + part.kv.tokens.length;
+    for (const { job, portion } of entries) {
+      if (portion.draft.length === 0 || job.drafter!.program || !portion.sample!.row.penalized) continue;
+      const ids = Int32Array.from(portion.draft);
+      const index = portion.sample!.historyRow * this.host.plan.contextLength + portion.kv.tokens.length;
       const offset = index * ids.BYTES_PER_ELEMENT;
       await this.host.device.write(this.host.states.history, offset, new Uint8Array(ids.buffer));
     }

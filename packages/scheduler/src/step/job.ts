@@ -8,9 +8,9 @@ import type { KvSequence, PrefixKey } from '../kv/kv-sequence.js';
 import type { Reuse } from '../kv/prefix-search.js';
 import type { TokenLogProbabilities } from '../request.js';
 import { endOfSpans, type PromptSpan } from '../prompt-span.js';
-import type { LanePhase } from './phase.js';
+import type { RunnerPhase } from './phase.js';
 import type { ProgramKind } from './program-kind.js';
-import type { StepPart } from './step-batch.js';
+import type { StepPortion } from './step-batch.js';
 
 /** What a step left in the output buffers for one job. */
 export interface StepOutput {
@@ -58,11 +58,11 @@ export interface Job {
   /** May lose its memory to an older job and start again from its tokens, unnoticed but for the time it takes. */
   readonly preemptible: boolean;
   admitted(): void;
-  part(count: number): StepPart;
+  portion(count: number): StepPortion;
   /** Whether it goes on one token at a time after `unknown` more tokens, whatever these are, unless one of them ends it. */
   goesOn(unknown: number): boolean;
   /** The last token, or the last guess, alone: to draw another guess after it. */
-  draftPart?(): StepPart;
+  draftPortion?(): StepPortion;
   /** What may come next, of a job whose program is late; one promise for each number of generated tokens. */
   lateMask?(): Promise<Int32Array | undefined>;
   /** Takes what a step computed for positions `position` to `position + count - 1`. */
@@ -83,8 +83,8 @@ export function phaseOf({ holding, promptLength }: Job): Phase {
   return holding!.kv.computed < promptLength ? 'prompt' : 'token';
 }
 
-/** Known tokens of an admitted job that a lane may compute next. */
-export function tokensLeft({ tokens, promptLength, holding }: Job, phase: LanePhase): number {
+/** Known tokens of an admitted job that a runner may compute next. */
+export function tokensLeft({ tokens, promptLength, holding }: Job, phase: RunnerPhase): number {
   const end = phase === 'prompt' ? Math.min(tokens.length, promptLength) : tokens.length;
   return end - holding!.kv.computed;
 }

@@ -24,7 +24,7 @@ export class Landing {
     const { program, entries } = flight;
     const sampled = await this.flights.sampled(flight);
     if (!sampled) return undefined;
-    const rows = entries.reduce((sum, { part }) => sum + part.count, 0);
+    const rows = entries.reduce((sum, { portion }) => sum + portion.count, 0);
     let outputs: ReadonlyMap<string, Float32Array> | undefined;
     if (program.kind.result !== 'sample') {
       try {
@@ -47,15 +47,15 @@ export class Landing {
     let row = 0;
     let sampledRows = 0;
     let given = 0;
-    for (const { job, part } of entries) {
-      const { kv, begin, count } = part;
+    for (const { job, portion } of entries) {
+      const { kv, begin, count } = portion;
       const first = row;
       row += count;
       const firstSampled = sampledRows;
-      sampledRows += part.sample?.count ?? 0;
+      sampledRows += portion.sample?.count ?? 0;
       const drawn = Array.from(sampled.ids.subarray(firstSampled, sampledRows));
       // It was submitted before anybody knew that the sequence had ended.
-      if (job.ended && part.follows) {
+      if (job.ended && portion.follows) {
         this.admission.unpin(job);
         continue;
       }
@@ -68,10 +68,10 @@ export class Landing {
       }
       given += tokens.length;
       const wrong = drawn.length - tokens.length;
-      if (!part.stateSlots) {
+      if (!portion.stateSlots) {
         this.admission.cache.advance(kv, begin + count - wrong);
       } else if (wrong === 0) {
-        kv.slots!.keep(part.stateSlots);
+        kv.slots!.keep(portion.stateSlots);
         this.admission.cache.advance(kv, begin + count);
       }
       if (this.admission.unpin(job)) continue;

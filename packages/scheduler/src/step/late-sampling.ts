@@ -6,7 +6,7 @@
 import { sampleNames, tensorBytes, type DeviceBuffer } from '@unicorn-exec/tensor';
 import type { Admission } from './admission.js';
 import type { Flight, Flights, StepEntry } from './flight.js';
-import type { LanePhase } from './phase.js';
+import type { RunnerPhase } from './phase.js';
 import type { Program, ProgramCache, SampledBuffers, StepHost } from './program.js';
 import type { StepCounts } from './step-counts.js';
 
@@ -17,7 +17,7 @@ export interface LateSamplingSetup {
   readonly flights: Flights;
   readonly counts: StepCounts;
   /** Phase of the device's samplers, whichever phase left the logits. */
-  readonly phase: LanePhase;
+  readonly phase: RunnerPhase;
   /** Tells the step loop that something has changed. */
   readonly tell: () => void;
 }
@@ -44,9 +44,9 @@ export class LateSampling {
 
   /** Has the masks made of those whose logits a flight computes. */
   askMasks({ entries }: Flight): void {
-    for (const { job, part } of entries) {
+    for (const { job, portion } of entries) {
       // Whoever waits for it is told what went wrong.
-      if (part.sample) job.lateMask!().catch(() => {});
+      if (portion.sample) job.lateMask!().catch(() => {});
     }
   }
 
@@ -57,10 +57,10 @@ export class LateSampling {
     const byteLength = tensorBytes('f32', [model.vocabularySize]);
     const buffer = program.outputs[sampleNames.logits]!;
     const copies: Promise<void>[] = [];
-    for (const { part } of entries) {
-      if (!part.sample) continue;
+    for (const { portion } of entries) {
+      if (!portion.sample) continue;
       const from = { buffer, byteOffset: copies.length * byteLength };
-      const to = { buffer: this.#logitsOf(part.sample.historyRow, byteLength), byteOffset: 0 };
+      const to = { buffer: this.#logitsOf(portion.sample.historyRow, byteLength), byteOffset: 0 };
       copies.push(device.copy(from, to, byteLength).done);
     }
     await Promise.all(copies);
@@ -69,7 +69,7 @@ export class LateSampling {
   /** Samples each job of a flight that has landed, when its mask is there. */
   begin({ program, entries }: Flight): void {
     for (const entry of entries) {
-      if (entry.part.sample && !entry.job.ended) void this.#sample(program, entry);
+      if (entry.portion.sample && !entry.job.ended) void this.#sample(program, entry);
     }
   }
 
@@ -82,7 +82,7 @@ export class LateSampling {
 
   async #sample({ kind }: Program, entry: StepEntry): Promise<void> {
     const { programs, admission, flights, phase, tell } = this.setup;
-    const { job, part } = entry;
+    const { job, portion } = entry;
     const { holding } = job;
     this.#waiting++;
     try {
@@ -90,8 +90,8 @@ export class LateSampling {
       // It was cancelled, or has lost its memory and its logits are computed again.
       if (job.ended || job.holding !== holding || flights.lost) return;
       admission.pin(job);
-      const masked = { ...part, sample: { ...part.sample!, masks: [mask] } };
-      await this.#submit(sampler, { job, part: masked });
+      const masked = { ...portion, sample: { ...portion.sample!, masks: [mask] } };
+      await this.#submit(sampler, { job, portion: masked });
     } catch (error) {
       flights.failJob(job, error);
     } finally {
@@ -103,13 +103,13 @@ export class LateSampling {
   /** Samples a pinned job. */
   async #submit(sampler: Program, entry: StepEntry): Promise<void> {
     const { admission, flights, counts } = this.setup;
-    const { job, part } = entry;
-    const { historyRow } = part.sample!;
+    const { job, portion } = entry;
+    const { historyRow } = portion.sample!;
     const into = this.#sampledOf(sampler, historyRow);
     let output;
     this.#flying++;
     try {
-      await flights.submitSampler(sampler, part, this.#logits.get(historyRow)!, into).done;
+      await flights.submitSampler(sampler, portion, this.#logits.get(historyRow)!, into).done;
       output = await flights.readSampled(sampler, into, 1);
     } catch (error) {
       flights.fail([entry], error);
@@ -123,8 +123,8 @@ export class LateSampling {
     const scored = sampler.kind.topLogProbabilities !== undefined;
     job.absorb(
       scored ? { tokens, logProbabilities: output.logProbabilities(0, 1) } : { tokens },
-      part.begin,
-      part.count,
+      portion.begin,
+      portion.count,
     );
   }
 

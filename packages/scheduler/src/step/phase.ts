@@ -7,11 +7,11 @@ import type { DeviceInfo, Phase } from '@unicorn-exec/tensor';
 
 /**
  * What tells a device's programs apart: the phase where its classes of bits differ by it, else nothing. Steps of
- * different phases run in lanes of their own.
+ * different phases run in runners of their own.
  */
-export type LanePhase = Phase | undefined;
+export type RunnerPhase = Phase | undefined;
 
-/** The lanes that a device needs. */
-export function lanePhases({ numerics }: Pick<DeviceInfo, 'numerics'>): readonly LanePhase[] {
+/** The runners that a device needs. */
+export function runnerPhases({ numerics }: Pick<DeviceInfo, 'numerics'>): readonly RunnerPhase[] {
   return numerics.prompt === numerics.token ? [undefined] : ['prompt', 'token'];
 }

@@ -1,7 +1,7 @@
 /** What distinguishes one program from another, by value; it compiles nothing. */
 import type { ElasticSize } from '@unicorn-exec/tensor';
 import type { PromptSpan } from '../prompt-span.js';
-import type { LanePhase } from './phase.js';
+import type { RunnerPhase } from './phase.js';
 
 /** What a step computes: everything that makes another executable necessary. Equal kinds have equal names. */
 export interface ProgramKind {
@@ -23,7 +23,7 @@ export interface ProgramKind {
   readonly topLogProbabilities: number | undefined;
   readonly size: ElasticSize | undefined;
   /** Phase of all its tokens; undefined where the device makes no difference, and in what jobs ask for. */
-  readonly phase: LanePhase;
+  readonly phase: RunnerPhase;
 }
 
 /** One name for each size: equal slices have equal names. */
@@ -42,7 +42,7 @@ export function programKind(
     readonly late?: boolean | undefined;
     readonly topLogProbabilities?: number | undefined;
     readonly size?: ElasticSize | undefined;
-    readonly phase?: LanePhase;
+    readonly phase?: RunnerPhase;
   },
 ): ProgramKind {
   const { hidden = false, masked = false, given = false, reach = false } = options;
@@ -63,12 +63,12 @@ export function withSpans(kind: ProgramKind, spans: readonly PromptSpan[]): Prog
 }
 
 /** The program that computes the same in a phase. */
-export function inPhase(kind: ProgramKind, phase: LanePhase): ProgramKind {
+export function inPhase(kind: ProgramKind, phase: RunnerPhase): ProgramKind {
   return phase === kind.phase ? kind : programKind(kind.result, { ...kind, phase });
 }
 
 /** The program that samples from the logits which one that is late has left. */
-export function samplerKind({ topLogProbabilities }: ProgramKind, phase: LanePhase): ProgramKind {
+export function samplerKind({ topLogProbabilities }: ProgramKind, phase: RunnerPhase): ProgramKind {
   const kind = programKind('sample', { masked: true, topLogProbabilities, phase });
   return { ...kind, name: `sampler ${kind.name}` };
 }

@@ -22,7 +22,7 @@ import {
 } from '@unicorn-exec/tensor';
 import { maxDraftTokens } from '../draft/speculation.js';
 import { maxLogitBiases } from '../sampling-parameters.js';
-import { lanePhases, type LanePhase } from './phase.js';
+import { runnerPhases, type RunnerPhase } from './phase.js';
 import { samplerKind, type ProgramKind } from './program-kind.js';
 import { sampledOutputs } from './sampled-rows.js';
 
@@ -76,14 +76,14 @@ export interface StepHost extends ProgramHost {
 }
 
 /**
- * Tokens of a lane of generated tokens beyond one for each sequence: guesses, and tokens that are computed again after a
+ * Tokens of a runner of generated tokens beyond one for each sequence: guesses, and tokens that are computed again after a
  * preemption. Eight full drafts at once; more would only make that program's scratch memory larger.
  */
 export const maxTokenChunk = 64;
 
-/** Tokens of the chunk of generated tokens on a device: those of a lane of their own, or 0 where there is none. */
+/** Tokens of the chunk of generated tokens on a device: those of a runner of their own, or 0 where there is none. */
 export function tokenChunk(info: Pick<DeviceInfo, 'numerics'>): number {
-  return lanePhases(info).length > 1 ? maxTokenChunk : 0;
+  return runnerPhases(info).length > 1 ? maxTokenChunk : 0;
 }
 
 /** 64 MB of logits at a time: a vocabulary of 262,144 gives 64 rows, one of 49,152 gives 341. */
@@ -92,7 +92,7 @@ const logitsBytes = 64 * 2 ** 20;
 /** Tokens that one submission of such a program may take in a phase. */
 export function programTokens(
   { result }: Pick<ProgramKind, 'result'>,
-  phase: LanePhase,
+  phase: RunnerPhase,
   { model, plan }: Pick<ProgramHost, 'model' | 'plan'>,
 ): number {
   const chunk = chunkTokens(plan, phase);
@@ -102,13 +102,13 @@ export function programTokens(
   return Math.min(chunk, Math.max(1, Math.floor(logitsBytes / (4 * model.vocabularySize))));
 }
 
-/** Tokens of one step of a lane beyond one for each sequence that decodes: of prompts, guesses, or computed again. */
-export function chunkTokens(plan: KvPlan, phase: LanePhase): number {
+/** Tokens of one step of a runner beyond one for each sequence that decodes: of prompts, guesses, or computed again. */
+export function chunkTokens(plan: KvPlan, phase: RunnerPhase): number {
   return phase === 'token' ? plan.tokenChunk : plan.prefillChunk;
 }
 
 /** Guesses that one step may check, over all sequences. They are a part of the chunk. */
-export function draftRows({ model, plan }: Pick<ProgramHost, 'model' | 'plan'>, phase: LanePhase): number {
+export function draftRows({ model, plan }: Pick<ProgramHost, 'model' | 'plan'>, phase: RunnerPhase): number {
   const rows = Math.floor(logitsBytes / (4 * model.vocabularySize));
   return Math.min(chunkTokens(plan, phase) - 1, plan.maxSequences * maxDraftTokens, rows);
 }
@@ -125,7 +125,7 @@ export class ProgramCache {
   }
 
   /** What samples one row of the logits that a program has left. It has no buffers of its own. Rejects as {@link get}. */
-  sampler(late: ProgramKind, phase: LanePhase): Promise<Program> {
+  sampler(late: ProgramKind, phase: RunnerPhase): Promise<Program> {
     const kind = samplerKind(late, phase);
     return this.#made(kind, () => this.#compileSampler(kind));
   }

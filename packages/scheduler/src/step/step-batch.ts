@@ -21,16 +21,16 @@ import { stepNames, type Program, type SampledBuffers, type StepStates } from '.
 import type { PromptSpan } from '../prompt-span.js';
 import type { SamplingRow } from '../sampling-parameters.js';
 
-/** The part of a step that belongs to one sequence. */
-export interface StepPart {
+/** The portion of a step that belongs to one sequence. */
+export interface StepPortion {
   readonly kv: KvSequence;
   /** Position of the first token: the first that is not computed, or one behind it for a draft. */
   readonly begin: number;
   /** Tokens from there on. */
   readonly count: number;
-  /** Guessed tokens behind the known ones; what a part counts may reach into them. */
+  /** Guessed tokens behind the known ones; what a portion counts may reach into them. */
   readonly draft: readonly number[];
-  /** Spans of the sequence's prompt. What a part counts holds all of a span or none of it. */
+  /** Spans of the sequence's prompt. What a portion counts holds all of a span or none of it. */
   readonly spans: readonly PromptSpan[];
   /** The slots of sequence states that it goes on from and leaves; absent where the model has none. */
   readonly stateSlots?: StateSlots | undefined;
@@ -47,9 +47,9 @@ export interface StepIds {
   readonly from?: DeviceBuffer | undefined;
 }
 
-/** The part of the next step that computes what this one samples. */
-export function follower(part: StepPart): StepPart {
-  return { ...part, begin: part.begin + part.count, count: 1, follows: true };
+/** The portion of the next step that computes what this one samples. */
+export function follower(portion: StepPortion): StepPortion {
+  return { ...portion, begin: portion.begin + portion.count, count: 1, follows: true };
 }
 
 export interface SampleRequest {
@@ -57,14 +57,14 @@ export interface SampleRequest {
   /** Row of the history state. */
   readonly historyRow: number;
   readonly promptLength: number;
-  /** The last so many tokens of the part are each followed by a sample: one, or one more than were guessed. */
+  /** The last so many tokens of the portion are each followed by a sample: one, or one more than were guessed. */
   readonly count: number;
   /** For each sample: bit `id % 32` of word `id / 32` is 1 where allowed; undefined: all are. */
   readonly masks: readonly (Int32Array | undefined)[];
 }
 
 const positionColumn = sampleControls.indexOf('position');
-const slotColumn = sampleControls.indexOf('historySlot');
+const historyRowColumn = sampleControls.indexOf('historyRow');
 const lengthColumn = sampleControls.indexOf('historyLength');
 const promptColumn = sampleControls.indexOf('promptLength');
 
@@ -88,24 +88,26 @@ export class StepBatch {
   ) {}
 
   /** The bindings of one submission. They are overwritten by the next call. */
-  bind(program: Program, parts: readonly StepPart[], { sampled: into, from }: StepIds = {}): Bindings {
-    const sampled = parts.filter(({ sample }) => sample);
+  bind(program: Program, portions: readonly StepPortion[], { sampled: into, from }: StepIds = {}): Bindings {
+    const sampled = portions.filter(({ sample }) => sample);
     const outputs = sampled.reduce((sum, { sample }) => sum + sample!.count, 0);
-    const tokens = parts.reduce((sum, { count }) => sum + count, 0);
-    const columns = this.#columns(parts.reduce((most, { begin, count }) => Math.max(most, begin + count), 0));
+    const tokens = portions.reduce((sum, { count }) => sum + count, 0);
+    const columns = this.#columns(
+      portions.reduce((most, { begin, count }) => Math.max(most, begin + count), 0),
+    );
     const biases = sampled.reduce((most, { sample }) => Math.max(most, sample!.row.biasIds.length), 1);
     const { dims, buffers } = this.#bindingsOf(program);
     dims.tokens = tokens;
-    dims.sequences = parts.length;
+    dims.sequences = portions.length;
     dims.outputs = outputs;
     dims.blocks = columns;
     dims.biases = biases;
     const inputs: Record<string, Int32Array | Float32Array> = {
-      ...this.#ragged(parts, tokens, outputs),
-      ...this.#tables(parts, tokens, columns),
-      ...(this.plan.stateSlots > 0 ? { stateSlots: this.#stateSlots(parts) } : {}),
-      ...(program.kind.given ? this.#given(parts, dims) : {}),
-      ...(program.kind.reach ? { reach: this.#reach(parts, tokens) } : {}),
+      ...this.#ragged(portions, tokens, outputs),
+      ...this.#tables(portions, tokens, columns),
+      ...(this.plan.stateSlots > 0 ? { stateSlots: this.#stateSlots(portions) } : {}),
+      ...(program.kind.given ? this.#given(portions, dims) : {}),
+      ...(program.kind.reach ? { reach: this.#reach(portions, tokens) } : {}),
       ...(program.kind.result === 'sample' && !program.kind.late
         ? this.#sampling(program, sampled, outputs, biases)
         : {}),
@@ -119,10 +121,10 @@ export class StepBatch {
     return { dims, buffers };
   }
 
-  /** The bindings of a sampler, for the last token of a part. */
-  bindSampler(program: Program, part: StepPart, logits: DeviceBuffer, into: SampledBuffers): Bindings {
-    const biases = Math.max(1, part.sample!.row.biasIds.length);
-    const sampling = this.#sampling(program, [part], 1, biases);
+  /** The bindings of a sampler, for the last token of a portion. */
+  bindSampler(program: Program, portion: StepPortion, logits: DeviceBuffer, into: SampledBuffers): Bindings {
+    const biases = Math.max(1, portion.sample!.row.biasIds.length);
+    const sampling = this.#sampling(program, [portion], 1, biases);
     const history = { [sampleNames.history]: this.states.history };
     return {
       dims: { outputs: 1, biases },
@@ -159,15 +161,15 @@ export class StepBatch {
     return made;
   }
 
-  #ragged(parts: readonly StepPart[], tokens: number, outputs: number): Record<string, Int32Array> {
+  #ragged(portions: readonly StepPortion[], tokens: number, outputs: number): Record<string, Int32Array> {
     const ids = this.#int32('ids', tokens);
     const positions = this.#int32('positions', tokens);
-    const starts = this.#int32('starts', parts.length);
+    const starts = this.#int32('starts', portions.length);
     const rows = this.#int32('rows', outputs);
-    const rowStarts = this.#int32('rowStarts', parts.length);
+    const rowStarts = this.#int32('rowStarts', portions.length);
     let row = 0;
     let output = 0;
-    parts.forEach(({ kv, begin, count, draft, sample, follows }, sequence) => {
+    portions.forEach(({ kv, begin, count, draft, sample, follows }, sequence) => {
       starts[sequence] = row;
       rowStarts[sequence] = output;
       for (let position = begin; position < begin + count; position++, row++) {
@@ -181,12 +183,12 @@ export class StepBatch {
 
   /** Rows that are given instead of embedded, and which rows of the step they are; sets how many. */
   #given(
-    parts: readonly StepPart[],
+    portions: readonly StepPortion[],
     dims: Record<string, number>,
   ): Record<string, Int32Array | Float32Array> {
     const given: { readonly row: number; readonly values: Float32Array; readonly count: number }[] = [];
     let first = 0;
-    for (const { spans, begin, count } of parts) {
+    for (const { spans, begin, count } of portions) {
       for (const { begin: from, end, rows: values } of spans) {
         if (!values || from < begin || end > begin + count) continue;
         given.push({ row: first + from - begin, values, count: end - from });
@@ -211,10 +213,10 @@ export class StepBatch {
   }
 
   /** The last position that each token sees: its own, or its span's last. */
-  #reach(parts: readonly StepPart[], tokens: number): Int32Array {
+  #reach(portions: readonly StepPortion[], tokens: number): Int32Array {
     const reach = this.#int32('reach', tokens);
     let first = 0;
-    for (const { spans, begin, count } of parts) {
+    for (const { spans, begin, count } of portions) {
       for (let index = 0; index < count; index++) reach[first + index] = begin + index;
       for (const { begin: from, end, twoWay } of spans) {
         if (twoWay && from >= begin && end <= begin + count)
@@ -225,20 +227,20 @@ export class StepBatch {
     return reach;
   }
 
-  #stateSlots(parts: readonly StepPart[]): Int32Array {
-    const pairs = this.#int32('stateSlots', 2 * parts.length);
-    parts.forEach(({ stateSlots }, sequence) => pairs.set(stateSlots!, 2 * sequence));
+  #stateSlots(portions: readonly StepPortion[]): Int32Array {
+    const pairs = this.#int32('stateSlots', 2 * portions.length);
+    portions.forEach(({ stateSlots }, sequence) => pairs.set(stateSlots!, 2 * sequence));
     return pairs;
   }
 
-  #tables(parts: readonly StepPart[], tokens: number, columns: number): Record<string, Int32Array> {
+  #tables(portions: readonly StepPortion[], tokens: number, columns: number): Record<string, Int32Array> {
     const { groups, blockTokens } = this.plan;
     const inputs: Record<string, Int32Array> = {};
     groups.forEach(({ group: { name } }, index) => {
       const slots = this.#int32(`slots.${name}`, tokens);
-      const blocks = this.#int32(`blocks.${name}`, parts.length * columns);
+      const blocks = this.#int32(`blocks.${name}`, portions.length * columns);
       let row = 0;
-      parts.forEach(({ kv, begin, count }, sequence) => {
+      portions.forEach(({ kv, begin, count }, sequence) => {
         const table = kv.tables[index]!;
         for (let position = begin; position < begin + count; position++) {
           slots[row++] = table[Math.floor(position / blockTokens)]! * blockTokens + (position % blockTokens);
@@ -253,7 +255,7 @@ export class StepBatch {
 
   #sampling(
     program: Program,
-    parts: readonly StepPart[],
+    portions: readonly StepPortion[],
     rows: number,
     biases: number,
   ): Record<string, Int32Array | Float32Array> {
@@ -264,7 +266,7 @@ export class StepBatch {
     const biasValues = this.#float32(sampleNames.biasValues, rows * biases).fill(0);
     const mask = program.kind.masked ? this.#int32(sampleNames.mask, rows * words).fill(-1) : undefined;
     let row = 0;
-    for (const { begin, count, sample } of parts) {
+    for (const { begin, count, sample } of portions) {
       const { historyRow, promptLength, row: packed } = sample!;
       for (let i = 0; i < sample!.count; i++, row++) {
         // Behind a guess the history ends with the guess: the row before this one has written it there, or another
@@ -274,7 +276,7 @@ export class StepBatch {
         const at = row * sampleControls.length;
         controls.set(packed.controls, at);
         controls[at + positionColumn] = length;
-        controls[at + slotColumn] = historyRow;
+        controls[at + historyRowColumn] = historyRow;
         controls[at + lengthColumn] = length;
         controls[at + promptColumn] = promptLength;
         biasIds.set(packed.biasIds, row * biases);

@@ -1,12 +1,12 @@
-/** Everything that steps need of one device: compiled programs, what is in flight, lanes. It ends with the device. */
+/** Everything that steps need of one device: compiled programs, what is in flight, runners. It ends with the device. */
 import type { DraftPolicy } from '../draft/draft-policy.js';
 import type { Admission } from './admission.js';
 import { Drafting } from './drafting.js';
 import { Flights } from './flight.js';
 import { Landing } from './landing.js';
-import { Lane } from './lane.js';
+import { Runner } from './runner.js';
 import { LateSampling } from './late-sampling.js';
-import { lanePhases, type LanePhase } from './phase.js';
+import { runnerPhases, type RunnerPhase } from './phase.js';
 import { ProgramCache, type StepHost } from './program.js';
 import type { StepCounts } from './step-counts.js';
 
@@ -27,17 +27,17 @@ export interface StepDeviceSetup {
 
 export class StepDevice {
   readonly host: StepHost;
-  readonly phases: readonly LanePhase[];
+  readonly phases: readonly RunnerPhase[];
   readonly programs: ProgramCache;
   readonly flights: Flights;
   readonly drafting: Drafting;
   readonly late: LateSampling;
-  readonly lanes: readonly Lane[];
+  readonly runners: readonly Runner[];
 
   constructor(setup: StepDeviceSetup) {
     const { host, admission, policy, counts, clock, stepsAhead, outlived, tell } = setup;
     this.host = host;
-    this.phases = lanePhases(host.device.info);
+    this.phases = runnerPhases(host.device.info);
     const programs = (this.programs = new ProgramCache(host));
     const flights = (this.flights = new Flights(host, programs, admission, counts, outlived));
     const landing = new Landing(flights, admission, counts);
@@ -61,13 +61,13 @@ export class StepDevice {
       phase: this.phases.at(-1),
       tell,
     }));
-    const parts = { admission, flights, landing, drafting, late, policy, counts, clock, stepsAhead };
-    this.lanes = this.phases.map((phase) => new Lane(phase, parts));
+    const runnerHost = { admission, flights, landing, drafting, late, policy, counts, clock, stepsAhead };
+    this.runners = this.phases.map((phase) => new Runner(phase, runnerHost));
   }
 
   /** Whether something of it is under way. */
   get busy(): boolean {
-    return this.late.busy || this.lanes.some(({ busy }) => busy);
+    return this.late.busy || this.runners.some(({ busy }) => busy);
   }
 
   /** Frees what was compiled and allocated here. */

@@ -1,12 +1,12 @@
 /**
  * The step loop: takes jobs from a queue, gives them memory, and turns what is left of each into steps, with one submission
  * for each program that a step needs. It does not know what a request is: see {@link Scheduler} for that. Its parts know
- * more: {@link Admission} memory, {@link planStep} who is computed, {@link Lane} how what is planned runs.
+ * more: {@link Admission} memory, {@link planStep} who is computed, {@link Runner} how what is planned runs.
  *
  * Life of a job: queued, admitted (blocks reserved for its tokens, a row of the history), stepped until it ends,
  * released (its blocks freed or kept for prefix reuse).
  *
- * With one lane, planning and running take turns. With two, one for prompts and one for generated tokens, each lane is
+ * With one runner, planning and running take turns. With two, one for prompts and one for generated tokens, each runner is
  * planned when it has nothing to do, from the jobs that the other is not at.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
@@ -15,8 +15,8 @@ import { DraftPolicy } from '../draft/draft-policy.js';
 import { leastCount } from '../kv/token-span.js';
 import { Admission } from './admission.js';
 import { decodes, phaseOf, programOf, tokensLeft, type Job } from './job.js';
-import type { JobCandidate, Lane } from './lane.js';
-import type { LanePhase } from './phase.js';
+import type { JobCandidate, Runner } from './runner.js';
+import type { RunnerPhase } from './phase.js';
 import { inPhase } from './program-kind.js';
 import {
   chunkTokens,
@@ -63,7 +63,7 @@ export class StepLoop {
     return this.#device.host;
   }
 
-  get phases(): readonly LanePhase[] {
+  get phases(): readonly RunnerPhase[] {
     return this.#device.phases;
   }
 
@@ -112,35 +112,35 @@ export class StepLoop {
   }
 
   /**
-   * Whether something will be told before which there is nothing to do. With one lane what is sampled by itself is under
+   * Whether something will be told before which there is nothing to do. With one runner what is sampled by itself is under
    * way beside the steps, and keeps none of them waiting.
    */
   #expects(stepped: boolean): boolean {
-    const { lanes, late } = this.#device;
-    const isWorking = this.#preparing > 0 || lanes.some(({ busy }) => busy);
+    const { runners, late } = this.#device;
+    const isWorking = this.#preparing > 0 || runners.some(({ busy }) => busy);
     return isWorking || (!stepped && late.expects);
   }
 
   /**
-   * Admits whom memory allows, and sets lanes to work that have nothing to do.
+   * Admits whom memory allows, and sets runners to work that have nothing to do.
    *
    * @returns whether it did either
    */
   async #step(): Promise<boolean> {
-    const { lanes } = this.#device;
+    const { runners } = this.#device;
     let stepped = false;
     try {
       this.admission.preemptYielding();
       const ready = this.admission.admit().map((job) => this.#prepare(job));
       stepped = ready.length > 0;
-      if (lanes.length === 1) await Promise.all(ready);
-      for (const lane of lanes) {
-        if (lane.busy) continue;
-        const submissions = this.#plan(lane.phase);
+      if (runners.length === 1) await Promise.all(ready);
+      for (const runner of runners) {
+        if (runner.busy) continue;
+        const submissions = this.#plan(runner.phase);
         if (submissions.length === 0) continue;
         stepped = true;
-        const run = this.#runLane(lane, submissions);
-        if (lanes.length === 1) await run;
+        const run = this.#start(runner, submissions);
+        if (runners.length === 1) await run;
       }
     } catch (error) {
       this.#failAll(error, this.#busy ? [] : this.admission.jobs);
@@ -180,16 +180,16 @@ export class StepLoop {
     return this.#preparing > 0 || this.#device.busy;
   }
 
-  async #runLane(lane: Lane, submissions: readonly PlannedSubmission<JobCandidate>[]): Promise<void> {
+  async #start(runner: Runner, submissions: readonly PlannedSubmission<JobCandidate>[]): Promise<void> {
     this.counts.steps++;
-    lane.busy = true;
+    runner.busy = true;
     try {
-      for (const submission of submissions) await lane.run(submission);
+      for (const submission of submissions) await runner.run(submission);
     } catch (error) {
-      const jobs = submissions.flatMap(({ parts }) => parts.map(({ candidate }) => candidate.job));
+      const jobs = submissions.flatMap(({ portions }) => portions.map(({ candidate }) => candidate.job));
       this.#failAll(error, jobs);
     }
-    lane.busy = false;
+    runner.busy = false;
     this.#tell();
   }
 
@@ -251,8 +251,8 @@ export class StepLoop {
     return this.host.device.write(this.host.states.history, offset, new Uint8Array(ids.buffer));
   }
 
-  /** Gives room to whoever decodes, begins their drafts, and plans the next step of a lane. */
-  #plan(phase: LanePhase): PlannedSubmission<JobCandidate>[] {
+  /** Gives room to whoever decodes, begins their drafts, and plans the next step of a runner. */
+  #plan(phase: RunnerPhase): PlannedSubmission<JobCandidate>[] {
     const { admission, host } = this;
     const jobs = [...admission.running].filter(
       (job) =>

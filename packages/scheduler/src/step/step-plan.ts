@@ -31,16 +31,16 @@ export interface StepLimits<T extends StepCandidate> {
   readonly rows: RowShapes;
 }
 
-/** One program's share of a step. */
+/** What one program computes of a step. */
 export interface PlannedSubmission<T extends StepCandidate> {
   readonly program: string;
   /** In order: those that decode, then those with a chunk. */
-  readonly parts: readonly PlannedPart<T>[];
+  readonly portions: readonly PlannedPortion<T>[];
   /** Whether some of its tokens are those of a chunk. */
   readonly prompts: boolean;
 }
 
-export interface PlannedPart<T extends StepCandidate> {
+export interface PlannedPortion<T extends StepCandidate> {
   readonly candidate: T;
   /** Known tokens that are computed, the candidate's first; its guesses come on top. */
   readonly count: number;
@@ -48,8 +48,8 @@ export interface PlannedPart<T extends StepCandidate> {
 
 interface Draft<T extends StepCandidate> {
   readonly program: string;
-  readonly decoding: PlannedPart<T>[];
-  readonly chunks: PlannedPart<T>[];
+  readonly decoding: PlannedPortion<T>[];
+  readonly chunks: PlannedPortion<T>[];
   /** Tokens of those that decode and of their guesses. */
   decodingTokens: number;
   chunkTokens: number;
@@ -98,7 +98,7 @@ export function planStep<T extends StepCandidate>(
     if (rows.kind !== 'any') trim(draft, rows);
     const { program, decoding, chunks } = draft;
     if (decoding.length + chunks.length === 0) continue;
-    planned.push({ program, parts: [...decoding, ...chunks], prompts: chunks.length > 0 });
+    planned.push({ program, portions: [...decoding, ...chunks], prompts: chunks.length > 0 });
   }
   return planned;
 }

@@ -115,7 +115,7 @@ export const kvWrite: Op = {
 };
 
 /** Key positions that a query at `position` sees: `[first, last]`. */
-export function attentionSpan(
+export function attentionSight(
   position: number,
   reach: number,
   window: number | undefined,
@@ -196,7 +196,7 @@ export const attention: Op = {
     segmentRanges(starts!.integers, rows).forEach(({ begin, end }, sequence) => {
       for (let row = begin; row < end; row++) {
         const position = positions!.integers[row]!;
-        const [first, last] = attentionSpan(position, reach?.integers[row] ?? position, window);
+        const [first, last] = attentionSight(position, reach?.integers[row] ?? position, window);
         if (last >= tableColumns * blockTokens) {
           throw new UnicornError(
             'usage/block-table',

@@ -23,7 +23,7 @@ export const sampleControls = [
   'seedLow', // u32 bits
   'seedHigh', // u32 bits
   'position', // of the token to draw: the Philox counter
-  'historySlot', // row of the history state
+  'historyRow', // row of the history state
   'historyLength', // tokens of that row that the penalties see
   'promptLength', // the first of them that presence and frequency penalties count
 ] as const;
@@ -166,8 +166,8 @@ export function drawToken({ ids, probabilities }: Candidates, uniform: number): 
   return ids[ids.length - 1]!;
 }
 
-function* historySlots(controls: Int32Array): Iterable<number> {
-  const column = sampleControls.indexOf('historySlot');
+function* historyRows(controls: Int32Array): Iterable<number> {
+  const column = sampleControls.indexOf('historyRow');
   for (let at = column; at < controls.length; at += sampleControls.length) yield controls[at]!;
 }
 
@@ -183,7 +183,10 @@ export const sample: Op = {
       name: 'biasValues',
       about: 'f32 [rows, biases], added to the logits; padded with 0, which changes nothing',
     },
-    { name: 'history', about: 'state i32 [slots, capacity]: the tokens of each sequence, prompt first' },
+    {
+      name: 'history',
+      about: 'state i32 [history rows, capacity]: the tokens of each sequence, prompt first',
+    },
     {
       name: 'mask',
       about: 'i32 [rows, ceil(vocabulary / 32)]: bit id % 32 of word id / 32 is 1 where allowed',
@@ -223,7 +226,7 @@ export const sample: Op = {
     return attributes.probabilities ? [...outputs, { dtype: 'f32', shape: logits!.shape } as const] : outputs;
   },
   aliases: { 1: 'history' },
-  touches: { history: { operand: 'controls', rows: ({ integers }) => historySlots(integers) } },
+  touches: { history: { operand: 'controls', rows: ({ integers }) => historyRows(integers) } },
   flops: ({ logits }) => 8 * specElements(logits!),
   evaluate({ inputs, attributes, outputs }) {
     const [rows, vocabulary] = inputs.logits!.shape as [number, number];
@@ -231,7 +234,7 @@ export const sample: Op = {
     const parameters = inputs.parameters!.floats;
     const controls = inputs.controls!.integers;
     const biases = inputs.biasIds!.columns;
-    const [slots, capacity] = inputs.history!.shape as [number, number];
+    const [historyRowCount, capacity] = inputs.history!.shape as [number, number];
     const history = inputs.history!.integers;
     for (let row = 0; row < rows; row++) {
       const values = Object.fromEntries(
@@ -240,17 +243,26 @@ export const sample: Op = {
       const control = Object.fromEntries(
         sampleControls.map((name, i) => [name, controls[row * sampleControls.length + i]!]),
       ) as Record<(typeof sampleControls)[number], number>;
-      const start = control.historySlot * capacity;
+      const start = control.historyRow * capacity;
       if (
-        control.historySlot < 0 ||
-        control.historySlot >= slots ||
+        control.historyRow < 0 ||
+        control.historyRow >= historyRowCount ||
         control.historyLength < 0 ||
         control.promptLength < 0 ||
         control.historyLength > capacity
       ) {
-        throw new UnicornError('usage/history', 'A sample row names history that does not exist.', {
-          fields: { slot: control.historySlot, length: control.historyLength, slots, capacity },
-        });
+        throw new UnicornError(
+          'usage/history',
+          'The controls of a row to sample name tokens outside of the history.',
+          {
+            fields: {
+              row: control.historyRow,
+              length: control.historyLength,
+              rows: historyRowCount,
+              capacity,
+            },
+          },
+        );
       }
       const words = inputs.mask?.integers.subarray(
         row * inputs.mask.columns,

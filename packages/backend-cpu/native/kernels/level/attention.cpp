@@ -6,8 +6,8 @@
 // neighbours in the tile:
 //   score   one vector of W partial sums along the head, then the tree of `sumLanes`
 //   chunk   64 keys at absolute positions: maximum, weights e^(score - maximum), weighted values in key order
-//   span    256 keys at absolute positions: chunks in order into fresh sums
-//   row     spans in order, merged by their maxima, at once or in the second phase
+//   section 256 keys at absolute positions: chunks in order into fresh sums
+//   row     sections in order, merged by their maxima, at once or in the second phase
 // Keys that a query does not see are skipped, not multiplied by zero: a NaN there stays there.
 // Scalar twin: `attention` in test/reference.cpp.
 #include "../attention-layout.h"
@@ -39,7 +39,7 @@ struct Work {
   float* scores;  // [queries, chunkKeys]
   float* sums;    // [queries, dim]
   float* totals;  // [queries, dim]
-  float* top;     // [queries] largest score of the span so far
+  float* top;     // [queries] largest score of the section so far
   float* weight;  // [queries] sum of the weights
   float* totalTop;
   float* totalWeight;
@@ -309,17 +309,18 @@ void addAllValues(const Work& work) {
   }
 }
 
-// ---- a span, and merging spans
+// ---- a section, and merging sections
 
 Range intersect(Range a, Range b) { return {maximum(a.begin, b.begin), minimum(a.end, b.end)}; }
 
-void runSpan(Work& work, int64_t span) {
+void runSection(Work& work, int64_t section) {
   memset(work.sums, 0, static_cast<size_t>(work.queries * work.dim) * 4);
   for (int64_t q = 0; q < work.queries; q++) {
     work.top[q] = negativeInfinity;
     work.weight[q] = 0;
   }
-  for (int64_t start = span * attentionSpanKeys; start < (span + 1) * attentionSpanKeys; start += chunkKeys) {
+  for (int64_t start = section * attentionSectionKeys; start < (section + 1) * attentionSectionKeys;
+       start += chunkKeys) {
     Range any = {chunkKeys, 0};
     for (int64_t q = 0; q < work.queries; q++) {
       const Range seen = intersect(work.sight[q], {start, start + chunkKeys});
@@ -348,9 +349,9 @@ void runSpan(Work& work, int64_t span) {
   }
 }
 
-// Adds one span's result to what the spans before it gave.
-void mergeSpan(int64_t dim, float top, float weight, const float* sums, float* totalTop, float* totalWeight,
-               float* totals) {
+// Adds one section's result to what the sections before it gave.
+void mergeSection(int64_t dim, float top, float weight, const float* sums, float* totalTop, float* totalWeight,
+                  float* totals) {
   const float newTop = top > *totalTop ? top : *totalTop;
   const float before = expScalar(*totalTop - origin(newTop));
   const float now = expScalar(top - origin(newTop));
@@ -373,10 +374,10 @@ Range sightOf(const Attention& call, int64_t row) {
   return {first, (call.reach ? call.reach[row] : position) + 1};
 }
 
-// Spans [begin, end) that hold keys of a range that is not empty.
-Range spansOf(Range sight) {
+// Sections [begin, end) that hold keys of a range that is not empty.
+Range sectionsOf(Range sight) {
   if (sight.begin >= sight.end) return {0, 0};
-  return {sight.begin / attentionSpanKeys, (sight.end - 1) / attentionSpanKeys + 1};
+  return {sight.begin / attentionSectionKeys, (sight.end - 1) / attentionSectionKeys + 1};
 }
 
 float* take(uint8_t** at, int64_t floats) {
@@ -386,9 +387,9 @@ float* take(uint8_t** at, int64_t floats) {
 }
 
 float* partialOf(const Attention& call, const AttentionPlan& plan, void* partials, int64_t row, int64_t head,
-                 int64_t span) {
+                 int64_t section) {
   return static_cast<float*>(partials) +
-         ((row * call.heads + head) * plan.spanCount + span) * attentionPartialFloats(call.headDim);
+         ((row * call.heads + head) * plan.sectionCount + section) * attentionPartialFloats(call.headDim);
 }
 
 }  // namespace
@@ -399,8 +400,8 @@ void attention(const Attention& call, const AttentionPlan& plan, int64_t taskBeg
   const int64_t group = call.heads / call.kvHeads;
   for (int64_t task = taskBegin; task < taskEnd; task++) {
     // Neighbouring tasks share the KV head, and so the keys in the cache.
-    const int64_t span = plan.splitSpans ? task % plan.spanCount : 0;
-    const int64_t whole = plan.splitSpans ? task / plan.spanCount : task;
+    const int64_t section = plan.separateSections ? task % plan.sectionCount : 0;
+    const int64_t whole = plan.separateSections ? task / plan.sectionCount : task;
     const AttentionTile tile = plan.tiles[whole % plan.tileCount];
     const int64_t queries = (tile.rowEnd - tile.rowBegin) * group;
     uint8_t* at = static_cast<uint8_t*>(scratch);
@@ -425,23 +426,23 @@ void attention(const Attention& call, const AttentionPlan& plan, int64_t taskBeg
                  reinterpret_cast<Range*>(take(&at, queries * 4)),
                  {},
                  {}};
-    Range spans = {plan.spanCount, 0};
+    Range sections = {plan.sectionCount, 0};
     for (int64_t q = 0; q < queries; q++) {
       const float* source = call.query + (work.rowOf(q) * call.heads + work.headOf(q)) * call.headDim;
       float* line = work.query + q * dim;
       memcpy(line, source, static_cast<size_t>(call.headDim) * 4);
       for (int64_t d = call.headDim; d < dim; d++) line[d] = 0;
       work.sight[q] = sightOf(call, work.rowOf(q));
-      const Range own = spansOf(work.sight[q]);
-      if (own.begin < own.end) spans = {minimum(spans.begin, own.begin), maximum(spans.end, own.end)};
+      const Range own = sectionsOf(work.sight[q]);
+      if (own.begin < own.end) sections = {minimum(sections.begin, own.begin), maximum(sections.end, own.end)};
       work.totalTop[q] = negativeInfinity;
       work.totalWeight[q] = 0;
     }
-    if (plan.splitSpans) {
-      if (span < spans.begin || span >= spans.end) continue;
-      runSpan(work, span);
+    if (plan.separateSections) {
+      if (section < sections.begin || section >= sections.end) continue;
+      runSection(work, section);
       for (int64_t q = 0; q < queries; q++) {
-        float* partial = partialOf(call, plan, partials, work.rowOf(q), work.headOf(q), span);
+        float* partial = partialOf(call, plan, partials, work.rowOf(q), work.headOf(q), section);
         memcpy(partial, work.sums + q * dim, static_cast<size_t>(dim) * 4);
         partial[dim] = work.top[q];
         partial[dim + 1] = work.weight[q];
@@ -449,13 +450,13 @@ void attention(const Attention& call, const AttentionPlan& plan, int64_t taskBeg
       continue;
     }
     memset(work.totals, 0, static_cast<size_t>(queries * dim) * 4);
-    for (int64_t s = spans.begin; s < spans.end; s++) {
-      runSpan(work, s);
+    for (int64_t s = sections.begin; s < sections.end; s++) {
+      runSection(work, s);
       for (int64_t q = 0; q < queries; q++) {
-        const Range own = spansOf(work.sight[q]);
+        const Range own = sectionsOf(work.sight[q]);
         if (s < own.begin || s >= own.end) continue;
-        mergeSpan(dim, work.top[q], work.weight[q], work.sums + q * dim, &work.totalTop[q], &work.totalWeight[q],
-                  work.totals + q * dim);
+        mergeSection(dim, work.top[q], work.weight[q], work.sums + q * dim, &work.totalTop[q], &work.totalWeight[q],
+                     work.totals + q * dim);
       }
     }
     for (int64_t q = 0; q < queries; q++) {
@@ -474,10 +475,10 @@ void attentionMerge(const Attention& call, const AttentionPlan& plan, int64_t ta
     float top = negativeInfinity;
     float weight = 0;
     memset(totals, 0, static_cast<size_t>(dim) * 4);
-    const Range spans = spansOf(sightOf(call, row));
-    for (int64_t s = spans.begin; s < spans.end; s++) {
+    const Range sections = sectionsOf(sightOf(call, row));
+    for (int64_t s = sections.begin; s < sections.end; s++) {
       const float* partial = partialOf(call, plan, partials, row, head, s);
-      mergeSpan(dim, partial[dim], partial[dim + 1], partial, &top, &weight, totals);
+      mergeSection(dim, partial[dim], partial[dim + 1], partial, &top, &weight, totals);
     }
     writeRow(call, row, head, totals, weight);
   }

@@ -1,6 +1,6 @@
 /**
  * Runs what was planned, one submission after the other: has guesses drawn, submits, hands out what comes back. Where a
- * device computes prompts and generated tokens in different classes of bits, each phase has a lane of its own, and the two
+ * device computes prompts and generated tokens in different classes of bits, each phase has a runner of its own, and the two
  * run at the same time, for different jobs.
  *
  * Where the device runs ahead, a step in which every sequence samples is followed by the next one before its tokens are
@@ -17,7 +17,7 @@ import type { Flight, Flights, StepEntry } from './flight.js';
 import { phaseOf, type Holding, type Job } from './job.js';
 import type { Landing } from './landing.js';
 import type { LateSampling } from './late-sampling.js';
-import type { LanePhase } from './phase.js';
+import type { RunnerPhase } from './phase.js';
 import { checkingGuesses, inPhase, type ProgramKind } from './program-kind.js';
 import type { StepCounts } from './step-counts.js';
 import type { PlannedSubmission, StepCandidate } from './step-plan.js';
@@ -37,7 +37,7 @@ export interface JobCandidate extends StepCandidate {
   readonly holding: Holding;
 }
 
-export interface LaneParts {
+export interface RunnerHost {
   readonly admission: Admission;
   readonly flights: Flights;
   readonly landing: Landing;
@@ -51,31 +51,31 @@ export interface LaneParts {
   readonly stepsAhead: number;
 }
 
-export class Lane {
+export class Runner {
   /** Duration of the last submission that held no prompt. */
   #stepMs = Infinity;
 
   /** Whether it is at work: jobs of what it runs are not planned elsewhere. */
   busy = false;
 
-  /** @param phase of everything that it runs; undefined where the device makes no difference and there is one lane */
+  /** @param phase of everything that it runs; undefined where the device makes no difference and there is one runner */
   constructor(
-    readonly phase: LanePhase,
-    private readonly parts: LaneParts,
+    readonly phase: RunnerPhase,
+    private readonly host: RunnerHost,
   ) {}
 
   /** Runs one, after its drafts, and those that follow from it on the device. */
-  async run({ parts, prompts }: PlannedSubmission<JobCandidate>): Promise<void> {
-    const { flights, landing, drafting, policy, clock } = this.parts;
-    const target = parts[0]!.candidate.kind;
+  async run({ portions, prompts }: PlannedSubmission<JobCandidate>): Promise<void> {
+    const { flights, landing, drafting, policy, clock } = this.host;
+    const target = portions[0]!.candidate.kind;
     await drafting.draw(
       target,
-      parts.map(({ candidate }) => candidate.job),
+      portions.map(({ candidate }) => candidate.job),
     );
     let begin = clock();
-    const entries = flights.lost ? [] : this.#entries(parts);
+    const entries = flights.lost ? [] : this.#entries(portions);
     if (entries.length === 0) return;
-    const checks = entries.some(({ part }) => part.draft.length > 0);
+    const checks = entries.some(({ portion }) => portion.draft.length > 0);
     const chosen = checks ? chosenPrograms(entries) : undefined;
     const kind = inPhase(checks ? checkingGuesses(target) : target, this.phase);
     const first = await flights.launch(kind, entries);
@@ -94,7 +94,7 @@ export class Lane {
       const stepMs = clock() - begin;
       begin += stepMs;
       if (tokens !== undefined && target.result === 'sample' && !(flight === first && prompts)) {
-        const rows = flight.entries.reduce((sum, { part }) => sum + part.count, 0);
+        const rows = flight.entries.reduce((sum, { portion }) => sum + portion.count, 0);
         const sequences = flight.entries.length;
         policy.learnStep({ target: target.name, sequences, rows, tokens, stepMs, chosen });
         this.#stepMs = stepMs;
@@ -106,7 +106,7 @@ export class Lane {
 
   /** Lands a flight of jobs whose masks come late: leaves the logits, from which each is sampled when its mask is there. */
   async #landLogits(flight: Flight): Promise<void> {
-    const { late, landing, flights } = this.parts;
+    const { late, landing, flights } = this.host;
     late.askMasks(flight);
     try {
       await late.keepLogits(flight);
@@ -119,18 +119,18 @@ export class Lane {
 
   /**
    * What is left of a plan: an earlier submission of the step may have taken time enough for jobs to be cancelled, or to lose
-   * their memory to what the other lane runs.
+   * their memory to what the other runner runs.
    */
-  #entries(parts: PlannedSubmission<JobCandidate>['parts']): StepEntry[] {
+  #entries(portions: PlannedSubmission<JobCandidate>['portions']): StepEntry[] {
     const entries: StepEntry[] = [];
-    for (const { candidate, count } of parts) {
+    for (const { candidate, count } of portions) {
       const { job } = candidate;
       if (job.ended || job.holding !== candidate.holding) continue;
       try {
-        const part = job.part(count + (job.drafter?.draft.length ?? 0));
-        const roomy = this.parts.admission.cache.extend(part.kv, part.begin + part.count);
+        const portion = job.portion(count + (job.drafter?.draft.length ?? 0));
+        const roomy = this.host.admission.cache.extend(portion.kv, portion.begin + portion.count);
         invariant(roomy, 'a planned step was not reserved');
-        entries.push({ job, part });
+        entries.push({ job, portion });
       } catch (error) {
         job.fail(error);
       }
@@ -140,26 +140,26 @@ export class Lane {
 
   #stepsAhead({ program }: Flight): number {
     const most = this.#stepMs < shortStepMs ? 2 : 1;
-    return Math.min(this.parts.stepsAhead, program.sampled.length - 1, most);
+    return Math.min(this.host.stepsAhead, program.sampled.length - 1, most);
   }
 
   /** Whether the next step is like the last of these, but for the ids. */
   #canFollow(underWay: readonly Flight[]): boolean {
-    const { admission, flights } = this.parts;
+    const { admission, flights } = this.host;
     const { entries } = underWay.at(-1)!;
     if (flights.lost) return false;
-    // What follows a prompt is a generated token, and another lane's.
+    // What follows a prompt is a generated token, and another runner's.
     if (this.phase === 'prompt' || !this.#hasAll(entries)) return false;
-    return entries.every(({ job, part: { kv, begin, count, draft, sample } }) => {
+    return entries.every(({ job, portion: { kv, begin, count, draft, sample } }) => {
       if (job.ended || sample?.count !== 1 || draft.length > 0 || !job.goesOn(underWay.length)) return false;
       return admission.cache.extend(kv, begin + count + 1);
     });
   }
 
-  /** Whether the next step of the lane would be of these jobs and no other. */
+  /** Whether the next step of the runner would be of these jobs and no other. */
   #hasAll(entries: readonly StepEntry[]): boolean {
-    const { running, waiting } = this.parts.admission;
-    // Whoever waits would join a lane of all phases. Lanes of one phase do not keep it waiting.
+    const { running, waiting } = this.host.admission;
+    // Whoever waits would join a runner of all phases. Runners of one phase do not keep it waiting.
     if (this.phase === undefined) return !waiting && entries.length === running.size;
     let jobs = 0;
     for (const job of running) if (phaseOf(job) === this.phase) jobs++;
@@ -168,16 +168,16 @@ export class Lane {
 
   /** Submits the step after one whose tokens the device alone will know. */
   #follow(flight: Flight, buffers: number): Flight | undefined {
-    this.parts.counts.steps++;
+    this.host.counts.steps++;
     // Drafters that rest count steps.
     for (const { job } of flight.entries) job.drafter?.wake();
-    return this.parts.flights.follow(flight, buffers);
+    return this.host.flights.follow(flight, buffers);
   }
 }
 
 /** What drafted, where the policy chose all drafts. */
 function chosenPrograms(entries: readonly StepEntry[]): Set<string | undefined> | undefined {
-  const drafters = entries.flatMap(({ job, part }) => (part.draft.length > 0 ? [job.drafter!] : []));
+  const drafters = entries.flatMap(({ job, portion }) => (portion.draft.length > 0 ? [job.drafter!] : []));
   if (!drafters.every(({ adaptive }) => adaptive)) return undefined;
   return new Set(drafters.map(({ program }) => program?.name));
 }
