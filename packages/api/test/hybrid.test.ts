@@ -10,7 +10,8 @@ import { GraphBuilder, type Backend, type Device } from '@unicorn-exec/tensor';
 import { describe, expect, it } from 'vitest';
 import { Engine } from '../src/index.js';
 import { locateModel } from '../src/model-location.js';
-import { backends, goldenFile, hasShared, sharedPath } from './shared.js';
+import { goldenModels } from './golden-model.js';
+import { backends } from './shared.js';
 
 /** How the work of a prompt is put on the first of two devices; everything else is the second's. */
 const cuts: Readonly<Record<string, Place>> = {
@@ -73,12 +74,10 @@ async function greedy(engine: Engine, tokens: readonly number[], maxTokens: numb
 for (const pair of pairs) {
   describe.skipIf(!pair.usable)(`a model over ${pair.name}`, () => {
     for (const [cut, place] of Object.entries(cuts)) {
-      for (const folder of goldens) {
-        const root = `goldens/models/${folder}`;
-        it.skipIf(!hasShared(root))(`${folder}, ${cut} apart: the golden's greedy tokens`, async () => {
-          const golden = goldenFile(`${root}/io.safetensors`);
-          const [tokens, expected] = [await golden('a.input_ids'), await golden('a.greedy.ids')];
-          const { engine, device } = await load(sharedPath(root), place, pair);
+      for (const golden of goldens.flatMap(goldenModels)) {
+        it.skipIf(!golden.isThere)(`${golden.name}, ${cut} apart: the golden's greedy tokens`, async () => {
+          const [tokens, expected] = [await golden.read('a.input_ids'), await golden.read('a.greedy.ids')];
+          const { engine, device } = await load(golden.path, place, pair);
           expect(await greedy(engine, [...tokens], expected.length)).toEqual([...expected]);
           expect(device.memory().copiedBytes).toBe(0);
           await engine.close();

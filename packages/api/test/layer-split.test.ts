@@ -13,15 +13,8 @@ import {
 } from '../src/machine/layer-split.js';
 import type { ModelBytes } from '../src/machine/model-bytes.js';
 import { poolsOf, purseOf, reservedBytes as reserved } from '../src/machine/memory-pool.js';
-import {
-  argmax,
-  backends,
-  goldenFile,
-  hasShared,
-  largestDifference,
-  sharedJson,
-  sharedPath,
-} from './shared.js';
+import { goldenModels } from './golden-model.js';
+import { argmax, backends, largestDifference } from './shared.js';
 
 const MiB = 2 ** 20;
 const { info: nullInfo } = await nullBackend.open();
@@ -349,22 +342,20 @@ describe.skipIf(!vulkan!.usable || !cpu!.usable)('a model over a GPU and the CPU
     });
   });
 
-  for (const folder of ['llama', 'qwen2', 'qwen3', 'gemma2', 'gemma3-text', 'gemma3n-text']) {
-    const root = `goldens/models/${folder}`;
-    it.skipIf(!hasShared(root))(`${folder}, cut in the middle: logits and greedy continuation`, async () => {
-      const { checks } = sharedJson<{ checks: Record<string, { f32_vs_f64_max_abs: number }> }>(
-        `${root}/meta.json`,
-      );
-      const golden = goldenFile(`${root}/io.safetensors`);
-      const engine = await loadCut(sharedPath(root));
+  const folders = ['llama', 'qwen2', 'qwen3', 'gemma2', 'gemma3-text', 'gemma3n-text'];
+  for (const golden of folders.flatMap(goldenModels)) {
+    const { name, path, isThere } = golden;
+    it.skipIf(!isThere)(`${name}, cut in the middle: logits and greedy continuation`, async () => {
+      const { checks } = golden.meta();
+      const engine = await loadCut(path);
       const prompts = ['b0', 'b1'];
       const ids = await Promise.all(
-        prompts.map(async (prompt) => [...(await golden(`${prompt}.input_ids`))]),
+        prompts.map(async (prompt) => [...(await golden.read(`${prompt}.input_ids`))]),
       );
       const results = await evaluate(engine, ids);
       const answers = await Promise.all(
         prompts.map(async (prompt, index) => {
-          const expected = [...(await golden(`${prompt}.greedy.ids`))];
+          const expected = [...(await golden.read(`${prompt}.greedy.ids`))];
           const tokens = await generated(engine, {
             tokens: ids[index]!,
             sampling: { temperature: 0 },
@@ -377,8 +368,8 @@ describe.skipIf(!vulkan!.usable || !cpu!.usable)('a model over a GPU and the CPU
       await engine.close();
       for (const [index, prompt] of prompts.entries()) {
         const { data } = results[index]!.get('logits')!;
-        // Rule of the goldens' README: ten times what float32 and float64 differ by.
-        expect(largestDifference(data, await golden(`${prompt}.logits`))).toBeLessThanOrEqual(
+        // Ten times what float32 and float64 differ by.
+        expect(largestDifference(data, await golden.read(`${prompt}.logits`))).toBeLessThanOrEqual(
           10 * checks[prompt]!.f32_vs_f64_max_abs,
         );
         expect(answers[index]!.tokens).toEqual(answers[index]!.expected);

@@ -1,25 +1,14 @@
-/** Small checkpoints against Hugging Face transformers, layer by layer, on every backend in float32. */
+/**
+ * Small checkpoints against Hugging Face transformers, layer by layer, on every backend in float32: the goldens of
+ * `packages/models`, and those beside the checkout where they are.
+ */
 import { afterAll, describe, expect, it } from 'vitest';
 import { Engine, type ElasticSpec } from '../src/index.js';
 import { evaluate } from '../src/measure/index.js';
-import {
-  argmax,
-  backends,
-  goldenFile,
-  hasShared,
-  largestDifference,
-  sharedJson,
-  sharedPath,
-  standardDeviation,
-} from './shared.js';
+import { goldenModels, type GoldenMeta } from './golden-model.js';
+import { argmax, backends, largestDifference, standardDeviation } from './shared.js';
 
-interface Meta {
-  prompts: Record<string, number>;
-  checks: Record<string, { f32_vs_f64_max_abs: number }>;
-  slices?: Record<string, { intermediate_size: number[]; file: string; checks: Meta['checks'] }>;
-}
-
-/** Models of the goldens that this release supports. `layerTolerance` is that of the goldens' README. */
+/** One architecture each. `layerTolerance` is the share of a layer's deviation that it may differ by. */
 const models = [
   { folder: 'llama', layerTolerance: 1e-4, streams: 1 },
   { folder: 'llama3-rope', layerTolerance: 1e-4, streams: 1 },
@@ -30,13 +19,16 @@ const models = [
   { folder: 'gemma3n-text', layerTolerance: 1e-3, streams: 4 },
 ];
 
+const cases = models.flatMap(({ folder, ...rest }) =>
+  goldenModels(folder).map((golden) => ({ golden, ...rest })),
+);
+
 for (const { name: backendName, backend, usable } of backends) {
-  for (const { folder, layerTolerance, streams } of models) {
-    const root = `goldens/models/${folder}`;
-    describe.skipIf(!usable || !hasShared(root))(`${folder} on ${backendName}`, async () => {
-      const meta = hasShared(root) ? sharedJson<Meta>(`${root}/meta.json`) : { prompts: {}, checks: {} };
+  for (const { golden, layerTolerance, streams } of cases) {
+    describe.skipIf(!usable || !golden.isThere)(`${golden.name} on ${backendName}`, () => {
+      const meta = golden.meta();
       const options = {
-        model: sharedPath(root),
+        model: golden.path,
         backend,
         precision: 'f32',
         kvType: 'f32',
@@ -46,50 +38,59 @@ for (const { name: backendName, backend, usable } of backends) {
       const engine = (): Promise<Engine> => (loaded ??= Engine.load(options));
       afterAll(async () => (await loaded)?.close());
 
-      /** Rule of the goldens' README: ten times what float32 and float64 differ by. */
+      /** Ten times what float32 and float64 differ by. */
       const expectLogits = (
         actual: Float32Array,
-        golden: Float32Array,
-        checks: { f32_vs_f64_max_abs: number },
+        expected: Float32Array,
+        checks: { readonly f32_vs_f64_max_abs: number },
       ): void =>
-        expect(largestDifference(actual, golden)).toBeLessThanOrEqual(10 * checks.f32_vs_f64_max_abs);
+        expect(largestDifference(actual, expected)).toBeLessThanOrEqual(10 * checks.f32_vs_f64_max_abs);
 
-      const expectHidden = (actual: Float32Array, golden: Float32Array): void => {
-        const absolute = layerTolerance * standardDeviation(golden);
+      const expectHidden = (actual: Float32Array, expected: Float32Array, name: string): void => {
+        const absolute = layerTolerance * standardDeviation(expected);
         const off = actual.findIndex(
-          (value, i) => !(Math.abs(value - golden[i]!) <= absolute + 1e-4 * Math.abs(golden[i]!)),
+          (value, i) => !(Math.abs(value - expected[i]!) <= absolute + 1e-4 * Math.abs(expected[i]!)),
         );
-        expect(off).toBe(-1);
+        expect(off, name).toBe(-1);
       };
 
       const compare = async (
         file: string,
         prompts: readonly string[],
-        checks: Meta['checks'],
+        checks: GoldenMeta['checks'],
         elastic?: ElasticSpec,
       ): Promise<void> => {
-        const golden = goldenFile(`${root}/${file}`);
         const ids = await Promise.all(
-          prompts.map(async (prompt) => [...(await golden(`${prompt}.input_ids`))]),
+          prompts.map(async (prompt) => [...(await golden.read(`${prompt}.input_ids`, file))]),
         );
         const results = await evaluate(await engine(), ids, { layers: true, elastic });
+        const names = await golden.names(file);
         for (const [index, prompt] of prompts.entries()) {
           const result = results[index]!;
-          expectHidden(result.get('hidden.0')!.data, await golden(`${prompt}.embed`));
-          const layers = (await engine()).model.layers;
-          for (let layer = 0; layer < layers; layer++) {
-            const all = await golden(`${prompt}.layer.${layer}`);
-            // Gemma 3n's goldens hold every stream; stream 0 is the active one.
-            expectHidden(result.get(`hidden.${layer + 1}`)!.data, all.subarray(0, all.length / streams));
+          // Some goldens hold the hidden states of a few layers and of one prompt.
+          if (names.includes(`${prompt}.embed`)) {
+            const embedded = await golden.read(`${prompt}.embed`, file);
+            expectHidden(result.get('hidden.0')!.data, embedded, 'embed');
           }
-          expectLogits(result.get('logits')!.data, await golden(`${prompt}.logits`), checks[prompt]!);
+          for (let layer = 0; layer < (await engine()).model.layers; layer++) {
+            const name = `${prompt}.layer.${layer}`;
+            if (!names.includes(name)) continue;
+            const all = await golden.read(name, file);
+            // Gemma 3n's goldens hold every stream; stream 0 is the active one.
+            const expected = all.subarray(0, all.length / streams);
+            expectHidden(result.get(`hidden.${layer + 1}`)!.data, expected, name);
+          }
+          expectLogits(
+            result.get('logits')!.data,
+            await golden.read(`${prompt}.logits`, file),
+            checks[prompt]!,
+          );
         }
       };
 
       const compareGreedy = async (file: string, prompt: string, elastic?: ElasticSpec): Promise<void> => {
-        const golden = goldenFile(`${root}/${file}`);
-        const tokens = [...(await golden(`${prompt}.input_ids`))];
-        const expected = [...(await golden(`${prompt}.greedy.ids`))];
+        const tokens = [...(await golden.read(`${prompt}.input_ids`, file))];
+        const expected = [...(await golden.read(`${prompt}.greedy.ids`, file))];
         const generated: number[] = [];
         const request = {
           tokens,
@@ -101,6 +102,11 @@ for (const { name: backendName, backend, usable } of backends) {
         for await (const chunk of (await engine()).generate(request)) generated.push(...chunk.tokens);
         expect(generated).toEqual(expected);
       };
+
+      it('has layers to compare', async () => {
+        const names = await golden.names();
+        expect(names.filter((name) => /^a\.layer\.\d+$/.test(name)).length).toBeGreaterThan(1);
+      });
 
       for (const prompt of Object.keys(meta.prompts)) {
         it(`${prompt}: hidden states and logits`, () => compare('io.safetensors', [prompt], meta.checks));
@@ -117,9 +123,8 @@ for (const { name: backendName, backend, usable } of backends) {
       }
 
       it('logits of a row do not depend on the batch, bit for bit', async () => {
-        const golden = goldenFile(`${root}/io.safetensors`);
         const [b0, b1] = await Promise.all(
-          ['b0', 'b1'].map(async (prompt) => [...(await golden(`${prompt}.input_ids`))]),
+          ['b0', 'b1'].map(async (prompt) => [...(await golden.read(`${prompt}.input_ids`))]),
         );
         const [alone] = await evaluate(await engine(), [b0!]);
         const [, together] = await evaluate(await engine(), [b1!, b0!]);

@@ -51,7 +51,8 @@ import { Engine } from '../src/index.js';
 import { evaluate } from '../src/measure/index.js';
 import { meanDivergence, meanOf, meanVariance, varianceOf } from './divergence.js';
 import { uniformNumbers, unrounded, withRoundingNoise } from './rounding-noise.js';
-import { backends, goldenFile, hasShared, sharedPath } from './shared.js';
+import { goldenModels } from './golden-model.js';
+import { backends } from './shared.js';
 
 const drawCount = 12;
 /** Of Student's distribution with 11 degrees of freedom, one-sided: one of a thousand lies beyond. */
@@ -81,14 +82,13 @@ interface Checkpoint {
 }
 
 describe('golden checkpoints', () => {
-  for (const folder of ['llama', 'llama3-rope', 'qwen2', 'qwen3', 'gemma2', 'gemma3-text', 'gemma3n-text']) {
-    const root = `goldens/models/${folder}`;
-    describe.skipIf(!hasShared(root))(folder, () => {
-      const checkpoint = async (): Promise<Checkpoint> => {
-        const golden = goldenFile(`${root}/io.safetensors`);
-        const ids = [...(await golden('a.input_ids'))];
-        return { path: sharedPath(root), ids };
-      };
+  const folders = ['llama', 'llama3-rope', 'qwen2', 'qwen3', 'gemma2', 'gemma3-text', 'gemma3n-text'];
+  for (const golden of folders.flatMap(goldenModels)) {
+    describe.skipIf(!golden.isThere)(golden.name, () => {
+      const checkpoint = async (): Promise<Checkpoint> => ({
+        path: golden.path,
+        ids: [...(await golden.read('a.input_ids'))],
+      });
       for (const dtype of ['q4_0', 'q8_0'] as const) describeQuantized(dtype, checkpoint);
     });
   }

@@ -9,7 +9,7 @@ import { openGguf, writeGguf, type MetadataEntry } from '@unicorn-exec/checkpoin
 import { referenceBackend } from '@unicorn-exec/tensor';
 import { Engine } from '../src/index.js';
 import { ReasoningText } from '../src/answer/reasoning-text.js';
-import { hasShared, sharedPath } from './shared.js';
+import { goldenModels } from './golden-model.js';
 
 const list = (elementType: 'string' | 'f32' | 'i32', values: (string | number)[]): MetadataEntry => ({
   type: 'array',
@@ -134,12 +134,10 @@ describe('ReasoningText', () => {
   });
 });
 
-const root = 'goldens/models/qwen3';
-
-describe.skipIf(!hasShared(root))('an engine', () => {
+describe('an engine', () => {
   let engine: Engine;
   beforeAll(async () => {
-    const source = await openModel(sharedPath(root));
+    const source = await openModel(goldenModels('qwen3')[0]!.path);
     const content = modelToGguf(source);
     const path = join(directory, 'qwen3.gguf');
     await writeGguf(path, {

@@ -1,7 +1,6 @@
 /** Where the shared reference data lie, when they lie beside the checkout. */
 import { existsSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { openSafetensors } from '@unicorn-exec/checkpoint';
 import { cpuBackend } from '@unicorn-exec/backend-cpu';
 import { vulkanBackend } from '@unicorn-exec/backend-vulkan';
 import { referenceBackend, type Backend } from '@unicorn-exec/tensor';
@@ -13,18 +12,6 @@ export const sharedPath = (path: string): string => `${shared}${path}`;
 export const hasShared = (path: string): boolean => existsSync(sharedPath(path));
 
 export const sharedJson = <T>(path: string): T => JSON.parse(readFileSync(sharedPath(path), 'utf8')) as T;
-
-/** Reads and decodes tensors of a golden file; nothing stays open in between. */
-export function goldenFile(path: string): (name: string) => Promise<Float32Array> {
-  return async (name) => {
-    const file = await openSafetensors(sharedPath(path));
-    try {
-      return await file.decodeTensor(name);
-    } finally {
-      await file.close();
-    }
-  };
-}
 
 const isUsable = async (backend: Backend): Promise<boolean> =>
   (await backend.probe()).some(({ usable }) => usable);

@@ -73,7 +73,7 @@ def run(model, ids, layers):
 
 
 def distance_to_double(model, ids, logits):
-    twin = type(model)._from_config(model.config, attn_implementation="eager").double().eval()
+    twin = type(model)._from_config(model.config, dtype=torch.float32, attn_implementation="eager").double().eval()
     twin.load_state_dict({k: v.double() for k, v in model.state_dict().items()})
     exact = twin(input_ids=torch.tensor([ids]), use_cache=False).logits[0].numpy()
     return float(f"{np.abs(exact - logits).max():.3g}")
@@ -93,7 +93,7 @@ def main():
     config = transformers.AutoConfig.from_pretrained(args.folder)
     (args.folder / "config.v5.json").write_text(config.to_json_string())
     kind = getattr(transformers, published["architectures"][0])
-    model = kind._from_config(config, attn_implementation="eager").eval()
+    model = kind._from_config(config, dtype=torch.float32, attn_implementation="eager").eval()
     fill(model, args.seed, args.embedding)
     save_file(arrays(model), args.folder / "model.safetensors", {"format": "pt"})
     # What is written is what is read: the published file has to hold every weight.
