@@ -36,7 +36,7 @@ import {
   type TuneModelOptions,
   type WriteEvaluationOptions,
 } from '../src/measure/index.js';
-import { nearestName } from '../src/option.js';
+import { nearestName } from '../src/nearest-name.js';
 
 type KeysOf<T> = T extends unknown ? keyof T & string : never;
 /** A value of a wrong type for each option. */

@@ -1,14 +1,15 @@
 /** The `--jsonl` mode: one JSON input per line, one JSON result per line; a bad line gives `{error}` and the rest goes on. */
 import { isUnicornError, UnicornError } from '@unicorn-exec/api/error';
-import { inputLines, parseJson } from './input.js';
+import { decodeUtf8, inputLines, parseJson } from './input.js';
 import type { Terminal } from './terminal.js';
 
 export async function mapJsonLines(terminal: Terminal, convert: (value: unknown) => unknown): Promise<void> {
   let number = 0;
-  for await (const line of inputLines()) {
+  for await (const bytes of inputLines('line')) {
     number++;
-    if (line.trim() === '') continue;
     try {
+      const line = decodeUtf8(bytes, `line ${number}`);
+      if (line.trim() === '') continue;
       terminal.writeJson(await convert(parseJson(line, `line ${number}`)), { lines: true });
     } catch (error) {
       const known = isUnicornError(error)

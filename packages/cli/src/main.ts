@@ -3,33 +3,31 @@
  * It knows no command's work; each is imported when it is called, so that `--version` stays instant.
  */
 import { CommanderError } from 'commander';
-import { isUnicornError, UnicornError } from '@unicorn-exec/api/error';
+import { isUnicornError } from '@unicorn-exec/api/error';
+import { canonicalArguments } from './alias.js';
+import { flagError } from './hint.js';
 import { createProgram } from './program.js';
 import { interruptedExitCode, Terminal } from './terminal.js';
 
-export async function main(args: readonly string[], terminal = new Terminal()): Promise<number> {
+export async function main(given: readonly string[], terminal = new Terminal()): Promise<number> {
+  terminal.json = given.includes('--json');
+  const program = createProgram(terminal);
   try {
-    await createProgram(terminal).parseAsync([...args], { from: 'user' });
-    return terminal.interrupted ? interruptedExitCode : 0;
-  } catch (error) {
-    if (error instanceof CommanderError) {
+    const args = canonicalArguments(program, given);
+    try {
+      await program.parseAsync(args, { from: 'user' });
+    } catch (error) {
+      if (!(error instanceof CommanderError)) throw error;
       if (error.exitCode === 0) return 0;
-      // Commander has told people on stderr; scripts read stdout.
-      if (args.includes('--json')) terminal.fail(flagError(error), true);
-      return 2;
+      throw flagError(error, program, args);
     }
+    return terminal.interrupted ? interruptedExitCode : terminal.exitCode;
+  } catch (error) {
     if (terminal.interrupted && isUnicornError(error) && error.code === 'usage/cancelled')
       return interruptedExitCode;
-    terminal.fail(error, args.includes('--json'));
+    terminal.fail(error, terminal.json);
     return isUnicornError(error) && error.family === 'usage' ? 2 : 1;
   } finally {
     terminal.dispose();
   }
-}
-
-/** What commander refused, as one of our errors. */
-function flagError(error: CommanderError): UnicornError {
-  return new UnicornError('usage/flag', error.message.replace(/^error: /, ''), {
-    fix: 'The command with --help shows its flags and what they take.',
-  });
 }

@@ -30,8 +30,9 @@ export function createProgram(terminal: Terminal): Command {
     .configureOutput({
       writeOut: (text) => terminal.stdout.write(text),
       writeErr: (text) => terminal.stderr.write(text),
+      // `main` prints every error in one way.
+      outputError: () => {},
     })
-    .showHelpAfterError('(--help shows the usage)')
     .addHelpText(
       'after',
       example('unicorn run "Tell me a story about a fox."', 'unicorn chat', 'unicorn doctor'),
@@ -39,14 +40,18 @@ export function createProgram(terminal: Terminal): Command {
 
   withDraftFlag(withSamplingFlags(withEngineFlags(program.command('run'))))
     .description('Answer one prompt, streamed.')
-    .argument('[prompt]', 'the prompt (default: standard input)')
+    .argument('[prompt]', 'the prompt; standard input is appended to it, or is it')
+    .option('-p, --prompt <text>', 'the prompt, as an option')
+    .option('-f, --file <file>', 'a file with the prompt, or with what follows it')
+    .option('-v, --verbose', 'print speeds after the answer')
+    .option('--stream', 'with --json: each piece as a line of JSON as it comes, then the document as a line')
     .option('--raw', 'give the prompt to the model as it is, without its chat template')
     .option('--system <text>', 'a system message before the prompt')
     .addHelpText(
       'after',
       example(
         'unicorn run "Why is the sky blue?"',
-        'cat notes.txt | unicorn run --system "Summarize." -m model.gguf',
+        'cat notes.txt | unicorn run "Summarize these notes:" -m model.gguf',
         'unicorn run --raw --temperature 0 -n 16 "The capital of France is"',
       ),
     )

@@ -1,5 +1,5 @@
 /** Runs the built command as a user's shell would. */
-import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process';
+import { spawn, spawnSync, type ChildProcessWithoutNullStreams } from 'node:child_process';
 import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -16,6 +16,8 @@ export interface Finished {
 export interface RunOptions {
   readonly input?: string | Uint8Array;
   readonly env?: Readonly<Record<string, string>>;
+  /** Leaves standard input open, with nothing in it. */
+  readonly keepOpen?: boolean;
   /** Sees each piece of stdout as it comes, with the process, to interrupt it. */
   readonly onStdout?: (text: string, child: ChildProcessWithoutNullStreams) => void;
 }
@@ -34,7 +36,7 @@ export function unicorn(args: readonly string[], options: RunOptions = {}): Prom
     child.once('error', reject);
     child.once('close', (code) => resolve({ code, stdout, stderr }));
     child.stdin.on('error', () => {});
-    child.stdin.end(options.input ?? '');
+    if (!options.keepOpen) child.stdin.end(options.input ?? '');
   });
 }
 
@@ -49,3 +51,14 @@ export async function unicornJson<T = Record<string, unknown>>(
 }
 
 export const temporaryFolder = (): string => mkdtempSync(join(tmpdir(), 'unicorn-cli-'));
+
+/** A line of bash, in which `unicorn` is the command; a pipeline fails with the first of its parts that fails. */
+export function shell(line: string, env: Readonly<Record<string, string>> = {}): Finished {
+  const script = `set -o pipefail; unicorn() { '${process.execPath}' '${binPath}' "$@"; }; ${line}`;
+  const { status, stdout, stderr } = spawnSync('bash', ['-c', script], {
+    encoding: 'utf8',
+    env: { ...process.env, NO_COLOR: '1', ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  return { code: status, stdout, stderr };
+}

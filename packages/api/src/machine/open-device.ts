@@ -1,15 +1,8 @@
 /** From a backend's name to an open device. */
 import { backendApiVersion, isUnicornError, UnicornError } from '@unicorn-exec/tensor';
 import type { Backend, Device, DeviceDescription, OpenOptions } from '@unicorn-exec/tensor';
-import {
-  checkArgument,
-  checkOptions,
-  nearestName,
-  number,
-  required,
-  text,
-  type OptionTable,
-} from '../option.js';
+import { checkArgument, checkOptions, number, required, text, type OptionTable } from '../option.js';
+import { nearestName } from '../nearest-name.js';
 import { backendNames, knownBackends, type BackendName, type KnownBackend } from './backends.js';
 import { backendRule, type DeviceFallback } from './load-options.js';
 
