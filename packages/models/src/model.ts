@@ -65,6 +65,8 @@ export class Model implements LanguageModel {
   readonly weightType: string;
   /** The whole model first (`full`), then the presets that come with it. */
   readonly sizes: readonly NamedSize[];
+  /** Whether it was trained so that slices of it are models too. A slice of any other model answers with nonsense. */
+  readonly isNested: boolean;
   readonly #specs: ReadonlyMap<string, TensorSpec>;
   #tokenizer: Promise<Tokenizer> | undefined;
   #chatTemplate: Promise<ChatTemplate | undefined> | undefined;
@@ -96,6 +98,7 @@ export class Model implements LanguageModel {
     this.weightBytes = bytesOf(this.weights());
     this.hostBytes = bytesOf(this.weights().filter(({ residency }) => residency === 'host'));
     this.weightType = commonType([...bound.values()]);
+    this.isNested = definition.presets !== undefined || facts.presets.size > 0;
     this.sizes = [
       full,
       ...[...facts.presets]
@@ -162,15 +165,28 @@ export class Model implements LanguageModel {
   }
 
   /**
-   * A size by preset, fraction, list or object.
+   * A size by preset, fraction, list or object. A part of a model that is not {@link isNested} is refused, unless it is
+   * given as an object, which nobody writes by chance, or with `force`: for measuring what such a part is worth.
    *
+   * @param options.force Default: false
    * @throws UnicornError `usage/elastic` naming what is wrong and the nearest legal widths
    */
-  resolveSize(spec: ElasticSpec): NamedSize {
+  resolveSize(spec: ElasticSpec, { force = false }: { readonly force?: boolean } = {}): NamedSize {
     const preset = typeof spec === 'string' ? this.sizes.find(({ name }) => name === spec.trim()) : undefined;
     if (preset) return preset;
     const names = this.sizes.map(({ name }) => name);
-    const size = parseSize(this.#elastic, spec, names);
+    const isForced = force || typeof spec === 'object';
+    if (!this.isNested && !isForced && Number(spec) !== 1) {
+      throw new UnicornError(
+        'usage/elastic',
+        `${this.name} has no sizes: no part of it was trained to answer alone.`,
+        {
+          fields: { presets: names },
+          fix: 'Leave the size out.',
+        },
+      );
+    }
+    const size = parseSize(this.#elastic, spec, this.isNested ? names : []);
     return this.#nameSize(
       typeof spec === 'object' ? formatSize(this.definition.config, size) : String(spec).trim(),
       size,

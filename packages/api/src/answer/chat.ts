@@ -3,8 +3,8 @@
  * cache's longest common prefix is all of them, also where the text would tokenize in another way a second time.
  */
 import { UnicornError, writeAtomically } from '@unicorn-exec/tensor';
-import type { ChatMessage, ElasticSpec } from '@unicorn-exec/models';
-import type { SamplingParameters } from '@unicorn-exec/scheduler';
+import { resolveSize, type ChatMessage, type ElasticSpec } from '@unicorn-exec/models';
+import { packSampling, type SamplingParameters } from '@unicorn-exec/scheduler';
 import type { Engine } from '../engine.js';
 import {
   abortSignal,
@@ -30,7 +30,11 @@ export interface ChatOptions {
   readonly sampling?: SamplingParameters | undefined;
   readonly maxTokens?: number | undefined;
   readonly stop?: readonly string[] | undefined;
-  /** What happens when the conversation outgrows the context; default `refuse`. */
+  /**
+   * What happens when the conversation outgrows the context. `refuse` (default) refuses the turn. `shift` leaves the oldest
+   * turns out of the prompt, never the system message, until it fills half of the context; an answer that outgrows it goes
+   * on as with the `overflow` of a request. A message that does not fit alone is refused either way.
+   */
   readonly overflow?: 'refuse' | 'shift' | undefined;
 }
 
@@ -46,26 +50,50 @@ export const chatOptionTable: OptionTable<ChatOptions> = {
 
 const askOptionTable: OptionTable<{ signal: AbortSignal }> = { signal: abortSignal };
 
-const noPast = { text: '', tokens: [] };
+/** The ids of all turns of a prompt so far, and the text of which they are the ids. */
+interface Past {
+  readonly text: string;
+  readonly tokens: readonly number[];
+}
+
+const noPast: Past = { text: '', tokens: [] };
+
+/** The share of the context that an answer should find free; a prompt that leaves less of it forgets. */
+const answerShare = 1 / 4;
+
+/** What a turn changes. */
+interface ChatState {
+  readonly messages: readonly ChatMessage[];
+  readonly past: Past;
+  readonly forgotten: number;
+}
+
+const emptyState: ChatState = { messages: [], past: noPast, forgotten: 0 };
 
 export class Chat {
   #options: ChatOptions;
-  #messages: readonly ChatMessage[] = [];
-  /** The ids of all turns so far, and the text of which they are the ids. */
-  #past: { readonly text: string; readonly tokens: readonly number[] } = noPast;
+  #state = emptyState;
+  /** As it was before the last turn, while nothing else has changed. */
+  #before: ChatState | undefined;
 
-  /** @throws UnicornError `usage/option` */
+  /** @throws UnicornError `usage/option`, and for values that no turn could be computed with as {@link change} */
   constructor(
     readonly engine: Engine,
     options: ChatOptions = {},
   ) {
     checkArgument('new Chat', 'engine', engine, required(engineRule));
     checkOptions('new Chat', options, chatOptionTable);
+    this.#checkValues(options);
     this.#options = { ...options };
   }
 
   get messages(): readonly ChatMessage[] {
-    return this.#messages;
+    return this.#state.messages;
+  }
+
+  /** How many of the oldest messages the prompt has no room for any more. 0 unless `overflow` is `shift`. */
+  get forgotten(): number {
+    return this.#state.forgotten;
   }
 
   /** What holds for the turns to come. */
@@ -77,11 +105,16 @@ export class Chat {
    * Changes options for the turns to come; those that are not given stay as they are, and `undefined` brings a default
    * back. After another MatFormer size the KV cache of earlier turns is kept; after another system message it is of no use.
    *
-   * @throws UnicornError `usage/option`
+   * @throws UnicornError `usage/option`, `usage/elastic`, `usage/sampling`, `usage/max-tokens`; nothing
+   * has changed then
    */
   change(options: ChatOptions): void {
     checkOptions('Chat.change', options, chatOptionTable);
-    if ('system' in options) this.#past = noPast;
+    this.#checkValues(options);
+    if ('system' in options) {
+      this.#state = { ...this.#state, past: noPast, forgotten: 0 };
+      this.#before = undefined;
+    }
     this.#options = { ...this.#options, ...options };
   }
 
@@ -97,13 +130,19 @@ export class Chat {
     checkArgument('Chat.ask', 'content', content, required(text));
     checkOptions('Chat.ask', options, askOptionTable);
     const { system: _system, ...turn } = this.#options;
-    const messages = [...this.#messages, { role: 'user', content }];
-    const { text: prompt, tokens } = await this.#prompt(messages);
+    const before = this.#state;
+    const messages = [...before.messages, { role: 'user', content }];
+    const { text: prompt, tokens, forgotten } = await this.#fittedPrompt(messages);
+    // One message that is longer than the context is refused: half of a question is another question.
+    const overflow = tokens.length < this.engine.context.contextLength ? turn.overflow : 'refuse';
+    // Known before the first piece, so that whoever shows the answer can say it above.
+    this.#state = { ...before, forgotten };
     const generated: number[] = [];
     let answer = '';
     try {
       const request = {
         ...turn,
+        overflow,
         tokens,
         reuse: 'anySize' as const,
         signal: options.signal,
@@ -114,20 +153,59 @@ export class Chat {
         yield chunk;
       }
     } finally {
+      this.#state = before;
       if (generated.length > 0) {
-        this.#messages = [...messages, { role: 'assistant', content: answer }];
-        this.#past = {
+        const past = {
           text: prompt + (await this.engine.detokenize(generated)),
           tokens: [...tokens, ...generated],
         };
+        this.#before = before;
+        this.#state = { messages: [...messages, { role: 'assistant', content: answer }], past, forgotten };
       }
+    }
+  }
+
+  /**
+   * Takes the last turn back: its message and its answer.
+   *
+   * @returns the message, or undefined where there is no turn
+   */
+  undo(): string | undefined {
+    const { messages } = this.#state;
+    const start = messages.findLastIndex(({ role }) => role === 'user');
+    if (start < 0) return undefined;
+    const content = messages[start]!.content;
+    this.#state = this.#before ?? { ...emptyState, messages: messages.slice(0, start) };
+    this.#before = undefined;
+    return typeof content === 'string' ? content : '';
+  }
+
+  /**
+   * Answers the last message once more, in the place of the answer that it had; that one stays when nothing new comes.
+   *
+   * @throws UnicornError `usage/conversation` where there is no turn, and as {@link ask}
+   */
+  async *regenerate(
+    options: { readonly signal?: AbortSignal | undefined } = {},
+  ): AsyncGenerator<GenerateChunk, void, undefined> {
+    const [state, before] = [this.#state, this.#before];
+    const content = this.undo();
+    if (content === undefined) {
+      throw new UnicornError('usage/conversation', 'There is no answer to give anew.', {
+        fix: 'Ask something first.',
+      });
+    }
+    try {
+      yield* this.ask(content, options);
+    } finally {
+      if (this.#state.messages.length < state.messages.length) [this.#state, this.#before] = [state, before];
     }
   }
 
   /** Forgets the messages; the options stay. */
   clear(): void {
-    this.#messages = [];
-    this.#past = noPast;
+    this.#state = emptyState;
+    this.#before = undefined;
   }
 
   /**
@@ -137,7 +215,7 @@ export class Chat {
    */
   async save(path: string): Promise<void> {
     checkArgument('Chat.save', 'path', path, required(text));
-    const content = { system: this.#options.system, messages: this.#messages };
+    const content = { system: this.#options.system, messages: this.messages };
     await writeAtomically(
       path,
       `${JSON.stringify(content, undefined, 2)}
@@ -162,16 +240,61 @@ export class Chat {
     }
     this.clear();
     this.#options = { ...this.#options, system: typeof system === 'string' ? system : undefined };
-    this.#messages = messages;
+    this.#state = { ...emptyState, messages };
+  }
+
+  /** What would fail at the next turn fails where it is said. */
+  #checkValues({ elastic, sampling, speculation, maxTokens }: ChatOptions): void {
+    const { model } = this.engine;
+    if (elastic !== undefined) resolveSize(model, elastic);
+    if (speculation && speculation.draft !== 'ngram') resolveSize(model, speculation.draft);
+    if (sampling) packSampling(sampling, model.vocabularySize);
+    if (maxTokens !== undefined && !(Number.isSafeInteger(maxTokens) && maxTokens > 0)) {
+      throw new UnicornError('usage/max-tokens', `The limit of new tokens cannot be ${maxTokens}.`, {
+        fields: { maxTokens },
+        fix: 'Give a whole number from 1, or leave it out.',
+      });
+    }
+  }
+
+  /** The prompt of the next turn, without the oldest turns where they leave an answer no room and may be forgotten. */
+  async #fittedPrompt(
+    messages: readonly ChatMessage[],
+  ): Promise<{ text: string; tokens: number[]; forgotten: number }> {
+    const { forgotten } = this.#state;
+    const { overflow, maxTokens = Number.POSITIVE_INFINITY } = this.#options;
+    const { contextLength } = this.engine.context;
+    const prompt = { ...(await this.#prompt(messages.slice(forgotten))), forgotten };
+    const room = Math.min(maxTokens, Math.floor(contextLength * answerShare));
+    if (overflow !== 'shift' || prompt.tokens.length + room <= contextLength) return prompt;
+    // The first turn to keep: the longest rest that fills at most half of the context, or the new message alone.
+    const starts = messages.flatMap(({ role }, index) =>
+      role === 'user' && index > forgotten ? [index] : [],
+    );
+    if (starts.length === 0) return prompt;
+    const fromStart = async (index: number): Promise<typeof prompt> => {
+      const start = starts[index]!;
+      return { ...(await this.#prompt(messages.slice(start), noPast)), forgotten: start };
+    };
+    let [low, high] = [0, starts.length - 1];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      const { tokens } = await fromStart(middle);
+      if (tokens.length <= contextLength / 2) high = middle;
+      else low = middle + 1;
+    }
+    return fromStart(low);
   }
 
   /** The prompt of the next turn: the known ids, and the ids of what the template wrote behind them. */
-  async #prompt(messages: readonly ChatMessage[]): Promise<{ text: string; tokens: number[] }> {
+  async #prompt(
+    messages: readonly ChatMessage[],
+    past = this.#state.past,
+  ): Promise<{ text: string; tokens: number[] }> {
     const { system } = this.#options;
     const first: ChatMessage[] = system === undefined ? [] : [{ role: 'system', content: system }];
     const parts = await this.engine.renderParts({ messages: [...first, ...messages] });
     const { text } = parts;
-    const past = this.#past;
     const begin = past.text.length;
     const known = begin > 0 && text.startsWith(past.text);
     if (!known) return { text, tokens: await this.engine.encodePrompt(parts) };

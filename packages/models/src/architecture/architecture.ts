@@ -12,7 +12,10 @@ export interface ModelDefinition {
   readonly config: DecoderConfig;
   /** Every weight that the graph may read, under its name in either kind of file. */
   readonly weights: readonly WeightDeclaration[];
-  /** Nested sizes that the model's makers published, by name. What a model's own files list goes before them. */
+  /**
+   * Nested sizes that the model's makers published, by name. What a model's own files list goes before them. None for an
+   * architecture that is not trained for them; an empty map where nothing is published of this model.
+   */
   readonly presets?: ReadonlyMap<string, ElasticSize>;
   /** What a GGUF file of it holds beyond what all decoders' do. */
   readonly gguf?: {

@@ -57,6 +57,33 @@ describe('sizes of an unquantized model', () => {
   });
 });
 
+describe('a model that was not trained for sizes', () => {
+  let model: Model;
+  beforeAll(async () => (model = await openModel(goldenFolder('qwen3'))));
+  afterAll(() => model.close());
+
+  it.each(['half', '0.5', 0.5, '0.9999', '1,1'])(
+    '%s: refused, since a part of it answers with nonsense',
+    (spec) => {
+      expect(model.isNested).toBe(false);
+      expect(() => resolveSize(model, spec)).toThrow(
+        expect.objectContaining({ code: 'usage/elastic', message: expect.stringContaining('has no sizes') }),
+      );
+    },
+  );
+
+  it.each(['full', '1', 1])('%s is all of it', (spec) => {
+    expect(resolveSize(model, spec).parameters).toBe(model.parameters);
+  });
+
+  it('is cut where somebody insists', () => {
+    const half = model.resolveSize(0.5, { force: true });
+    expect(half.parameters).toBeLessThan(model.parameters);
+    const { feedForward, skip } = half;
+    expect(resolveSize(model, { feedForward, skip })).toMatchObject({ feedForward, skip });
+  });
+});
+
 describe('sizes of a Q8_0 model', () => {
   let model: Model;
   beforeAll(async () => (model = await openModel(nanoPath)));
