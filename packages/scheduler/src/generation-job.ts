@@ -4,7 +4,7 @@ import { Drafter, type DrafterSetup } from './draft/drafter.js';
 import { EventQueue } from './event-queue.js';
 import type { PrefixKey } from './kv/kv-sequence.js';
 import type { Reuse } from './kv/prefix-search.js';
-import { prefixKeys, type PromptSpan } from './prompt-span.js';
+import { prefixKeys, saltedKeys, type PromptSpan } from './prompt-span.js';
 import type {
   FinishReason,
   Generation,
@@ -32,6 +32,11 @@ export interface GenerationSetup {
   readonly logProbabilities: number | undefined;
   readonly program: ProgramKind;
   readonly reuse: Reuse;
+  /** Keeps the sequence apart from those of another salt, or of none, in the prefix cache. */
+  readonly salt: string | undefined;
+  /** Whether later sequences may continue from this one. */
+  readonly retain: boolean;
+  readonly priority: number;
   readonly vocabularySize: number;
   readonly speculation: SpeculationSetup | undefined;
   /** Milliseconds from any origin. */
@@ -50,6 +55,7 @@ export class GenerationJob implements Job {
   readonly promptLength: number;
   readonly totalTokens: number;
   readonly reuse: Reuse;
+  readonly priority: number;
   readonly program: ProgramKind;
   readonly spanProgram: ProgramKind | undefined;
   readonly events: EventQueue<GenerationEvent>;
@@ -57,7 +63,7 @@ export class GenerationJob implements Job {
   pins = 0;
   yields = false;
   ended = false;
-  retain = true;
+  retain: boolean;
   readonly preemptible = true;
   readonly drafter: Drafter | undefined;
   readonly #generated: number[] = [];
@@ -68,7 +74,10 @@ export class GenerationJob implements Job {
 
   constructor(private readonly setup: GenerationSetup) {
     this.tokens = setup.tokens;
-    this.keys = prefixKeys(setup.tokens, setup.spans);
+    const keys = prefixKeys(setup.tokens, setup.spans);
+    this.keys = setup.salt === undefined ? keys : saltedKeys(keys, setup.salt);
+    this.retain = setup.retain;
+    this.priority = setup.priority;
     this.spans = setup.spans;
     this.promptLength = setup.tokens.length;
     // The last token's keys and values are never computed.

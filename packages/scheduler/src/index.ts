@@ -2,6 +2,7 @@ export { Scheduler } from './scheduler.js';
 export type { SchedulerStats } from './scheduler.js';
 export type { LoadedDevice, SchedulerOptions } from './scheduler-options.js';
 export type {
+  CacheScope,
   FinishReason,
   ForwardOptions,
   ForwardResult,

@@ -81,6 +81,14 @@ export function prefixKeys(tokens: number[], spans: readonly PromptSpan[]): Pref
   return keys;
 }
 
+/**
+ * The keys of a sequence that has a prefix in common only with sequences of the same salt: the first position, without
+ * which there is no common prefix, is another one for each salt. Its key begins with a character that no hash has.
+ */
+export function saltedKeys(keys: readonly PrefixKey[], salt: string): PrefixKey[] {
+  return [`\0${JSON.stringify([salt, keys[0]])}`, ...keys.slice(1)];
+}
+
 /** Position behind the last span; 0 when there are none. */
 export function endOfSpans(spans: readonly PromptSpan[]): number {
   return spans.at(-1)?.end ?? 0;

@@ -52,11 +52,21 @@ export interface GenerateRequest {
    */
   readonly reuse?: Reuse | undefined;
   /**
+   * Whom the prefix cache connects. Default: all requests. `none`: this one takes nothing over and leaves nothing behind.
+   * A salt: those of the same salt alone, so that nobody can tell from the time of an answer what others have asked.
+   */
+  readonly cache?: CacheScope | undefined;
+  /** Of those that wait, the higher is admitted first; among equals the older. A whole number, default 0. */
+  readonly priority?: number | undefined;
+  /**
    * Guess tokens cheaply and check several in one step. Changes no token, drawn ones neither, only when they come. A
    * `mask` is then also asked about guesses that may turn out wrong, so it must depend on its argument alone.
    */
   readonly speculation?: SpeculationOptions | undefined;
 }
+
+/** See {@link GenerateRequest.cache}. */
+export type CacheScope = 'none' | { readonly salt: string };
 
 /** What {@link GenerateRequest.logProbabilities} may ask for at most: OpenAI's limit. */
 export const maxTopLogProbabilities = 20;
@@ -246,4 +256,21 @@ export function checkLogProbabilities(asked: number | undefined, vocabularySize:
       fix: `Give a whole number from 0, for the sampled token alone, to ${most}.`,
     },
   );
+}
+
+/** @throws UnicornError `usage/priority` unless it is a whole number */
+export function checkPriority(priority = 0): number {
+  if (Number.isSafeInteger(priority)) return priority;
+  throw new UnicornError('usage/priority', `The priority cannot be ${String(priority)}.`, {
+    fields: { priority: String(priority) },
+    fix: 'Give a whole number; the higher is admitted first, and the default is 0.',
+  });
+}
+
+/** @throws UnicornError `usage/cache` unless it is `none` or has a salt */
+export function checkCache(cache: CacheScope | undefined): CacheScope | undefined {
+  if (cache === undefined || cache === 'none' || typeof cache?.salt === 'string') return cache;
+  throw new UnicornError('usage/cache', 'The scope of the prefix cache is neither "none" nor {salt}.', {
+    fix: 'Give "none", {salt: "a string"}, or nothing.',
+  });
 }

@@ -7,10 +7,12 @@ import { GenerationJob, type SpeculationSetup } from './generation-job.js';
 import type { KvGroupStats } from './kv/kv-cache.js';
 import { checkSpans } from './prompt-span.js';
 import {
+  checkCache,
   checkContext,
   checkLateMask,
   checkLogProbabilities,
   checkMaxTokens,
+  checkPriority,
   checkTokens,
 } from './request.js';
 import type { ForwardOptions, ForwardResult, GenerateRequest, Generation } from './request.js';
@@ -54,6 +56,8 @@ export class Scheduler {
   readonly #clock: () => number;
   /** Lets go of a signal once its jobs have ended, so that a long-lived signal does not collect listeners. */
   readonly #onEnd = new Map<Job, () => void>();
+  /** Requests so far that share nothing with others. */
+  #alone = 0;
   #closing: Promise<void> | undefined;
 
   private constructor(
@@ -109,7 +113,7 @@ export class Scheduler {
    * Queues a request; the iterator yields its tokens, then its end, or rejects with what went wrong on the device.
    *
    * @throws UnicornError at once: `usage/prompt`, `usage/token-id`, `usage/context` (fields promptTokens, contextLength),
-   * `usage/span`, `usage/max-tokens`, `usage/mask`, `usage/sampling`, `usage/log-probabilities`, `usage/speculation`, `resource/context` when the KV pool can never hold it, `resource/queue` when
+   * `usage/span`, `usage/max-tokens`, `usage/mask`, `usage/sampling`, `usage/log-probabilities`, `usage/speculation`, `usage/cache`, `usage/priority`, `resource/context` when the KV pool can never hold it, `resource/queue` when
    * too many wait, `usage/closed`
    */
   generate(request: GenerateRequest): Generation {
@@ -119,6 +123,8 @@ export class Scheduler {
     checkContext(tokens.length, plan.contextLength, 1);
     checkMaxTokens(request.maxTokens);
     checkLateMask(request);
+    const cache = checkCache(request.cache);
+    const isAlone = cache === 'none';
     const room = plan.contextLength - tokens.length;
     // The last token needs no place in the pool. A limit that the caller did not set is what fits.
     const fitting = Math.max(1, Math.min(room, this.#loop.admission.cache.maxTokens - tokens.length + 1));
@@ -138,27 +144,18 @@ export class Scheduler {
         topLogProbabilities: checkLogProbabilities(request.logProbabilities, model.vocabularySize),
         size: request.size,
       }),
-      reuse: request.reuse ?? 'exact',
+      reuse: isAlone ? 'none' : (request.reuse ?? 'exact'),
+      // While it runs, a salt of its own keeps others from sharing what it has.
+      salt: isAlone ? `alone ${this.#alone++}` : cache && `given ${cache.salt}`,
+      retain: !isAlone,
+      priority: checkPriority(request.priority),
       vocabularySize: model.vocabularySize,
       speculation: this.#speculation(request),
       clock: this.#clock,
       onEnd: (ended) => this.#ended(ended),
     });
     this.#checkFit(job);
-    if (this.#loop.admission.queued >= this.#maxQueued) {
-      throw new UnicornError(
-        'resource/queue',
-        `${this.#loop.admission.queued} requests are waiting already.`,
-        {
-          fields: {
-            queued: this.#loop.admission.queued,
-            maxQueued: this.#maxQueued,
-            running: this.#loop.admission.running.size,
-          },
-          fix: 'Try again later, or allow more sequences at once.',
-        },
-      );
-    }
+    this.#checkQueue();
     this.#submit([job], request.signal);
     return job.generation;
   }
@@ -279,6 +276,17 @@ export class Scheduler {
         fix: 'Ask for fewer tokens, or give the KV cache more memory.',
       },
     );
+  }
+
+  /** Whoever is about to be admitted stands in the queue, too, but does not wait. */
+  #checkQueue(): void {
+    const { queued, running } = this.#loop.admission;
+    const free = Math.max(0, this.plan.maxSequences - running.size);
+    if (queued < this.#maxQueued + free) return;
+    throw new UnicornError('resource/queue', `${queued} requests are waiting already.`, {
+      fields: { queued, maxQueued: this.#maxQueued, running: running.size },
+      fix: 'Try again later, or allow more requests to wait (`maxQueued`) or to run at once (`maxSequences`).',
+    });
   }
 
   #submit(jobs: readonly Job[], signal: AbortSignal | undefined): void {

@@ -30,6 +30,7 @@ export class ScoreJob implements Job {
   retain: boolean;
   /** Its rows were handed out already. */
   readonly preemptible = false;
+  readonly priority = 0;
   readonly decoding = false;
   readonly result: Promise<ForwardResult>;
   holding: Holding | undefined;

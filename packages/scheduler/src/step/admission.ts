@@ -58,8 +58,9 @@ export class Admission {
     return head !== undefined && head !== this.#refused && this.#freeRows.length > 0;
   }
 
+  /** Behind everybody of the same or a higher priority. */
   enqueue(jobs: readonly Job[]): void {
-    this.#queue.push(...jobs);
+    for (const job of jobs) this.#insert(job, ({ priority }) => priority < job.priority);
   }
 
   /** Takes from the head of the queue while memory lasts. Nobody overtakes, so nobody waits for ever. */
@@ -147,7 +148,18 @@ export class Admission {
   #preempt(job: Job): void {
     this.counts.preemptions++;
     this.release(job);
-    this.#queue.unshift(job);
+    this.#putBack(job);
+  }
+
+  /** Before everybody of the same or a lower priority: it had its turn already. */
+  #putBack(job: Job): void {
+    this.#insert(job, ({ priority }) => priority <= job.priority);
+  }
+
+  #insert(job: Job, isBehind: (other: Job) => boolean): void {
+    const at = this.#queue.findIndex(isBehind);
+    if (at < 0) this.#queue.push(job);
+    else this.#queue.splice(at, 0, job);
   }
 
   /**
@@ -160,7 +172,7 @@ export class Admission {
       if (!goesOn) job.fail(error);
       job.yields = false;
       this.release(job);
-      if (goesOn) this.#queue.unshift(job);
+      if (goesOn) this.#putBack(job);
     }
     this.#starved = undefined;
     this.#cache.clear();

@@ -39,6 +39,8 @@ export interface Job {
   /** Positions that it needs at most. */
   readonly totalTokens: number;
   readonly reuse: Reuse;
+  /** Who waits with a higher one is admitted first. */
+  readonly priority: number;
   readonly program: ProgramKind;
   /** What computes it as long as a span is left; undefined where there is none. */
   readonly spanProgram: ProgramKind | undefined;
