@@ -1,6 +1,6 @@
 /**
- * Caps on what a file may ask of its reader, each far above anything published and far below what hurts. They bound
- * memory where the size of the file alone would not (a sparse file can claim gigabytes of header).
+ * Limits on what a file may ask of its reader, each far above anything published and far below what a machine can bear.
+ * They bound memory where the size of the file alone would not: a sparse file can claim gigabytes of header.
  */
 
 /**

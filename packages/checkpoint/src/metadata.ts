@@ -12,7 +12,7 @@ export type MetadataScalarType = MetadataNumberType | 'bool' | 'string';
 /** Integers beyond 2^53 - 1 are bigint, all other numbers number. */
 export type MetadataScalar = number | bigint | boolean | string;
 
-/** A value with its type as the file has it; what the GGUF writer takes. */
+/** A value with its type as the file has it, as the GGUF writer takes it. */
 export type MetadataEntry =
   | { readonly type: 'string'; readonly value: string }
   | { readonly type: 'bool'; readonly value: boolean }
@@ -44,7 +44,7 @@ export const metadataElementBytes = {
  */
 export interface PackedStrings {
   readonly count: number;
-  /** A view, not a copy: not to be written to. */
+  /** A view, not a copy: do not write to it. */
   readonly bytes: Uint8Array;
 }
 
@@ -91,7 +91,7 @@ export class MetadataArray {
     const view = new DataView(this.#bytes.buffer, this.#bytes.byteOffset, this.#bytes.byteLength);
     const texts = new Array<string>(this.length);
     for (let i = 0, at = 0; i < this.length; i++) {
-      // The reader has walked these lengths: each fits the array's bytes, so the low word is all of it.
+      // The reader has checked that each length fits the array's bytes, so the low word is all of it.
       const start = at + 8;
       at = start + view.getUint32(at, true);
       const text = decodeUtf8(this.#bytes, start, at);
@@ -267,7 +267,10 @@ export class Metadata {
       throw new UnicornError(
         'format/metadata-missing',
         `${this.#file}: the metadata has no ${quote(key)}, where ${wanted} is needed.`,
-        { fields: { file: this.#file, field: key } },
+        {
+          fields: { file: this.#file, field: key },
+          fix: 'Convert or download the model again; the file was made without it.',
+        },
       );
     }
     const narrowed = narrow(value);

@@ -11,8 +11,8 @@ import { openSafetensors } from './safetensors/reader.js';
 import type { Weights } from './weights.js';
 
 /**
- * Opens a GGUF file (or any part of a split one), a safetensors file, an index of safetensors shards, or a directory with one of these. What a
- * file is, its first bytes say, not its name.
+ * Opens a GGUF file (or any part of a split one), a safetensors file, an index of safetensors shards, or a directory with
+ * one of these. The first bytes of a file decide what it is, not its name.
  *
  * @throws UnicornError `usage/no-weights` for a directory with none (or several GGUF files, where the choice is the
  *   caller's), `format/magic` for a file that is neither; as the specific openers otherwise.

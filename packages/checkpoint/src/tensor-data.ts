@@ -1,4 +1,4 @@
-/** What the writers take as the content of a tensor: bytes, or a promise of bytes kept only when their turn comes. */
+/** The content of a tensor as the writers take it: bytes, or a function that makes them when their turn comes. */
 import { type AtomicFile, UnicornError } from '@unicorn-exec/tensor';
 import { quote } from './file/format-error.js';
 
@@ -9,7 +9,7 @@ import { quote } from './file/format-error.js';
 export type TensorData =
   Uint8Array | (() => Uint8Array | Promise<Uint8Array> | AsyncIterable<Uint8Array> | Iterable<Uint8Array>);
 
-/** @throws UnicornError `usage/tensor-data` when the bytes are not as many as dtype and shape take. */
+/** @throws UnicornError `usage/tensor-data` when the number of bytes is not what dtype and shape take. */
 export async function writeTensorData(
   file: AtomicFile,
   name: string,
@@ -23,6 +23,7 @@ export async function writeTensorData(
       `Tensor ${quote(name)} takes ${byteLength} bytes, ${given} were given.`,
       {
         fields: { tensor: name, byteLength },
+        fix: 'Give the bytes that dtype and shape take.',
       },
     );
   const pieces = typeof data === 'function' ? await data() : data;

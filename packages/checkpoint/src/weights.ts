@@ -1,11 +1,11 @@
-/** Opened weights: the same face for a GGUF file, a safetensors file and a set of shards. */
+/** Opened weights: one interface to a GGUF file, a safetensors file and a set of shards. */
 import { decodeRow, UnicornError } from '@unicorn-exec/tensor';
 import { quote } from './file/format-error.js';
 import type { Metadata } from './metadata.js';
 import { allocateBytes, type RandomAccessSource, readFully } from './file/random-access-source.js';
 import type { TensorInfo } from './tensor-info.js';
 
-/** Weights on disk. Holds its files open until {@link close}; reads nothing but what is asked for. */
+/** Weights on disk. They keep their files open until {@link close}, and read only what is asked for. */
 export interface Weights {
   readonly format: 'gguf' | 'safetensors';
   /** What was opened, as the caller named it: a file, or the index of shards. */
@@ -77,6 +77,7 @@ export class WeightsReader<Format extends Weights['format']> implements Weights 
         `${this.path}: tensor ${quote(name)} is ${fileType}, which cannot be decoded.`,
         {
           fields: { file: this.path, tensor: name, fileType },
+          fix: 'Convert the file to a type that can be decoded, such as BF16 or Q8_0.',
         },
       );
     }
@@ -96,6 +97,7 @@ export class WeightsReader<Format extends Weights['format']> implements Weights 
     if (tensor !== undefined) return tensor;
     throw new UnicornError('usage/unknown-tensor', `${this.path} has no tensor ${quote(name)}.`, {
       fields: { file: this.path, tensor: name },
+      fix: 'Use a name of `tensors`.',
     });
   }
 }

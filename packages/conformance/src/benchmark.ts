@@ -1,6 +1,6 @@
 /**
- * The cases at the sizes of real models: error, time and bytes of each. No test framework, no verdict: what is fast
- * enough is for the reader to say. Times are of whole submissions, bindings in place, the best of many.
+ * Measures error, time and bytes of the cases at the sizes of real models. It needs no test framework and gives no
+ * verdict. A time is that of the fastest of many submissions, all with the same bindings.
  */
 import {
   evaluateGraph,
@@ -47,7 +47,7 @@ export interface BenchmarkRow {
   readonly flops: number;
 }
 
-/** What the reference computes, without bounds: those cost more than the case. */
+/** The outputs that the reference computes, without bounds: those would cost more than the case. */
 function referenceOutputs(problem: Problem): Record<string, HostTensor> {
   const weights = new Map(
     problem.weights.map(({ name, dtype, shape, source }) => [

@@ -1,7 +1,10 @@
 /** How far a correct device may be from what the reference computed, element by element. */
 import { elementCount, type HostTensor } from '@unicorn-exec/tensor';
 
-/** One bound an element; undefined: exact. Infinity: nothing is promised of a finite element. NaN and infinities are always exact. */
+/**
+ * The bound of each element; undefined where all are exact. A bound of Infinity promises nothing of a finite element. NaN and
+ * infinities are always exact.
+ */
 export type Errors = Float64Array | undefined;
 
 export interface Bounded {

@@ -36,7 +36,7 @@ export interface Case {
   readonly op: string;
   /** What is promised beyond values within the bound: where NaN goes, what must not matter. */
   readonly promise?: string;
-  /** The promise is about NaN or infinities: it holds where no element shares a scale with another. */
+  /** True when the promise is about NaN or infinities: then it holds only where no element shares a scale with another. */
   readonly nonFinite?: boolean;
   /**
    * Rows of the default problem, where each row of the outputs depends on the same row of the inputs alone. Such a case
@@ -54,7 +54,7 @@ export interface Case {
   make(rows: readonly number[]): Problem;
 }
 
-/** The problem of a case as it stands. */
+/** The problem of a case with its default rows. */
 export function defaultProblem(test: Case): Problem {
   return test.make(Array.from({ length: test.rows ?? 0 }, (_, row) => row));
 }
@@ -65,20 +65,20 @@ export type Fill = (random: Random, column: number) => number;
 export const normal = (random: Random): number => random.normal();
 
 /**
- * Mostly standard normal, one element in 61 thirty times as large, as activations of trained models are: an int8 block
- * with an outlier loses its small elements, which a bound must allow and a normal input never shows.
+ * Standard normal, but for one element in 61 that is thirty times as large, as activations of trained models are: an int8
+ * block with an outlier loses its small elements, which a bound must allow and a normal input never shows.
  */
 export const spiky: Fill = (random) => random.normal() * (random.integer(61) === 0 ? 30 : 1);
 
 /**
  * Standard normal, but for a few columns that are fifty times as large in every row, as the residual streams of trained
  * models have them (Dettmers et al. 2022, arXiv:2208.07339). A scale for a whole row is then theirs, and the others keep
- * a bit or two, which an honest bound must allow. So few of them that most blocks of 32 have none: a device that declares
- * blocks and has rows is seen.
+ * a bit or two, which an honest bound must allow. They are so few that most blocks of 32 have none: a device that declares
+ * blocks and scales whole rows is caught.
  */
 export const outlierColumns: Fill = (random, column) => random.normal() * (column % 509 === 7 ? 50 : 1);
 
-/** Every magnitude that f32 arithmetic meets without overflow in a square. */
+/** Numbers of every magnitude whose square does not overflow in f32. */
 export const wide: Fill = (random) => random.normal() * 2 ** (random.integer(40) - 20);
 
 export function below(count: number): Fill {
@@ -164,7 +164,7 @@ export class Sketch {
       graph,
       dims,
       tensors: this.#tensors,
-      // Drawn when first asked for: further problems of one graph run over the weights of the first.
+      // Weights are drawn when first asked for: further problems of one graph run over the weights of the first.
       get weights() {
         return (entries ??= [...weights].map(([name, { dtype, shape }]) => randomEntry(name, dtype, shape)));
       },

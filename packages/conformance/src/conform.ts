@@ -1,4 +1,4 @@
-/** Registers the suite with vitest. The only file that knows a test framework, and it loads it when called. */
+/** Registers the suite with vitest. No other file knows a test framework; this one loads it when called. */
 import type { Backend, Device, DeviceDescription, Precision } from '@unicorn-exec/tensor';
 import { conformanceCases } from './cases/index.js';
 import { contractCases } from './contract/index.js';
@@ -11,7 +11,7 @@ import { runCase, unsupportedReason } from './run.js';
 export interface ConformanceOptions extends Declarations {
   /** Device to open; the first usable one by default. */
   readonly device?: string;
-  /** Those of the device by default; others are left out. */
+  /** Precisions to run; those of the device by default. One that the device lacks is left out. */
   readonly precisions?: readonly Precision[];
   /** Numbers of threads whose results must be the same; `[1, 2]` by default for a device that has threads. */
   readonly threads?: readonly number[];

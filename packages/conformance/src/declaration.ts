@@ -1,6 +1,6 @@
 /**
  * What an author declares about cases that do not run: *unsupported* is permanent and read from the device, an
- * *expected failure* is temporary and must go on failing. Neither may rot: a declaration that is not true fails.
+ * *expected failure* is temporary and must go on failing. A declaration that is no longer true fails.
  */
 export interface Declarations {
   /**

@@ -18,7 +18,7 @@ export interface LayerShape {
   readonly headNorms?: boolean;
   /** Biases on query, key and value. */
   readonly biases?: boolean;
-  /** Gemma: norms also after attention and after the feed-forward part, before the residual. */
+  /** Whether there are norms also after attention and after the feed-forward part, before the residual, as in Gemma. */
   readonly sandwich?: boolean;
   readonly window?: number;
   readonly softcap?: number;
@@ -32,9 +32,9 @@ export interface StepShape {
   readonly blockTokens: number;
   /** Names the stream of block ids. */
   readonly blocks: string;
-  /** Content of the cache before: the past of each sequence random, elsewhere this. */
+  /** The content of the cache where no past of a sequence lies; the past itself is random. */
   readonly filler: 'zeros' | 'junk';
-  /** The past is not in the cache yet: earlier steps of the scenario write it. */
+  /** True when the past is not in the cache yet, because earlier steps of the scenario write it. */
   readonly emptyPast?: boolean;
 }
 
@@ -74,8 +74,8 @@ function heads(sketch: Sketch, name: string, x: Value, count: number, shape: Lay
 }
 
 /**
- * One decoder layer over a ragged step: input `x`, output `y`, state `kv`. The whole of it is one graph, so a device is
- * free to fuse norms into products, rope into kvWrite, and the feed-forward part into one step.
+ * One decoder layer over a ragged step: input `x`, output `y`, state `kv`. It is one graph, so a device may fuse norms into
+ * products, rope into kvWrite, and the feed-forward part into one step.
  */
 export function decoderLayer(name: string, shape: LayerShape, step: StepShape): Sketch {
   const { hidden, kvHeads, headDim, window, softcap } = shape;

@@ -18,7 +18,7 @@ import type { Problem } from './case.js';
 import { ConformanceFailure } from './failure.js';
 import { Random } from './random.js';
 
-/** Bytes of random content on each side of a tensor: a cache line more than any vector store may spill. */
+/** Bytes of random content on each side of a tensor: more by a cache line than a vector store can write past its end. */
 const guardBytes = 128;
 
 /** A tensor bound as a part of a larger buffer. */

@@ -1,6 +1,6 @@
 /**
  * Memory that its owner and the host see differently, as behind a cache that is not coherent: two arrays, and a `sync` that
- * copies between them. Whoever forgets to synchronize reads what was there before.
+ * copies between them. Code that forgets to synchronize reads what was there before.
  */
 import type { ByteRange, DeviceBuffer, SyncDirection } from '@unicorn-exec/tensor';
 

@@ -115,8 +115,8 @@ export async function runInvariance(
 }
 
 /**
- * Batches by content of their rows. 0 and 1 are the rows that count; the others are company that changes. Sizes are
- * those at which kernels change their way: one row, two, an odd few, one past 16 and one past 32; and none at all.
+ * Batches, by the content of their rows. 0 and 1 are the rows that are compared; the others are company that changes. The
+ * sizes are those around which kernels compute differently: one row, two, an odd few, one past 16, one past 32; and none.
  */
 const batches: readonly (readonly number[])[] = [
   [0, 1],

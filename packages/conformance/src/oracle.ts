@@ -39,7 +39,8 @@ export interface ExpectedResults {
 }
 
 /**
- * What a device that stores the operands of products in `format` must come to. The problem's tensors are left as they are.
+ * The results that a device which stores the operands of products in `format` must give, with their bounds. The problem's
+ * tensors are left as they are.
  *
  * @throws UnicornError what the reference evaluation of an op throws on bad input
  */
@@ -83,7 +84,7 @@ export function expectedResults(problem: Problem, format: ProductFormat): Expect
     const context = { inputs, attributes: node.attributes, outputs, format };
     const { bound, storing: storingOf } = opSuite(node.op);
     const errors = bound(context);
-    // Of operands that are not finite nothing follows: what is finite in the outputs has bounds of its own.
+    // Operands that are not finite bound nothing: elements of the outputs that are finite have bounds of their own.
     const added = storingOf?.(context) ?? 0;
     if (!Number.isNaN(added)) storing = Math.max(storing, added);
     node.outputs.forEach((id, index) => {

@@ -1,6 +1,6 @@
 /**
- * How a device stores what enters a product with a weight, and what that may cost: derived from what `DeviceInfo` declares
- * for the precision, and never from how well a device does.
+ * How a device stores what enters a product with a weight, and the error that this may cause: derived from what `DeviceInfo`
+ * declares for the precision, and never from how well a device does.
  */
 import {
   type HostTensor,
@@ -45,11 +45,11 @@ export function keepsNonFinite({ activations, weights }: ProductFormat): boolean
 const halfUnit = 2 ** -11;
 const brainUnit = 2 ** -8;
 
-/** From here on f16 rounds to infinity. */
+/** The smallest magnitude that f16 rounds to infinity. */
 const halfLimit = 65_520;
 
 /**
- * What storing one element costs.
+ * The largest error that storing one element causes.
  *
  * - f16, bf16: one rounding; f16 also has a smallest step of 2^-24, and overflows.
  * - int8: with the step d = top / 127 rounding is off by d / 2 = top / 254; a scale kept as f16 is off by 2^-11 of each

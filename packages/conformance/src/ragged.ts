@@ -1,6 +1,6 @@
 /**
  * Ragged batches over a paged KV cache: which rows a step holds, where their keys go, and which blocks each sequence
- * has. Block ids are in random order and never neighbours on purpose.
+ * has. Block ids are in random order, so that no kernel can take neighbouring positions for neighbouring blocks.
  */
 import { HostTensor, findOp, tensorBytes, type DType } from '@unicorn-exec/tensor';
 import { Random } from './random.js';

@@ -3,14 +3,14 @@
  * the same content in whichever batch, case or process it appears.
  */
 
-/** FNV-1a over UTF-16 units; only to seed. */
+/** The FNV-1a hash of the UTF-16 units, from which generators are seeded. */
 function hash(text: string): number {
   let state = 0x811c9dc5;
   for (let i = 0; i < text.length; i++) state = Math.imul(state ^ text.charCodeAt(i), 0x01000193);
   return state >>> 0;
 }
 
-/** xorshift128 (Marsaglia 2003), seeded from a text. Not for secrets, and not the sampler's Philox. */
+/** The generator xorshift128 (Marsaglia 2003), seeded from a text. It is not fit for secrets. */
 export class Random {
   readonly #state: Uint32Array;
 

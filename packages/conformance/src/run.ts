@@ -1,4 +1,4 @@
-/** Runs cases by themselves, without a test framework: what `conformBackend` wraps and what authors debug with. */
+/** Runs single cases without a test framework: for `conformBackend`, and for authors who debug a kernel. */
 import { isUnicornError, type Device, type Precision } from '@unicorn-exec/tensor';
 import { defaultProblem, type Case } from './case.js';
 import { PreparedProblem } from './execute.js';

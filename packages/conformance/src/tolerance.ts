@@ -39,8 +39,8 @@ export function gamma(steps: number): number {
 const roundingNoise = 2 ** -33;
 
 /**
- * How much more than expected storing may add: functions on the way amplify, and few elements may happen to be large. A
- * wrong row or a lost block costs a hundred times as much.
+ * The factor by which storing may add more than is expected: functions on the way amplify, and a few elements may happen to
+ * be large. A wrong row or a lost block costs a hundred times as much.
  */
 const noiseMargin = 8.5;
 
@@ -55,7 +55,7 @@ export interface Noise {
   readonly stored: number;
 }
 
-/** As many products, each of which rounds and stores. */
+/** A path of that many products, each of which rounds and stores. */
 export function productNoise(products: number): Noise {
   return { rounded: products, stored: products };
 }

@@ -1,4 +1,4 @@
-/** From values and steps to places: outputs straight into the bound buffers, everything else into places of one arena. */
+/** Gives values their places: outputs lie in the bound buffers themselves, everything else in one arena. */
 import { dtypeLayout, elementCount, resolveShape, tensorBytes } from '@unicorn-exec/tensor';
 import type { DimValues, Graph } from '@unicorn-exec/tensor';
 import { planArena } from './arena.js';
@@ -6,9 +6,10 @@ import type { ArenaPlace, PlannedValue, Storage } from './plan.js';
 import { countKey } from './storage.js';
 
 /**
- * Lets each output's producer write the bound buffer itself. Returns what cannot: values to be copied at the end.
+ * Lets the producer of each output write the bound buffer itself, where the output is a whole value of its own.
  *
  * @param bindings `output:name` to the index of the binding
+ * @returns the other outputs, which are to be copied at the end
  */
 export function bindOutputs(
   graph: Graph,
@@ -37,7 +38,7 @@ export interface StepAccess {
   readonly writes: readonly number[];
   /** Values that the kernel which writes `root` may write over: it reads each element before it writes it. */
   overwritable(root: PlannedValue): readonly number[];
-  /** What the step itself needs while it runs, at the largest dims. */
+  /** Scratch bytes that the step itself needs while it runs, at the largest dims. */
   readonly scratchBytes?: number;
 }
 

@@ -6,12 +6,12 @@
 
 export interface Lifetime {
   readonly bytes: number;
-  /** Steps, both included. */
+  /** The steps between which the buffer lives, both included. */
   readonly first: number;
   readonly last: number;
 }
 
-/** Cache lines, and what the kernels' widest loads like. */
+/** Buffers begin at cache lines, which the widest loads of kernels want too. */
 export const arenaAlignment = 64;
 
 /** @returns the offset of each buffer, in the given order, and the bytes of the whole */

@@ -13,12 +13,12 @@ export interface ProductGroup {
   readonly quantized: boolean;
   readonly norm?: FusedNorm;
   readonly product: Product;
-  /** Values that must be there before, beside x and weights. */
+  /** Values that must be computed before, beside x and weights. */
   readonly needs: readonly number[];
 }
 
 export interface Fusions {
-  /** Products by the last node that each covers: where in the order of nodes it can be computed at the latest. */
+  /** Products by the last node that each covers, which is the latest place in the order where it can be computed. */
   readonly products: ReadonlyMap<number, ProductGroup>;
   /** Nodes that some product, norm or join covers. */
   readonly covered: ReadonlySet<number>;
@@ -147,7 +147,7 @@ function growProduct(
     const uses = lookup.uses[product.out]!;
     const [use] = uses;
     if (uses.length !== 1 || use === undefined || use === 'output') break;
-    // Of a sum of two products one takes the other's result.
+    // Where two products are summed, one takes the other's result.
     if (covered.has(use.node.id)) break;
     if (!absorb[use.node.op]?.(product, use, context, lookup)) break;
     product.nodes.push(use.node.id);
@@ -158,8 +158,8 @@ function growProduct(
 }
 
 /**
- * The scale between a norm and a product, which may as well follow the product: a power of two rounds nothing, or what is
- * too small to matter.
+ * The scale between a norm and a product, when it may follow the product instead: a power of two rounds nothing but
+ * subnormal numbers.
  */
 function scaleBefore(x: number, { joins }: FusionContext, { uses, producers }: Lookup): Node | undefined {
   const node = producers[x];

@@ -1,6 +1,6 @@
 /**
  * Puts nodes and fused products in order: each product as late as its own last node wants it, and together with all
- * others over the same x that can be computed by then. What becomes of a node is the emitter's business.
+ * others over the same x that can be computed by then. The emitter decides what becomes of a node.
  */
 import type { Graph, Node } from '@unicorn-exec/tensor';
 import type { Fusions, ProductGroup } from './fuse.js';
@@ -37,7 +37,7 @@ export function orderSteps(graph: Graph, { products, covered }: Fusions, emit: S
     if (product && waiting.has(product)) {
       waiting.delete(product);
       const others = [...waiting].filter((other) => joins(product, other, ready));
-      // In the order of their last nodes, which is that of the table: the first may not be the one that is due.
+      // The table is in the order of last nodes, so the product that is due need not be the first of its group.
       const group = [...products.values()].filter((one) => one === product || others.includes(one));
       emit.matmul(group.map(afterJoin) as [ProductGroup, ...ProductGroup[]]);
       for (const one of group) {
@@ -49,7 +49,7 @@ export function orderSteps(graph: Graph, { products, covered }: Fusions, emit: S
         ready.add(one.product.out);
       }
     }
-    // What fusion hides was not computed: only a product's result is there to be read.
+    // The values inside of a fused product are not computed: only its result can be read.
     if (covered.has(node.id)) continue;
     emit.node(node);
     for (const id of node.outputs) ready.add(id);

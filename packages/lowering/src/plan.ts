@@ -1,6 +1,6 @@
 /**
  * What lowering makes of a graph, as far as backends agree: values with a place in memory, and the steps that every
- * backend computes with kernels of its own kind. Plain data. What a backend makes of all other ops is its own.
+ * backend computes with kernels of its own kind. All of it is plain data. All other steps are the backend's own.
  */
 import type { ActivationKind, DType, Shape, WeightView } from '@unicorn-exec/tensor';
 
@@ -10,7 +10,7 @@ export interface Term {
   readonly symbols: readonly string[];
 }
 
-/** What storage a value lives in. Values that share storage name the same root. */
+/** The storage that a value lives in. Values that share storage name the same root. */
 export type Storage =
   | { readonly kind: 'arena' }
   /** Index into the executable's bindings: inputs, then outputs, then states. */
@@ -33,7 +33,7 @@ export interface PlannedValue {
   storage: Storage;
 }
 
-/** What is done in passing with a result of a product, in this order after bias and residual. */
+/** A function that a product applies to its result, after bias and residual, in the order of the list. */
 export type Post =
   | { readonly kind: 'softcap'; readonly cap: number }
   | { readonly kind: 'scale'; readonly factor: number }
@@ -72,7 +72,7 @@ export interface Join {
 export interface MatmulStep {
   readonly kind: 'matmul';
   readonly x: number;
-  /** Before all else: norm and products read its result in place of x. */
+  /** The sum that is made first: norm and products read its result in place of x. */
   readonly join?: Join;
   /** True: quantized activations against packed weights. False: f32. */
   readonly quantized: boolean;
@@ -108,7 +108,7 @@ export interface SampleStep {
 export interface ArenaPlace {
   /** Roots that use it, one after the other, the later in place of the earlier. */
   readonly roots: number[];
-  /** At the largest dims. */
+  /** Bytes at the largest dims. */
   readonly bytes: number;
   /** Steps from the first that writes it to the last that reads it. */
   readonly first: number;

@@ -96,7 +96,7 @@ export function overwritableByMatmul(
   const residual = join && makes(join) ? join.residual : products.find(makes)!.residual;
   const readers = (id: number): number =>
     stepReads(step).filter((other) => values[other]!.root === values[id]!.root).length;
-  // Not the other half of a gate: the product is stored before it is multiplied.
+  // The other half of a gate is not among them: the product is stored before it is multiplied with it.
   return definedIds([residual]).filter((id) => readers(id) === 1);
 }
 

@@ -1,4 +1,4 @@
-/** Steps that every backend has as text, for plans that people read and snapshot tests compare. */
+/** Prints the steps that every backend has, for plans that people read and snapshot tests compare. */
 import { formatSpec } from '@unicorn-exec/tensor';
 import type {
   ArenaPlace,
@@ -25,7 +25,7 @@ export class StepText {
     return storage.kind === 'weight' && view ? `"${storage.name}"` : `%${id}`;
   }
 
-  /** With dtype and shape. */
+  /** `%id dtype[shape]`. */
   spec(id: number): string {
     return `%${id} ${formatSpec(this.values[id]!)}`;
   }

@@ -22,7 +22,7 @@ void Background::start(std::function<void(const std::atomic<bool>& stop)> task) 
   try {
     entry.thread = std::thread([this, &entry, run = std::move(task)]() mutable {
       run(stop_);
-      run = nullptr;  // what it holds is let go by this thread, before it counts as done
+      run = nullptr;  // this thread releases what the task holds, before it counts as done
       entry.done.store(true);
     });
   } catch (const std::system_error&) {

@@ -32,7 +32,7 @@ Failure currentFailure() {
   } catch (const Failure& failure) {
     return failure;
   } catch (const std::bad_alloc&) {
-    return Failure("resource/memory", "Memory could not be had.");
+    return Failure("resource/memory", "There was not enough memory.");
   } catch (const std::out_of_range& error) {
     return Failure("internal/invariant", error.what());
   } catch (const std::exception& error) {

@@ -5,9 +5,9 @@
 namespace unicorn {
 namespace {
 
-// Externals of others are not ours to look into: what was made here is known by its address. A handle stays in the thread
-// of its environment, so nobody is locked out. The set goes with its last handle, since a thread may end before or after
-// what JavaScript held there.
+// The addresses of all handles that this thread has made. The content of an External of another addon cannot be told from
+// ours, so a handle is known by its address alone. A handle stays in the thread of its environment, so the set needs no
+// lock. It is destroyed with its last handle, since a thread may end before or after what JavaScript held there.
 thread_local std::unordered_set<const void*>* known = nullptr;
 
 void forget(Handle* handle) {

@@ -58,7 +58,7 @@ uint32_t JobChannel::beginInBackground(std::function<void(const BackgroundJob& j
       } catch (...) {
         failure = currentFailure();
       }
-      run = nullptr;  // what it holds is let go before its end is told
+      run = nullptr;  // what the task holds is released before its end is told
       listener.ended(job, failure ? &*failure : nullptr);
     });
   });
@@ -100,7 +100,7 @@ void JobChannel::deliver(Napi::Env env, Napi::Function callback, Endings* ending
                    message->failure.empty() ? env.Undefined() : Napi::String::New(env, message->failure),
                    Napi::Number::New(env, time.beginMs), Napi::Number::New(env, time.endMs)});
   } catch (const Napi::Error& error) {
-    // Nothing can be called any more while a worker is being ended; otherwise the listener threw, which is a bug to show.
+    // While a worker is being ended nothing can be called any more. In all other cases the listener threw: that is a bug.
     if (!error.IsEmpty()) napi_fatal_exception(env, error.Value());
   }
 }

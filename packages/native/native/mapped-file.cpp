@@ -94,7 +94,7 @@ void MappedFile::populate(size_t offset, size_t byteLength) const {
   const size_t page = pageBytes();
   const size_t begin = offset / page * page;
   if (madvise(data_ + begin, offset + byteLength - begin, MADV_POPULATE_READ) == 0 || errno != EINVAL) return;
-  // A system that does not know this: one touch for each page.
+  // A system that does not know the advice has each page touched once.
   for (size_t at = begin; at < offset + byteLength; at += page) {
     static_cast<void>(*static_cast<const volatile uint8_t*>(data_ + at));
   }

@@ -23,7 +23,7 @@ export function nativeFailure(json: string): UnicornError {
  * Calls an addon.
  *
  * @returns what the call returns
- * @throws UnicornError with the caller's stack, for a failure of the addon; whatever else the call throws, as it is
+ * @throws UnicornError with the caller's stack, for a failure of the addon; any other error of the call as it is
  */
 export function guarded<T>(call: () => T): T {
   try {

@@ -1,6 +1,6 @@
 /**
  * The jobs of a device that JavaScript waits for: the other end of `unicorn/job-channel.h`. The addon is given the
- * listener; what a job's number stands for becomes a promise.
+ * listener, and makes a promise of each job's number.
  */
 import { throwIfCancelled, type LoadOptions, type UnicornError } from '@unicorn-exec/tensor';
 import { nativeFailure } from './failure.js';
@@ -19,7 +19,7 @@ export type JobListener = (
   endMs?: number,
 ) => void;
 
-/** What may be given with a job that is waited for. */
+/** Options of waiting for a job. */
 export interface JobOptions {
   /** Told of the bytes that the job has loaded so far. */
   readonly progress?: ((loadedBytes: number) => void) | undefined;
@@ -38,7 +38,7 @@ export interface LoadJob {
 }
 
 class PendingJob {
-  /** Whom `idle` wakes. */
+  /** Callbacks of those who wait in `idle`. */
   watchers: (() => void)[] | undefined;
 
   constructor(
@@ -56,7 +56,7 @@ export class JobTable {
   /** @param ended told of the end of each job before anyone else */
   constructor(private readonly ended?: (job: number) => void) {}
 
-  /** To give to the addon when the device is opened. */
+  /** The listener to give to the addon when the device is opened. */
   readonly listener: JobListener = (job, ended, loadedBytes, failure, beginMs = 0, endMs = 0) => {
     const pending = this.#pending.get(job);
     if (!ended) return pending?.options.progress?.(loadedBytes);
@@ -92,7 +92,7 @@ export class JobTable {
     signal?.addEventListener('abort', abort, { once: true });
     try {
       await this.settled(job, { progress: (loadedBytes) => onProgress?.({ loadedBytes, totalBytes }) });
-      // It may have come too late for the job.
+      // The signal may have come too late for the job to fail.
       throwIfCancelled(signal, 'Loading');
     } catch (error) {
       discard();

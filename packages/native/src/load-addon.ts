@@ -1,6 +1,6 @@
 /**
- * Finds and loads an addon: an explicit path, the prebuilt package of the platform, the local build. Says of each attempt
- * why it failed and what would mend it.
+ * Finds and loads an addon: from an explicit path, the prebuilt package of the platform, or the local build. For each
+ * attempt it says why it failed and what would mend it.
  */
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -20,7 +20,7 @@ export interface AddonAttempt {
   readonly fix?: string;
 }
 
-/** What came of looking for an addon. */
+/** The result of looking for an addon. */
 export interface AddonDiagnosis<Addon> {
   /** Absent when no attempt succeeded. */
   readonly loaded?: { readonly addon: Addon; readonly path: string };
@@ -41,7 +41,7 @@ function candidates(
   explicit: string,
 ): Candidate[] {
   if (explicit !== '') {
-    // Whoever names a file means that file: nothing else is tried.
+    // Where a file was named, nothing else is tried.
     return [{ what: 'environment', path: explicit, fix: `Correct or unset ${variable}.` }];
   }
   const prebuilt = `${name}-${process.platform}-${process.arch}`;

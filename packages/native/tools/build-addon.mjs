@@ -143,8 +143,8 @@ export function isProgram(url) {
 }
 
 /**
- * Builds the addon as a program does. It prints one line: that it was built, or a warning with what to install; a missing
- * compiler is no failure (exit 0), since other backends need none. Flags:
+ * Builds the addon as a program does. It prints one line: that it was built, or a warning with what to install. A missing
+ * compiler is not a failure (exit 0), since other backends need none. Flags:
  *
  *     --quiet           nothing is said when it was built
  *     --sanitize=VALUE  address,undefined or thread

@@ -21,7 +21,7 @@ export const addresses = {
   name: 'address,undefined',
   library: 'libasan.so',
   alone: undefinedBehaviour,
-  // What Node and drivers leak is not our concern.
+  // Leaks are not looked for: Node and drivers have many.
   inNode: { ...undefinedBehaviour, ASAN_OPTIONS: 'detect_leaks=0' },
 };
 

@@ -1,7 +1,7 @@
-/** What the encoders of block formats share: where a half goes, and the refusal of what it cannot hold. */
+/** What the encoders of block formats share: storing a half, and the error for numbers that it cannot hold. */
 import { type DType, UnicornError } from '@unicorn-exec/tensor';
 
-/** Little endian. */
+/** Stores a half, little endian. */
 export function put16(out: Uint8Array, at: number, bits: number): void {
   out[at] = bits;
   out[at + 1] = bits >> 8;

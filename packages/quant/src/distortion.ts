@@ -11,7 +11,11 @@ export interface Distortion {
   readonly relative: number;
 }
 
-/** Compares decoded values with the original, in double precision. */
+/**
+ * Compares decoded values with the original, in double precision.
+ *
+ * @throws UnicornError `usage/range` when there are not as many of both
+ */
 export function distortion(original: Float32Array, decoded: Float32Array): Distortion {
   if (original.length !== decoded.length) {
     throw new UnicornError('usage/range', `Cannot compare ${original.length} values with ${decoded.length}.`);

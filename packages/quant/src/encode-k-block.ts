@@ -1,8 +1,8 @@
 /**
  * f32 to Q4_K and Q6_K by rounding to the nearest step. The layouts are told in the decoders (`k-block.ts` of tensor).
  *
- * ggml searches for the scales that lose least; this does not, so its bytes differ and its error is a little larger. What
- * it promises instead is simple: scales are rounded up and the quants are chosen for the scales as stored, so that no
+ * ggml searches for the scales that lose least; this does not, so its bytes differ and its error is a little larger.
+ * Instead it keeps a simple bound: scales are rounded up and the quants are chosen for the scales as stored, so that no
  * value is off by more than half a step of its group (Q6_K: a whole one at the far end of the group's signed range).
  */
 import { type DType, floatToHalf, halfToFloat } from '@unicorn-exec/tensor';

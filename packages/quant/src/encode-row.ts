@@ -1,7 +1,7 @@
 /**
- * f32 to packed rows, byte for byte what the PyPI package `gguf` (ggml's reference quantizers) makes. Every step is
- * rounded to f32 (`Math.fround`), since that is where it is rounded there. Not here: the K formats, whose encoders are
- * ours (`encode-k-block.ts`), and the IQ formats, whose encoders search, and whose result is a matter of taste.
+ * f32 to packed rows, byte for byte as the PyPI package `gguf` (ggml's reference quantizers) makes them. Every operation is
+ * rounded to f32 (`Math.fround`), as it is there. The encoders of the K formats are our own (`encode-k-block.ts`). The IQ
+ * formats have none: their encoders search, and no result of a search is the right one.
  */
 import {
   type DType,
@@ -253,7 +253,10 @@ export function encodeRow(dtype: DType, values: Float32Array, out: Uint8Array, o
     throw new UnicornError(
       'usage/range',
       `${values.length} ${dtype} elements take ${byteLength} bytes, which do not fit at byte ${outOffset} of ${out.length}.`,
-      { fields: { dtype, byteLength, outOffset, outLength: out.length } },
+      {
+        fields: { dtype, byteLength, outOffset, outLength: out.length },
+        fix: 'Give a longer `out`, or a smaller `outOffset`.',
+      },
     );
   }
   const { blockSize } = dtypeLayout(dtype);

@@ -1,10 +1,12 @@
-/** How work that takes time ends when its caller's signal says so. */
+/** Ends work that takes time when its caller's signal says so. */
 import { isUnicornError, UnicornError } from './error.js';
 
 /**
- * @param what a sentence's subject: "Loading" gives "Loading was cancelled."
- * @throws UnicornError the signal's reason where that is one, otherwise `usage/cancelled` with the reason as its cause, when
- *   the signal was aborted
+ * Throws when the signal was aborted.
+ *
+ * @param what the subject of the error's sentence: "Loading" gives "Loading was cancelled."
+ * @throws UnicornError the signal's reason where that is a UnicornError, otherwise `usage/cancelled` with the reason as its
+ *   cause
  */
 export function throwIfCancelled(signal: AbortSignal | undefined, what: string): void {
   if (!signal?.aborted) return;

@@ -80,7 +80,7 @@ export function isBlockDType(dtype: DType): dtype is BlockDType {
   return layouts[dtype][0] > 1;
 }
 
-/** @throws UnicornError `unsupported/dtype` when there is no such type, as plain JavaScript may say. */
+/** @throws UnicornError `unsupported/dtype` for a name that is not a dtype, which plain JavaScript may pass. */
 export function dtypeLayout(dtype: DType): DTypeLayout {
   const layout = table.get(dtype);
   if (layout) return layout;
@@ -93,7 +93,8 @@ export function dtypeLayout(dtype: DType): DTypeLayout {
 /**
  * Bytes of `elements` consecutive elements of one row.
  *
- * @throws UnicornError `format/block-size` when the row is not a whole number of blocks, or the size is not a safe integer.
+ * @throws UnicornError `format/block-size` when the row is not a whole number of blocks, `format/overflow` when the size is
+ *   not a safe integer
  */
 export function rowBytes(dtype: DType, elements: number): number {
   const { blockSize, blockBytes } = dtypeLayout(dtype);
@@ -117,7 +118,11 @@ export function rowBytes(dtype: DType, elements: number): number {
   return bytes;
 }
 
-/** Bytes of a dense tensor; the last dimension is the row. A scalar (`[]`) is one element. */
+/**
+ * Bytes of a dense tensor; the last dimension is the row. A scalar (`[]`) is one element.
+ *
+ * @throws UnicornError as {@link rowBytes}
+ */
 export function tensorBytes(dtype: DType, shape: readonly number[]): number {
   const row = shape.length === 0 ? 1 : shape[shape.length - 1]!;
   const rows = shape.slice(0, -1).reduce((product, dim) => product * dim, 1);

@@ -3,7 +3,7 @@
  * It does not know HTTP statuses or exit codes: the edges (`api`, `cli`) map families to those.
  */
 
-/** What kind of trouble: who can mend it decides the family. */
+/** The kind of an error, by who can mend it. */
 export type ErrorFamily = 'usage' | 'unsupported' | 'resource' | 'device' | 'format' | 'internal';
 
 export type ErrorCode = `${ErrorFamily}/${string}`;

@@ -68,7 +68,7 @@ export class HostTensor {
     return new Int32Array(this.bytes.buffer, this.bytes.byteOffset + this.byteOffset, this.elements);
   }
 
-  /** The bytes of all elements, rows back to back: shared where they lie so, else a copy. */
+  /** The bytes of all elements, rows back to back: a view where they lie so, else a copy. */
   denseBytes(): Uint8Array {
     const row = rowBytes(this.dtype, this.columns);
     if (this.#isDense) return this.bytes.subarray(this.byteOffset, this.byteOffset + this.rows * row);

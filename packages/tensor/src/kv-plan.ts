@@ -1,7 +1,7 @@
 /**
- * How large each KV group's pool is: pure arithmetic over a model's groups, so that memory can be accounted for before
- * anything is loaded. It allocates nothing. A scheduler allocates these pools and whoever chooses a context or a place for
- * a model counts with them: no other code says how many bytes keys and values take.
+ * How large each KV group's pool is: arithmetic over a model's groups, so that memory can be accounted for before anything
+ * is loaded. A scheduler allocates these pools, and code that chooses a context or a device for a model counts with them:
+ * nothing else says how many bytes keys and values take.
  */
 import { tensorBytes, type DType } from './dtype.js';
 import { UnicornError } from './error.js';

@@ -1,7 +1,7 @@
 /**
- * Sampling as part of a step, and as a step of its own: the names by which a scheduler binds what the ops want. A graph
- * that samples by itself takes the logits of a step that was submitted before it, so a token mask that depends on what
- * came last can be made while the device computes the logits.
+ * Sampling at the end of a step's graph, or in a graph of its own, and the names by which a scheduler binds its operands. A
+ * graph of its own takes the logits of a step that was submitted before, so that a token mask which depends on the last
+ * token can be made while the device computes the logits.
  */
 import { GraphBuilder } from './graph/builder.js';
 import type { Graph, Value } from './graph/graph.js';
@@ -79,7 +79,7 @@ export function addSampling(builder: GraphBuilder, logits: Value, options: Sampl
   });
 }
 
-/** Sampling by itself: its input `logits` is bound to the buffer that a step's output of that name has filled. */
+/** A graph that only samples. Its input `logits` is bound to the buffer that a step's output of that name has filled. */
 export function sampleGraph(name: string, vocabularySize: number, options: SampleStepOptions): Graph {
   const builder = new GraphBuilder(name);
   addSampling(builder, builder.input(sampleNames.logits, 'f32', ['outputs', vocabularySize]), options);

@@ -1,4 +1,4 @@
-/** Shapes with symbolic dims: a dim is a number, or a name that is bound to a number at each submission. */
+/** Shapes with symbolic dims: a dim is a number, or a name to which each submission binds a number. */
 import { UnicornError } from './error.js';
 
 /** A number of elements, or a symbol such as `tokens` that each submission binds. */

@@ -52,7 +52,7 @@ export interface StepOptions {
   readonly kvDType: DType;
   /** Tokens of one KV block. */
   readonly blockTokens: number;
-  /** `selected`: logits of the rows that the input `rows` names, computed on those alone. `all`: of every row. `none`. */
+  /** Whose logits are computed. `selected`: those of the rows that the input `rows` names. `all`: those of every row. */
   readonly logits: 'selected' | 'all' | 'none';
   /** Also output `hidden.<L>` f32 `[tokens, features]`: 0 is the embedding, L the output of decoder layer L - 1. */
   readonly hidden?: boolean;
@@ -67,7 +67,7 @@ export interface StepOptions {
   readonly size?: ElasticSize;
 }
 
-/** What a scheduler must know of a model: token ids in, logits out. */
+/** What a scheduler needs to know of a model, which takes token ids and gives logits. */
 export interface LanguageModel {
   readonly name: string;
   readonly vocabularySize: number;

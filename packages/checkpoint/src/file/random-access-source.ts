@@ -6,7 +6,7 @@ import { formatError } from './format-error.js';
 
 /** Something that can be read at any position: a file, bytes in memory, or what a caller brings. */
 export interface RandomAccessSource {
-  /** For messages. */
+  /** The name that messages call it by. */
   readonly name: string;
   /** Path under which others (devices) can open the same bytes; the name when there is none. */
   readonly path: string;
@@ -35,6 +35,7 @@ export async function openFileSource(path: string): Promise<RandomAccessSource> 
       if (stat.isDirectory()) {
         throw new UnicornError('usage/file', `${path} is a directory, not a file.`, {
           fields: { file: path, reason: 'EISDIR' },
+          fix: 'Name a file in it.',
         });
       }
       if (!stat.isFile()) {
@@ -43,6 +44,7 @@ export async function openFileSource(path: string): Promise<RandomAccessSource> 
           `${path} is not a regular file, so it cannot be read at positions.`,
           {
             fields: { file: path },
+            fix: 'Copy its content into a regular file, and name that.',
           },
         );
       }
@@ -53,7 +55,10 @@ export async function openFileSource(path: string): Promise<RandomAccessSource> 
         byteLength: stat.size,
         async read(target, position) {
           if (closed) {
-            throw new UnicornError('usage/closed', `${path} was closed already.`, { fields: { file: path } });
+            throw new UnicornError('usage/closed', `${path} was closed already.`, {
+              fields: { file: path },
+              fix: 'Open it again, or close it later.',
+            });
           }
           try {
             const length = Math.min(target.byteLength, READ_BYTES_MAX);
@@ -116,7 +121,12 @@ export async function readFully(
   }
 }
 
-/** A buffer for that many bytes, or `resource/memory`. */
+/**
+ * A zero-filled buffer of that many bytes.
+ *
+ * @param purpose what the bytes are for, as the error says it: `tensor "a" as f32`
+ * @throws UnicornError `resource/memory` when there is not that much memory
+ */
 export function allocateBytes(byteLength: number, purpose: string): Uint8Array {
   try {
     return new Uint8Array(byteLength);

@@ -7,11 +7,11 @@ import { formatError, quote } from '../file/format-error.js';
 import { type RandomAccessSource, allocateBytes, readFully } from '../file/random-access-source.js';
 import { decodeUtf8 } from '../file/utf8.js';
 
-/** First read: covers a header without a vocabulary in one go. */
+/** Bytes of the first read: enough for a header without a vocabulary. */
 const FIRST_READ_BYTES = 64 * 1024;
 const GROWTH = 4;
 
-/** Thrown to the driver, never to a caller: the file goes on, the buffer does not. */
+/** Thrown to the driver, never to a caller, where the buffer ends and the file goes on. */
 class HeaderUnderrun extends Error {
   constructor(readonly end: number) {
     super('more header bytes are needed');

@@ -85,7 +85,7 @@ function parseVersion(cursor: HeaderCursor): 2 | 3 {
 
 function parseMetadata(cursor: HeaderCursor, count: number) {
   const entries = new Map<string, MetadataEntry | MetadataArray>();
-  /** Where each value begins, for errors found later. */
+  /** Where each value begins, for errors that are found later. */
   const offsets = new Map<string, number>();
   for (let i = 0; i < count; i++) {
     const start = cursor.position;

@@ -77,7 +77,7 @@ const types = new Map<number, GgufTensorType>(
     { id, name: dtype.toUpperCase(), dtype, ...dtypeLayout(dtype) },
   ]),
 );
-// Known in size, without a meaning here: listed, and readable as bytes.
+// A type whose size alone is known here: its tensors are listed, and can be read as bytes.
 types.set(41, { id: 41, name: 'Q1_0', dtype: undefined, blockSize: 128, blockBytes: 18 });
 
 /** Numbers that no file should hold: formats that ggml removed, or uses for activations only. */

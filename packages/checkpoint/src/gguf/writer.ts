@@ -56,7 +56,7 @@ export async function writeGguf(path: string, content: GgufContent): Promise<voi
   });
 }
 
-/** Settles the alignment, and writes it into the metadata unless it is the default. */
+/** Decides the alignment, and writes it into the metadata unless it is the default. */
 function chooseAlignment(metadata: Map<string, MetadataEntry>, wanted: number | undefined): number {
   const key = 'general.alignment';
   const entry = metadata.get(key);
@@ -110,6 +110,7 @@ function checkTensor(name: string, dtype: DType, shape: readonly number[]): numb
       `Tensor ${quote(name)} is ${dtype}, a type that GGUF does not have.`,
       {
         fields: { tensor: name, dtype },
+        fix: 'Decode it to f32, or encode it to a type that GGUF has.',
       },
     );
   }
@@ -123,7 +124,10 @@ function checkTensor(name: string, dtype: DType, shape: readonly number[]): numb
   const row = shape[shape.length - 1]!;
   const { blockSize } = dtypeLayout(dtype);
   if (row % blockSize !== 0) {
-    throw tensorError(name, `has rows of ${row} elements, no multiple of the ${dtype} block of ${blockSize}`);
+    throw tensorError(
+      name,
+      `has rows of ${row} elements, not a multiple of the ${dtype} block of ${blockSize}`,
+    );
   }
   return tensorBytes(dtype, shape);
 }

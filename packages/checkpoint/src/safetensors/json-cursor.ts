@@ -121,7 +121,7 @@ export class JsonCursor {
     return value;
   }
 
-  /** Nothing but blanks may follow. */
+  /** Expects that nothing but blanks follows. */
   end(): void {
     this.#space();
     if (this.#at < this.bytes.length) {

@@ -1,6 +1,6 @@
 /**
  * One safetensors file, read by position. The rules are those of the format's reference implementation: tensors cover
- * the data exactly, without holes, overlaps or a remainder. Not here: shards (`safetensors-index.ts`).
+ * the data exactly, without holes, overlaps or a remainder. Files in shards are opened by `shard-index.ts`.
  */
 import { formatError, quote } from '../file/format-error.js';
 import { JsonCursor } from './json-cursor.js';
@@ -173,7 +173,7 @@ function parseEntry(json: JsonCursor, name: string, described: number): Entry {
         range = parseSizes(json, field, 2);
         return;
       default:
-        // It could change what the bytes mean, so ignoring it could give a wrong answer.
+        // An unknown field may change what the bytes mean, so ignoring it could give a wrong answer.
         throw json.error('unknown-field', tensor, `the field ${quote(key)} is not known`, offset);
     }
   });

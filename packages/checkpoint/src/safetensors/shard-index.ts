@@ -149,7 +149,7 @@ async function openShard(indexFile: string, shard: string): Promise<RandomAccess
   }
 }
 
-/** The plain values of the index's `metadata`; nested ones have no place here. */
+/** The plain values of the index's `metadata`; nested ones are left out. */
 function scalarsOf(metadata: unknown): ReadonlyMap<string, MetadataEntry> {
   const values = new Map<string, MetadataEntry>();
   if (!isObject(metadata)) return values;

@@ -59,6 +59,7 @@ function encodeHeader(
     if (typeof value !== 'string') {
       throw new UnicornError('usage/metadata', `Metadata ${quote(key)} must be a string.`, {
         fields: { key },
+        fix: 'Write its value as text, for example by JSON.stringify.',
       });
     }
   }

@@ -159,7 +159,7 @@ function rank3Case(): Case {
   };
 }
 
-/** One set, one weight, read by two products: a device that repacks must not repack for one of them only. */
+/** Two products that read one weight of one set: a device that repacks must not repack for one of them only. */
 function sharedWeightCase(dtype: DType): Case {
   const name = `matmul ${dtype} two views of one weight`;
   return {

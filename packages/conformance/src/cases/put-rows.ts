@@ -31,7 +31,7 @@ function putRowsCase({ dtype, shape, at }: PutShape, extra: Partial<Case> = {}):
   };
 }
 
-/** As models use it: every third row is given, the others are scaled embeddings. */
+/** The use of models: every third row is given, the others are scaled embeddings. */
 function afterEmbedCase(): Case {
   const name = 'putRows behind an embedding';
   const features = 67;

@@ -66,7 +66,7 @@ function meanCase(label: string, { rows, features, starts, fill }: MeanShape, re
   };
 }
 
-/** As an embedding model ends: norm, mean, and what the norm read is read again. */
+/** The end of an embedding model: norm and mean, with another reader of what the norm reads. */
 function pooledCase(): Case {
   const name = 'segmentMean behind a norm';
   return {
@@ -89,7 +89,7 @@ interface SquaresShape {
   readonly rows: number;
   readonly columns: number;
   readonly fill?: Fill;
-  /** Twice over the same state in one graph. */
+  /** Two nodes that add to the same state in one graph. */
   readonly twice?: boolean;
 }
 

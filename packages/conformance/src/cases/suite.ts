@@ -1,4 +1,4 @@
-/** What each file of this folder gives: the cases of one op and the bound that its results are held to. */
+/** The export of each file of this folder: the cases of one op and the bound that its results are held to. */
 import type { DeviceInfo } from '@unicorn-exec/tensor';
 import type { Case } from '../case.js';
 import type { BoundContext, BoundRule } from '../tolerance.js';
@@ -7,9 +7,9 @@ export interface OpSuite {
   readonly bound: BoundRule;
   /** Mean squared error over mean square that storing its operands is expected to add. Absent: they stay f32. */
   storing?(context: BoundContext): number;
-  /** Small, at prime sizes. */
+  /** Small cases, at prime sizes. */
   cases(info: DeviceInfo): Case[];
-  /** At the sizes of real models. */
+  /** Cases at the sizes of real models. */
   benchmarks(info: DeviceInfo): Case[];
 }
 

@@ -1,4 +1,4 @@
-/** What a submission waits for, on this and other devices, and when it says it ran. */
+/** Cases about what a submission waits for, on this and other devices, and about the times that it tells. */
 import { referenceBackend, type Completion } from '@unicorn-exec/tensor';
 import {
   compileProgram,
@@ -106,8 +106,8 @@ export const completionCases: readonly ContractCase[] = [
     const submission = executable.submit({ dims: oneRow, buffers: { x: ramp(), y } }, { after });
     waits[2]!.end();
     waits[0]!.end();
-    expectThat(!(await hasEnded(submission, 20)), 'It did not wait for the second of three.');
-    expectThat(submission.times().length === 0, 'It has times before it ended.');
+    expectThat(!(await hasEnded(submission, 20)), 'The submission did not wait for the second of three.');
+    expectThat(submission.times().length === 0, 'The submission has times before it ended.');
     waits[1]!.end();
     await submission.done;
     expectNumbers('y', await readFloats(device, y, width), ramp(2));

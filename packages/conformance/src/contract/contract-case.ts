@@ -180,8 +180,8 @@ export async function readFloats(
 }
 
 /**
- * Expects what was computed within 2% of the largest: int8 operands may be off by 0.4% each, and what these cases look
- * for is another number altogether.
+ * Expects what was computed within 2% of the largest: int8 operands may be off by 0.4% each, and a device that breaks the
+ * promise of one of these cases gives another number altogether.
  */
 export function expectNumbers(what: string, actual: ArrayLike<number>, wanted: ArrayLike<number>): void {
   const [have, want] = [Array.from(actual), Array.from(wanted)];

@@ -1,4 +1,4 @@
-/** Probing, opening, closing, and the memory of a device. */
+/** Cases about probing, opening and closing a device, and about its memory. */
 import { backendApiVersion, dtypes } from '@unicorn-exec/tensor';
 import { importOrRefuse } from './foreign-memory.js';
 import {
@@ -123,7 +123,7 @@ export const deviceCases: readonly ContractCase[] = [
     await expectError('compile', 'device/closed', () =>
       device.compile(programs.doubling.graph, weights, { dims: { tokens: 1 } }),
     );
-    // What is left may still be disposed of.
+    // Buffers that are left may still be disposed of.
     executable.dispose();
     weights.dispose();
     buffer.dispose();

@@ -1,4 +1,4 @@
-/** Memory of other devices, as contract cases bind it: coherent, not coherent and watched, of the same backend. */
+/** Memory of other devices that contract cases bind: coherent; not coherent, and watched; of the same backend. */
 import {
   isUnicornError,
   referenceBackend,
@@ -16,7 +16,7 @@ import { IncoherentBuffer } from '../incoherent-buffer.js';
 import type { ContractContext } from './contract-case.js';
 
 export interface ForeignBuffer {
-  /** Whose it is, for messages. */
+  /** Whose memory it is, as messages name it. */
   readonly owner: string;
   readonly buffer: DeviceBuffer;
   /** Replaces all bytes, as the owner does. */
@@ -29,7 +29,7 @@ export interface ForeignBuffer {
   excess(): string | undefined;
 }
 
-/** Ranges are rounded to lines of caches: more than that is more than was touched. */
+/** Bytes of a cache line, to which ranges may be rounded. What goes beyond was not touched. */
 const lineBytes = 64;
 
 function contains(allowed: readonly ByteRange[], { byteOffset, byteLength }: ByteRange): boolean {
@@ -41,7 +41,7 @@ function contains(allowed: readonly ByteRange[], { byteOffset, byteLength }: Byt
   });
 }
 
-/** Memory of no device that there is, whose owner and host see apart. What the host sees is junk until it is synchronized. */
+/** Memory of a device that does not exist, which its owner and the host see apart. The host sees junk until it synchronizes. */
 class WatchedMemory implements ForeignBuffer {
   readonly owner = 'a device whose memory is not coherent';
   readonly buffer: IncoherentBuffer;

@@ -1,4 +1,4 @@
-/** Buffers of other devices in every role, whole and by view, synchronized in what was touched and nothing more. */
+/** Cases that bind buffers of other devices in every role, whole and by view. Only what is touched may be synchronized. */
 import {
   findOp,
   HostTensor,

@@ -1,4 +1,4 @@
-/** Weights: from bytes and files, shared, residency, progress, cancellation, bad files. */
+/** Cases about loading weights: from bytes and files, sharing, residency, progress, cancellation, bad files. */
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -52,7 +52,7 @@ function sevens(dtype: DType): WeightEntry {
   ]);
 }
 
-/** What {@link sixes} makes 321 and 654 of. */
+/** The input of which {@link sixes} makes 321 and 654. */
 const hundreds = rowOf(1, 10, 100);
 
 async function withFile(bytes: Uint8Array, use: (path: string) => Promise<void>): Promise<void> {

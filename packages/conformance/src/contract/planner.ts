@@ -1,4 +1,4 @@
-/** Answers about a device that nobody opened: the same as the device's, from its description alone. */
+/** Cases about planners: they answer from a device's description alone as the open device does. */
 import { symbolicDims, type Graph, type Planner, type Precision } from '@unicorn-exec/tensor';
 import {
   expectError,

@@ -1,6 +1,6 @@
 /**
- * What contract cases have computed: each thing by several graphs that come to the same, since no device has every op. A
- * case takes the first that the device supports; where it supports none the case is refused, as an op's case is.
+ * The graphs that contract cases submit. Each thing is computed by several graphs with the same result, since a device need
+ * not have every op. A case takes the first that the device supports; where it supports none the case is refused.
  */
 import {
   floatToBfloat,
@@ -20,7 +20,7 @@ export const width = 32;
 
 /** A graph with the weights that it reads. */
 export interface Program {
-  /** Tells the options of a need apart. */
+  /** The name that tells the options of a need apart. */
   readonly name: string;
   readonly graph: Graph;
   readonly weights: readonly WeightEntry[];
@@ -198,7 +198,7 @@ export const lookup: Need<ProductProgram> = {
 };
 
 export interface FailingProgram extends Program {
-  /** What it fails with. */
+  /** The code that it fails with. */
   readonly code: ErrorCode;
   /** Inputs, so that `y`, f32 `[1, width]`, becomes `value` everywhere. */
   right(value: number): Readonly<Record<string, Float32Array | Int32Array>>;
@@ -206,7 +206,7 @@ export interface FailingProgram extends Program {
   wrong(): Readonly<Record<string, Float32Array | Int32Array>>;
 }
 
-/** Something that fails while it runs, not before: an index that is out of range. */
+/** A program that fails while it runs, not before, by an index that is out of range. */
 export const failing: Need<FailingProgram> = {
   what: 'an index that may be out of range',
   options(info) {

@@ -1,4 +1,4 @@
-/** Memory that several devices address: of one's own for others, imported, and copied between. */
+/** Cases about memory that several devices address: a device's own memory, imports, and copies between devices. */
 import { referenceBackend, type DeviceBuffer } from '@unicorn-exec/tensor';
 import {
   compileProgram,
@@ -56,7 +56,7 @@ export const sharingCases: readonly ContractCase[] = [
       x.host!.set(floatBytes(ramp()));
       x.sync?.('toDevice', [{ byteOffset: 0, byteLength: rowByteLength }]);
       await executable.submit({ dims: oneRow, buffers: { x, y } }).done;
-      // What was written is in the host's memory when it is done.
+      // The outputs are in the host's memory when the submission is done.
       expectNumbers('by the host', new Float32Array(hostBytes(y).buffer), ramp(2));
       expectThat(device.memory().copiedBytes === 0, 'Copies of its own memory are counted.');
       dispose();

@@ -1,4 +1,4 @@
-/** Compilation, bindings, the order of submissions, and failures that stay where they belong. */
+/** Cases about compilation, bindings, the order of submissions, and failures, which belong to one submission each. */
 import { HostTensor, rowBytes, type Bindings, type Graph } from '@unicorn-exec/tensor';
 import {
   compileProgram,

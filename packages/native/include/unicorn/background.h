@@ -1,5 +1,5 @@
-// Tasks that run on threads of their own, one each: what may take long and waits for no queue (compiling, loading). All
-// end before this does. Knows nothing of Node.
+// Tasks that run on threads of their own, one each: work that takes long and belongs to no queue, as compiling and loading.
+// All of them have ended when the destructor returns. It knows nothing of Node.
 #pragma once
 
 #include <atomic>
@@ -16,7 +16,7 @@ class Background {
   Background(const Background&) = delete;
   Background& operator=(const Background&) = delete;
 
-  // Runs `task`, which looks at `stop` now and then and must not throw. For one thread to call. Throws Failure
+  // Runs `task`, which looks at `stop` now and then and must not throw. Only one thread may call it. Throws Failure
   // resource/threads.
   void start(std::function<void(const std::atomic<bool>& stop)> task);
 

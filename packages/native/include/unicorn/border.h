@@ -1,6 +1,6 @@
 // The border to JavaScript: functions whose failures leave as errors, and arguments that are checked before they are
-// used. Whatever JavaScript passes, nothing here crashes; what users may get wrong is checked in TypeScript, with better
-// sentences.
+// used, so that nothing that JavaScript passes crashes the process. Mistakes that users can make are checked in TypeScript,
+// which has better sentences for them.
 #pragma once
 
 #include <napi.h>

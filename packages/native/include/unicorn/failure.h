@@ -33,7 +33,7 @@ class Failure : public std::exception {
   }
 };
 
-// States what must hold whatever users do: when it does not, our own TypeScript passed nonsense, or this code is wrong.
+// States a condition that holds whatever users do: where it fails, our own TypeScript or this code is wrong.
 // Throws Failure internal/invariant with the sentence, which says how it should have been.
 inline void require(bool condition, const char* sentence) {
   if (!condition) throw Failure("internal/invariant", sentence);

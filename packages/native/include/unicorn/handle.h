@@ -1,6 +1,6 @@
 // Handles: what JavaScript holds of an addon's objects. A handle is an External with a shared object of some C++ type,
-// which JavaScript lets go of explicitly, or by garbage collection. A handle of another type, of another addon, or no
-// handle at all is refused.
+// which JavaScript releases explicitly or by garbage collection. A handle of another type or of another addon is refused,
+// and so is every other value.
 #pragma once
 
 #include <napi.h>
@@ -53,7 +53,7 @@ std::shared_ptr<T> objectOrNull(const Napi::Value& value) {
 template <typename T>
 std::shared_ptr<T> object(const Napi::Value& value) {
   auto held = objectOrNull<T>(value);
-  if (!held) throw Failure("usage/disposed", "What this was asked of was disposed of before.");
+  if (!held) throw Failure("usage/disposed", "The object that was called was disposed of before.");
   return held;
 }
 

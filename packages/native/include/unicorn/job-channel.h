@@ -20,7 +20,7 @@
 
 namespace unicorn {
 
-// When a device worked on a job, in milliseconds of its own clock; both 0 when it did not, or does not tell.
+// When a device worked on a job, in milliseconds of its own clock; both are 0 when it did not, or does not tell.
 struct JobTime {
   double beginMs = 0;
   double endMs = 0;
@@ -28,7 +28,7 @@ struct JobTime {
 
 // What a task in the background sees of its job.
 struct BackgroundJob {
-  const std::atomic<bool>& stop;  // the channel is being closed: end soon
+  const std::atomic<bool>& stop;  // true when the channel is being closed: the task should end soon
   std::function<void(uint64_t loadedBytes)> progressed;
 };
 
@@ -47,7 +47,7 @@ class JobChannel {
   void close();
   bool isOpen() const { return open_; }
 
-  // To hand to the device. From any thread, until `stop` has returned.
+  // The listener to hand to the device, which may call it from any thread until `stop` has returned.
   JobListener listener() const;
 
   // Begins a job: `start(job)` causes it to end one day; when that throws, there is no job. While jobs are pending the
@@ -76,8 +76,8 @@ class JobChannel {
   // times that it returns. Jobs may end so after the channel was closed. It must not throw.
   void whenAnyEnded(std::function<JobTime(uint32_t job)> ending) { endings_->ofAny = std::move(ending); }
 
-  // JavaScript needs not be told of the job's end any more: with none pending the process may end. Telling it does the
-  // same. Idempotent.
+  // Says that JavaScript need not be told of the job's end any more, as telling it does: with no job pending the process
+  // may end. Idempotent.
   void acknowledge(uint32_t job);
 
  private:

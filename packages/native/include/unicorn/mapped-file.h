@@ -1,6 +1,6 @@
 // A whole file, mapped for reading. A file that shrinks while it is mapped ends the process at the next touch of a lost
-// page (SIGBUS): sizes are checked when it is opened, what happens to it afterwards is its owner's responsibility. Knows
-// nothing of Node.
+// page (SIGBUS): sizes are checked when it is opened, and whoever changes it afterwards is responsible. It knows nothing
+// of Node.
 #pragma once
 
 #include <cstddef>
@@ -30,8 +30,8 @@ class MappedFile {
     const uint8_t* data = nullptr;
     size_t offset = 0, byteLength = 0;
   };
-  // The pages around a range, of `alignment` bytes (a power of two) or the system's, whichever are larger: what a device
-  // imports that takes whole pages only. Empty where they would reach beyond the mapping.
+  // The pages around a range, of `alignment` bytes (a power of two) or the system's, whichever are larger, for a device
+  // that imports whole pages only. Empty where they would reach beyond the mapping.
   PageRange pagesAround(size_t offset, size_t byteLength, size_t alignment) const;
 
   // Gives the resident pages that lie wholly inside the range back to the system; they are read again when touched.

@@ -1,10 +1,10 @@
 /**
  * The Backend contract: the unit handed to a device is a compiled graph, not an op. Types only; two devices that
- * follow it to the letter are `../null` (to copy from) and `../reference` (the oracle).
+ * follow it to the letter are `../null`, to copy from, and `../reference`, the oracle.
  *
  * The order of calls: probe, open, load (weights, once), allocate (state), compile (as often as needed), submit.
- * Everything a device hands out ends with it: after `close` every call rejects with `device/closed`. What was disposed
- * of by itself answers with `usage/disposed`. Errors of the family `device` name the device in `fields.device`.
+ * Everything that a device hands out ends with it: after `close` every call rejects with `device/closed`. A call on what
+ * was disposed of earlier gives `usage/disposed`. Errors of the family `device` name the device in `fields.device`.
  */
 import type { Graph, Node } from '../graph/graph.js';
 import type { AllocateOptions, BufferView, DeviceBuffer } from './buffer.js';

@@ -34,7 +34,7 @@ export function graphSignature(graph: Graph): Signature {
 export function maximumDims(graph: Graph, options: CompileOptions): Record<string, number> {
   const result: Record<string, number> = {};
   for (const dim of symbolicDims(graph)) {
-    // Plain JavaScript may give anything.
+    // Callers in plain JavaScript may pass anything.
     const range = (options as CompileOptions | undefined)?.dims?.[dim] as DimRange | null | undefined;
     const value = typeof range === 'object' ? range?.max : range;
     if (value === undefined || !Number.isSafeInteger(value) || value < 0) {
@@ -56,7 +56,9 @@ export function maximumDims(graph: Graph, options: CompileOptions): Record<strin
  */
 export function submissionDims(signature: Signature, options: CompileOptions, bindings: Bindings): DimValues {
   if (!isObject(bindings) || !isObject(bindings.dims)) {
-    throw new UnicornError('usage/dims', 'A submission needs its dims, an object with a number for each.');
+    throw new UnicornError('usage/dims', 'A submission needs its dims.', {
+      fix: 'Give `dims`, an object with a number for each symbolic dim of the signature.',
+    });
   }
   for (const dim of signature.dims) {
     const value = bindings.dims[dim];
@@ -68,7 +70,10 @@ export function submissionDims(signature: Signature, options: CompileOptions, bi
       throw new UnicornError(
         'usage/dims',
         `The dim "${dim}" is ${String(value)}; the executable was compiled for ${allowed}.`,
-        { fields: { dim, value: isWhole ? value : String(value), allowed } },
+        {
+          fields: { dim, value: isWhole ? value : String(value), allowed },
+          fix: 'Submit what the executable was compiled for, or compile it with other dims.',
+        },
       );
     }
   }
@@ -119,10 +124,9 @@ export function resolveBindings(
     throw new UnicornError('usage/binding', `"${name}" ${sentence}.`, { fields: { name } });
   };
   if (!isObject(bindings.buffers)) {
-    throw new UnicornError(
-      'usage/binding',
-      'A submission needs its buffers, an object with one for each name.',
-    );
+    throw new UnicornError('usage/binding', 'A submission needs its buffers.', {
+      fix: 'Give `buffers`, an object with one for each input, output and state of the signature.',
+    });
   }
   const resolved: ResolvedBinding[] = [];
   const known = new Set<string>();
@@ -191,7 +195,9 @@ export function ownWeightSets<T extends WeightSet>(
 ): { readonly sets: readonly T[]; holder(name: string): T | undefined } {
   const given: unknown = isObject(weights) && 'names' in weights ? [weights] : weights;
   if (!Array.isArray(given)) {
-    throw new UnicornError('usage/weight', 'A graph is compiled over a weight set, or an array of them.');
+    throw new UnicornError('usage/weight', 'The weights are neither a weight set nor an array of them.', {
+      fix: 'Give what `load` of the device resolved with.',
+    });
   }
   const sets = (given as readonly WeightSet[]).map((set) => {
     if (isOwn(set)) return set;
@@ -204,7 +210,7 @@ export function ownWeightSets<T extends WeightSet>(
 }
 
 /**
- * What plain JavaScript may give instead of entries to load.
+ * Checks the entries to load, since callers in plain JavaScript may pass anything.
  *
  * @throws UnicornError `usage/weight` when they are not a list of entries, each with a name, a shape and a source
  */
@@ -233,7 +239,10 @@ function expectDisjoint(sets: readonly WeightSet[]): void {
   const seen = new Set<string>();
   for (const name of sets.flatMap(({ names }) => names)) {
     if (seen.has(name)) {
-      throw new UnicornError('usage/weight', `Two weight sets hold "${name}".`, { fields: { name } });
+      throw new UnicornError('usage/weight', `Two weight sets hold "${name}".`, {
+        fields: { name },
+        fix: 'Give sets whose names are disjoint.',
+      });
     }
     seen.add(name);
   }
@@ -255,7 +264,7 @@ export function checkWeights(graph: Graph, spec: (name: string) => TensorSpec | 
         held
           ? `The graph wants the weight "${name}" as ${wanted}; it was loaded as ${formatSpec(held)}.`
           : `The graph reads the weight "${name}", which was not loaded.`,
-        { fields: { name } },
+        { fields: { name }, fix: 'Load the weights from the model that the graph was built for.' },
       );
     }
   }

@@ -7,7 +7,7 @@ export interface ByteRange {
 }
 
 export interface AllocateOptions {
-  /** Under which it will be bound, where that is known: a device that is several in one puts it by that. */
+  /** The name that it will be bound under, where that is known: a device made of several chooses one of them by it. */
   readonly name?: string;
   /**
    * `required`: the buffer has `host`, so that other devices may be handed it. `any` (default): the device chooses what

@@ -1,5 +1,5 @@
 /**
- * What devices in plain JavaScript share: buffers in host memory, weights read into host memory, refusal after close.
+ * What devices in plain JavaScript share: buffers and weights in host memory, and refusal after `close`.
  * It is not a base for native devices, which map and pack weights themselves.
  */
 import { open, type FileHandle } from 'node:fs/promises';
@@ -37,12 +37,13 @@ export class HostBuffer implements DeviceBuffer {
    * Zero-filled memory of its own.
    *
    * @param released called once, when the buffer is disposed of
-   * @throws UnicornError `resource/memory` when there is not as much, `usage/buffer-size` for an impossible number
+   * @throws UnicornError `resource/memory` when there is not that much, `usage/buffer-size` for an impossible number
    */
   static allocate(byteLength: number, released: () => void): HostBuffer {
     if (!Number.isSafeInteger(byteLength) || byteLength < 0) {
       throw new UnicornError('usage/buffer-size', `A buffer of ${String(byteLength)} bytes is impossible.`, {
         fields: { byteLength },
+        fix: 'Give a whole number of bytes that is not negative.',
       });
     }
     try {
@@ -59,8 +60,8 @@ export class HostBuffer implements DeviceBuffer {
   /**
    * A buffer over memory that belongs to somebody else.
    *
-   * @throws UnicornError `unsupported/import` when the host cannot address it, or not element by element since it begins
-   * between two; `usage/binding` for what is neither bytes nor a buffer
+   * @throws UnicornError `unsupported/import` when the host cannot address it, or when it does not begin at a multiple of
+   * 4 bytes, as elements do; `usage/binding` for what is neither bytes nor a buffer
    */
   static over(memory: Uint8Array | DeviceBuffer): HostBuffer {
     const isBytes = memory instanceof Uint8Array;
@@ -89,7 +90,7 @@ export class HostBuffer implements DeviceBuffer {
    * @throws UnicornError `usage/range` when it lies outside, `usage/disposed` after `dispose`
    */
   range(byteOffset: number, byteLength: number): Uint8Array {
-    if (this.#disposed) throw new UnicornError('usage/disposed', 'The buffer was disposed of.');
+    if (this.#disposed) throw disposedBuffer();
     return hostRange(this, byteOffset, byteLength);
   }
 
@@ -119,6 +120,7 @@ export function hostRange(buffer: DeviceBuffer, byteOffset: number, byteLength: 
         fields: areWhole
           ? { byteOffset, byteLength, bufferBytes: buffer.byteLength }
           : { byteOffset: offset, byteLength: length, bufferBytes: buffer.byteLength },
+        fix: 'Give a range inside of the buffer, in whole bytes.',
       },
     );
   }
@@ -128,20 +130,26 @@ export function hostRange(buffer: DeviceBuffer, byteOffset: number, byteLength: 
       fix: "Allocate it with host: 'required', or bind it on its own device.",
     });
   }
-  if (host.byteLength < byteOffset + byteLength) {
-    throw new UnicornError('usage/disposed', 'The buffer was disposed of.');
-  }
+  if (host.byteLength < byteOffset + byteLength) throw disposedBuffer();
   return host.subarray(byteOffset, byteOffset + byteLength);
+}
+
+function disposedBuffer(): UnicornError {
+  return new UnicornError('usage/disposed', 'The buffer was disposed of.', {
+    fix: 'Allocate another one, or dispose of it later.',
+  });
 }
 
 function expectBuffer(buffer: unknown): void {
   if (typeof buffer === 'object' && buffer !== null && 'byteLength' in buffer) return;
-  throw new UnicornError('usage/binding', 'That is not a device buffer.');
+  throw new UnicornError('usage/binding', 'A copy was given what is not a device buffer.', {
+    fix: 'Give {buffer, byteOffset}, with a buffer that a device has allocated or imported.',
+  });
 }
 
 /**
- * The bytes that a caller writes, copied: it may change them as soon as the call has returned. `slice` would not do, since
- * that of a Node.js Buffer shares the memory.
+ * A copy of the bytes that a caller writes, since it may change them as soon as the call has returned. `slice` would not
+ * do: that of a Node.js Buffer shares the memory.
  *
  * @throws UnicornError `usage/option` when they are not a Uint8Array, whose elements would be converted
  */
@@ -188,11 +196,12 @@ export function checkHostCopy(
 export function expectApart(from: BufferView, to: BufferView, byteLength: number): void {
   if (from.buffer !== to.buffer) return;
   const numbers = [from.byteOffset, to.byteOffset, byteLength];
-  // What is not a number is outside of every buffer, which is told by whoever looks at the range.
+  // A value that is not a whole number lies outside of every buffer: `hostRange` refuses it.
   if (!numbers.every(Number.isSafeInteger)) return;
   if (Math.abs(from.byteOffset - to.byteOffset) >= byteLength) return;
   throw new UnicornError('usage/range', 'The two ranges of a copy overlap.', {
     fields: { from: from.byteOffset, to: to.byteOffset, byteLength },
+    fix: 'Copy by way of another buffer.',
   });
 }
 
@@ -218,7 +227,9 @@ export class HostWeightSet implements WeightSet {
   tensor(name: string): HostTensor {
     const tensor = this.tensors.get(name);
     if (this.#disposed || !tensor)
-      throw new UnicornError('usage/disposed', `The weight "${name}" is no longer there.`);
+      throw new UnicornError('usage/disposed', `The weight "${name}" was disposed of.`, {
+        fix: 'Load the weights again, or dispose of them after the executables that read them.',
+      });
     return tensor;
   }
 
@@ -249,6 +260,7 @@ async function readEntry(entry: WeightEntry): Promise<Uint8Array> {
       `"${entry.name}" (${formatSpec(entry)}) has ${given} bytes instead of ${expected}.`,
       {
         fields: { name: entry.name, given, expected },
+        fix: 'Give the bytes that its dtype and shape take.',
       },
     );
   }
@@ -294,6 +306,7 @@ export async function loadHostWeights(
     if (tensors.has(entry.name)) {
       throw new UnicornError('usage/weight', `The weight "${entry.name}" is given twice.`, {
         fields: { name: entry.name },
+        fix: 'Give each name once.',
       });
     }
     const bytes = await readEntry(entry);

@@ -1,7 +1,7 @@
 /**
  * The roofline estimate (Williams, Waterman, Patterson 2009): each node takes the longer of its bytes at the device's
- * bandwidth and its operations at the device's rate, and a submission and its steps are paid once. What planners of
- * devices without a model of their own answer with.
+ * bandwidth and its operations at the device's rate, and a submission and its steps are paid once. Planners of devices
+ * without a model of their own answer with it.
  */
 import { UnicornError } from '../error.js';
 import { nodeCost } from '../graph/cost.js';
@@ -23,7 +23,7 @@ export function rooflineEstimate(
   if (rate === undefined) {
     throw new UnicornError(
       'unsupported/precision',
-      `The device does not compute at precision ${precision}.`,
+      `The device has no rate for the precision ${precision}.`,
       {
         fields: { precision },
       },

@@ -1,7 +1,6 @@
 /**
  * The measured rates of one device on disk, so that processes after the one that measured plan by them. Losing them costs
- * accuracy only: a file that is of another device or version of the package that wrote it, or damaged, is as one that is not
- * there.
+ * accuracy only: a file that is damaged, of another device, or of another version of the package is treated as absent.
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -9,16 +8,16 @@ import { writeAtomically } from '../file/atomic-file.js';
 import type { DeviceSpeed } from './device-info.js';
 
 export interface SpeedFileOptions {
-  /** Undefined when nothing is to be kept. */
+  /** Path of the file; undefined when nothing is to be kept. */
   readonly path: string | undefined;
   /** The folder of the backend's package, whose `package.json` names the version. */
   readonly packageFolder: string;
-  /** What the rates depend on besides: texts and numbers. */
+  /** What else the rates depend on, such as the driver: rates measured under other values are not read. */
   readonly device: Readonly<Record<string, string | number>>;
 }
 
 export class DeviceSpeedFile {
-  /** Undefined when nothing is to be kept. */
+  /** Path of the file; undefined when nothing is to be kept. */
   readonly path: string | undefined;
   readonly #options: SpeedFileOptions;
 
@@ -27,7 +26,7 @@ export class DeviceSpeedFile {
     this.#options = options;
   }
 
-  /** The rates; undefined where none are kept, or those of something else. */
+  /** The rates that were kept; undefined where there are none for this device and version. */
   read(): DeviceSpeed | undefined {
     if (this.path === undefined) return undefined;
     try {
@@ -41,7 +40,9 @@ export class DeviceSpeedFile {
   }
 
   /**
-   * @returns the file; undefined when nothing is to be kept
+   * Keeps the rates, in place of those that were kept before.
+   *
+   * @returns the path of the file; undefined when nothing is to be kept
    * @throws UnicornError `usage/file`, `resource/disk` when it cannot be written
    */
   async write(speed: DeviceSpeed): Promise<string | undefined> {

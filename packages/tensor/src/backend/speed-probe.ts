@@ -1,6 +1,6 @@
 /**
- * What the rates of a device are measured with: graphs of products, over weights and inputs of zeros, since what they are
- * takes no less time. How they are timed is each backend's business.
+ * What the rates of a device are measured with: graphs of products over weights and inputs of zeros, since a product takes
+ * the same time whatever its numbers are. Each backend times them in its own way.
  */
 import { tensorBytes } from '../dtype.js';
 import { GraphBuilder } from '../graph/builder.js';
@@ -21,7 +21,7 @@ export function productsGraph(count: number, outputs: number, columns: number): 
   return builder.build();
 }
 
-/** `count` products by one matrix f32 `[columns, columns]`, of which each waits for the one before it; x is f32 `[n, columns]`. */
+/** `count` products of f32 x `[n, columns]` by one matrix f32 `[columns, columns]`, each of the result of the one before. */
 export function productChain(count: number, columns: number): Graph {
   const builder = new GraphBuilder('product chain');
   let x = builder.input('x', 'f32', ['n', columns]);
@@ -42,7 +42,7 @@ export interface SpeedProbe {
 /**
  * Compiles one of these graphs for `n` rows.
  *
- * @throws UnicornError `resource/memory`; nothing is left behind then
+ * @throws UnicornError `resource/memory`, after everything that was allocated has been freed
  */
 export async function prepareProbe(
   device: Device,
@@ -72,7 +72,7 @@ export async function prepareProbe(
   }
 }
 
-/** Weights of equal size are the same bytes. */
+/** Weights of zeros for a graph; those of equal size share their bytes. */
 function zeroWeights(graph: Graph): WeightEntry[] {
   const zeros = new Map<number, Uint8Array>();
   const specs = new Map(

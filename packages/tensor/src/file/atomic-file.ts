@@ -65,7 +65,7 @@ export async function writeAtomically(
   if (makeDirectory) await explained(directory, mkdir(directory, { recursive: true }));
   const target = await explained(path, linkTarget(path));
   const old = await explained(path, statOf(target));
-  // A directory is refused by the rename, as everything else that cannot be written.
+  // The rename refuses a directory, and everything else that cannot be written.
   if (old && !old.isFile() && !old.isDirectory()) return writeThrough(target, path, content);
   const folder = dirname(target);
   const temporary = join(folder, `.${basename(target)}.${crypto.randomUUID()}.tmp`);
@@ -93,7 +93,7 @@ async function writeAll(file: AtomicFile, content: Content): Promise<void> {
   else await file.write(typeof content === 'string' ? new TextEncoder().encode(content) : content);
 }
 
-/** Into a device or a pipe. */
+/** Writes straight into a device or a pipe. */
 async function writeThrough(target: string, path: string, content: Content): Promise<void> {
   const handle = await explained(path, open(target, 'w'));
   try {
@@ -103,7 +103,7 @@ async function writeThrough(target: string, path: string, content: Content): Pro
   }
 }
 
-/** As many as Linux follows. */
+/** The number of symbolic links that Linux follows. */
 const maxLinks = 40;
 
 /** Where a path leads, though there may be nothing yet. */
@@ -146,7 +146,7 @@ async function syncDirectory(path: string): Promise<void> {
   }
 }
 
-/** Only the file system's own failures are put in words; those of whoever makes the data pass unchanged. */
+/** Puts the file system's own failures in words; errors of the function that makes the data pass unchanged. */
 async function explained<T>(path: string, operation: Promise<T>): Promise<T> {
   try {
     return await operation;

@@ -1,4 +1,4 @@
-/** What the file system refuses, in words. */
+/** Errors of the file system, in words. */
 import { UnicornError } from '../error.js';
 
 /**
@@ -28,11 +28,20 @@ export function fileError(error: unknown, file: string, action: 'read' | 'write'
         fix: 'Check the permissions of the file and of its directory.',
       });
     case 'EISDIR':
-      return new UnicornError('usage/file', `${file} is a directory, not a file.`, options);
+      return new UnicornError('usage/file', `${file} is a directory, not a file.`, {
+        ...options,
+        fix: 'Name a file in it.',
+      });
     case 'ELOOP':
-      return new UnicornError('usage/file', `${file} leads through symbolic links without end.`, options);
+      return new UnicornError('usage/file', `${file} leads through symbolic links without end.`, {
+        ...options,
+        fix: 'Name the file itself, or mend the links.',
+      });
     case 'ENAMETOOLONG':
-      return new UnicornError('usage/file', `The name of ${file.slice(0, 60)}... is too long.`, options);
+      return new UnicornError('usage/file', `The name of ${file.slice(0, 60)}... is too long.`, {
+        ...options,
+        fix: 'Give a shorter name.',
+      });
     case 'ENOSPC':
     case 'EDQUOT':
     case 'EFBIG':
@@ -42,18 +51,20 @@ export function fileError(error: unknown, file: string, action: 'read' | 'write'
       });
     case 'EMFILE':
     case 'ENFILE':
-      return new UnicornError(
-        'resource/files',
-        `${file} cannot be opened: too many files are open.`,
-        options,
-      );
+      return new UnicornError('resource/files', `${file} cannot be opened: too many files are open.`, {
+        ...options,
+        fix: 'Close some, or raise the limit (`ulimit -n`).',
+      });
     case 'EBADF':
-      return new UnicornError('usage/closed', `${file} was closed already.`, options);
+      return new UnicornError('usage/closed', `${file} was closed already.`, {
+        ...options,
+        fix: 'Open it again, or close it later.',
+      });
     case 'EIO':
       return new UnicornError(
         'device/io',
         `The disk failed while ${file} was being ${action === 'read' ? 'read' : 'written'}.`,
-        options,
+        { ...options, fix: 'Check the disk (`dmesg`, `smartctl`), and use another copy of the file.' },
       );
     default:
       return error;

@@ -1,15 +1,15 @@
 /** JSON from outside: files, requests, flags. */
 
 /**
- * Levels of lists and objects within each other. Configurations and tool descriptions have some dozens; what walks over a
- * value later, down to `JSON.stringify`, runs out of stack at some thousands.
+ * The deepest nesting of lists and objects that is read. Configurations and tool descriptions have some dozens of levels;
+ * code that walks over a value later, `JSON.stringify` included, runs out of stack at some thousands.
  */
 const maxDepth = 512;
 
 /**
  * The value of a JSON text.
  *
- * @throws SyntaxError for what is not JSON, and for what nests deeper than 512 levels: callers say which file it is
+ * @throws SyntaxError for a text that is not JSON or nests deeper than 512 levels. The caller says which file it is.
  */
 export function parseJson(text: string): unknown {
   if (depthOf(text) > maxDepth) throw new SyntaxError(`it nests deeper than ${maxDepth} levels`);

@@ -1,4 +1,4 @@
-/** `decodeRow`: any dtype to f32, the one place that checks ranges. The formats themselves are in the files beside. */
+/** Decodes rows of any dtype to f32, and checks ranges for all formats. The formats themselves are in the files beside. */
 import { type BlockDType, type DType, dtypeLayout } from '../dtype.js';
 import { UnicornError } from '../error.js';
 import { decodeMxfp4, decodeNvfp4 } from './fp4-block.js';

@@ -11,7 +11,7 @@ const doubled = Float32Array.of(0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, 
 const e8m0Half = Float32Array.from({ length: 256 }, (_, e) => 2 ** (e - 128));
 
 /**
- * E4M3 without sign, halved: 2^(e - 7) * (1 + m / 8), subnormals m * 2^-9. The top bit does not count; 0x7f, the only
+ * E4M3 without sign, halved: 2^(e - 7) * (1 + m / 8), subnormals m * 2^-9. The top bit is ignored; 0x7f, the only
  * NaN of the type, decodes to zero.
  */
 const ue4m3Half = Float32Array.from({ length: 256 }, (_, pattern) => {

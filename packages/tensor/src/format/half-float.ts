@@ -1,6 +1,6 @@
 /**
  * Sixteen-bit floats: IEEE binary16 ("half", f16) and bfloat16 (bf16), to and from f32. Encoding rounds to nearest
- * even; NaN stays NaN. Not here: rows of them (`scalar-row.ts`).
+ * even; NaN stays NaN. Rows of them are decoded in `scalar-row.ts`.
  */
 
 /** One f32 and its bits. */
@@ -32,7 +32,7 @@ function halfToFloatBits(half: number): number {
   return sign | ((leading - 24 + 127) << 23) | ((fraction << (23 - leading)) & 0x7f_ffff);
 }
 
-/** Value of the half whose pattern is `bits` (only the low 16 count). */
+/** Value of the half whose pattern is the low 16 bits of `bits`. */
 export function halfToFloat(bits: number): number {
   return halfTable()[bits & 0xffff]!;
 }

@@ -35,6 +35,7 @@ export function encodeKvRow(dtype: DType, values: Float32Array, bytes: Uint8Arra
     default:
       throw new UnicornError('unsupported/kv-dtype', `A KV cache of ${dtype} is not supported.`, {
         fields: { dtype },
+        fix: 'Use f32, f16, bf16 or q8_0.',
       });
   }
 }

@@ -15,7 +15,7 @@ export class GraphBuilder {
   readonly #nodes: Node[] = [];
   readonly #outputs: Record<string, number> = {};
   readonly #sources = new Map<string, Value>();
-  /** What each name of the signature is used for: bindings are by name alone, so an input, an output and a state never share one. */
+  /** The role of each name of the signature: bindings are by name alone, so an input, an output and a state never share one. */
   readonly #roles = new Map<string, 'input' | 'output' | 'state'>();
   /** Versions of a state that an op has changed in place: their content is gone. */
   readonly #overwritten = new Set<number>();
@@ -24,7 +24,7 @@ export class GraphBuilder {
 
   constructor(readonly name: string) {}
 
-  /** Nodes that `build` adds are of the part of the model that `name` says; a scope within another is named behind it. */
+  /** Names the part of the model that the nodes which `build` adds belong to. Scopes nest: `layer.12` and `attention`. */
   scoped<T>(name: string, build: () => T): T {
     const outer = this.#scope;
     this.#scope = outer === undefined ? name : `${outer}.${name}`;
@@ -88,6 +88,7 @@ export class GraphBuilder {
         `The view of "${name}" lies outside its ${formatShape(shape)}.`,
         {
           fields: { name, view: full, stored: [...shape] },
+          fix: 'Give rows and columns that the stored weight has.',
         },
       );
     }

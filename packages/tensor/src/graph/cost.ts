@@ -1,4 +1,4 @@
-/** What nodes cost by their ops' own declaration, and what they work on: for profiles, benchmarks and planners. No device's speed is in it. */
+/** What nodes cost by their ops' declarations, and what they work on: for profiles, benchmarks and planners of any device. */
 import { findOp } from '../op/index.js';
 import { specBytes, type ConcreteSpec } from '../op/op.js';
 import { resolveShape, type DimValues } from '../shape.js';
@@ -8,7 +8,7 @@ import { formatSpec } from './text.js';
 export interface NodeCost {
   /** Floating-point operations, a multiply-add counted as two. */
   readonly flops: number;
-  /** Bytes that must cross memory: as the op says, or all operands and new outputs once. */
+  /** Bytes that must cross memory: as many as the op says, or all operands and new outputs once. */
   readonly bytes: number;
 }
 

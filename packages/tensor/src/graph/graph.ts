@@ -50,7 +50,7 @@ export interface Node {
   readonly attributes: Attributes;
   /** Value ids. */
   readonly outputs: readonly number[];
-  /** The part of the model that the node is of, for example `layer.12.attention`: what plans, traces and overrides name. */
+  /** The part of the model that the node belongs to, as plans, traces and overrides name it: `layer.12.attention`. */
   readonly scope?: string;
 }
 

@@ -1,4 +1,4 @@
-/** The printable text form of a graph: one line a value that enters, one line a node, one line an output. */
+/** A graph as text: a line for each value that enters, for each node, and for each output. */
 import { formatShape } from '../shape.js';
 import type { AttributeValue, Graph, TensorSpec, Value } from './graph.js';
 

@@ -136,7 +136,7 @@ class NullPlanner implements Planner {
 
   supports(_node: Node, _graph: Graph, { precision }: PlanOptions): Support {
     if (this.info.precisions.includes(precision)) return { ok: true };
-    return { ok: false, reason: `the precision ${String(precision)} is not there` };
+    return { ok: false, reason: `there is no precision ${String(precision)}` };
   }
 
   estimate(...[segment, options]: Parameters<Planner['estimate']>): ReturnType<Planner['estimate']> {
@@ -226,7 +226,7 @@ class NullDevice implements Device {
   }
 
   copy(from: BufferView, to: BufferView, byteLength: number, options?: SubmitOptions): Completion {
-    // What is wrong with the call is told at once.
+    // A wrong call is refused at once, not through the completion.
     checkHostCopy(from, to, byteLength);
     return this.enqueue(() => copyOnHost(from, to, byteLength), options);
   }
@@ -250,11 +250,12 @@ class NullDevice implements Device {
     if (!this.#closed) return;
     throw new UnicornError('device/closed', 'The null device was closed.', {
       fields: { device: this.info.id },
+      fix: 'Open it again, or close it later.',
     });
   }
 }
 
-/** Speed of a device that takes no time. Yours: what was measured, or what is known of such devices. */
+/** The rates of a device that takes almost no time. Yours: what was measured, or what is known of such devices. */
 const speed: DeviceSpeed = {
   bytesPerSecond: Infinity,
   flopsPerSecond: { f32: Infinity, fast: Infinity },
@@ -290,8 +291,9 @@ export function createNullBackend(options: NullBackendOptions = {}): Backend {
     },
     async open(id = own.id) {
       if (id === own.id) return new NullDevice(own, options);
-      throw new UnicornError('device/unavailable', `There is no null device "${id}"; open "${own.id}".`, {
+      throw new UnicornError('device/unavailable', `There is no null device "${id}".`, {
         fields: { device: id },
+        fix: `Open "${own.id}", the only one.`,
       });
     },
     planner: (described) => new NullPlanner(described),

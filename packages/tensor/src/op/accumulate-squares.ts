@@ -1,6 +1,6 @@
 /**
- * What an importance matrix is collected with: how large the inputs of a product are, column by column. The number of
- * rows that went in is the caller's to count.
+ * Collects an importance matrix: how large the inputs of a product are, column by column. The caller counts the rows that
+ * went in.
  */
 import { expectDim, expectDType, expectRank, specElements, type Op } from './op.js';
 

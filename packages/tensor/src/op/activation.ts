@@ -62,7 +62,7 @@ export const glu: Op = {
   },
 };
 
-/** Gemma 2 and 3n: `cap * tanh(x / cap)`. */
+/** Gemma 2 and 3n bound attention scores and logits by `cap * tanh(x / cap)`. */
 export const softcap: Op = {
   name: 'softcap',
   about: 'cap * tanh(x / cap)',

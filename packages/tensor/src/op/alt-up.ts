@@ -16,7 +16,7 @@ function expectFloats(op: string, operands: OperandSpecs): void {
   for (const [name, spec] of Object.entries(operands)) expectDType(op, name, spec, 'f32');
 }
 
-/** @throws UnicornError `usage/shape` when the active stream is none of them. */
+/** @throws UnicornError `usage/shape` when the active stream is not one of `streams`. */
 function expectStream(op: string, active: number, streams: unknown): void {
   if (!Number.isInteger(active) || active < 0 || active >= (streams as number)) {
     throw shapeError(op, `There is no stream ${active} of ${String(streams)}.`, { active, streams });

@@ -3,7 +3,7 @@ import { broadcastShapes, elementCount, formatShape } from '../shape.js';
 import type { HostTensor } from '../host-tensor.js';
 import { expectDType, shapeError, specElements, type Op } from './op.js';
 
-/** For each output element the index of the operand's element, as strides with 0 on repeated axes. */
+/** The strides of an operand over the axes of the output: 0 where it repeats. */
 function broadcastStrides(shape: readonly number[], out: readonly number[]): number[] {
   let stride = 1;
   const strides = new Array<number>(out.length).fill(0);

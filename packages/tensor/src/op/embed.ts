@@ -45,6 +45,7 @@ export const embed: Op = {
             `Token id ${id} is outside the table of ${table.rows} rows.`,
             {
               fields: { id, rows: table.rows },
+              fix: "Use ids of the model's own vocabulary.",
             },
           );
         }

@@ -56,6 +56,9 @@ const byName = new Map(ops.map((op) => [op.name, op]));
 export function findOp(name: string): Op {
   const op = byName.get(name);
   if (!op)
-    throw new UnicornError('unsupported/op', `There is no op named "${name}".`, { fields: { op: name } });
+    throw new UnicornError('unsupported/op', `There is no op named "${name}".`, {
+      fields: { op: name },
+      fix: 'Use a method of GraphBuilder, one for each op.',
+    });
   return op;
 }

@@ -1,8 +1,8 @@
 /**
  * The paged KV cache (Kwon et al. 2023, arXiv:2309.06180) as a state value. One state is
  * `[blocks, 2, kvHeads, blockTokens, headDim]`: a block is contiguous, its keys come before its values. Where the second
- * axis is 1 the keys are stored alone, and serve as values too.
- * Slot `block * blockTokens + offset` is one token. Block 0 is a sink for padded rows.
+ * axis is 1 the keys are stored alone, and serve as values too. The slot `block * blockTokens + offset` holds one token.
+ * Block 0 is a sink for padded rows.
  */
 import { rowBytes, type DType } from '../dtype.js';
 import { encodeKvRow } from '../format/kv.js';
@@ -177,7 +177,7 @@ export const attention: Op = {
   flops: attentionFlops,
   bytes: ({ query, state, blocks }) =>
     8 * specElements(query!) +
-    // What every addressable block stores, once.
+    // Every block that the tables can name is read once.
     specElements(blocks!) *
       state!.shape[1]! *
       state!.shape[2]! *
@@ -203,6 +203,7 @@ export const attention: Op = {
             `Position ${last} is beyond the block table of ${tableColumns} columns.`,
             {
               fields: { position: last, tableColumns, blockTokens },
+              fix: 'Give the table a column for each block of the sequence.',
             },
           );
         }

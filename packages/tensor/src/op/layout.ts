@@ -5,7 +5,7 @@ import { formatShape, type Dim } from '../shape.js';
 import type { HostTensor } from '../host-tensor.js';
 import { expectDType, expectDim, expectRank, expectScalar, shapeError, type Op } from './op.js';
 
-/** The source may be a view of some columns of a weight: `dense` then copies it first. */
+/** Copies bytes of dense tensors. A view of some columns of a weight is made dense first. */
 function copyElements(
   from: HostTensor,
   fromIndex: number,

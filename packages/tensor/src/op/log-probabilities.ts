@@ -46,6 +46,7 @@ export const logProbabilities: Op = {
           `Token id ${id} is outside the vocabulary of ${vocabulary}.`,
           {
             fields: { id, rows: vocabulary },
+            fix: "Use ids of the model's own vocabulary.",
           },
         );
       }

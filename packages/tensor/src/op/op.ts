@@ -10,7 +10,7 @@ import type { HostTensor } from '../host-tensor.js';
 
 export interface Operand {
   readonly name: string;
-  /** Shape and meaning, for the reader. */
+  /** Dtype, shape and meaning, as documentation. */
   readonly about: string;
   readonly optional?: boolean;
 }
@@ -35,7 +35,7 @@ export type OperandSpecs<T extends TensorSpec = TensorSpec> = Readonly<Record<st
 export interface Evaluation {
   readonly inputs: Readonly<Record<string, HostTensor>>;
   readonly attributes: Attributes;
-  /** Allocated by the evaluator; an aliased output is the very tensor of its input. */
+  /** Allocated by the evaluator; an aliased output is the tensor of its input. */
   readonly outputs: readonly HostTensor[];
 }
 

@@ -1,4 +1,4 @@
-/** Rotary position embedding (Su et al. 2021, arXiv:2104.09864). The frequency table is an operand: scaling is `models`' business. */
+/** Rotary position embedding (Su et al. 2021, arXiv:2104.09864). Models scale it by the frequency table that they give. */
 import { expectDType, expectDim, expectRank, shapeError, specElements, type Op } from './op.js';
 
 export const rope: Op = {

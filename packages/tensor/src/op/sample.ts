@@ -65,6 +65,7 @@ function adjustLogits({
         `Logit bias names token ${id}; the vocabulary has ${scores.length}.`,
         {
           fields: { id, vocabulary: scores.length },
+          fix: "Use ids of the model's own vocabulary.",
         },
       );
     }
@@ -261,6 +262,7 @@ export const sample: Op = {
               rows: historyRowCount,
               capacity,
             },
+            fix: 'Give a row and a length within the history.',
           },
         );
       }

@@ -29,8 +29,8 @@ function viewWeight(
 }
 
 /**
- * The outputs of a graph. Values are let go after their last reader. Yields before each node, so that the caller can
- * time it, let the event loop run, or stop.
+ * Computes the outputs of a graph. Values are dropped after their last reader. Yields before each node, so that the caller
+ * can time it, let the event loop run, or stop.
  */
 export function* evaluateGraph(
   graph: Graph,

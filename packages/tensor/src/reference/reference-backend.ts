@@ -1,6 +1,6 @@
 /**
- * The reference evaluator behind the Backend contract: runs everywhere, needs no compiler, no driver and no native
- * code. It is the oracle of the conformance suite, so it is plain, not fast.
+ * The reference evaluator behind the Backend contract. It runs everywhere, without compiler, driver or native code. It is
+ * the oracle of the conformance suite, so it is plain, not fast.
  */
 import { totalmem } from 'node:os';
 import { setImmediate as nextTurn } from 'node:timers/promises';
@@ -173,7 +173,7 @@ class ReferencePlanner implements Planner {
 
   supports(node: Node, _graph: Graph, { precision }: PlanOptions): Support {
     if (!this.info.precisions.includes(precision)) {
-      return { ok: false, reason: `the precision ${String(precision)} is not there` };
+      return { ok: false, reason: `there is no precision ${String(precision)}` };
     }
     const known = ops.some(({ name }) => name === node.op);
     return known ? { ok: true } : { ok: false, reason: `there is no op named "${node.op}"` };
@@ -287,6 +287,7 @@ class ReferenceDevice implements Device {
     if (!this.#closed) return;
     throw new UnicornError('device/closed', 'The reference device was closed.', {
       fields: { device: this.info.id },
+      fix: 'Open it again, or close it later.',
     });
   }
 }
