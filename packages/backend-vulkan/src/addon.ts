@@ -1,5 +1,5 @@
 /**
- * The typed mirror of `native/addon.cpp`: Vulkan as this backend needs it, and nothing of graphs. Handles are opaque;
+ * The typed mirror of `native/addon.cpp`: Vulkan as this backend needs it, without graphs. Handles are opaque;
  * the addon checks what could crash it (handles of the wrong kind, ranges, sizes of typed arrays) and throws or settles
  * with a failure as JSON, which the kit (`guarded`, `JobTable`) turns into an error.
  */
@@ -7,7 +7,7 @@ import type { JobListener } from '@unicorn-exec/native';
 
 declare const handleKind: unique symbol;
 
-/** Something that the addon holds. Garbage collected; `dispose` frees it at once, as soon as no job uses it. */
+/** An object of the addon. Garbage collection frees it; `dispose` frees it as soon as no job uses it. */
 export interface Handle<Kind extends string> {
   readonly [handleKind]: Kind;
 }
@@ -30,9 +30,9 @@ export interface PhysicalDevice {
   readonly driver: string;
   /** For example `1.4.312`. */
   readonly apiVersion: string;
-  /** Changes with the driver: part of the key of what is cached on disk. */
+  /** A number that changes with the driver: part of the key of what is cached on disk. */
   readonly pipelineCacheUuid: string;
-  /** What this backend requires and the device lacks; empty when it is usable. */
+  /** Features that this backend requires and the device lacks; empty when the device is usable. */
   readonly missing: readonly string[];
   readonly extensions: readonly string[];
   readonly subgroupSize: number;
@@ -66,8 +66,8 @@ export type ProbeResult =
 
 /**
  * Where a buffer lives. `device`: device-local. `mapped`: device-local and written by the host without a transfer, where
- * there is such memory (resizable BAR, unified). `host`: host-cached and mapped, for small things that the host reads back.
- * `shared`: mapped and host-cached, of any size, and perhaps not coherent: for what several devices work on.
+ * there is such memory (resizable BAR, unified). `host`: host-cached and mapped, for small results that the host reads.
+ * `shared`: mapped and host-cached, of any size, perhaps not coherent, for memory that several devices work on.
  */
 export type MemoryKind = 'device' | 'mapped' | 'host' | 'shared';
 
@@ -135,8 +135,8 @@ export interface NativeAddon {
     readonly coherent: boolean;
   };
   /**
-   * A buffer over memory of the host, which the caller keeps as long as the buffer. Undefined where the driver will not
-   * have it, or it does not begin at a multiple of 16 bytes.
+   * A buffer over memory of the host, which the caller keeps as long as the buffer. Undefined where the driver refuses the
+   * memory, or where it does not begin at a multiple of 16 bytes.
    */
   importMemory(
     device: DeviceHandle,
@@ -237,8 +237,8 @@ export interface NativeAddon {
     gathers: readonly Gather[],
   ): number;
   /**
-   * Of a submission or a copy that has ended, once: [begin, end] in milliseconds of the system's monotonic clock
-   * (`process.hrtime`). The beginning is when it was submitted, or when what was before it had ended.
+   * Begin and end of a submission or a copy that has ended, in milliseconds of the system's monotonic clock
+   * (`process.hrtime`). They are told once. The begin is when it was submitted, or when the job before it had ended.
    */
   times(device: DeviceHandle, job: number): Float64Array;
   /** Nanoseconds of each dispatch in the last run of a timed recording, once its job has ended. */

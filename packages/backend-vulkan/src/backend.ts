@@ -10,7 +10,7 @@ import { deviceInfo } from './device/traits.js';
 import { measureSpeed } from './measure/speed.js';
 import { SpeedFile } from './measure/speed-file.js';
 
-/** `1`: the Khronos validation layer watches; its messages are kept for {@link validationMessages}. */
+/** `1` enables the Khronos validation layer, whose messages are kept for {@link validationMessages}. */
 export const validationVariable = 'UNICORN_VULKAN_VALIDATION';
 
 /** The faster kind first. */

@@ -1,4 +1,4 @@
-/** Where the addon `unicorn_vulkan` is found, and that it is loaded once. Loading it opens no driver yet: `probe` does. */
+/** Finds the addon `unicorn_vulkan` and loads it once. Loading it does not open a driver; `probe` does. */
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import * as native from '@unicorn-exec/native';

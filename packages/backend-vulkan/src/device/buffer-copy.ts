@@ -1,6 +1,6 @@
 /**
- * Transfers of buffers that may be another device's. Of a copy at least one buffer is this device's; where the other one is
- * not it is imported, and one that cannot be passes through the host's view of it.
+ * Transfers of buffers that may be another device's. At least one buffer of a copy is this device's. The other one is
+ * imported, and where it cannot be, the copy passes through the host's view of it.
  */
 import { guarded } from '@unicorn-exec/native';
 import {
@@ -36,7 +36,7 @@ export class BufferCopy implements Submission {
     for (const view of [from, to]) this.#expectReachable(view);
   }
 
-  /** A source that is not coherent may still lack what an earlier submission wrote. */
+  /** Waits until a source that is not coherent has what earlier submissions wrote. */
   ready(): Promise<void> | undefined {
     const source = this.#incoherent(this.#from.buffer);
     return source && this.#host.foreign.pending.get(source);
@@ -72,7 +72,7 @@ export class BufferCopy implements Submission {
     this.#incoherent(buffer)?.sync?.('toDevice', [{ byteOffset, byteLength: this.#byteLength }]);
   }
 
-  /** The buffer to synchronize where the memory is another device's and not coherent. */
+  /** The buffer to synchronize: the owner of imported memory that is not coherent, else undefined. */
   #incoherent(buffer: DeviceBuffer): DeviceBuffer | undefined {
     if (this.#isOwn(buffer)) return buffer.owner;
     return buffer.sync && buffer;
@@ -100,7 +100,9 @@ export class BufferCopy implements Submission {
       });
     }
     if (buffer.host.byteLength < byteOffset + this.#byteLength) {
-      throw new UnicornError('usage/disposed', 'The buffer was disposed of.');
+      throw new UnicornError('usage/disposed', 'The buffer was disposed of.', {
+        fix: 'Allocate another one, or dispose of it later.',
+      });
     }
   }
 }

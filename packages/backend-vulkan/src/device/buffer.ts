@@ -13,7 +13,10 @@ export function checkRange(buffer: DeviceBuffer, byteOffset: number, byteLength:
   throw new UnicornError(
     'usage/range',
     `Bytes ${byteOffset} + ${byteLength} lie outside the buffer of ${buffer.byteLength}.`,
-    { fields: { byteOffset, byteLength, bufferBytes: buffer.byteLength } },
+    {
+      fields: { byteOffset, byteLength, bufferBytes: buffer.byteLength },
+      fix: 'Give a range inside of the buffer, in whole bytes.',
+    },
   );
 }
 
@@ -37,8 +40,8 @@ export class VulkanBuffer implements DeviceBuffer {
   readonly address: bigint;
   readonly sync: Sync | undefined;
   /**
-   * The buffer that this is an import of, where its memory is not coherent: this device synchronizes it around whatever it
-   * does with the memory. Undefined of the device's own memory, and of memory that is coherent.
+   * The buffer that this one is an import of, where its memory is not coherent: this device synchronizes it around all that
+   * it does with the memory. Undefined for the device's own memory, and for memory that is coherent.
    */
   readonly owner: DeviceBuffer | undefined;
 
@@ -89,7 +92,7 @@ export class VulkanBuffer implements DeviceBuffer {
    * Memory that belongs to somebody else, where it lies.
    *
    * @param memory the host's, or a buffer with `host`
-   * @returns undefined where the device cannot address it
+   * @returns the buffer; undefined where the device cannot address that memory
    */
   static import(
     addon: NativeAddon,
@@ -117,7 +120,7 @@ export class VulkanBuffer implements DeviceBuffer {
     guarded(() => this.#addon.syncBuffer(this.device, this.handle, direction === 'toHost', numbers));
   }
 
-  /** Where it lies, for comparing it with others: buffers over one memory of the host's are parts of one thing. */
+  /** The memory that it lies in, by identity: buffers over the same memory of the host may overlap. */
   get origin(): { readonly memory: unknown; readonly byteOffset: number } {
     const host = this.#host;
     return host && host.byteLength > 0
@@ -131,7 +134,10 @@ export class VulkanBuffer implements DeviceBuffer {
 
   /** @throws UnicornError `usage/disposed` after `dispose` */
   expectAlive(): void {
-    if (this.#disposed) throw new UnicornError('usage/disposed', 'The buffer was disposed of.');
+    if (!this.#disposed) return;
+    throw new UnicornError('usage/disposed', 'The buffer was disposed of.', {
+      fix: 'Allocate another one, or dispose of it later.',
+    });
   }
 
   /** @throws UnicornError `usage/disposed` after `dispose` */

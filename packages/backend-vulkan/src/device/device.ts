@@ -61,8 +61,8 @@ import { loadRequest, VulkanWeightSet } from '../weights/weight-set.js';
 import { WeightSets } from '../weights/weight-sets.js';
 
 /**
- * Buffers up to this size live in host memory, so that what a step returns (ids, probabilities) is read without another
- * trip to the device. Nothing that is computed with is as small.
+ * Buffers up to this size live in host memory, so that the results of a step (ids, probabilities) are read without another
+ * transfer. The pools of keys and values and other operands of kernels are larger.
  */
 const hostBufferBytes = 256 * 1024;
 
@@ -120,7 +120,7 @@ export class VulkanDevice implements Device, ExecutableHost {
 
   /** Times of a job that has ended; the addon counts by the clock of `process.hrtime`. */
   #timesOf(job: number): readonly SubmissionTime[] {
-    // Nobody is told when the device was closed meanwhile.
+    // The addon knows no times any more when the device was closed meanwhile.
     if (this.#isHandleGone) return [];
     const [begin, end] = guarded(() => this.addon.times(this.handle, job));
     const offset = performance.now() - Number(process.hrtime.bigint()) / 1e6;
@@ -176,6 +176,7 @@ export class VulkanDevice implements Device, ExecutableHost {
       if (!support.ok) {
         throw new UnicornError('unsupported/op', `The Vulkan backend does not support ${support.reason}.`, {
           fields: { node: node.id, op: node.op, reason: support.reason },
+          fix: 'Compile the graph for another backend, or place the node on another device.',
         });
       }
     }
@@ -202,7 +203,7 @@ export class VulkanDevice implements Device, ExecutableHost {
     const memory = {
       constants: this.#internal(constants.byteLength),
       counters: this.#internal(counterBytes),
-      // What gathers rows wants its ids from the host, so it is never submitted ahead; and those rows are large.
+      // An executable that gathers rows takes its ids from the host, so it is never submitted ahead. Those rows are large.
       inputs: Array.from({ length: plan.gathers.length > 0 ? 1 : inputsBlocks }, () =>
         this.#internal(inputsBytes({ constants, counterBytes, ...plan }), 'mapped'),
       ),
@@ -216,7 +217,7 @@ export class VulkanDevice implements Device, ExecutableHost {
   }
 
   #internal(byteLength: number, kind: MemoryKind = 'device'): VulkanBuffer {
-    // An address is wanted of what is empty too.
+    // Empty memory too must have an address.
     return VulkanBuffer.allocate(this.addon, this.handle, Math.max(16, byteLength), kind);
   }
 
@@ -276,8 +277,9 @@ export class VulkanDevice implements Device, ExecutableHost {
   allocate(byteLength: number, { host = 'any' }: AllocateOptions = {}): DeviceBuffer {
     this.expectOpen();
     if (!Number.isSafeInteger(byteLength) || byteLength < 0) {
-      throw new UnicornError('usage/buffer-size', `A buffer of ${byteLength} bytes cannot be.`, {
+      throw new UnicornError('usage/buffer-size', `A buffer of ${byteLength} bytes is impossible.`, {
         fields: { byteLength },
+        fix: 'Give a whole number of bytes that is not negative.',
       });
     }
     if (byteLength > this.info.maxBufferBytes) {
@@ -341,7 +343,9 @@ export class VulkanDevice implements Device, ExecutableHost {
     checkRange(to.buffer, to.byteOffset, byteLength);
     expectApart(from, to, byteLength);
     if (!this.#isOwn(from.buffer) && !this.#isOwn(to.buffer)) {
-      throw new UnicornError('usage/binding', 'Neither buffer of the copy is of this device.');
+      throw new UnicornError('usage/binding', 'Neither buffer of the copy is of this device.', {
+        fix: 'Copy on a device that one of the buffers belongs to.',
+      });
     }
     return this.queue.enqueue(new BufferCopy(this, from, to, byteLength), options);
   }
@@ -386,7 +390,9 @@ export class VulkanDevice implements Device, ExecutableHost {
   /** @throws UnicornError `usage/binding` for a buffer of another device, `usage/disposed` */
   #own(buffer: DeviceBuffer): VulkanBuffer {
     if (!this.#isOwn(buffer)) {
-      throw new UnicornError('usage/binding', 'The buffer was allocated by another device.');
+      throw new UnicornError('usage/binding', 'The buffer was allocated by another device.', {
+        fix: 'Read and write it on its own device, or copy it to a buffer of this one.',
+      });
     }
     buffer.expectAlive();
     return buffer;
@@ -438,12 +444,13 @@ export class VulkanDevice implements Device, ExecutableHost {
     if (this.#closed) {
       throw new UnicornError('device/closed', 'The Vulkan device was closed.', {
         fields: { device: this.info.id },
+        fix: 'Open it again, or close it later.',
       });
     }
   }
 }
 
-/** How products are cut: as was measured on this machine, as is known of such devices, by rule. */
+/** How products are cut: by what was measured on this machine, else by what is known of such devices, else by rules. */
 function tilerOf(physical: PhysicalDevice, shaders: ShaderLibrary): MatmulTiler {
   const own = new TuningFile(physical, tunedShadersHash(shaders)).read();
   return tunedTiler([own, ...shippedTunings(physical)], defaultTiler);

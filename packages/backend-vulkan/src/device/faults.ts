@@ -52,8 +52,8 @@ const descriptions: Readonly<Record<number, Fault>> = {
   }),
   [faultCodes.stalled]: (workgroups) => ({
     code: 'device/stalled',
-    message: `A dispatch waited in vain for ${workgroups} workgroups of those before it.`,
-    fix: `Ask again: the device goes on with barriers. ${chainVariable}=0 begins with them.`,
+    message: `A kernel waited in vain for ${workgroups} workgroups of those before it.`,
+    fix: `Try again: the device now orders its kernels by barriers. ${chainVariable}=0 does so from the start.`,
   }),
 };
 

@@ -1,15 +1,15 @@
 /**
- * Memory of other devices, as this one reaches it: imported where the driver takes the host's memory, once for each buffer;
- * else by a shadow, memory of this device's that stands for it, into and out of which is copied what a submission touches.
+ * How this device reaches memory of other devices. Where the driver takes the host's memory, each buffer is imported once.
+ * Elsewhere it has a shadow: memory of this device that stands for it, into and out of which the touched ranges are copied.
  */
 import type { DeviceBuffer } from '@unicorn-exec/tensor';
 import type { DeviceHandle, NativeAddon } from '../addon.js';
 import { VulkanBuffer } from './buffer.js';
 
-/** Memory of this device's in the place of a buffer that it cannot address. */
+/** Memory of this device in the place of a buffer that it cannot address. */
 export interface Shadow {
   readonly buffer: VulkanBuffer;
-  /** While a submission has something in it that its owner does not have yet. Never rejects. */
+  /** Settles when its owner has what submissions wrote to it; undefined when it has. Never rejects. */
   pending: Promise<void> | undefined;
 }
 
@@ -20,7 +20,7 @@ interface Known {
   shadow?: Shadow;
 }
 
-/** More buffers of other devices than a model binds. Drivers have limits on imports. */
+/** Imports and shadows that are kept: more than a model binds. Drivers have limits on imports. */
 const keptBuffers = 1024;
 
 export class ForeignBuffers {

@@ -1,6 +1,6 @@
 /**
- * What the driver compiled, kept between processes: one file for each driver and device in the user's cache folder. Losing
- * it costs time only, so nothing here fails: a file that cannot be read or written is as one that is not there.
+ * Keeps what the driver compiled between processes: one file for each driver and device in the user's cache folder. Losing
+ * it costs time only, so nothing here fails: a file that cannot be read or written is treated as absent.
  */
 import { readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
@@ -26,7 +26,7 @@ export class PipelineCacheFile {
     this.path = folder && join(folder, `pipelines-${uuid}-${pipelineCacheUuid}.bin`);
   }
 
-  /** The driver itself checks that it is its own. */
+  /** The content of the file, if any. The driver itself checks that it fits. */
   read(): Uint8Array | undefined {
     if (this.path === undefined) return undefined;
     try {
@@ -41,7 +41,7 @@ export class PipelineCacheFile {
     try {
       await writeAtomically(this.path, bytes, { makeDirectory: true });
     } catch {
-      // Then the next process compiles again.
+      // The next process compiles again.
     }
   }
 }

@@ -1,4 +1,4 @@
-/** What a Vulkan device can do and what it takes, from its description alone. */
+/** The planner: what a Vulkan device supports and what it would take, from its description alone. */
 import { rooflineEstimate } from '@unicorn-exec/tensor';
 import type {
   DeviceInfo,
@@ -15,8 +15,8 @@ import type {
 import { supportOf } from './support.js';
 
 /**
- * Of an integrated GPU of 2023 with two channels of DDR5, by its data sheet: the least that a device with this backend is
- * likely to have. A dispatch takes about 5 microseconds on such a device.
+ * The rates of an integrated GPU of 2023 with two channels of DDR5, by its data sheet: a device of this backend is hardly
+ * slower. A dispatch takes about 5 microseconds on such a device.
  */
 const modelledSpeed: DeviceSpeed = {
   bytesPerSecond: 60e9,

@@ -1,6 +1,6 @@
 /**
- * The order of what a device is given, and who is told when it ends. The addon has the queue itself; this keeps a
- * submission back while it, or one before it, waits for another device or for its pipelines.
+ * Keeps the order of what a device is given, and tells callers when it ends. The queue itself is in the addon; this class
+ * holds a submission back while it, or one before it, waits for another device or for its pipelines.
  */
 import { JobTable } from '@unicorn-exec/native';
 import { completionsOf, endOf } from '@unicorn-exec/tensor';
@@ -8,13 +8,13 @@ import type { Completion, SubmissionTime, SubmitOptions, UnicornError } from '@u
 
 /** Something to run in the order of submission. */
 export interface Submission {
-  /** What to wait for next; undefined when it can be handed to the device now. */
+  /** Resolves when there may be more to wait for; undefined when it can be handed to the device now. */
   ready(): Promise<void> | undefined;
   /** Copies what the caller may change as soon as `submit` has returned. */
   detach(): void;
   /** Hands it to the device. @returns the job */
   run(): number;
-  /** Called once, when the job has ended: what went wrong on the device. */
+  /** Called once, when the job has ended. @returns the error of what went wrong on the device, if anything did */
   ended(): UnicornError | undefined;
   /** Called when it has ended well: what is to be done before others are told, if anything. */
   finish?(): Promise<void> | undefined;
@@ -58,13 +58,13 @@ export class JobQueue extends JobTable {
   }
 
   enqueue(submission: Submission, options: SubmitOptions): Completion {
-    // Jobs of one queue run in order; of those before only the failures have to be shared.
+    // Jobs of one queue run in order, so only the failures of earlier ones remain to be waited for.
     const after = completionsOf(options);
     const outcome: Outcome = { times: [] };
     const isOwn = (one: Completion): boolean => one instanceof QueuedCompletion && one.queue === this;
     const own = endOf(after.filter(isOwn));
     const foreign = endOf(after.filter((one) => !isOwn(one)));
-    // Their failures are this submission's.
+    // A failure of one of them fails this submission.
     own?.catch(() => {});
     foreign?.catch(() => {});
     if (!this.#gate && !foreign) {

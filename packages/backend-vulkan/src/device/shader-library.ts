@@ -1,6 +1,6 @@
 /**
- * The compiled shaders that this package ships, by the names that `shaders/*.variants.mjs` gave them. How they are made
- * is tools/compile-shaders.mjs; which to use for what is for the lowering to decide.
+ * The compiled shaders that this package ships, by the names that `shaders/*.variants.mjs` gave them. They are made by
+ * tools/compile-shaders.mjs; kernels choose among them.
  */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -60,12 +60,12 @@ export class ShaderLibrary {
   /**
    * The module's bytes, aligned to its words.
    *
-   * @throws UnicornError `internal/shader` for a name that there is not
+   * @throws UnicornError `internal/shader` for a name that no shader has
    */
   spirv(name: string): Uint8Array {
     const { packPath, offset, byteLength } = this.#find(name);
     let pack = this.#packs.get(packPath);
-    // About 15 ms for the largest, once.
+    // Unpacking the largest family takes about 15 ms, once.
     if (pack === undefined) this.#packs.set(packPath, (pack = brotliDecompressSync(readFileSync(packPath))));
     // A fresh array of its own begins at a word; what zlib returns may lie anywhere in its memory.
     return new Uint8Array(pack.subarray(offset, offset + byteLength));

@@ -1,10 +1,10 @@
-/** Which nodes this backend computes. A pure function of the graph and of what a device is. */
+/** Which nodes this backend computes: a pure function of the graph and of the device's traits. */
 import { dtypeLayout, ops, type DType, type Graph, type Node, type Support } from '@unicorn-exec/tensor';
 import type { OpLowering } from '../kernel/declaration.js';
 import { kernelTable } from '../kernel/kernels.js';
 import { layoutDTypes } from '../weights/weight-layout.js';
 
-/** Axes of a broadcast that the shaders walk. */
+/** The number of axes of a broadcast that the shaders can walk. */
 const maximumRank = 8;
 
 /** Ops that only rename storage take their operand as it is. */
@@ -20,7 +20,7 @@ function weightReason(
   dtype: DType,
   rank: number,
 ): string | undefined {
-  // Vectors are decoded when they are loaded, but some ops want them as they are stored.
+  // Vectors are decoded when they are loaded, but some ops read them as they are stored.
   if (rank < 2 && operands !== 'stored' && dtype !== 'i64' && dtype !== 'u64') return undefined;
   const isInteger = dtype === 'i32' && matrix === operand;
   return layoutDTypes.includes(dtype) && !isInteger ? undefined : `${op} of a weight in ${dtype}`;

@@ -1,11 +1,11 @@
-/** What the addon tells of a device, as the Backend contract and as kernels want it. */
+/** Translates what the addon tells of a device into the info of the Backend contract and into the traits of kernels. */
 import { hostPool, kvDTypes, type DeviceInfo, type DeviceSpeed } from '@unicorn-exec/tensor';
 import type { PhysicalDevice } from '../addon.js';
 import type { CooperativeMatrixShape, DeviceTraits } from '../dispatch/dispatch.js';
 import { bindingAlignment } from './buffer.js';
 import { planeDTypes } from '../weights/weight-layout.js';
 
-/** VkComponentTypeKHR. Others are of no use to any kernel here. */
+/** The values of VkComponentTypeKHR that some kernel uses. */
 const componentTypes: Readonly<Record<number, string>> = {
   0: 'f16',
   1: 'f32',

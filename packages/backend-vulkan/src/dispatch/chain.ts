@@ -4,9 +4,9 @@
  * runs, reads weights, and waits in the shader until all workgroups of the dispatches before it have counted themselves
  * (`shaders/include/chain.glsl`, as CUDA's programmatic dependent launches). Memory is ordered by those atomics.
  *
- * That a workgroup which waits does not keep those from running that it waits for is true of devices that start the
- * workgroups of a queue in order; Vulkan does not promise it. So chains are for devices where it was seen to hold, and a
- * wait that does not end becomes a fault instead of a hang.
+ * A workgroup that waits must not keep those from running that it waits for. This holds on devices that start the
+ * workgroups of a queue in order; Vulkan does not promise it. So chains are used on devices where it was seen to hold, and
+ * a wait that does not end becomes a fault instead of a hang.
  */
 import { UnicornError } from '@unicorn-exec/tensor';
 import type { PhysicalDevice } from '../addon.js';
@@ -27,7 +27,7 @@ export const chainPlace: Place = { storage: { kind: 'inputs' }, byteOffset: 0, b
 const patience = { hardware: 2_000_000, software: 16_384 };
 
 /**
- * What inputs begin with: the twin of `Faults` and `Chain` in the shaders' includes.
+ * The words that an inputs block begins with: the twin of `Faults` and `Chain` in the shaders' includes.
  *
  * @param record address of the submission's fault record
  */
@@ -82,7 +82,7 @@ export function chained(
 
 export const chainArgument: Argument = read(chainPlace);
 
-/** Neither depends on anything nor anything on it: reads of weights ahead. */
+/** Whether a dispatch depends on nothing and nothing on it, as reads of weights ahead. */
 const isBeside = ({ name }: Dispatch): boolean => name === 'prefetch';
 
 /** Dispatches in their chained variants wherever a neighbour has one too. */
@@ -95,7 +95,7 @@ export function withChains<D extends Dispatch>(dispatches: readonly D[]): D[] {
   );
 }
 
-/** How a dispatch comes after those before it. */
+/** How a dispatch is ordered after those before it. */
 export interface Link {
   readonly barrier: boolean;
   /** Number of the chain's workgroups that a chained dispatch waits for; 0 where a barrier comes before it. */

@@ -1,7 +1,7 @@
 /**
- * What a kernel is to the rest of the backend: a shader with constants, arguments in the order of its push constants, and
- * a grid. Kernels (`kernel/`) make dispatches from concrete shapes; `hazards.ts` puts barriers between them; `recording-words.ts`
- * writes them for the addon. Nothing here knows a graph.
+ * Dispatches: a shader with constants, arguments in the order of its push constants, and a grid. Kernels (`kernel/`) make
+ * them from concrete shapes; `hazards.ts` puts barriers between them; `recording-words.ts` writes them for the addon.
+ * Nothing here knows a graph.
  *
  * Every tensor argument is a 64-bit buffer device address. Bindings of 128 MiB, which descriptors are limited to on some
  * drivers, therefore do not matter, and a recording needs no descriptor sets.
@@ -9,7 +9,7 @@
 
 /** Where bytes live. */
 export type Storage =
-  /** The activations of one executable: one stretch for all values, by lifetime. */
+  /** The activations of one executable, placed by their lifetimes. */
   | { readonly kind: 'arena' }
   /** Memory that a submission binds, by index: inputs, outputs, states. */
   | { readonly kind: 'binding'; readonly index: number }
@@ -63,9 +63,9 @@ export interface Dispatch {
   readonly groups: readonly [number, number, number];
   /** What profiles call it, for example `rmsNorm+matmul q4_0`. */
   readonly name: string;
-  /** The same, as a part of a chain; absent where its shader has no such variant. */
+  /** The variant for a chain; absent where the shader has none. */
   readonly chained?: Pick<Dispatch, 'pipeline' | 'arguments'> & { readonly groups?: Dispatch['groups'] };
-  /** It is a part of a chain. */
+  /** True when the dispatch is in a chain. */
   readonly isChained?: boolean;
 }
 
@@ -75,7 +75,7 @@ export const pushConstantBytes = 128;
 /** Workgroups along one axis that every device allows (maxComputeWorkGroupCount of lavapipe). */
 export const maximumGroups = 65_535;
 
-/** What kernels choose their form by. A pure function of it decides, so that a described device can be planned for. */
+/** What a kernel's form follows from on a device, so that a device that is only described can be planned for. */
 export interface DeviceTraits {
   readonly subgroupSize: number;
   readonly minSubgroupSize: number;
@@ -104,7 +104,7 @@ export const read = (place: Place): Argument => ({ kind: 'address', place, acces
 export const write = (place: Place): Argument => ({ kind: 'address', place, access: 'write' });
 export const readWrite = (place: Place): Argument => ({ kind: 'address', place, access: 'readWrite' });
 export const optional = (place: Place | undefined): Argument => (place ? read(place) : { kind: 'null' });
-/** What the chained variant reads before it waits: its chain must not write it. Weights and constants nobody writes. */
+/** Whether a chained variant may read a place before it waits: nothing writes weights and constants. */
 export const early = (argument: Argument): Argument =>
   argument.kind === 'address' ? { ...argument, isEarly: true } : argument;
 export const u32 = (value: number): Argument => ({ kind: 'u32', value });

@@ -1,8 +1,8 @@
 /**
- * Where barriers must be: before a dispatch that reads what an earlier one wrote, writes what it wrote, or writes what it
- * read, unless a barrier lies between already. Ranges of bytes are compared, so that neighbours in one arena do not wait
- * for each other. What nobody writes (weights, constants) never makes a barrier. Within a chain (`chain.ts`) a wait in the
- * shader takes the barrier's place.
+ * Finds where barriers must be: before a dispatch that reads or writes what an earlier one wrote, or writes what it read,
+ * unless a barrier lies between already. Ranges of bytes are compared, so that neighbours in one arena do not wait for each
+ * other. Memory that no dispatch writes (weights, constants) never needs a barrier. Within a chain (`chain.ts`) a wait in
+ * the shader takes the barrier's place.
  */
 import type { Dispatch, Place } from './dispatch.js';
 
@@ -35,7 +35,7 @@ export class MemoryRanges {
   }
 }
 
-/** What a dispatch reads and writes of memory that is written at all. */
+/** The ranges that a dispatch reads and writes, of memory that any dispatch may write. */
 export function rangesOf(dispatch: Dispatch, rangeOf: RangeOf) {
   const reads: MemoryRange[] = [];
   const earlyReads: MemoryRange[] = [];

@@ -14,18 +14,17 @@ import { groupsFor, workgroupSize } from '../kernel/grid.js';
 export const prefetchVariable = 'UNICORN_VULKAN_PREFETCH';
 
 export interface Prefetch {
-  /** Read beside each small dispatch; 0 for nothing. */
+  /** Bytes that are read beside each small dispatch; 0 for none. */
   readonly bytes: number;
   /** The same in a chain (`chain.ts`), whose products read by themselves while they wait. */
   readonly chainedBytes: number;
-  /** Only where a model's weights take so many on the device. */
+  /** The least bytes that a model's weights must take on the device for it to pay. */
   readonly leastWeightBytes: number;
 }
 
 /**
  * A device does not tell how large its cache is. Discrete ones with that many compute units have 40 MB or more (AMD: 96 of
- * Navi 31 or 60 of Navi 21; NVIDIA: 84 and more of Ada and Hopper), of which this is a part that what streams through
- * meanwhile does not drive out.
+ * Navi 31 or 60 of Navi 21; NVIDIA: 84 and more of Ada and Hopper). So many bytes stay in it while others stream through.
  *
  * What it gains is mostly translated addresses. Measured on an H200, steps of decode a second with 0, 8, 16 and 32 MiB:
  * 416, 404, 399, 370 with 4.6 GB of weights (Qwen2.5-7B), 703, 691, 684, 680 with 0.7 GB (Gemma 3 1B); with 15.6 GB
@@ -39,20 +38,20 @@ const largeDevice = {
   leastWeightBytes: 8 * 2 ** 30,
 };
 
-/** Products below are read in the time that the reads ahead take to begin. */
+/** The least bytes of a product: a smaller one is read in the time that the reads ahead take to begin. */
 const leastProductBytes = 2 ** 20;
 
-/** A dispatch with more workgroups for each compute unit has work of its own for the memory. */
+/** The most workgroups, for each compute unit, of a dispatch that leaves the memory idle. */
 const smallGroupsPerUnit = 16;
 
 const vectorBytes = 16;
 /** `VECTORS` of `shaders/prefetch.comp`. */
 const vectorsPerInvocation = 4;
-/** Weights of a product, or of products that share a dispatch, which one dispatch reads. */
+/** The most weights, of products that share a dispatch, that one dispatch reads. */
 const mostRanges = 3;
 
 /**
- * What to read ahead on a device. What the environment asks for holds for models of every size.
+ * What to read ahead on a device. A number of bytes from the environment holds for models of every size.
  *
  * @throws UnicornError `usage/prefetch` when the environment asks for what is not a number of bytes
  */
@@ -80,13 +79,13 @@ export function prefetchOf(
   );
 }
 
-/** The weights of an int8 product that is large enough, each once; of anything else none. */
+/** The weights of an int8 product that is large enough, each once; none for any other dispatch. */
 function productWeights({ pipeline, arguments: given }: Dispatch): Place[] {
   if (!pipeline.shader.startsWith('matmul-int8-')) return [];
   const byIndex = new Map<number, Place>();
   for (const argument of given) {
     if (argument.kind !== 'address' || argument.place.storage.kind !== 'weight') continue;
-    // Biases are weights too.
+    // Biases are weights too, but no matrices.
     if (argument.place.byteLength < leastProductBytes) continue;
     byIndex.set(argument.place.storage.index, argument.place);
   }
@@ -110,7 +109,7 @@ function prefetch(weights: readonly Place[], begin: number, end: number): Dispat
   const all = Array.from({ length: mostRanges }, (_, index) => ranges[index]);
   const runLength = workgroupSize * vectorsPerInvocation;
   const runs = ranges.reduce((sum, { vectors }) => sum + Math.ceil(vectors / runLength), 0);
-  // Never written, and without bytes it makes nothing that writes there wait.
+  // Nothing writes through it, and without bytes no dispatch waits for it.
   const sink: Place = { storage: { kind: 'counters' }, byteOffset: 0, byteLength: 0 };
   return {
     pipeline: { shader: 'prefetch', constants: [workgroupSize] },

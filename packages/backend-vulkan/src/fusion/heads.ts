@@ -1,6 +1,6 @@
 /**
- * Which norms, ropes and kvWrites of a graph are one step over a layer's heads: what becomes of queries, keys and values
- * between their products and the attention that reads them. Finds patterns; the kernel is `kernel/heads.ts`.
+ * Finds the norms, ropes and kvWrites of a graph that one step over a layer's heads can do: all that happens to queries,
+ * keys and values between their products and the attention that reads them. The kernel is `kernel/heads.ts`.
  */
 import type { PlannedValue } from '@unicorn-exec/lowering';
 import { sameShape, type Graph, type Node } from '@unicorn-exec/tensor';
@@ -10,14 +10,14 @@ import { emitRopeTable } from '../kernel/rope.js';
 import type { PlannedHeads } from '../lowering/plan.js';
 import type { Fusion } from './fusion.js';
 
-/** What is done with the heads that lie in `x`. */
+/** The norm and the rope of the heads that lie in `x`. */
 interface HeadNodes {
   readonly x: number;
   readonly norm?: Node;
   readonly rope?: Node;
 }
 
-/** What one step does. */
+/** The nodes and values of one such step. */
 interface HeadGroup {
   readonly query?: HeadNodes & { readonly out: number };
   readonly stored?: { readonly key: HeadNodes; readonly value: HeadNodes; readonly write: Node };
@@ -165,7 +165,7 @@ function emitHeads(group: HeadGroup, emitter: Emitter): void {
   const nodes = headNodes(group);
   const rope = [query?.rope, stored?.key.rope].find((node) => node !== undefined);
   const normed = norms([query, stored?.key, stored?.value]);
-  // Without a weight there is nothing that the offset would be added to.
+  // A norm without a weight has nothing that the offset would be added to.
   const [weighted] = normed.filter(({ inputs }) => inputs.weight !== undefined);
   emitter.push({
     kind: 'heads',

@@ -1,6 +1,6 @@
 /**
- * Inlining of heads into the attention right after them: which it may do itself, those whose queries and state it alone
- * reads. Whether it does follows from the dims: {@link inlinesHeads}.
+ * Inlining of heads into the attention right after them, where nothing else reads their queries and state. Whether attention
+ * does them itself follows from the dims: {@link inlinesHeads}.
  */
 import type { PlannedValue } from '@unicorn-exec/lowering';
 import type { StepOperands } from '../kernel/declaration.js';
@@ -31,7 +31,7 @@ export function findInlinedHeads(
 }
 
 /**
- * Whether attention does the heads before it at the dims of these operands.
+ * Whether attention does the heads before it, at the dims of these operands.
  *
  * @param at operands of a step, by its index
  */

@@ -1,6 +1,7 @@
 /**
- * Inlining of what prepares activations into the attention before it: which results of attention go to the next products
- * alone, so that it may leave them in the form that those products take. Whether it does follows from the dims, which forms follow from: {@link inlinesPreparing}.
+ * Inlining of the preparation of activations into the attention before it: where only the next products read a result of
+ * attention, it may leave that in the form which they take. Whether it does follows from the dims, as the forms of the
+ * products do: {@link inlinesPreparing}.
  */
 import { countKey, type PlannedValue } from '@unicorn-exec/lowering';
 import type { StepOperands } from '../kernel/declaration.js';
@@ -34,7 +35,7 @@ export function findInlinedPreparing(
 }
 
 /**
- * Whether both kernels agree to it at the dims of these operands.
+ * Whether both kernels agree to it, at the dims of these operands.
  *
  * @param at operands of a step, by its index
  */

@@ -1,13 +1,13 @@
 /**
- * Norms with what follows them: sums with other values and a scale, done in the norm's own pass. Where a product reads the
- * normed sum, the product's step makes it (`Join` of @unicorn-exec/lowering); this is for all others.
+ * Finds norms that are followed by sums with other values and by a scale, which the norm's own pass can do. Where a product
+ * reads the normed sum, the product's step makes it (`Join` of @unicorn-exec/lowering); this is for all others.
  */
 import type { PlannedValue } from '@unicorn-exec/lowering';
 import { sameShape, type Graph, type Node } from '@unicorn-exec/tensor';
 import type { Emitter } from '../kernel/declaration.js';
 import type { Fusion } from './fusion.js';
 
-/** What the kernel adds at most. */
+/** The most values that the kernel adds. */
 const mostAddends = 2;
 
 interface NormSum {
@@ -16,7 +16,7 @@ interface NormSum {
   readonly addends: readonly number[];
   readonly scale: number;
   readonly out: number;
-  /** All that it covers, the norm first; computed in the place of the last. */
+  /** All nodes that it covers, the norm first; it is computed in the place of the last. */
   readonly nodes: readonly Node[];
 }
 

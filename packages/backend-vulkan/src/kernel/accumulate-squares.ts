@@ -1,4 +1,4 @@
-/** Kernel of `accumulate-squares.comp`: what an importance matrix is collected with. */
+/** Kernel of `accumulate-squares.comp`, which collects an importance matrix. */
 import { read, readWrite, u32 } from '../dispatch/dispatch.js';
 import { opKernel } from './declaration.js';
 import { groupsFor, workgroupSize } from './grid.js';

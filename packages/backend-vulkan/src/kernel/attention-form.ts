@@ -11,7 +11,7 @@ import type { AttentionCall } from './attention-call.js';
 import { product } from './grid.js';
 import type { Operand } from './operand.js';
 
-/** The row form cuts keys at multiples of it: `sectionKeys` of the shaders. */
+/** Keys of a section, which begin at multiples of it: `sectionKeys` of the shaders. */
 export const sectionKeys = 128;
 
 /**
@@ -20,25 +20,25 @@ export const sectionKeys = 128;
  */
 const maximumHeads = (headDim: number, keyLanes: number): number => Math.min(keyLanes, headDim > 256 ? 4 : 8);
 
-/** A line is one head of one row: lines that a workgroup of the tile form takes. */
+/** Lines that a workgroup of the tile form takes. A line is one head of one row. */
 const tileLines = 16;
 
-/** Up to so many rows the sections of each row go side by side, in any case. */
+/** The most rows whose sections go side by side in any case. */
 const fewRows = 16;
 
-/** Sections that the workgroup which ends last merges: `mergedHere` of the shader. More are worth a dispatch of their own. */
+/** The most sections that the workgroup which ends last merges: `mergedHere` of the shader. More get a dispatch of their own. */
 const mergedHere = 128;
 
 /** Rows that have counters for that. */
 const countedRows = 64;
 
-/** What the sections' results may occupy: above, rows are taken in tiles, which need nothing. */
+/** The most bytes that the results of sections may occupy. Beyond it rows are taken in tiles, which need none. */
 const largestScratchBytes = 128 * 2 ** 20;
 
-/** Keys that the tile form can take in one invocation on drivers that drop loop passes (llvmpipe, see DeviceTraits). */
+/** The most keys that the tile form takes on drivers that drop loop passes (llvmpipe, see DeviceTraits). */
 const softwareTileKeys = 4096;
 
-/** Heads of which the matrix form keeps queries and sums in registers, and tiles in 48 KiB of shared memory. */
+/** The widest heads whose queries and sums fit the matrix form's registers, and whose tiles fit 48 KiB of shared memory. */
 const matrixHeadDim = 256;
 
 /** Keys of a tile of the matrix form. */
@@ -85,7 +85,7 @@ function matrixLines(
   return fits && workgroups >= traits.computeUnits ? 64 : 32;
 }
 
-/** What the shader can hold: 64 lanes of 8 elements. */
+/** The widest head that the shader can hold: 64 lanes of 8 elements. */
 export const maximumHeadDim = 512;
 
 export interface Shape {
@@ -149,7 +149,7 @@ function headGroups(
   const group = query.shape[1]! / kvHeads;
   const sharing = Math.ceil(group / maximumHeads(headDim, keyLanesOf(traits)));
   const filling = Math.ceil(traits.computeUnits / (rows * sections * kvHeads));
-  // A driver that compiles for the CPU has compiled one head long before it has eight.
+  // A driver that compiles for the CPU compiles one head much faster than eight.
   const chunks = traits.software ? group : Math.max(sharing, Math.min(group, filling));
   const heads = Math.ceil(group / chunks);
   return { heads, groups: kvHeads * Math.ceil(group / heads) };
@@ -181,7 +181,7 @@ export function rowLanes(headDim: number): number {
 /** KV dtypes that the shader has variants for. */
 export const attentionDTypes: readonly DType[] = ['f32', 'f16', 'bf16', 'q8_0'];
 
-/** Those of caches that are asked for: only they have chained variants. */
+/** The KV dtypes that users choose: only they have chained variants. */
 export const chainedDTypes: readonly DType[] = ['f16', 'q8_0'];
 
 export type AttentionForm = 'row' | 'tile' | 'matrix';
@@ -202,7 +202,7 @@ export function isOneRowDispatch(call: AttentionCall, traits: DeviceTraits): boo
   return mergesItself(shape) && formOf(call, shape, traits) === 'row';
 }
 
-/** What is special of a form's pipeline and grid. */
+/** The constants and the grid of a form. */
 export function formOptions(form: AttentionForm, call: AttentionCall, shape: Shape, traits: DeviceTraits) {
   const { rows, queryHeads, headDim, sections } = shape;
   const kvHeads = call.state.shape[2]!;

@@ -1,6 +1,6 @@
 /**
- * What the row form of attention takes when it does the heads of its single row as well (`include/attention-heads.glsl`):
- * which calls it can do so for, its arguments and its constants. Its plain twin is `heads` before `attention`.
+ * The row form of attention that also does the heads of its single row (`include/attention-heads.glsl`): the calls for which
+ * it can, its arguments and its constants. Its plain twin is `heads` before `attention`.
  */
 import {
   early,
@@ -42,10 +42,10 @@ function overlaps(a: Place, b: Place): boolean {
 }
 
 /**
- * Whether attention in row form can do the heads before it, with the same bits: of one row, whose own key and value are all
- * that the state lacks. Not where a division by a constant might be compiled to a product with its inverse, which a
- * power of two makes no different: for other heads, and for a softcap. Nor for heads of 8, whose padding (`paddedDim`)
- * would have to be filled.
+ * Whether attention in row form can do the heads before it with the same bits. It can for one row, whose own key and value
+ * are all that the state lacks. It cannot for a softcap, nor for heads whose width is not a power of two: there a division
+ * by a constant might be compiled to a product with its inverse, which has other bits. It cannot for heads of 8, whose
+ * padding (`paddedDim`) would have to be filled.
  */
 export function takesHeads(call: AttentionCall, heads: HeadsCall, traits: DeviceTraits): boolean {
   const { query, state, starts, blocks, reach, softcap, out, scratch } = call;
@@ -70,7 +70,7 @@ export function takesHeads(call: AttentionCall, heads: HeadsCall, traits: Device
   );
 }
 
-/** Where partials and counters are, if there are any. */
+/** The places of partials and counters, if there are any. */
 interface Merged {
   readonly partials: Place | undefined;
   readonly counters: Place | undefined;

@@ -1,6 +1,6 @@
 /**
- * Kernels of `attention-*.comp`: attention over the paged cache. `attention-form.ts` says which of them serves a call;
- * `attention-heads.ts` has what is added where it does the heads before it, too.
+ * Kernels of `attention-*.comp`: attention over the paged cache. `attention-form.ts` chooses the kernel of a call;
+ * `attention-heads.ts` adds the heads before it where one kernel does both.
  */
 import { attentionStep, type AttentionStep } from '@unicorn-exec/lowering';
 import { chained } from '../dispatch/chain.js';
@@ -116,7 +116,7 @@ function dispatches(call: AttentionCall, traits: DeviceTraits, form?: AttentionF
       parts,
       ...constants,
     ],
-    // What a subgroup adds up is part of the result.
+    // The size of a subgroup decides the order of sums, so it is part of the pipeline.
     ...pinnedSubgroup(chosen === 'matrix' ? { ...traits, subgroupSize: 32 } : traits),
   };
   const partials: Place | undefined = merges

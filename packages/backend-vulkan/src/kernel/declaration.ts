@@ -1,7 +1,7 @@
 /**
- * What the declaration of a kernel says: which call a step of a plan becomes, how the call becomes dispatches, what memory
- * it needs beside its operands, what it may write over. One declaration answers every question that lowering has about a
- * kernel, so that an op is a declaration in this folder and a shader; `kernels.ts` lists them all.
+ * The declaration of a kernel: the call that a step of a plan becomes, its dispatches, the memory that it needs beside its
+ * operands, the operands that it may write over. It answers every question that lowering has about a kernel, so that an op
+ * takes a declaration in this folder and a shader; `kernels.ts` lists them all.
  *
  * Most kernels compute one op of the graph and are declared by {@link opKernel}. The others (products, heads, attention,
  * sampling) have steps of their own kind and declare a {@link StepKernel} in full.
@@ -16,24 +16,24 @@ import type { HeadsStep, OpStep, Step } from '../lowering/plan.js';
 import type { LoadedWeight } from '../weights/weight-table.js';
 import type { Faults, Operand, WeightOperand } from './operand.js';
 
-/** What a kernel makes of calls. */
+/** The functions of a kernel over its calls. */
 export interface Kernel<Call> {
-  /** In order; none where there is nothing to compute. */
+  /** The dispatches of a call, in order; none where there is nothing to compute. */
   dispatch(call: Call, traits: DeviceTraits): Dispatch[];
   /**
-   * Bytes of the arena that the call wants at `scratch` for the time of its step; none when absent. Asked with the largest
-   * shapes and places that mean nothing. It must not fall when a dim grows.
+   * Bytes of the arena that the call needs at `scratch` while its step runs; none when absent. Lowering asks with the
+   * largest shapes and with places that mean nothing. It must not fall when a dim grows.
    */
   scratchBytes?(call: Call, traits: DeviceTraits): number;
-  /** Likewise at `counters`: zero before the first use, left at zero. */
+  /** Bytes that the call needs at `counters`, by the same rules. They are zero before the first use and left at zero. */
   counterBytes?(call: Call, traits: DeviceTraits): number;
 }
 
-/** What two kernels agreed to do for each other in one submission (`fusion/inlined-preparing.ts`, `fusion/inlined-heads.ts`). */
+/** What two kernels do for each other in one submission (`fusion/inlined-preparing.ts`, `fusion/inlined-heads.ts`). */
 export interface Agreed {
-  /** Attention leaves its result as the products after it take it. */
+  /** True: attention leaves its result in the form that the products after it take. */
   readonly quantizes?: true;
-  /** Products find their activations prepared. */
+  /** True: products find their activations prepared. */
   readonly prepared?: true;
   /** Attention does the heads before it. */
   readonly heads?: HeadsStep;
@@ -61,7 +61,7 @@ export interface StepOperands {
   readonly agreed: Agreed;
 }
 
-/** What lowering offers to those that emit steps. */
+/** What lowering offers to declarations and fusions that emit steps. */
 export interface Emitter {
   readonly graph: Graph;
   value(id: number): PlannedValue;
@@ -72,7 +72,7 @@ export interface Emitter {
   pushOp(step: Pick<OpStep, 'kernel' | 'inputs' | 'out'> & Partial<OpStep>): void;
   /** A new value in the arena. */
   add(dtype: DType, shape: readonly Dim[]): number;
-  /** What `make` made under this key before, or makes now: for what several steps share. */
+  /** The value that `make` gave under this key before, or gives now: for values that several steps share. */
   once(key: string, make: () => number): number;
   /**
    * A value as dense numbers: integers as they are, everything else as f32. A weight that is not is decoded first.
@@ -93,9 +93,9 @@ export interface Emitter {
   gather(node: Node, weight: LoadedWeight): void;
 }
 
-/** What lowering asks about the nodes of an op. */
+/** The answers that lowering asks for about the nodes of an op. */
 export interface OpLowering {
-  /** How operands that are weights are wanted. By default `numbers`: as {@link Emitter.numbers} gives them. */
+  /** How the kernel reads operands that are weights. Default `numbers`: as {@link Emitter.numbers} gives them. */
   readonly operands?: 'numbers' | 'stored';
   /** The operand that is read as a matrix in its stored form, if any. */
   readonly matrix?: string;
@@ -123,7 +123,7 @@ export interface StepKernel<S extends Step, Call> extends Kernel<Call>, OpLoweri
   describe(step: S, text: StepText): string[];
 }
 
-/** What declarations of steps that all backends have share. */
+/** What the declarations share whose steps all backends have. */
 export const sharedStep = {
   reads: stepReads,
   writes: stepWrites,
@@ -147,7 +147,7 @@ export class OpOperands {
     return this.at.operand(this.step.out);
   }
 
-  /** Its results behind the first. */
+  /** The results behind the first. */
   get others(): Operand[] {
     return (this.step.others ?? []).map((id) => this.at.operand(id));
   }
@@ -169,8 +169,8 @@ export class OpOperands {
 export interface OpDeclaration<Call> extends Kernel<Call>, OpLowering {
   call(op: OpOperands): Call;
   /**
-   * Operands that the result may lie in the place of: the kernel reads an element before it writes it, and not later. Not of
-   * a kernel with several results.
+   * Operands in whose place the result may lie: the kernel reads an element before it writes it, and not later. None for a
+   * kernel with several results.
    */
   readonly inPlace?: readonly string[];
   /** By default the kernel's name. */

@@ -17,7 +17,7 @@ export const activationCodes: Readonly<Record<ActivationKind, number>> = {
 /** Numbers of the operations in the shader. */
 const operations = { activation: 0, glu: 1, softcap: 2, scale: 3, inject: 4 } as const;
 
-/** What an invocation takes, in the shader. */
+/** Elements that an invocation of the shader takes. */
 const elementsPerInvocation = 4;
 
 interface Parts {

@@ -4,7 +4,7 @@ import { opKernel } from './declaration.js';
 import { matrixOf } from './matrix.js';
 import type { Faults, Operand, WeightOperand } from './operand.js';
 
-/** Columns that an invocation decodes: what lies together in memory. */
+/** Columns that an invocation decodes, which lie together in memory. */
 const unitColumns = { planes: 32, stored: 4 } as const;
 
 export interface EmbedCall {
@@ -41,7 +41,7 @@ export const embed = opKernel<EmbedCall>({
   dispatch({ ids, table, out, scale, beyond, faults }, traits) {
     const matrix = matrixOf(table);
     const tokens = ids ? ids.shape.reduce((a, b) => a * b, 1) : matrix.rows;
-    // An id is out of range in a table without rows, whatever it is: there is nothing to read, and the host notices.
+    // In a table without rows every id is out of range: there is nothing to read, and the host notices.
     if (tokens === 0 || matrix.columns === 0 || matrix.rows === 0) return [];
     const units = Math.ceil(matrix.columns / unitColumns[matrix.planes ? 'planes' : 'stored']);
     const size = Math.min(traits.software ? 32 : 64, traits.maxInvocations);

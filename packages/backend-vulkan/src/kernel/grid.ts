@@ -1,7 +1,7 @@
 /** Grids: how many workgroups, folded over two axes, since each axis is limited to 65,535. */
 import { maximumGroups } from '../dispatch/dispatch.js';
 
-/** Invocations of a workgroup of kernels that know no better size: every device has them. */
+/** Invocations of a workgroup, for kernels without a reason for another size. Every device has them. */
 export const workgroupSize = 256;
 
 /** At least `count` workgroups; shaders number them `x + y * gl_NumWorkGroups.x` and leave out what is too many. */

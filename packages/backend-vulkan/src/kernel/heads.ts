@@ -1,5 +1,5 @@
 /**
- * Kernel of `heads.comp`: what lies between a layer's products and its attention, in one dispatch. Its plain twins are
+ * Kernel of `heads.comp`: all that lies between a layer's products and its attention, in one dispatch. Its plain twins are
  * `rmsNorm`, `rope` and `kvWrite`, whose bits it gives.
  */
 import { definedIds, type StepText } from '@unicorn-exec/lowering';
@@ -40,7 +40,7 @@ export interface HeadsCall {
   readonly faults: Faults;
 }
 
-/** What every device's workgroups hold in registers: 128 invocations, which Vulkan demands, times four elements. */
+/** The widest head: 128 invocations, which every Vulkan device has, hold four elements each in registers. */
 export const largestHeadDim = 512;
 
 /** NORMED, WEIGHTED and TURNED in the shader. */

@@ -1,6 +1,6 @@
 /**
- * How products by lanes are cut over a device. Only what does not change a result's bits may depend on the number of rows of
- * activations: `lanes` does change them, so it follows from the weights and the device alone.
+ * How products by lanes are cut over a device. A field that changes a result's bits must not depend on the number of rows of
+ * activations: `lanes` is one, so it follows from the weights and the device alone.
  */
 import type { DeviceTraits } from '../dispatch/dispatch.js';
 import type { ProductShape } from './product-shape.js';
@@ -29,13 +29,16 @@ function lanesFor(units: number, limit: number): number {
   return lanes;
 }
 
-/** Lanes of a row of any length: more would add up more partial sums than they read blocks. */
+/** The most lanes of a row of any length: more would add up more partial sums than they read blocks. */
 const mostLanes = 128;
 
 /** Resident invocations of a compute unit that hide the latency of memory, each with some 16-byte loads under way. */
 const invocationsToFill = 512;
 
-/** As many lanes as have three blocks each or more, of which less than a fifth is idle. Of a pair two and a quarter do. */
+/**
+ * As many lanes as have three blocks each or more, of which less than a fifth is idle. For a gated pair two and a quarter
+ * blocks are enough.
+ */
 function blockLanes(blocks: number, banks: number, limit: number): number {
   const [least, idle] = banks === 2 ? [2.25, 4 / 3] : [3, 1.2];
   let lanes = 1;
@@ -75,7 +78,7 @@ export function floatTile({ columns, tokens, dtype }: ProductShape, traits: Devi
   };
 }
 
-/** The nearest tile that `matmul-int8` can run: what an invocation has is written out there. */
+/** The nearest tile that `matmul-int8` can run, whose loops over the tile of an invocation are written out. */
 export function runnableTile(tile: LaneTile, banks: number): LaneTile {
   const rows = Math.min(tile.rows, 4 / banks);
   const tokens = Math.min(tile.tokens, 8);

@@ -1,4 +1,4 @@
-/** Kernels of `log-probabilities-scan.comp` and `log-probabilities-pick.comp`: what requests are told about tokens. */
+/** Kernels of `log-probabilities-scan.comp` and `log-probabilities-pick.comp`: log-probabilities of tokens. */
 import { read, u32, write, type Argument, type Dispatch, type Place } from '../dispatch/dispatch.js';
 import { opKernel } from './declaration.js';
 import type { Faults, Operand } from './operand.js';

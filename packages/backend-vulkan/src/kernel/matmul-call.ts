@@ -1,4 +1,4 @@
-/** What products are called with. The meaning is `matmul` of @unicorn-exec/tensor, with what is done before and after it. */
+/** The call of products: `matmul` of @unicorn-exec/tensor, and the functions before and after it. */
 import type { ActivationKind } from '@unicorn-exec/tensor';
 import type { Place } from '../dispatch/dispatch.js';
 import type { Operand, WeightOperand } from './operand.js';
@@ -33,11 +33,11 @@ export interface FusedNorm {
 export interface MatmulCall {
   /** f32 [rows, k]: leading axes are flattened. */
   readonly x: Operand;
-  /** What wrote x has left at its place what this call would prepare of it: see `quantizes` of attention. */
+  /** True: the place of x holds what this call would prepare of it, since attention `quantizes`. */
   readonly prepared?: true;
   /**
-   * Before all else out = residual + norm(x), or residual + x, and what is said of x is said of `out`. Both are f32 of x's
-   * shape; `out` may be the place of the residual or of x.
+   * A sum that is made first: out = residual + norm(x), or residual + x. The call then reads `out` in place of x. Both are
+   * f32 of x's shape; `out` may be the place of the residual or of x.
    */
   readonly join?: { readonly residual: Operand; readonly norm?: FusedNorm; readonly out: Operand };
   /** True: activations may be quantized to int8, one scale per 32, or rounded to f16. False: f32 throughout. */

@@ -25,7 +25,7 @@ const mostTileTokens = 128;
  */
 const mostNearTokens = 64;
 
-/** What workgroups that share a tile's columns leave to each other: sums, and how many are done. */
+/** Memory through which workgroups that share a tile's columns pass sums, and the counts of those that are done. */
 export interface SliceMemory {
   readonly scratchBytes: number;
   readonly counterBytes: number;
@@ -45,7 +45,7 @@ function sliceMemory({ call, rows, traits, tiler }: Planning, product: ProductCa
     const tokens = Math.min(most, Math.max(mostSliceTokens({ rows: weightRows, banks }), laneTokens + 1));
     const tile = tiler.f16({ dtype, rows: weightRows, columns, tokens, banks }, traits);
     if (!tile || tile.slices === 1) continue;
-    // No tile for fewer tokens reaches further than the next power of two, or than its own size beyond the last.
+    // A tile for fewer tokens reaches no further than the next power of two, or than its own size beyond the last.
     const paddedTokens = align(tokens, Math.max(tile.tokens, tokens > 64 ? mostTileTokens : 0));
     const floats = tile.slices * banks * align(weightRows, mostTileRows) * paddedTokens;
     const tiles = Math.ceil(weightRows / 16) * Math.ceil(tokens / 16);

@@ -48,7 +48,7 @@ export interface Planning {
 }
 
 export interface Context extends Planning {
-  /** What must run before the products. */
+  /** The dispatch that must run before the products, and the activations that it makes. */
   readonly preparing: Map<Prepared, Dispatch>;
 }
 
@@ -143,7 +143,7 @@ function prepareDispatch(context: Context, kind: Prepared | 'none', place: Place
   const weights = [norm?.weight, join?.norm?.weight].flatMap((weight) => (weight ? [weight.place] : []));
   const wide = columns % 8 === 0 && dense.every((one) => isWide(one, columns));
   const wideWeights = columns % 8 === 0 && weights.every(isAligned);
-  // A row that nothing of is summed up is shared by several workgroups: small ones begin sooner, and read side by side.
+  // Where no sum over the row is needed, several workgroups share it: small ones begin sooner, and read side by side.
   const isShared = form !== 'f16' && !norm && !join?.norm;
   const all = form === 'f16' ? paddedColumns(columns) : columns;
   const { workgroup, held, parts } = isShared

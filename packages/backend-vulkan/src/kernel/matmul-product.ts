@@ -5,13 +5,13 @@ import { activationCodes } from './elementwise.js';
 import type { Post, ProductCall } from './matmul-call.js';
 import type { Matrix } from './matrix.js';
 
-/** What a product takes its activations as: f32 as they are, blocks of int8, or f16 for cooperative matrices. */
+/** The form in which a product takes its activations: f32 as they are, blocks of int8, or f16 for cooperative matrices. */
 export type Form = 'float' | 'int8' | 'f16';
 
 /** Numbers of `POST_*` in `shaders/include/matmul.glsl`. */
 const postCodes = { softcap: 1, scale: 2, activation: 16, glu: 32 } as const;
 
-/** Posts that a shader does in passing; what is left follows as dispatches of its own. */
+/** The most posts that a shader does in passing; others follow as dispatches of their own. */
 export const fusedPosts = 2;
 
 /** Products that one dispatch takes at most, each with rows, a result and a bias of its own. */

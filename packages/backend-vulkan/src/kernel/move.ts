@@ -157,7 +157,7 @@ export const takeRows = opKernel<TakeRowsCall>({
   dispatch({ x, rows, out, axis, faults }) {
     const [outer, dim, inner] = around(x.shape, axis, x.dtype);
     const count = product(rows.shape);
-    // Without any row to take nothing may be read: then the index is out of range in any case, and there is none.
+    // An axis without rows has nothing to read: every index is out of range there.
     if (dim === 0) return [];
     return move('takeRows', {
       source: x.place,
@@ -181,7 +181,7 @@ export interface CopyCall {
   readonly out: Operand;
 }
 
-/** No op of the graph: lowering adds it where something has to lie elsewhere. */
+/** A kernel without an op of the graph: lowering adds its step where a value must lie elsewhere. */
 export const copy = opKernel<CopyCall>({
   operands: 'stored',
   call(op) {

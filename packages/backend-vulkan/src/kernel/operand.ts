@@ -1,5 +1,5 @@
 /**
- * What kernels are called with: tensors with a place, in concrete shapes.
+ * Operands of kernels: tensors with a place, in concrete shapes.
  *
  * Operands are dense and row-major unless they say otherwise, and begin at a multiple of 4 bytes (of 16 in the arena, at
  * the start of a weight or of a constant; bound memory may begin at any multiple of 4). A shape with a 0 in it is legal:
@@ -36,7 +36,7 @@ export function isWeightOperand(operand: Operand | WeightOperand): operand is We
 }
 
 /**
- * Where a kernel finds the record in which it notes that an index it was given is out of range: `noteFault` of
+ * The record in which a kernel notes that an index it was given is out of range: `noteFault` of
  * `shaders/include/fault.glsl`. A kernel never reads or writes outside its operands: it clamps or skips, notes the fault,
  * and the submission fails when it has ended.
  */

@@ -1,7 +1,7 @@
-/** What tiles are chosen by. */
+/** The shape of a product, by which tiles are chosen. */
 import type { DType } from '@unicorn-exec/tensor';
 
-/** A product as far as the cut depends on it. */
+/** The properties of a product that its tile depends on. */
 export interface ProductShape {
   readonly dtype: DType;
   /** Rows of the weight. */

@@ -98,7 +98,7 @@ const mostColumns = 32;
 /** The most rows of a head's matrix that fit a workgroup when it takes one column. */
 const largestKeyDim = deltaInvocations * keptElements;
 
-/** It follows from the key dim alone, as the order of the sums does. */
+/** Rows and columns of a workgroup. They follow from the key dim alone, as the order of the sums does. */
 function deltaColumns(keyDim: number): number {
   let columns = mostColumns;
   while (columns * keyDim > largestKeyDim) columns /= 2;
@@ -140,7 +140,7 @@ export const gatedDelta = opKernel<GatedDeltaCall>({
           read(faults),
           ...[rows, heads, query.shape[1]!, keyDim, valueDim, sequences, slotCount].map(u32),
         ],
-        // Without a sequence there are rows that nobody computes, which become zeros.
+        // Rows that belong to no sequence become zeros.
         groups: [Math.ceil(valueDim / columns), heads, Math.max(1, sequences)],
         name: 'gatedDelta',
       },

@@ -13,7 +13,7 @@ export interface RopeTableCall {
   readonly magnitude: number;
 }
 
-/** No op of the graph: {@link emitRopeTable} adds it before what turns by it. */
+/** A kernel without an op of the graph: {@link emitRopeTable} adds its step before those that turn by its table. */
 export const ropeTable = opKernel<RopeTableCall>({
   call: (op) => ({
     positions: op.input('positions'),

@@ -68,7 +68,7 @@ export const sample = {
     const { logits, parameters, controls, biasIds, biasValues, history, mask, ids, probabilities } = call;
     const { scratch, faults } = call;
     const [rows, vocabulary] = logits.shape as [number, number];
-    // Of no tokens none can be chosen: the graph's shape rule forbids it.
+    // There is nothing to do without rows; the graph's shape rule forbids an empty vocabulary.
     if (rows === 0 || vocabulary === 0) return [];
     const [historyRows, capacity] = history.shape as [number, number];
     const stretches = Math.ceil(vocabulary / stretchTokens);

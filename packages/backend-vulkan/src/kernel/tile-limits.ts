@@ -1,6 +1,6 @@
 /**
- * Which tiles the shaders can run on a device. Tiles that were tuned come from a file, which may be foreign or broken: what
- * does not pass here is not used. The default tiles pass by how they are made.
+ * Which tiles the shaders can run on a device. Tuned tiles come from a file, which may be foreign or damaged: those that do
+ * not pass here are not used. The default tiles always pass.
  */
 import type { DeviceTraits } from '../dispatch/dispatch.js';
 import type { LaneTile } from './lane-tile.js';
@@ -25,7 +25,7 @@ export function lanesFit(form: 'int8' | 'float', lanes: number, traits: DeviceTr
   return isPower(lanes) && lanes <= (form === 'int8' && !traits.software ? maxInvocations : subgroupSize);
 }
 
-/** What lanes leave open. */
+/** Limits on the fields of a tile besides its lanes. */
 export function laneTileFits(tile: LaneTile, banks: 1 | 2, traits: DeviceTraits): boolean {
   const { workgroup, lanes, rows, tokens, depth, workgroups } = tile;
   return (

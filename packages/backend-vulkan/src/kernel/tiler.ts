@@ -1,6 +1,6 @@
 /**
- * How the forms of the product are cut over a device: what the shaders leave open as specialization constants. Defaults by
- * rules; a tiler may answer otherwise.
+ * How the forms of the product are cut over a device, as specialization constants of the shaders. The defaults follow from
+ * rules; another tiler may answer otherwise.
  */
 import type { DeviceTraits } from '../dispatch/dispatch.js';
 import { floatTile, int8Tile, type LaneTile } from './lane-tile.js';

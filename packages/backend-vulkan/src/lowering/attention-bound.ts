@@ -1,5 +1,5 @@
 /**
- * From which inputs the host can tell how many keys an attention step may see: the largest position (or reach) of its
+ * Finds the inputs by which the host can bound how many keys an attention step sees: the largest position (or reach) of its
  * rows, where those come from an input through ops that only move elements.
  */
 import type { AttentionStep } from '@unicorn-exec/lowering';

@@ -1,6 +1,6 @@
 /**
- * From a plan to dispatches, once the dims are known: calls the kernel of each step with its operands where they lie. Pure:
- * the same dims give the same dispatches.
+ * Makes the dispatches of a plan when the dims are known: calls the kernel of each step with its operands where they lie.
+ * The same dims give the same dispatches.
  */
 import { invariant } from '@unicorn-exec/tensor';
 import { withChains } from '../dispatch/chain.js';
@@ -21,7 +21,7 @@ export interface StepDispatch extends Dispatch {
 }
 
 export interface DispatchOptions extends Pick<Placing, 'dims' | 'keysOf' | 'gatheredAt'> {
-  /** False where each dispatch is to be timed by itself. */
+  /** Whether steps may do each other's work. False where each is to be timed by itself. */
   readonly chains?: boolean;
 }
 

@@ -1,6 +1,6 @@
 /**
- * From a graph to a plan: fused steps in order, every value with a place. Pure: the same graph, dims, weights and traits
- * give the same plan, so plans are snapshot-tested text.
+ * Makes a plan of a graph: fused steps in order, every value with a place. The same graph, dims, weights and traits give the
+ * same plan, which tests compare as text.
  */
 import {
   bindingIndices,
@@ -107,7 +107,7 @@ const isStoredWeight = (value: PlannedValue): boolean =>
 function emitNode(node: Node, emitter: StepEmitter, fusions: readonly Fusion[], table: KernelTable): void {
   for (const { steps } of fusions) for (const emit of steps.get(node.id) ?? []) emit(emitter);
   if (isView(node, emitter.values) || fusions.some(({ covered }) => covered.has(node.id))) return;
-  // Every op that is left has a kernel of its name: `supportOf` refused all others.
+  // Every other op has a kernel of its name: `supportOf` has refused the rest.
   const { emit, operands = 'numbers' } = table[node.op]!;
   if (emit) return emit(node, emitter);
   const { id, outputs, attributes } = node;
@@ -163,7 +163,7 @@ function stepMemory(
 
 const nowhere: StepMemory = { scratchOffset: 0, scratchBytes: 0, countersOffset: 0, counterBytes: 0 };
 
-/** What attention reads in place of the heads before it. Not the queries: they become its own in their place. */
+/** The operands that attention reads when it does the heads before it, all but the queries, which are its own already. */
 function readInstead(
   index: number,
   inlinedHeads: readonly InlinedHeads[],

@@ -1,4 +1,4 @@
-/** Where the values of a plan lie once the dims are known: what the kernel of a step is called with. */
+/** The operands of a plan's steps, with their places, when the dims are known. */
 import { isStoredMatrix, type AttentionStep, type PlannedValue } from '@unicorn-exec/lowering';
 import { dtypeLayout, elementCount, resolveShape, rowBytes, type DimValues } from '@unicorn-exec/tensor';
 import type { Place, Storage } from '../dispatch/dispatch.js';
@@ -8,7 +8,7 @@ import { weightLayout } from '../weights/weight-layout.js';
 import type { Plan, StepMemory } from './plan.js';
 import type { WeightTable } from '../weights/weight-table.js';
 
-/** What is the same for all steps. */
+/** The inputs of placement that are the same for all steps. */
 export interface Placing extends Pick<Plan, 'values' | 'constantOffsets' | 'precision'> {
   readonly weights: WeightTable;
   readonly dims: DimValues;

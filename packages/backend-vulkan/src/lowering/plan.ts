@@ -1,6 +1,6 @@
 /**
- * What lowering makes of a graph for this backend: the steps that all backends share, and one step for each other op.
- * Plain data with symbolic dims, printed by `text.ts`; `dispatches.ts` makes dispatches of it when the dims are known.
+ * The plan that lowering makes of a graph for this backend: the steps that all backends share, and one step for each other
+ * op. It is plain data with symbolic dims. `text.ts` prints it; `dispatches.ts` makes dispatches of it when the dims are known.
  */
 import type { ArenaPlace, AttentionStep, MatmulStep, PlannedValue, SampleStep } from '@unicorn-exec/lowering';
 import type { Attributes, Graph, Signature } from '@unicorn-exec/tensor';
@@ -30,7 +30,7 @@ export interface PlannedHeads {
   readonly turned: boolean;
 }
 
-/** What becomes of a layer's heads between its products and its attention. */
+/** Norm, rope and kvWrite of a layer's heads, between its products and its attention. */
 export interface HeadsStep {
   readonly kind: 'heads';
   readonly nodes: readonly number[];

@@ -1,6 +1,6 @@
 /**
- * The steps of a plan while they are made: what declarations and fusions add them to. Brings operands into the form that
- * kernels read: weights that a plain kernel cannot read as they lie are decoded or copied by steps of their own, once.
+ * Collects the steps of a plan, which declarations and fusions add. It brings operands into the form that kernels read:
+ * weights that a plain kernel cannot read as they lie are decoded or copied by steps of their own, once.
  */
 import { definedIds, isStoredMatrix, type PlannedValue, type Storage } from '@unicorn-exec/lowering';
 import { dtypeLayout, isBlockDType, resolveShape, UnicornError } from '@unicorn-exec/tensor';
@@ -60,6 +60,7 @@ export class StepEmitter implements Emitter {
     if (storage.kind === 'weight' && isBlockDType(dtype)) {
       throw new UnicornError('unsupported/op', 'The Vulkan backend does not return packed weights.', {
         fields: { weight: storage.name, dtype },
+        fix: 'Decode the weight in the graph, or output it on another device.',
       });
     }
     this.#pushCopy(from, this.add(dtype, shape, to));

@@ -1,4 +1,4 @@
-/** What a plan is made for. */
+/** The device that a plan is made for. */
 import type { DeviceTraits } from '../dispatch/dispatch.js';
 import type { KernelTable } from '../kernel/kernels.js';
 import type { Prefetch } from '../dispatch/prefetch.js';
@@ -6,8 +6,8 @@ import type { Prefetch } from '../dispatch/prefetch.js';
 export interface Target {
   readonly traits: DeviceTraits;
   readonly table: KernelTable;
-  /** What is read ahead of products; nothing where absent. */
+  /** The weights that are read ahead of products; none where absent. */
   readonly prefetch?: Prefetch;
-  /** Dispatches are chained where they can be. */
+  /** True: dispatches are chained where they can be. */
   readonly chains?: boolean;
 }

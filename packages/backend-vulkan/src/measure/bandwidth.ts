@@ -1,6 +1,6 @@
 /**
- * What a device yields at best, measured now: the roof that kernels are compared with, and the floor of what any of them
- * takes. Not a benchmark of kernels: `unicorn bench --kernels` is.
+ * Measures the best rate of a device's memory, with which kernels are compared, and the least time of a dispatch. Kernels
+ * themselves are measured by `unicorn bench --kernels`.
  */
 import { findDevice } from '../backend.js';
 import { read, u32, write, type Dispatch } from '../dispatch/dispatch.js';
@@ -23,11 +23,11 @@ const copiedBytes = 256 * 2 ** 20;
 const vectorBytes = 16;
 const vectorsPerInvocation = 4;
 
-/** Runs of which the best counts; the first ones also wake the clocks, so that they last a while. */
+/** Runs of which the best counts. The first ones also raise the clocks, so there are many. */
 const enoughMs = 300;
 const mostRuns = 24;
 
-/** Dispatches in a row: the first and the last of a submission cost something else. */
+/** Dispatches in a row: many, since the first and the last of a submission take longer. */
 const launches = 64;
 
 /** @param source, target both of `byteLength` bytes, a multiple of 16 */

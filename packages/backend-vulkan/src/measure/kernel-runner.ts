@@ -1,6 +1,6 @@
 /**
- * Runs kernels by themselves, on a device opened for that: tensors are put into memory, dispatches over them recorded and
- * run, results read back. For measuring kernels and for their tests; graphs have the device of the backend.
+ * Runs single kernels on a device that is opened for them: puts tensors into memory, records dispatches over them, runs
+ * them, and reads results. It is for measuring and testing kernels; graphs run on the device of the backend.
  */
 import { guarded } from '@unicorn-exec/native';
 import { dtypes, elementCount, tensorBytes, type DType } from '@unicorn-exec/tensor';
@@ -119,7 +119,7 @@ export class KernelRunner {
     return times!;
   }
 
-  /** Makes pipelines, several at a time: what is to be measured one after the other need not wait for each. */
+  /** Makes pipelines, several at a time, so that measuring one kernel after the other need not wait for each. */
   async prepare(specs: Iterable<PipelineSpec>): Promise<void> {
     await this.#pipelines.ensure(specs);
   }

@@ -1,11 +1,11 @@
-/** Where the measured rates of one device are kept: beside the driver's pipeline cache. */
+/** Keeps the measured rates of one device in a file beside the driver's pipeline cache. */
 import { join } from 'node:path';
 import { DeviceSpeedFile } from '@unicorn-exec/tensor';
 import type { PhysicalDevice } from '../addon.js';
 import { cacheFolder } from '../device/pipeline-cache.js';
 import { packageFolder } from '../package-folder.js';
 
-/** What of a device its rates depend on. */
+/** The properties of a device that its rates depend on. */
 export type MeasuredDevice = Pick<
   PhysicalDevice,
   'uuid' | 'pipelineCacheUuid' | 'vendorId' | 'deviceId' | 'driver'

@@ -35,7 +35,7 @@ const softwareSizes: Sizes = {
   columns: 2048,
 };
 
-/** A graph is run at least so often and so long: clocks rise in the first runs. */
+/** The least runs and the least time of a graph: clocks rise in the first runs. */
 const fewestRuns = 4;
 const runMilliseconds = 150;
 

@@ -1,4 +1,4 @@
-/** A compiled graph: checks bindings, submits the layout that they want, and reports what the steps took. */
+/** A compiled graph: checks bindings, submits the layout that fits them, and reports the times of its steps. */
 import { guarded } from '@unicorn-exec/native';
 import { UnicornError } from '@unicorn-exec/tensor';
 import type {
@@ -32,14 +32,14 @@ import {
   type SubmissionLayout,
 } from './submission-layouts.js';
 
-/** What executables of one device share. */
+/** The services of a device that its executables share. */
 export interface ExecutableHost extends LayoutHost, RequestHost {
   readonly info: DeviceInfo;
   readonly faults: FaultRecords;
   /** @throws UnicornError `device/closed` */
   expectOpen(): void;
   forget(executable: Executable): void;
-  /** A wait of a chain was given up. */
+  /** Called when a wait of a chain was given up. */
   stopChaining(): void;
 }
 
@@ -93,7 +93,11 @@ export class VulkanExecutable implements Executable {
 
   submit(bindings: Bindings, options: SubmitOptions = {}): Completion {
     this.#host.expectOpen();
-    if (this.#disposed) throw new UnicornError('usage/disposed', 'The executable was disposed of.');
+    if (this.#disposed) {
+      throw new UnicornError('usage/disposed', 'The executable was disposed of.', {
+        fix: 'Compile the graph again, or dispose of it later.',
+      });
+    }
     const request = this.#requests.of(bindings);
     const completion = this.#host.queue.enqueue(this.#submission(request), options);
     if (this.#options.profile) this.#last = completion.done.catch(() => {});
@@ -113,12 +117,12 @@ export class VulkanExecutable implements Executable {
     this.#host.forget(this);
   }
 
-  /** A buffer is gone: so is what was recorded with it. */
+  /** Forgets what was recorded with a buffer that is gone. */
   release(buffer: VulkanBuffer): void {
     this.#layouts.release(buffer);
   }
 
-  /** Everything is recorded anew. */
+  /** Forgets every recording, so that all is recorded anew. */
   forgetLayouts(): void {
     this.#layouts.clear();
   }

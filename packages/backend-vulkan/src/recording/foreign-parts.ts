@@ -1,6 +1,7 @@
 /**
- * What a submission does about buffers of other devices that are bound to it: makes visible what they wrote before and what
- * it wrote afterwards, and copies, in and out of shadows, the parts that it touches of those that it cannot address.
+ * What a submission does about buffers of other devices that are bound to it. It makes visible to this device what others
+ * wrote, and to them what it wrote. Of buffers that this device cannot address it copies the touched ranges into and out of
+ * shadows.
  */
 import { guarded } from '@unicorn-exec/native';
 import type { ByteRange, DeviceBuffer } from '@unicorn-exec/tensor';
@@ -13,10 +14,10 @@ export interface ForeignPart {
   readonly buffer: DeviceBuffer;
   /** Ranges of the buffer, ascending and disjoint. */
   readonly ranges: readonly ByteRange[];
-  /** Those that are written, likewise. */
+  /** Ranges that the submission writes, likewise. */
   readonly written: readonly ByteRange[];
   readonly isRead: boolean;
-  /** Where the kernels find it, if not where it lies. */
+  /** The shadow that kernels work on, where they cannot address the buffer itself. */
   readonly shadow?: Shadow | undefined;
 }
 

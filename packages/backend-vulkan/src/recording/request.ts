@@ -1,5 +1,6 @@
 /**
- * From bindings to what a submission is made of: checks them, finds the memory behind each, and says which data comes along.
+ * Makes the request of a submission from its bindings: checks them, finds the memory behind each, and decides which data the
+ * submission brings along.
  */
 import { resolveBindings, submissionDims, touchedBindings, UnicornError } from '@unicorn-exec/tensor';
 import type {
@@ -122,6 +123,7 @@ export class Requests {
     if (memory.byteLength < byteOffset + byteLength) {
       throw new UnicornError('usage/disposed', `The buffer that "${name}" is bound to was disposed of.`, {
         fields: { name },
+        fix: 'Dispose of a buffer after the submissions that it is bound to.',
       });
     }
     const { foreign, sharesHostMemory } = this.host;
@@ -153,8 +155,8 @@ export class Requests {
   }
 
   /**
-   * The step after a step differs in its host data only, and the check of dozens of states would cost more than they
-   * change: what is bound to the very same buffers under the same dims was checked before. Undefined for anything else.
+   * The request of a step that differs from an earlier one in its host data only: the same buffers under the same dims were
+   * checked before, and checking dozens of states again would take longer than all the rest. Undefined for anything else.
    */
   #sameAsBefore({ dims, buffers }: Bindings): Request | undefined {
     let given = 0;

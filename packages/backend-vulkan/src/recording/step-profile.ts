@@ -1,4 +1,4 @@
-/** What the steps of an executable took so far, kernel by kernel, and the work that their ops declare. */
+/** The times of an executable's steps so far, kernel by kernel, and the work that their ops declare. */
 import { nodeCost, workText } from '@unicorn-exec/tensor';
 import type { DimValues, NodeCost, ProfiledKernel, ProfileEntry } from '@unicorn-exec/tensor';
 import { kernelOf, kernelTable } from '../kernel/kernels.js';
@@ -18,7 +18,7 @@ export class StepProfile {
   readonly #entries: readonly Entry[];
   /** For each step its entry. */
   readonly #entryOf: readonly Entry[];
-  /** Under the same dims it is the same, so it is computed once for each. */
+  /** The work of each step by dims, computed once for each. */
   readonly #workByDims = new Map<string, readonly NodeCost[]>();
 
   constructor(

@@ -1,5 +1,5 @@
 /**
- * What submissions of one executable look like: for each combination of dims, bound buffers and attention bucket the
+ * The layouts of an executable's submissions: for each combination of dims, bound buffers and attention bucket the
  * dispatches, the places of what the submission brings along, and the recordings that are submitted again and again. A few
  * of these layouts are kept; one that names a buffer that is gone is forgotten.
  *
@@ -36,7 +36,7 @@ export interface ExecutableMemory {
  */
 export const inputsBlocks = 3;
 
-/** What layouts need of a device. */
+/** The services of a device that layouts need. */
 export interface LayoutHost {
   readonly addon: NativeAddon;
   readonly handle: DeviceHandle;

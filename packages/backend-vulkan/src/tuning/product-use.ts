@@ -1,4 +1,4 @@
-/** Which products a graph has, as kernels will be asked for them: what there is to tune for a model. No device is needed. */
+/** Lists the products of a graph as kernels will compute them, which is what can be tuned for a model. No device is needed. */
 import { graphSignature, symbolicDims, type Graph, type WeightEntry } from '@unicorn-exec/tensor';
 import type { DeviceTraits } from '../dispatch/dispatch.js';
 import { tiledKernels } from '../kernel/kernels.js';
@@ -48,7 +48,7 @@ export async function productUses(
   tokens: readonly number[],
 ): Promise<ProductUse[]> {
   const { weights } = await loadRequest(entries);
-  // What all weights take together decides nothing about products.
+  // The bytes of all weights decide nothing about products.
   const table = { byteLength: 0, loaded: (name: string) => weights.get(name)! };
   const uses = new Map<string, ProductUse>();
   const dims = (rows: number): Record<string, number> =>
@@ -74,7 +74,7 @@ export async function productUses(
     const listen = listening(defaultTiler, (form, shape) => {
       const key = [form, shape.dtype, shape.rows, shape.columns, shape.tokens, shape.banks].join(' ');
       const count = (heard[key] = (heard[key] ?? 0) + 1);
-      // A product of sampled rows is there in every step, whatever its tokens.
+      // Every step has a product of the sampled rows, whatever its tokens.
       if (count > (uses.get(key)?.count ?? 0)) uses.set(key, { form, shape, count });
     });
     dispatchesOf(

@@ -8,7 +8,7 @@ import type { PhysicalDevice } from '../addon.js';
 import type { Tuning } from './tuning.js';
 
 interface Shipped {
-  /** For people. */
+  /** The device's name, for people. */
   readonly name: string;
   readonly vendorId: number;
   readonly deviceIds: readonly number[];
@@ -90,7 +90,7 @@ const shipped: readonly Shipped[] = [
   },
 ];
 
-/** What is shipped for a device; empty for one that nothing is known of. */
+/** The tunings that are shipped for a device; empty for one that is not known. */
 export function shippedTunings({
   vendorId,
   deviceId,

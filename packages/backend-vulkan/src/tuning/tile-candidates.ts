@@ -1,4 +1,4 @@
-/** The tiles that tuning tries: all that the shaders can run of a small grid around what has been seen to be good. */
+/** The tiles that tuning tries: those of a small grid around good ones that the shaders can run. */
 import type { DeviceTraits } from '../dispatch/dispatch.js';
 import type { LaneTile } from '../kernel/lane-tile.js';
 import type { ProductShape } from '../kernel/product-shape.js';

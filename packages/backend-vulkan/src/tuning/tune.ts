@@ -1,7 +1,7 @@
 /**
  * Finds tiles by trying them: each candidate of a product runs on the device over weights that no cache holds, between
- * timestamps, and the best is kept where it beats the default by more than noise. What is found first matters most: single
- * tokens, then prompts, large weights before small ones; so a search that is cut short has done its better part.
+ * timestamps, and the best is kept where it beats the default by more than noise. Products that matter most come first:
+ * single tokens, then prompts, large weights before small ones. So a search that is cut short has found the most.
  */
 import { UnicornError, type Graph, type WeightEntry } from '@unicorn-exec/tensor';
 import { findDevice } from '../backend.js';
@@ -27,9 +27,9 @@ import { weightLayout } from '../weights/weight-layout.js';
 export interface TuneOptions {
   /** As the backend lists it; the first usable device by default. */
   readonly device?: string | undefined;
-  /** After so long no further candidate is tried. Default 60,000. */
+  /** Milliseconds after which no further candidate is tried. Default 60,000. */
   readonly budgetMs?: number | undefined;
-  /** Ends the search; what was found until then is kept. */
+  /** Ends the search when aborted; what was found until then is kept. */
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((progress: TuneProgress) => void) | undefined;
   /** Weights that are walked before one is read again. Default 256 MiB: several times the largest cache. */
@@ -62,10 +62,10 @@ export interface TuneReport {
   readonly products: readonly TunedProduct[];
 }
 
-/** A candidate must be so much faster than the default: what two measurements of the same tile differ by. */
+/** The factor by which a candidate must be faster than the default: two measurements of one tile differ by as much. */
 const worthwhile = 0.97;
 
-/** Different lanes change the last bits of results, so they must be worth more. */
+/** The factor for other lanes, which change the last bits of results and so must be worth more. */
 const worthwhileLanes = 0.95;
 
 /** Products that one run of a candidate computes, each with weights of its own; every one of them is a sample. */
@@ -119,7 +119,7 @@ class ProductTimer {
 
   static async open(runner: KernelRunner, byteLength: number): Promise<ProductTimer> {
     const cold = runner.memory(Math.ceil(byteLength / 16) * 16);
-    // Random bits, but no f16 among them that is not finite, or larger than 2: infinities are not what is measured.
+    // Random bits, but without halves that are infinite, NaN or larger than 2, which would be slower or spoil sums.
     const words = new Uint32Array(Math.min(cold.byteLength, 2 ** 24) / 4);
     let state = 0x9e3779b9;
     for (let i = 0; i < words.length; i++) {
@@ -359,12 +359,16 @@ interface LanesChoice {
 export async function tune(uses: readonly ProductUse[], options: TuneOptions = {}): Promise<TuneReport> {
   const addon = loadAddon();
   const { info, physical } = findDevice(addon, options.device);
-  if (uses.length === 0) throw new UnicornError('usage/model', 'There is no product to tune.');
+  if (uses.length === 0) {
+    throw new UnicornError('usage/model', 'There is no product to tune.', {
+      fix: 'Give the products of a model, as `productUses` lists them.',
+    });
+  }
   const shaders = new ShaderLibrary();
   const runner = new KernelRunner(addon, physical, shaders);
   const file = new TuningFile(physical, tunedShadersHash(shaders));
   try {
-    // What no buffer holds would be read beyond its end.
+    // A product that no buffer holds would be read beyond its end.
     const fitting = uses.filter(({ shape }) => bytesOf(shape) <= info.maxBufferBytes);
     const bytes = Math.max(options.coldBytes ?? 256 * 2 ** 20, 2 * largestBytes(fitting));
     const timer = await ProductTimer.open(runner, Math.min(bytes, info.maxBufferBytes));

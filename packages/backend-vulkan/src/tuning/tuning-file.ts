@@ -1,6 +1,6 @@
 /**
- * The tuning of one device on disk, beside the driver's pipeline cache. It is for one driver and one set of shaders; a file
- * of others, or one that somebody damaged, is left alone and announced, since it costs speed only.
+ * The tuning of one device on disk, beside the driver's pipeline cache. It is for one driver and one set of shaders. A file
+ * of others, or a damaged one, is ignored with a notice, since only speed is lost.
  */
 import { createHash } from 'node:crypto';
 import { readFileSync, statSync } from 'node:fs';
@@ -14,16 +14,16 @@ import { mergeTunings, noTuning, tuningFromJson, tuningToJson, type Tuning } fro
 /** Version of the file's layout. */
 const fileVersion = 1;
 
-/** Thousands of rules; what is larger is not ours and is not read. */
+/** The largest file that is read, in bytes: thousands of rules. */
 const largestFileBytes = 8 * 2 ** 20;
 
-/** What of a device its tuning depends on. */
+/** The properties of a device that its tuning depends on. */
 export type TunedDevice = Pick<
   PhysicalDevice,
   'uuid' | 'pipelineCacheUuid' | 'vendorId' | 'deviceId' | 'driver' | 'name'
 >;
 
-/** Changes with any shader whose tiles are tuned. */
+/** A hash that changes with any shader whose tiles are tuned. */
 export function tunedShadersHash(shaders: Pick<ShaderLibrary, 'names' | 'hash'>): string {
   const hash = createHash('sha256');
   for (const name of shaders.names.filter((each) => each.startsWith('matmul-'))) {
@@ -73,7 +73,7 @@ export class TuningFile {
   }
 
   /**
-   * Adds to what is there.
+   * Adds a tuning to the one that is kept.
    *
    * @returns the file; undefined when nothing is to be kept
    * @throws UnicornError `usage/file` when it cannot be written

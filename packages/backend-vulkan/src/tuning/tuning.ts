@@ -23,7 +23,7 @@ export const matrixFields = ['rows', 'tokens', 'depth', 'subgroupRows', 'subgrou
 export type LaneFields = Partial<Pick<LaneTile, (typeof laneFields)[number]>>;
 export type MatrixFields = Partial<Pick<MatrixTile, (typeof matrixFields)[number]>>;
 
-/** What is not given holds for all. */
+/** A rule for the lanes of products. A field that is not given holds for all. */
 export interface LanesRule {
   readonly form: LaneForm;
   readonly dtype?: DType;
@@ -31,7 +31,7 @@ export interface LanesRule {
   readonly lanes: number;
 }
 
-/** What is not given holds for all. Of several rules for a product the one that gives most holds. */
+/** A rule for the tile of products. A field that is not given holds for all; of several rules the most specific one holds. */
 export interface TileRule {
   readonly form: ProductForm;
   readonly dtype?: DType;
@@ -54,7 +54,7 @@ export const noTuning: Tuning = { lanes: [], tiles: [] };
 const matches = (given: number | string | undefined, actual: number | string): boolean =>
   given === undefined || given === actual;
 
-/** How much a rule says about its product. */
+/** How specific a rule is: the number of fields that it gives of its product. */
 const weightOf = (...given: readonly unknown[]): number =>
   given.filter((value) => value !== undefined).length;
 

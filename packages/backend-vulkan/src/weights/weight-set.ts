@@ -1,7 +1,7 @@
 /**
- * Weights as the addon holds them. Loading is the addon's; this checks entries and words them for it. Vectors (norms,
- * biases) also lie there as dense f32, so that plain kernels read one type: they are the only numbers of a file that pass
- * through JavaScript, and they are few.
+ * Weights as the addon holds them. The addon loads them; this class checks the entries and puts them into its arrays.
+ * Vectors (norms, biases) also lie there as dense f32, so that plain kernels read one type. They alone pass through
+ * JavaScript, and they are few.
  */
 import { open } from 'node:fs/promises';
 import { guarded } from '@unicorn-exec/native';
@@ -14,7 +14,7 @@ import { layoutDTypes, weightLayout } from './weight-layout.js';
 /** Numbers of each weight in {@link LoadRequest.numbers}. */
 const numbersOfWeight = 8;
 
-/** What `loadWeights` of the addon takes, and what will then be where. */
+/** The arguments of `loadWeights` of the addon, and the table of what it will have loaded. */
 export interface LoadRequest {
   readonly paths: readonly string[];
   readonly names: readonly string[];
@@ -78,6 +78,7 @@ function checkEntry({ name, dtype, shape, source }: WeightEntry, known: Readonly
   const what = known.has(name) ? 'is given twice' : `has ${given} bytes instead of ${expected}`;
   throw new UnicornError('usage/weight', `The weight "${name}" (${dtype} [${shape.join(', ')}]) ${what}.`, {
     fields: { name, given, expected },
+    fix: known.has(name) ? 'Give each name once.' : 'Give the bytes that its dtype and shape take.',
   });
 }
 
@@ -94,6 +95,7 @@ async function sourceBytes({ name, source }: WeightEntry): Promise<Uint8Array> {
     if (bytesRead === byteLength) return bytes;
     throw new UnicornError('format/truncated', `${path} ends inside the weight "${name}".`, {
       fields: { path, name, offset, byteLength, bytesRead },
+      fix: 'Download the file again.',
     });
   } finally {
     await file.close();
@@ -191,8 +193,10 @@ export class VulkanWeightSet implements WeightSet, WeightTable {
 
   /** @throws UnicornError `usage/disposed` after `dispose` */
   get handle(): WeightsHandle {
-    if (this.#disposed) throw new UnicornError('usage/disposed', 'The weights were disposed of.');
-    return this.#handle;
+    if (!this.#disposed) return this.#handle;
+    throw new UnicornError('usage/disposed', 'The weights were disposed of.', {
+      fix: 'Load them again, or dispose of them after the executables that read them.',
+    });
   }
 
   dispose(): void {

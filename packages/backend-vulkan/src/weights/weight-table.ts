@@ -1,4 +1,4 @@
-/** What lowering and kernels are told of loaded weights. The set itself (`weight-set.ts`) has the memory. */
+/** The facts about loaded weights that lowering and kernels need. The set itself (`weight-set.ts`) has the memory. */
 import type { DType } from '@unicorn-exec/tensor';
 import type { WeightLayout } from './weight-layout.js';
 
