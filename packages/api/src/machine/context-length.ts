@@ -1,5 +1,4 @@
 /** How long a context may be on this machine: the model's own length, or less where memory is short. */
-import { freemem } from 'node:os';
 import { UnicornError } from '@unicorn-exec/tensor';
 import { shortageOf, type DeviceShare, type PoolBytes, type Shortage } from './memory-pool.js';
 
@@ -34,11 +33,6 @@ export type ContextAnswer =
 
 /** A context below this answers nothing useful. */
 const leastContext = 256;
-
-/** Memory that this process may still take, cgroup limits included. */
-export function availableMemoryBytes(): number {
-  return process.availableMemory?.() ?? freemem();
-}
 
 /** @throws UnicornError `usage/context` for what is not a length, or more than the model has */
 export function checkContext(requested: number | undefined, modelContext: number): void {

@@ -5,15 +5,10 @@
 import type { Model } from '@unicorn-exec/models';
 import { hostPool, UnicornError, type Device } from '@unicorn-exec/tensor';
 import { isHostBackend, knownBackends } from './backends.js';
-import {
-  availableMemoryBytes,
-  checkContext,
-  chooseContext,
-  memoryError,
-  type ContextChoice,
-} from './context-length.js';
+import { checkContext, chooseContext, memoryError, type ContextChoice } from './context-length.js';
 import { checkGpuLayers, chooseSplit, splitError } from './layer-split.js';
 import type { DeviceFallback, GpuLayers, LayerPlace, LayerSplit, LoadOptions } from './load-options.js';
+import { plannableBytes } from './hardware/memory.js';
 import { poolsOf, purseOf, type MemoryOwner } from './memory-pool.js';
 import { wholeBytes, type KvOptions, type ModelBytes } from './model-bytes.js';
 import { openDevice, openHost, type OpenedDevice } from './open-device.js';
@@ -48,7 +43,7 @@ export async function placeModel(model: Model, options: PlacementOptions): Promi
       ? undefined
       : new (await import('./split-model.js')).SplitModel(model, options, info);
     const owner: MemoryOwner = { info, availableBytes: opened.device.availableBytes?.() };
-    const hostBytes = availableMemoryBytes();
+    const hostBytes = plannableBytes();
     const pools = poolsOf([owner], hostBytes);
     const answer = chooseSplit({
       asked: isHost ? 'all' : asked,
@@ -105,7 +100,7 @@ export async function placeOnHost(
   const { device } = await openHost(options.threads === undefined ? {} : { threads: options.threads });
   try {
     const owner: MemoryOwner = { info: device.info, availableBytes: device.availableBytes?.() };
-    const pools = poolsOf([owner], availableMemoryBytes());
+    const pools = poolsOf([owner], plannableBytes());
     const answer = chooseContext({
       requested: options.context,
       modelContext: model.contextLength,

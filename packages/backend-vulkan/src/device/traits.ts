@@ -69,7 +69,7 @@ export function deviceInfo(device: PhysicalDevice, id: string, speed?: DeviceSpe
   return {
     backend: 'vulkan',
     id,
-    name: `${device.name} (${device.driver}, Vulkan ${device.apiVersion})`,
+    name: `${device.kind === 'cpu' ? 'software rasterizer ' : ''}${device.name} (${device.driver}, Vulkan ${device.apiVersion})`,
     dtypes: { weights: ['f32', 'f16', 'bf16', ...planeDTypes], kv: kvDTypes },
     precisions: ['f32', 'fast'],
     activations: {
@@ -82,6 +82,13 @@ export function deviceInfo(device: PhysicalDevice, id: string, speed?: DeviceSpe
     alignmentBytes: bindingAlignment,
     maxBufferBytes: Math.min(device.maxAllocationBytes, largest),
     heaps,
+    hardware: {
+      vendorId: device.vendorId,
+      deviceId: device.deviceId,
+      uuid: device.uuid,
+      driver: device.driver,
+      isSoftware: device.kind === 'cpu',
+    },
     ...(speed ? { speed } : {}),
     features,
   };

@@ -87,6 +87,19 @@ export interface DeviceSpeed {
 }
 
 /** What a device is. Everything that a planner answers follows from it. */
+/** Which piece of hardware a device is: for people, and for what is kept on disk about it. */
+export interface DeviceHardware {
+  /** The maker's number as PCI lists it: 0x1002 is AMD. Vulkan's own for what is not on a bus. */
+  readonly vendorId: number;
+  readonly deviceId: number;
+  /** Survives a change of the order in which devices are listed. */
+  readonly uuid: string;
+  /** Name and version of the driver. */
+  readonly driver: string;
+  /** True for a driver that computes on the CPU in a GPU's place, slower than a backend made for the CPU. */
+  readonly isSoftware: boolean;
+}
+
 export interface DeviceInfo {
   readonly backend: string;
   readonly id: string;
@@ -118,6 +131,8 @@ export interface DeviceInfo {
   readonly heaps: readonly MemoryHeap[];
   /** Threads, for devices that compute on the CPU. */
   readonly threads?: number;
+  /** Absent for devices that are the CPU itself, or only described. */
+  readonly hardware?: DeviceHardware;
   /** Rates, where they were measured or are known. */
   readonly speed?: DeviceSpeed;
   /** What the devices say of themselves that this one is made of. Absent for a device that is one. */

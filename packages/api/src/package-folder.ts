@@ -1,0 +1,12 @@
+/** Where this package lies on disk, and its version. */
+import { readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+/** Both `src`, which tests run from, and `dist` lie directly in it, as does this file in either. */
+const packageFolder = dirname(dirname(fileURLToPath(import.meta.url)));
+
+export function packageVersion(): string {
+  const manifest = readFileSync(join(packageFolder, 'package.json'), 'utf8');
+  return (JSON.parse(manifest) as { version: string }).version;
+}
