@@ -2,7 +2,7 @@
  * Golden checkpoints: those of `packages/models`, which every clone has, and others of the same architectures that may lie
  * beside the checkout, with other dims and weights.
  */
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { openSafetensors, type SafetensorsFile } from '@unicorn-exec/checkpoint';
 import { sharedPath } from './shared.js';
@@ -57,9 +57,15 @@ export class GoldenModel {
   }
 }
 
-/** The golden of `packages/models` where it has one of that name, then the one beside the checkout. */
-export function goldenModels(folder: string): GoldenModel[] {
-  const ours = new GoldenModel(folder, `${own}${folder}`);
-  const other = new GoldenModel(`shared/${folder}`, sharedPath(`goldens/models/${folder}`));
-  return ours.isThere ? [ours, other] : [other];
+/** A golden of `packages/models`. */
+export function goldenModel(folder: string): GoldenModel {
+  return new GoldenModel(folder, `${own}${folder}`);
 }
+
+/** Every golden of `packages/models`, and after each the one of its name beside the checkout, which may be absent. */
+export const goldenModels: readonly GoldenModel[] = readdirSync(own)
+  .filter((folder) => existsSync(`${own}${folder}/meta.json`))
+  .flatMap((folder) => [
+    goldenModel(folder),
+    new GoldenModel(`shared/${folder}`, sharedPath(`goldens/models/${folder}`)),
+  ]);

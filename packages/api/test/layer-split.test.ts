@@ -342,8 +342,7 @@ describe.skipIf(!vulkan!.usable || !cpu!.usable)('a model over a GPU and the CPU
     });
   });
 
-  const folders = ['llama', 'qwen2', 'qwen3', 'gemma2', 'gemma3-text', 'gemma3n-text'];
-  for (const golden of folders.flatMap(goldenModels)) {
+  for (const golden of goldenModels) {
     const { name, path, isThere } = golden;
     it.skipIf(!isThere)(`${name}, cut in the middle: logits and greedy continuation`, async () => {
       const { checks } = golden.meta();

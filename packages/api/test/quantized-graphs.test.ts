@@ -82,8 +82,7 @@ interface Checkpoint {
 }
 
 describe('golden checkpoints', () => {
-  const folders = ['llama', 'llama3-rope', 'qwen2', 'qwen3', 'gemma2', 'gemma3-text', 'gemma3n-text'];
-  for (const golden of folders.flatMap(goldenModels)) {
+  for (const golden of goldenModels) {
     describe.skipIf(!golden.isThere)(golden.name, () => {
       const checkpoint = async (): Promise<Checkpoint> => ({
         path: golden.path,

@@ -9,7 +9,7 @@ import { openGguf, writeGguf, type MetadataEntry } from '@unicorn-exec/checkpoin
 import { referenceBackend } from '@unicorn-exec/tensor';
 import { Engine } from '../src/index.js';
 import { ReasoningText } from '../src/answer/reasoning-text.js';
-import { goldenModels } from './golden-model.js';
+import { goldenModel } from './golden-model.js';
 
 const list = (elementType: 'string' | 'f32' | 'i32', values: (string | number)[]): MetadataEntry => ({
   type: 'array',
@@ -137,7 +137,7 @@ describe('ReasoningText', () => {
 describe('an engine', () => {
   let engine: Engine;
   beforeAll(async () => {
-    const source = await openModel(goldenModels('qwen3')[0]!.path);
+    const source = await openModel(goldenModel('qwen3').path);
     const content = modelToGguf(source);
     const path = join(directory, 'qwen3.gguf');
     await writeGguf(path, {

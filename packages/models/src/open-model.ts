@@ -98,7 +98,7 @@ async function describeDirectory(
   const architecture = findHuggingFaceArchitecture(root.string('model_type'), root.file);
   // A multimodal configuration keeps the language model's in a part of its own.
   const text = root.object('text_config') ?? root;
-  refuseOtherMaths(text);
+  refuseOtherMaths(text, architecture.switches);
   refuseQuantized(root, weights);
   const definition = architecture.fromHuggingFace(text);
   const isUntied = definition.config.tiedHead && (await hasHeadOfItsOwn(weights));

@@ -81,7 +81,7 @@ export function configToGguf(
   architecture: string,
 ): [key: string, entry: MetadataEntry][] {
   const { layers, headDim, attentionScale, window, attentionSoftcap, logitSoftcap } = config;
-  expectUniformAttention(layers);
+  expectUniformAttention(layers, gguf?.implied);
   const widths = layers.map(({ feedForward }) => feedForward);
   const fields: Record<string, MetadataEntry> = {
     vocab_size: u32(config.vocabularySize),
@@ -111,10 +111,15 @@ export function configToGguf(
   ];
 }
 
-/** @throws UnicornError `unsupported/config` when a layer's attention has numbers of its own */
-function expectUniformAttention(layers: readonly LayerConfig[]): void {
+/** @throws UnicornError `unsupported/config` when a layer's attention has numbers of its own, but for those `implied` */
+function expectUniformAttention(
+  layers: readonly LayerConfig[],
+  implied: readonly (keyof LayerConfig)[] = [],
+): void {
   const keys = ['heads', 'kvHeads', 'headDim', 'window', 'attentionScale', 'rope', 'values'] as const;
-  const own = layers.findIndex((layer) => keys.some((key) => layer[key] !== undefined));
+  const own = layers.findIndex((layer) =>
+    keys.some((key) => layer[key] !== undefined && !implied.includes(key)),
+  );
   if (own < 0) return;
   throw new UnicornError(
     'unsupported/config',

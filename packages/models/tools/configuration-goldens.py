@@ -15,6 +15,9 @@ DENSE = dict(vocab_size=1000, hidden_size=1024, intermediate_size=2048, num_hidd
 GEMMA = dict(DENSE, hidden_activation="silu", sliding_window=256, tie_word_embeddings=False)
 CLASSES = {
     "llama": ("Llama", dict(DENSE, hidden_act="gelu_pytorch_tanh", rope_theta=5e5, tie_word_embeddings=True)),
+    "smollm3": ("SmolLM3", dict(DENSE, hidden_act="gelu_pytorch_tanh", rope_theta=5e5, tie_word_embeddings=False,
+                                use_sliding_window=True, sliding_window=128, no_rope_layer_interval=3,
+                                no_rope_layers=[1, 0, 1] * 4)),
     "qwen2": ("Qwen2", dict({k: v for k, v in DENSE.items() if k != "head_dim"}, num_attention_heads=64, hidden_act="gelu_pytorch_tanh",
                             rope_theta=1e6, tie_word_embeddings=True, use_sliding_window=True, sliding_window=128,
                             max_window_layers=5)),
@@ -33,7 +36,7 @@ CLASSES = {
 }
 KEPT = ["vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
         "num_key_value_heads", "head_dim", "max_position_embeddings", "rms_norm_eps", "hidden_act", "hidden_activation",
-        "tie_word_embeddings", "sliding_window", "layer_types", "query_pre_attn_scalar", "attn_logit_softcapping",
+        "tie_word_embeddings", "sliding_window", "layer_types", "no_rope_layers", "query_pre_attn_scalar", "attn_logit_softcapping",
         "final_logit_softcapping", "num_kv_shared_layers", "laurel_rank", "hidden_size_per_layer_input",
         "vocab_size_per_layer_input", "altup_num_inputs", "altup_active_idx", "altup_correct_scale",
         "activation_sparsity_pattern"]

@@ -3,7 +3,7 @@ import type { MetadataEntry } from '@unicorn-exec/checkpoint';
 import type { ElasticSize, Value } from '@unicorn-exec/tensor';
 import type { ConfigFields } from '../config/config-fields.js';
 import type { GgufConfig } from '../config/gguf.js';
-import type { DecoderConfig } from '../decoder/decoder-config.js';
+import type { DecoderConfig, LayerConfig } from '../decoder/decoder-config.js';
 import type { DecoderStep } from '../decoder/decoder-step.js';
 import type { WeightDeclaration } from '../decoder/decoder-weights.js';
 
@@ -23,6 +23,8 @@ export interface ModelDefinition {
     readonly fields?: Readonly<Record<string, MetadataEntry>>;
     /** Rows of query and key are reordered so that rope turns neighbours. */
     readonly interleaved?: boolean;
+    /** What readers of the format know of a layer's attention without a field, from the architecture's name. */
+    readonly implied?: readonly (keyof LayerConfig)[];
   };
   /** Adds the step's graph. @returns the logits, where the step's options ask for them */
   build(step: DecoderStep): Value | undefined;
@@ -35,6 +37,8 @@ export interface Architecture {
   readonly huggingFaceTypes: readonly string[];
   /** `general.architecture` of a GGUF file. */
   readonly ggufArchitectures: readonly string[];
+  /** Keys of a Hugging Face configuration that it reads and that any other architecture must refuse (`config/refusal.ts`). */
+  readonly switches?: readonly string[];
   /**
    * @param fields the text model's part of `config.json`
    * @throws UnicornError `format/config`, `unsupported/config` naming the key

@@ -7,8 +7,9 @@ import { gemma3n } from './gemma3n.js';
 import { llama } from './llama.js';
 import { qwen2 } from './qwen2.js';
 import { qwen3 } from './qwen3.js';
+import { smollm3 } from './smollm3.js';
 
-export const architectures: readonly Architecture[] = [llama, qwen2, qwen3, gemma2, gemma3, gemma3n];
+export const architectures: readonly Architecture[] = [llama, smollm3, qwen2, qwen3, gemma2, gemma3, gemma3n];
 
 /** @param type `model_type` of `config.json` @throws UnicornError `unsupported/architecture` listing what is known */
 export function findHuggingFaceArchitecture(type: string, file: string): Architecture {

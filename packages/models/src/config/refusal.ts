@@ -38,12 +38,13 @@ const switches: Readonly<Record<string, readonly unknown[]>> = {
 
 /**
  * @param fields the text model's part of `config.json`
+ * @param read switches that the architecture reads itself
  * @throws UnicornError `unsupported/config` naming the key
  */
-export function refuseOtherMaths(fields: ConfigFields): void {
+export function refuseOtherMaths(fields: ConfigFields, read: readonly string[] = []): void {
   for (const [key, harmless] of Object.entries(switches)) {
     const value = fields.raw(key);
-    if (value === undefined || harmless.includes(value)) continue;
+    if (value === undefined || harmless.includes(value) || read.includes(key)) continue;
     const values = harmless.length > 0 ? harmless.map(String).join(', ') : 'models without it';
     fields.unsupported(key, values);
   }

@@ -24,8 +24,8 @@ export interface LayerConfig {
   /** Window of a sliding layer. */
   readonly window?: number;
   readonly attentionScale?: number;
-  /** Where it does not turn as the other layers of its kind. */
-  readonly rope?: Rope;
+  /** Where it does not turn as the other layers of its kind; `none`: positions do not turn it at all. */
+  readonly rope?: Rope | 'none';
   /**
    * Where values come from: a projection of their own, the key projection (before norm and rope, as in the full layers of
    * Gemma 4), or the cached keys themselves, so that no values are stored. Default: `own`.
@@ -53,8 +53,10 @@ export function attentionShape(config: DecoderConfig, layer: LayerConfig): Atten
   };
 }
 
-export function ropeOf(config: DecoderConfig, layer: LayerConfig): Rope {
-  return layer.rope ?? config.ropes[layer.attention];
+/** What turns the layer's queries and keys; undefined: nothing does. */
+export function ropeOf(config: DecoderConfig, layer: LayerConfig): Rope | undefined {
+  const rope = layer.rope ?? config.ropes[layer.attention];
+  return rope === 'none' ? undefined : rope;
 }
 
 export interface DecoderConfig {
@@ -132,7 +134,7 @@ export function checkDecoderConfig(config: DecoderConfig, file: string): void {
     if (layer.attention === 'sliding' && window === undefined) {
       fail('there are sliding layers, but no window is given');
     }
-    const turned = 2 * ropeOf(config, layer).frequencies.length;
+    const turned = 2 * (ropeOf(config, layer)?.frequencies.length ?? 0);
     if (turned > headDim) fail(`layer ${index} has heads of ${headDim} elements, of which ${turned} turn`);
     const source = layer.kvSource === undefined ? undefined : layers[layer.kvSource];
     if (!source) return;

@@ -140,10 +140,12 @@ export class DecoderStep {
     this.#states.set(layer.index, state);
   }
 
-  /** Turns heads `[rows, heads, headDim]` by their position; `positions` are those of the rows. */
+  /** Turns heads `[rows, heads, headDim]` by the positions of the rows, where the layer has a rope. */
   rope(layer: KeptLayer, x: Value): Value {
-    const { frequencies, magnitude, layout } = ropeOf(this.config, layer);
-    const key = layer.rope ?? layer.attention;
+    const rope = ropeOf(this.config, layer);
+    if (!rope) return x;
+    const { frequencies, magnitude, layout } = rope;
+    const key = layer.rope === undefined ? layer.attention : rope;
     const table = this.#frequencies.get(key) ?? this.builder.constant(frequencies);
     this.#frequencies.set(key, table);
     return this.builder.rope(x, this.positions, table, { layout, magnitude });

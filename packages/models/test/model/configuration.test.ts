@@ -47,6 +47,7 @@ const ours: Record<string, (config: DecoderConfig & Record<string, unknown>) => 
   tie_word_embeddings: (config) => config.tiedHead,
   sliding_window: (config) => config.window ?? null,
   layer_types: (config) => config.layers.map(({ attention }) => kinds[attention]),
+  no_rope_layers: (config) => config.layers.map(({ rope }) => (rope === 'none' ? 0 : 1)),
   intermediate_size: (config) => config.layers.map(({ feedForward }) => feedForward),
   query_pre_attn_scalar: (config) => Math.round(config.attentionScale ** -2),
   attn_logit_softcapping: (config) => config.attentionSoftcap ?? null,

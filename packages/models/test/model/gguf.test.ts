@@ -5,7 +5,14 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { MetadataEntry } from '@unicorn-exec/checkpoint';
 import { openModel, type Model } from '../../src/index.js';
-import { goldenFolder, GoldenNumbers, hasGolden, maxAbsDifference, readMeta } from './golden-model.js';
+import {
+  goldenFolder,
+  GoldenNumbers,
+  hasGolden,
+  maxAbsDifference,
+  ownGoldens,
+  readMeta,
+} from './golden-model.js';
 import { f32, u32, writeTwin, type TwinOptions } from './gguf-twin.js';
 import { StepRunner } from './step-runner.js';
 
@@ -37,6 +44,11 @@ const twins: Record<string, (model: Model) => TwinOptions> = {
       ],
     };
   },
+  smollm3: () => ({
+    architecture: 'smollm3',
+    permuted: true,
+    metadata: { 'smollm3.rope.freq_base': f32(5e6), 'smollm3.rope.dimension_count': u32(32) },
+  }),
   qwen2: () => ({ architecture: 'qwen2', metadata: { 'qwen2.rope.freq_base': f32(1e6) } }),
   qwen3: () => ({ architecture: 'qwen3', metadata: { 'qwen3.rope.freq_base': f32(1e6) } }),
   gemma2: ({ definition: { config } }) => ({
@@ -82,6 +94,8 @@ const twins: Record<string, (model: Model) => TwinOptions> = {
 let directory: string;
 beforeAll(async () => (directory = await mkdtemp(join(tmpdir(), 'unicorn-models-'))));
 afterAll(() => rm(directory, { recursive: true }));
+
+it('writes a twin of every golden', () => expect(Object.keys(twins).sort()).toEqual(ownGoldens));
 
 for (const [folder, options] of Object.entries(twins)) {
   describe.skipIf(!hasGolden(folder))(`${folder} as GGUF`, () => {

@@ -1,5 +1,5 @@
 /** A golden checkpoint: its opened model and the reference's numbers, with the rules by which they are compared. */
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { openSafetensors, type SafetensorsFile } from '@unicorn-exec/checkpoint';
@@ -16,10 +16,10 @@ export function goldenFolder(name: string): string {
   return existsSync(join(here, name)) ? join(here, name) : join(shared, name);
 }
 
-/** The same architecture again, from other dims and weights, where the package has one of its own. */
-export function hasOwnGolden(name: string): boolean {
-  return existsSync(join(here, name));
-}
+/** Every golden model of the package: a folder with a checkpoint and its `meta.json`. */
+export const ownGoldens: readonly string[] = readdirSync(here)
+  .filter((name) => existsSync(join(here, name, 'meta.json')))
+  .sort();
 
 export function hasGolden(name: string): boolean {
   return existsSync(goldenFolder(name));

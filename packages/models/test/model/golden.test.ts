@@ -9,43 +9,38 @@ import {
   goldenFolder,
   GoldenNumbers,
   hasGolden,
-  hasOwnGolden,
   layerExcess,
   maxAbsDifference,
+  ownGoldens,
   readMeta,
 } from './golden-model.js';
 import { best, StepRunner } from './step-runner.js';
 
-interface Case {
-  readonly folder: string;
+interface LayerRule {
   /** Deviations of the golden that a layer may differ by, besides rtol 1e-4. */
   readonly layerShare: number;
-  readonly streams?: number;
+  /** Residual streams that the golden's layers hold. */
+  readonly streams: number;
 }
 
-const cases: Case[] = [
-  { folder: 'llama', layerShare: 1e-4 },
-  { folder: 'llama3-rope', layerShare: 1e-4 },
-  { folder: 'qwen2', layerShare: 1e-4 },
-  { folder: 'qwen3', layerShare: 1e-4 },
-  { folder: 'gemma2', layerShare: 1e-4 },
-  { folder: 'gemma3-text', layerShare: 1e-4 },
-  { folder: 'gemma3n-text', layerShare: 1e-3, streams: 4 },
-];
+const usualRule: LayerRule = { layerShare: 1e-4, streams: 1 };
+const otherRules: Readonly<Record<string, LayerRule>> = {
+  'gemma3n-text': { layerShare: 1e-3, streams: 4 },
+};
 
 function configType(folder: string): string {
   const text = readFileSync(join(goldenFolder(folder), 'config.json'), 'utf8');
   return (JSON.parse(text) as { model_type: string }).model_type;
 }
 
-/** Both the package's and the shared ones, where there are both. */
-const all = cases.flatMap((one) =>
-  hasOwnGolden(one.folder) ? [one, { ...one, folder: elsewhere + one.folder }] : [one],
-);
+/** The package's own, and those of the same names beside the checkout where they are. */
+const all = ownGoldens.flatMap((name) => {
+  const rule = otherRules[name] ?? usualRule;
+  return [name, elsewhere + name].map((folder) => ({ folder, ...rule }));
+});
 
 it('has a golden of its own for every architecture', () => {
-  const own = cases.filter(({ folder }) => hasOwnGolden(folder)).map(({ folder }) => folder);
-  const types = own.map((folder) => configType(folder));
+  const types = ownGoldens.map((folder) => configType(folder));
   for (const { id, huggingFaceTypes } of architectures) {
     expect(
       huggingFaceTypes.some((type) => types.includes(type)),
@@ -168,7 +163,7 @@ for (const { folder, layerShare, streams } of all) {
         if (!numbers.has(name)) continue;
         const all = await numbers.floats(name);
         // Gemma 3n's goldens hold every stream; a step hands out the active one, the first.
-        const expected = all.subarray(0, all.length / (streams ?? 1));
+        const expected = all.subarray(0, all.length / streams);
         expect(layerExcess(results[`hidden.${layer + 1}`]!, expected, layerShare), name).toBeLessThanOrEqual(
           1,
         );

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openSafetensors, writeGguf, writeSafetensors } from '@unicorn-exec/checkpoint';
 import { isUnicornError, type UnicornError } from '@unicorn-exec/tensor';
 import { openModel, openTextSide } from '../../src/index.js';
-import { goldenFolder, hasGolden } from './golden-model.js';
+import { goldenFolder, ownGoldens } from './golden-model.js';
 
 let scratch: string;
 let made = 0;
@@ -52,8 +52,8 @@ async function failure(path: string): Promise<UnicornError> {
 }
 
 describe('a configuration of transformers 5', () => {
-  for (const name of ['llama', 'llama3-rope', 'qwen2', 'qwen3', 'gemma2', 'gemma3-text', 'gemma3n-text']) {
-    it.skipIf(!hasGolden(name))(`of ${name} means the same as the classic one`, async () => {
+  for (const name of ownGoldens) {
+    it(`of ${name} means the same as the classic one`, async () => {
       const classic = await openModel(goldenFolder(name));
       const modern = await openModel(await copyOf(name, {}, 'config.v5.json'));
       expect(modern.definition.config).toEqual(classic.definition.config);
@@ -312,6 +312,36 @@ describe('what cannot be opened is refused', () => {
       expect((await failure(await copyOf('gemma3n-text', { [key]: value }))).code).toBe(code);
     });
   }
+});
+
+describe('SmolLM3', () => {
+  const withoutRope = async (change: Record<string, unknown>): Promise<number[]> => {
+    const model = await openModel(await copyOf('smollm3', change));
+    await model.close();
+    return model.definition.config.layers.flatMap(({ rope }, layer) => (rope === 'none' ? [layer] : []));
+  };
+
+  it('has no rope where its list has a 0, else in every n-th layer', async () => {
+    expect(await withoutRope({})).toEqual([3]);
+    expect(await withoutRope({ no_rope_layers: [0, 1, 1, 1, 0, 0] })).toEqual([0, 4]);
+    expect(await withoutRope({ no_rope_layers: null, no_rope_layer_interval: 2 })).toEqual([1, 3]);
+    expect(await withoutRope({ no_rope_layers: null, no_rope_layer_interval: undefined })).toEqual([3]);
+  });
+
+  it.each([
+    ['no_rope_layers', [1, 1, 1, 0], 'format/config'],
+    ['no_rope_layers', [1, 1, 1, 0, 2], 'format/config'],
+    ['no_rope_layers', 4, 'format/config'],
+    ['layer_types', new Array(5).fill('sliding_attention'), 'format/config'],
+    ['embedding_multiplier', 12, 'unsupported/config'],
+  ])('is refused where "%s" is %j', async (key, value, code) => {
+    expect((await failure(await copyOf('smollm3', { [key]: value }))).code).toBe(code);
+  });
+
+  it('is refused where its interval is 0', async () => {
+    const change = { no_rope_layers: null, no_rope_layer_interval: 0 };
+    expect((await failure(await copyOf('smollm3', change))).code).toBe('format/config');
+  });
 });
 
 describe('a checkpoint that would compute something else', () => {

@@ -42,6 +42,7 @@ describe('presets', () => {
   /** Parameters of the text models as their makers count them: all tensors, tied ones once. */
   const billions: Record<string, number> = {
     'smollm2-135m': 0.1345,
+    'smollm3-3b': 3.075,
     'qwen2.5-0.5b': 0.494,
     'qwen2.5-1.5b': 1.544,
     'qwen2.5-7b': 7.616,

@@ -6,18 +6,26 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { writeGguf } from '@unicorn-exec/checkpoint';
 import { encodeTensor } from '@unicorn-exec/quant';
 import { architectures, ConfigFields, configToGguf, modelToGguf, openModel } from '../../src/index.js';
-import { goldenFolder, GoldenNumbers, hasGolden, maxAbsDifference, readMeta } from './golden-model.js';
+import {
+  elsewhere,
+  goldenFolder,
+  GoldenNumbers,
+  hasGolden,
+  maxAbsDifference,
+  ownGoldens,
+  readMeta,
+} from './golden-model.js';
 import { StepRunner } from './step-runner.js';
 
 let directory: string;
 beforeAll(async () => (directory = await mkdtemp(join(tmpdir(), 'unicorn-models-'))));
 afterAll(() => rm(directory, { recursive: true }));
 
-for (const folder of ['llama', 'llama3-rope', 'qwen2', 'qwen3', 'gemma2', 'gemma3-text', 'gemma3n-text']) {
+for (const folder of ownGoldens.flatMap((name) => [name, elsewhere + name])) {
   describe.skipIf(!hasGolden(folder))(folder, () => {
     it('has the same configuration and the logits of the golden', async () => {
       const original = await openModel(goldenFolder(folder));
-      const path = join(directory, `${folder}.gguf`);
+      const path = join(directory, `${folder.replace('/', '-')}.gguf`);
       await writeGguf(path, modelToGguf(original));
       const copy = await openModel(path);
       const { config } = copy.definition;
@@ -48,7 +56,7 @@ for (const folder of ['llama', 'llama3-rope', 'qwen2', 'qwen3', 'gemma2', 'gemma
 
     it('takes the type that is asked for, tensor by tensor', async () => {
       const original = await openModel(goldenFolder(folder));
-      const path = join(directory, `${folder}-q8.gguf`);
+      const path = join(directory, `${folder.replace('/', '-')}-q8.gguf`);
       const content = modelToGguf(original, {
         dtypeOf: ({ shape }) => (shape.length > 1 && shape.at(-1)! % 32 === 0 ? 'q8_0' : 'f32'),
         encode: encodeTensor,
@@ -61,6 +69,19 @@ for (const folder of ['llama', 'llama3-rope', 'qwen2', 'qwen3', 'gemma2', 'gemma
     });
   });
 }
+
+it('refuses layers without rope where readers of the file would turn them', () => {
+  const [smollm3] = architectures.filter(({ id }) => id === 'smollm3');
+  const write = (config: Record<string, unknown>): unknown =>
+    configToGguf(smollm3!.fromHuggingFace(ConfigFields.fromJson('config.json', config)), 'smollm3');
+  expect(() => write({})).not.toThrow();
+  const windows = { use_sliding_window: true, sliding_window: 512 };
+  for (const config of [{ no_rope_layer_interval: 3 }, windows]) {
+    expect(() => write(config)).toThrowError(
+      expect.objectContaining({ code: 'unsupported/config' }) as Error,
+    );
+  }
+});
 
 it('says what YaRN is', () => {
   const config = {

@@ -80,6 +80,15 @@ export const presets = {
     max_position_embeddings: 8192,
     rope_theta: 100_000,
   },
+  'smollm3-3b': {
+    ...llama,
+    ...shape(36, 2048, 11_008, 16, 4),
+    model_type: 'smollm3',
+    vocab_size: 128_256,
+    max_position_embeddings: 65_536,
+    rms_norm_eps: 1e-6,
+    rope_theta: 5_000_000,
+  },
   'qwen2.5-0.5b': { ...qwen2, ...shape(24, 896, 4864, 14, 2) },
   'qwen2.5-1.5b': { ...qwen2, ...shape(28, 1536, 8960, 12, 2) },
   'qwen2.5-7b': {
