@@ -18,18 +18,18 @@
 namespace unicorn {
 namespace {
 
-// Up to here device buffers are such that the host can write, where there is such memory beside the other: inputs.
+// The most bytes of a device buffer that the host can write, where there is such memory beside the other: inputs are small.
 constexpr uint64_t mappedBufferBytes = uint64_t{1} << 20;
 
-// Up to here buffers of device memory are ArrayBuffers too, where the host can read them well.
+// The most bytes of a buffer of device memory that is an ArrayBuffer too, where the host reads it fast.
 constexpr uint64_t exposedBufferBytes = uint64_t{1} << 30;
 
-// What an environment (the main thread, a worker) has of Vulkan.
+// What an environment (the main thread, a worker) holds of Vulkan.
 struct Environment {
   std::shared_ptr<MessageSink> messages = std::make_shared<MessageSink>();
   std::shared_ptr<Instance> instance;
 
-  // The one of the last probe, as long as it is of that kind.
+  // The instance of the last probe, which later ones share as long as they ask for the same kind.
   const std::shared_ptr<Instance>& open(bool validation) {
     if (!instance || instance->validation() != validation) instance = Instance::create(validation, messages);
     return instance;
@@ -235,8 +235,8 @@ Napi::Value dispose(const Napi::CallbackInfo& info) {
 
 // ---------------------------------------------------------------- buffers
 
-// What a handle and an ArrayBuffer look at. Disposal detaches the ArrayBuffer and empties this, so that memory is freed
-// then and not when the garbage collector comes; without disposal the last of the two frees it.
+// The memory that a handle and an ArrayBuffer share. Disposal detaches the ArrayBuffer and empties this, so that memory is
+// freed then and not by the garbage collector; without disposal the last of the two frees it.
 struct BufferCell {
   std::shared_ptr<Buffer> buffer;
 };
@@ -272,7 +272,7 @@ Napi::Value allocate(const Napi::CallbackInfo& info) {
   const Buffer& buffer = *cell->buffer;
   const bool exposed = buffer.mapped() != nullptr && (use == MemoryUse::host || use == MemoryUse::shared ||
                                                       (buffer.cached() && byteLength <= exposedBufferBytes));
-  // What the host sees is zero at once; so is what is cheaper to clear than to submit.
+  // Memory that the host sees is cleared at once, and so is memory that is cheaper to clear than to submit.
   host->queue().clear(cell->buffer, exposed || byteLength <= mappedBufferBytes);
   auto result = Napi::Object::New(env);
   result["address"] = Napi::BigInt::New(env, static_cast<uint64_t>(buffer.address()));
@@ -407,7 +407,7 @@ WeightRequest weightRequest(const double* numbers, size_t pathCount) {
     return wholeNumber(numbers[at], maximum, "the numbers of a weight are whole and in range");
   };
   const auto dtype = static_cast<int32_t>(number(0, 255));
-  // So that no product of them is beyond 64 bits: what is read from the file is bounded by its length as well.
+  // The largest number of rows and of columns: no product of them is beyond 64 bits. The file's length bounds them as well.
   const auto rows = static_cast<int64_t>(number(1, uint64_t{1} << 31));
   const auto columns = static_cast<int64_t>(number(2, uint64_t{1} << 28));
   const uint64_t layout = number(3, 1);

@@ -1,4 +1,4 @@
-// Adds the sum over rows of x^2 to a state, in place. One invocation a column, which adds its rows in order.
+// Adds the sum over rows of x^2 to a state, in place. Each invocation takes a column, and adds its rows in order.
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
@@ -14,7 +14,7 @@ layout(push_constant, scalar) uniform Arguments {
   uint columns;
 };
 
-// Rows that are on their way together.
+// Rows that an invocation loads before it adds the first.
 #define AT_ONCE 8u
 
 void main() {

@@ -57,20 +57,20 @@ shared f16vec4 weightTile[lines * weightStride];
 
 const float weightScale = 1024.0;
 
-// Of two tiles by turns.
+// The rows of the keys of two tiles, by turns.
 shared uint keyRows[2u * tileKeys];
 // First and last key that a line sees, in the sequence at hand.
 shared ivec2 seen[lines];
 shared float inverses[lines];
 shared int lowest;
 shared int highest;
-// A value of the tile is not finite.
+// Whether a value of the tile is not finite.
 shared uint poisoned;
 
 // Vectors of 8 elements of a tile of rows, and how many an invocation moves.
 const uint rowVectors = paddedDim / 8u;
 const uint tileLoads = tileKeys * rowVectors / 256u;
-// At most, of heads of 256: of tileLoads, depthBlocks, dimBlocks, keyBlocks, laneVectors and laneKeys.
+// The most that heads of 256 need of tileLoads, depthBlocks, dimBlocks, keyBlocks, laneVectors and laneKeys.
 #define LOADS 8u
 #define DEPTH_BLOCKS 16u
 #define DIM_BLOCKS 8u
@@ -137,7 +137,7 @@ uint startOf(uint line, uint kvHead, uint group) {
   return (row * queryHeads + kvHead * group + line % group) * headDim;
 }
 
-// A value's element, slowly.
+// One element of a value, read by itself.
 float valueAt(uint row, uint element) {
   f16vec4 low, high;
   halves(loadRaw(row, element / 8u), low, high);
@@ -159,7 +159,7 @@ void main() {
   int firstSequence = sequenceOf(firstLine / group);
   int lastSequence = sequenceOf(lastRow);
 
-  // What an invocation keeps of the line that it shares with its neighbours.
+  // State of the line that the invocation shares with its neighbours.
   uint ownLine = lane / lineLanes;
   uint lineLane = lane % lineLanes;
   uint line = firstLine + ownLine;
@@ -249,7 +249,7 @@ void main() {
       if (i < tileLoads) keyRaws[i] = tileRaw(i * 256u + lane, turn, 0u);
     }
     for (int tile = from / int(tileKeys); tile <= lastTile; ++tile) {
-      // Nobody reads values, weights or factors of the tile before any more.
+      // No invocation reads values, weights or factors of the tile before any more.
       barrier();
       if (lane == 0u) poisoned = 0u;
       [[unroll]] for (uint i = 0; i < LOADS; ++i) {

@@ -1,5 +1,5 @@
-// Merges the sections of attention.comp in order of keys: one workgroup a row and query head. The factors of all sections are
-// found first, each by an invocation of its own, so that only products remain to be chained.
+// Merges the sections of attention-row.comp in order of keys, with a workgroup for each row and query head. The factors of all
+// sections are found first, each by an invocation of its own, so that only products depend on one another.
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "include/memory.glsl"

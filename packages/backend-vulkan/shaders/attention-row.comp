@@ -2,9 +2,9 @@
 // to `heads` query heads of one KV head, and one section of the keys (include/attention.glsl tells the arithmetic).
 //
 // `keyLanes` neighbouring invocations share a key and score it for all heads; then `rowLanes` share a row of values, and
-// each group of them makes one strand. Eight vectors an invocation are on their way while the eight before are used, the first
-// values too while the last scores are made. What a section gave goes to `partials`, unless there is only one; the workgroup
-// that ends last merges the sections (`mergesHere`), or, where they are many, attention-merge.comp does.
+// each group of them makes one strand. Each invocation loads eight vectors while it uses the eight before, and the first values
+// while it makes the last scores. The result of a section goes to `partials`, unless there is only one; the workgroup that ends
+// last merges the sections (`mergesHere`), or, where they are many, attention-merge.comp does.
 //
 // With HEADS it does what heads.comp does too, for a single row: keys and values of earlier steps are then loaded before the
 // products end that make the row's heads.
@@ -44,7 +44,7 @@ const uint lines = heads;
 const uint headsAtOnce = 1u + uint(heads > 1u);
 // Scores and queries; afterwards strands of value sums.
 const uint scoreVectors = heads * (sectionKeys / 4u + 1u);
-// Of one or two heads each subgroup finds the weights of the values that it sums, and nobody waits for another's. The sums'
+// With one or two heads each subgroup finds the weights of the values that it sums, and waits for no other. The sums'
 // order is that of `weighLine`. Their strands then lie behind the scores, which others may still read.
 const bool weighsTogether = HEADS == 1 && heads <= 2u;
 const uint sumsStart = uint(weighsTogether) * scoreVectors;
@@ -98,7 +98,7 @@ float finishedAt(uint i) {
   return mergesHere ? pool[i >> 2][i & 3u] : endedHeads[i];
 }
 
-// Of all lines of the workgroup, when each is finished: a row's heads are the columns that a product takes.
+// Quantizes the results of all lines of the workgroup, when each is finished: a row's heads are the columns of a product.
 void quantizeLines(uint lane, uint firstLine, uint ownHeads) {
   barrier();
   uint row = firstLine / queryHeads;
@@ -213,7 +213,7 @@ void putOwnKeys(uint lane, inout Loaded loaded) {
   }
 }
 
-// And its value.
+// Puts in the row's own value.
 void putOwnValues(uint lane, inout Loaded loaded) {
   if (loaded.owned != 0u) {
     uint place = lane % rowLanes;

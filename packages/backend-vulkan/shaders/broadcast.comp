@@ -16,7 +16,7 @@ layout(push_constant, scalar) uniform Arguments {
   FloatsIn b;
   Floats result;
   uint count;
-  // Of the merged axes, the innermost first. A stride of 0 repeats.
+  // Sizes and strides of the merged axes, the innermost first. A stride of 0 repeats.
   uint dims[maximumRank];
   uint aStrides[maximumRank];
   uint bStrides[maximumRank];

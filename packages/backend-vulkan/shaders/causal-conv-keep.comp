@@ -1,5 +1,5 @@
-// The second half of causalConv: the last inputs of each sequence go into the slot that it writes. One invocation a channel of
-// a sequence; it moves what was kept towards the front, so that a slot may be both read and written.
+// The second half of causalConv: the last inputs of each sequence go into the slot that it writes. Each invocation takes a
+// channel of a sequence. It moves the inputs kept before towards the front, so that a slot may be both read and written.
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "include/memory.glsl"

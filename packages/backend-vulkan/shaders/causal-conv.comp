@@ -1,5 +1,5 @@
 // A short causal convolution of each channel over the rows of its sequence and the inputs that its slot of the state has kept.
-// One invocation an element of the result. What the slots keep afterwards is causal-conv-keep.comp's, when all have read.
+// Each invocation makes an element of the result. causal-conv-keep.comp writes the slots afterwards, when all have read.
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "include/memory.glsl"

@@ -1,5 +1,5 @@
-// Copies 16 bytes an invocation as often as asked: what the memory yields, measured on the device at hand. Not a way to
-// move tensors; transfers do that.
+// Copies 16 bytes in each invocation as often as asked, to measure the rate of the device's memory. Tensors are not moved by
+// it; transfers do that.
 #version 460
 #extension GL_EXT_buffer_reference : require
 #extension GL_EXT_scalar_block_layout : require

@@ -1,2 +1,2 @@
-/** One blob: what it does is a specialization constant. */
+/** One blob: a specialization constant chooses the operation. */
 export default [{ name: 'elementwise', source: 'elementwise.comp' }];

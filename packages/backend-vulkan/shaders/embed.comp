@@ -15,10 +15,10 @@ layout(push_constant, scalar) uniform Arguments {
   Floats result;
   Faults faults;
   uint tokens;
-  // Of the part of the table that is meant.
+  // Columns and first row of the part of the table that is read.
   uint columns;
   uint rows;
-  // Of the whole table; `storedColumns` is the stride of a row in elements.
+  // Size of the whole table; `storedColumns` is the stride of a row in elements.
   uint storedRows;
   uint storedColumns;
   uint rowStart;

@@ -46,7 +46,7 @@ shared float partSums[INVOCATIONS];
 // The sum over the parts of each column. All invocations call it.
 float sumOfParts(float own) {
   uint lane = gl_LocalInvocationID.x;
-  // Whoever read the last sums has done so.
+  // All invocations have read the last sums.
   barrier();
   partSums[lane] = own;
   [[unroll]] for (uint reach = INVOCATIONS / 2u; reach > 0u; reach >>= 1) {
@@ -69,7 +69,7 @@ void main() {
   uint head = gl_WorkGroupID.y;
   uint index = gl_WorkGroupID.z;
   bool inside = column < valueDim;
-  // Rows before the first sequence are nobody's.
+  // Rows before the first sequence belong to none.
   if (index == 0u && part == 0u && inside) {
     uint first = sequences > 0u ? uint(clamp(starts.at[0], 0, int(rows))) : rows;
     for (uint row = 0; row < first; ++row) result.at[(row * heads + head) * valueDim + column] = 0.0;

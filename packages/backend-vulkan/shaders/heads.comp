@@ -1,7 +1,7 @@
-// What lies between a layer's products and its attention, in one pass over each head: the norm of queries, keys and values,
-// the turning of queries and keys by their position, and the encoding of keys and values into the KV state. One workgroup a
-// head of a row, which keeps the head in registers. Bit for bit what norm.comp, rope.comp and kv-write.comp make of it one
-// after the other: the workgroup has the size that the norm has there, so that sums are added up in the same order.
+// All that lies between a layer's products and its attention, in one pass over each head: the norm of queries, keys and
+// values, the turning of queries and keys by their position, and the encoding of keys and values into the KV state. Each
+// workgroup takes a head of a row and keeps it in registers. The result is bit for bit that of norm.comp, rope.comp and
+// kv-write.comp one after the other: the workgroup has the size of the norm's, so that sums are added up in the same order.
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
@@ -53,7 +53,7 @@ layout(push_constant, scalar) uniform Arguments {
 #endif
 };
 
-// What an invocation keeps: elements a workgroup apart.
+// Elements that an invocation keeps, a workgroup apart.
 const uint elements = 4;
 
 shared float head[room];
@@ -158,7 +158,7 @@ void run() {
   }
   uint to = kvRow(block, 2u, part - KEY, line, heads, blockTokens, slot);
 #if STATE == STATE_Q8_0
-  // Whoever read a partner has done so.
+  // All invocations have read their partners.
   barrier();
   [[unroll]] for (uint k = 0; k < elements; ++k) head[gl_LocalInvocationID.x + k * gl_WorkGroupSize.x] = own[k];
   barrier();

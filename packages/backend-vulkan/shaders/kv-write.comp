@@ -1,5 +1,6 @@
-// Stores keys and values, or keys alone, in their slots of a paged KV state. One invocation an element; q8_0 by 32 invocations a block.
-// Heads that are normed or turned before are stored by heads.comp in the same pass; this is its plain twin.
+// Stores keys and values, or keys alone, in their slots of a paged KV state. Each invocation stores an element; 32 of them
+// make a block of q8_0. Heads that are normed or turned before are stored by heads.comp in the same pass; this is its plain
+// twin.
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "include/memory.glsl"

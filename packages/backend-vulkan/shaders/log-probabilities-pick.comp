@@ -1,5 +1,5 @@
-// The second half of logProbabilities: the sum over all stretches, the named token, and the best ones, which are merged of the
-// stretches' in order. One workgroup a row.
+// The second half of logProbabilities: the sum over all stretches, the named token, and the best ones, which are merged from
+// those of the stretches in order. Each workgroup takes a row.
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_shader_subgroup_basic : require

@@ -1,5 +1,5 @@
-// The first half of logProbabilities: of a stretch of a row's vocabulary the largest logit m, the sum of exp(logit - m), and the
-// best tokens in order. One workgroup a stretch and row.
+// The first half of logProbabilities. Each workgroup takes a stretch of a row's vocabulary, and finds the largest logit m, the
+// sum of exp(logit - m), and the best tokens in order.
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require

@@ -27,7 +27,7 @@ layout(constant_id = 6) const uint tileRows = 64;
 layout(constant_id = 7) const uint tileTokens = 64;
 // Columns of a step: 32 or 64.
 layout(constant_id = 8) const uint depth = 32;
-// What of the tile a subgroup makes.
+// Rows and tokens of the tile that a subgroup makes.
 layout(constant_id = 9) const uint subgroupRows = 32;
 layout(constant_id = 10) const uint subgroupTokens = 32;
 // Banks of rows: 2 for a gated pair.
@@ -48,10 +48,10 @@ layout(buffer_reference, scalar, buffer_reference_align = 4) coherent buffer Cou
 // Rows, columns and depth of the hardware's matrix.
 #define SIDE 16
 
-// Columns that are cut at multiples of, whatever the step.
+// Slices begin at multiples of so many columns, whatever the step.
 const uint sliceColumns = 64;
 
-// Of columns that are decoded together, 16-byte vectors of f16: a whole group, whose scale is read once.
+// 16-byte vectors of f16 that columns which are decoded together make: a whole group, whose scale is read once.
 #if PLANES
 #define UNIT_VECTORS 4
 #else
@@ -170,7 +170,7 @@ void decodeUnit(RawUnit raw, uint place, bool beyond) {
 
 #endif
 
-// What an invocation has of steps to come, in AHEAD sets: 1 or 2.
+// The vectors of steps to come that an invocation holds, in AHEAD sets: 1 or 2.
 RawUnit raw[AHEAD * MOST_UNITS];
 uvec4 loaded[AHEAD * MOST_VECTORS];
 // Where it takes that from: the bank, and there the group (without planes: the vector) with which the row begins; the vector
@@ -189,7 +189,7 @@ Matrix matrix;
 
 void findLines(uint firstRow, uint firstToken, uint paddedVectors) {
   uint place = placeInGroup();
-  // Neighbours take neighbours of a line: what memory is spared so outweighs that some of them store to the same bank.
+  // Neighbours take neighbours of a line: that spares memory more than it costs that some of them store to the same bank.
   ownUnitLine = place / stepUnits;
   ownUnit = place % stepUnits;
   ownVectorLine = place / stepVectors;
@@ -330,7 +330,7 @@ void walk(uint first, uint end, uint ownRow, uint ownToken) {
 }
 #endif
 
-// Leaves this slice's sums for the workgroup that ends last. True for that one, which then has the sums of all slices.
+// Stores this slice's sums for the workgroup that ends last. True for that one, which then has the sums of all slices.
 bool mergeSlices(uint tileIndex, uint slice) {
   const uint matrixFloats = SIDE * SIDE;
   const uint sliceFloats = subgroups * blocksM * blocksN * matrixFloats;

@@ -11,7 +11,7 @@ layout(constant_id = 6) const uint lanes = 8;
 // Weight rows and activation rows of one invocation.
 layout(constant_id = 7) const uint tileRows = 1;
 layout(constant_id = 8) const uint tileTokens = 1;
-// Whether weight rows and activation rows can be read by vectors of 16 bytes: columns are whole units then.
+// Whether weight rows and activation rows can be read by vectors of 16 bytes. Columns are whole units then.
 layout(constant_id = 9) const bool wideWeight = false;
 layout(constant_id = 10) const bool wideX = false;
 // Banks of rows: 2 for a gated pair.
@@ -19,7 +19,7 @@ layout(constant_id = 11) const uint banks = 1;
 // Products of the dispatch.
 layout(constant_id = 12) const uint products = 1;
 
-// First column of the part of the weight that is meant: several products take whole rows.
+// First column of the part of the weight that is read: several products take whole rows.
 uint partStart() {
   return products > 1 ? 0 : columnStart;
 }
@@ -105,7 +105,7 @@ void main() {
                 sum = fma(w[i + 3], v.w, sum);
               }
             } else {
-              // Not by zeros beyond the end: they would make NaN of an infinity.
+              // Columns beyond the end are left out, not multiplied by zeros, which would make NaN of an infinity.
               [[unroll]] for (uint i = 0; i < UNIT; i++) {
                 if (PLANES || column + i < columns) sum = fma(w[i], FloatsIn(x).at[at + i], sum);
               }

@@ -16,7 +16,7 @@
 #include "include/chain.glsl"
 #include "include/matmul.glsl"
 
-// What an invocation has in registers lies in arrays whose indices are all literals: macros write out what would be loops,
+// The arrays of an invocation lie in registers, since their indices are all literals: macros write out what would be loops,
 // up to literal bounds, under conditions of specialization constants. Drivers do not unroll long loops, and some keep an
 // array in memory as soon as one index is a variable.
 
@@ -44,7 +44,7 @@ layout(constant_id = 12) const uint products = 1;
 const uint lanes = width * parts;
 const uint lines = banks * tileRows;
 
-// Whether lanes meet in shared memory: those of several subgroups, or too few for as many activation rows.
+// Whether lanes pass sums through shared memory: those of several subgroups do, and too few for as many activation rows.
 const bool meets = parts > 1 || width < tileTokens;
 // Sums of lines and activation rows, of each subgroup, or width of one.
 shared float partials[meets ? gl_WorkGroupSize.x / width * lines * tileTokens : 1];
@@ -117,7 +117,7 @@ float added(float given, Line line, Activations a) {
   return sum;
 }
 
-// `t`: the activation row's number in the tile.
+// `t` is the activation row's number in the tile.
 void put(Product product, uint firstToken, uint t, uint row, float value, float upValue) {
   if (row < product.rows && firstToken + t < tokens) {
     finish(product, firstToken + t, row, value, upValue);
@@ -318,7 +318,7 @@ void multiply(uint firstToken) {
         }
       }
     } else {
-      // Whoever read the last run's sums has done so.
+      // All invocations have read the sums of the last run.
       barrier();
       EACH_TOKEN(SHARE)
       barrier();

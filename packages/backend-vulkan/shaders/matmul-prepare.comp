@@ -1,5 +1,5 @@
-// Activations as the forms of the product take them: joined with a residual, normed, and quantized to int8 or rounded to
-// f16. A workgroup makes a row, which it reads once: 8 neighbouring columns at a time lie in the registers of an invocation.
+// Prepares activations for the forms of the product: joins them with a residual, norms them, and quantizes them to int8 or
+// rounds them to f16. A workgroup makes a row, which it reads once: an invocation keeps 8 neighbouring columns in registers.
 // The order of additions follows from the columns and the device. Layouts, in vectors of 16 bytes:
 //   f32    [tokens, columns] floats
 //   int8   see putQuarter
@@ -18,7 +18,7 @@ layout(local_size_x_id = 0) in;
 #define FORM_F32 0
 #define FORM_INT8 1
 #define FORM_F16 2
-// The sum with a residual alone is wanted.
+// True: only the sum with a residual is made.
 #define FORM_NONE 3
 layout(constant_id = 1) const uint form = FORM_F32;
 layout(constant_id = 2) const bool hasNorm = false;
@@ -34,10 +34,10 @@ layout(constant_id = 8) const bool wide = false;
 layout(constant_id = 9) const bool wideWeights = false;
 // Octets of columns that an invocation keeps, at most 4. More are read again from memory.
 layout(constant_id = 10) const uint held = 1;
-// Whether there are any more.
+// Whether there are more than those.
 layout(constant_id = 11) const bool hasRest = true;
 
-// What is kept lies in registers: indices are literals, so loops are written out under conditions of `held`.
+// Octets that are kept lie in registers: indices are literals, so loops are written out under conditions of `held`.
 #define EACH_KEPT(DO) DO(0) DO(1) DO(2) DO(3)
 
 layout(buffer_reference, scalar, buffer_reference_align = 16) buffer VectorsOut {
@@ -160,7 +160,7 @@ Octet normedAt(Octet v, float inverse, uint column) {
   return normed(v, inverse, factors, hasWeight, normOffset);
 }
 
-// What a column is joined with.
+// An octet of the residual, and the weights of the norm before the sum with it.
 struct Joint {
   Octet base;
   Octet factors;
@@ -207,7 +207,7 @@ void put(Octet v, float power, uint token, uint start, uint octet) {
 }
 
 void prepare(uint token) {
-  // A row that nothing of is summed up may be shared by several workgroups.
+  // Where no sum over the row is needed, several workgroups may share it.
   uint place = gl_WorkGroupID.z * gl_WorkGroupSize.x + gl_SubgroupID * gl_SubgroupSize + gl_SubgroupInvocationID;
   uint start = token * columns;
   uint octets = (form == FORM_F16 ? padded : columns + 7) / 8;

@@ -1,5 +1,5 @@
-// What needs sums over a row: rmsNorm, with sums and a scale that follow it, matchRms, gaussianTopK. One workgroup a row; the row is read again for the result,
-// from the cache.
+// The ops that need sums over a row: rmsNorm, with sums and a scale that follow it, matchRms, gaussianTopK. Each workgroup
+// takes a row, and reads it again for the result, from the cache.
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "include/memory.glsl"
@@ -12,7 +12,7 @@ layout(constant_id = 1) const uint operation = 0;
 #define MATCH_RMS 1u
 #define GAUSSIAN_TOP_K 2u
 
-// Of rmsNorm.
+// Operations that follow rmsNorm in the same pass.
 layout(constant_id = 2) const uint addends = 0;
 layout(constant_id = 3) const bool scales = false;
 

@@ -1,2 +1,2 @@
-/** Row-wise statistics: one blob, what it does is a specialization constant. */
+/** Row-wise statistics: one blob, whose operation a specialization constant chooses. */
 export default [{ name: 'norm', source: 'norm.comp' }];

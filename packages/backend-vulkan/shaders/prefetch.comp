@@ -1,5 +1,5 @@
-// Reads weights for their place in the last-level cache alone, beside a dispatch that leaves the memory idle: what reads
-// them next finds them there. Changes nothing, and depends on nothing. The twin of src/dispatch/prefetch.ts.
+// Reads weights into the last-level cache, beside a dispatch that leaves the memory idle, so that the next reader finds them
+// there. It changes nothing, and depends on nothing. The twin of src/dispatch/prefetch.ts.
 #version 460
 #extension GL_EXT_buffer_reference : require
 #extension GL_EXT_scalar_block_layout : require

@@ -1,9 +1,9 @@
-// The second half of sample: top-k, top-p, min-p, typical, the draw, and the history. One workgroup a row.
+// The second half of sample: top-k, top-p, min-p, typical, the draw, and the history. Each workgroup takes a row.
 //
 // Nothing is sorted. A filter keeps a token if its (key, id) is not beyond a cut, and the cut is found by histograms: first
 // over 2,048 equal bins of the distance to the best score, then, within one bin, over the bits of the key. Weights
-// exp(score - top) are summed as integers of 2^-31, so that sums are exact and do not depend on their order; what is
-// below (21 nats from the best) has no weight, which is less than what 24 bits of a draw can tell.
+// exp(score - top) are summed as integers of 2^-31, so that sums are exact and do not depend on their order; smaller ones (21
+// nats from the best) have no weight, which is less than 24 bits of a draw can tell.
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_shader_subgroup_basic : require
@@ -43,7 +43,7 @@ shared uint binHigh[bins];
 shared uvec2 scanned[invocations];
 shared float tops[invocations];
 shared int topIds[invocations];
-// What one invocation found for all.
+// A number that one invocation finds for all.
 shared uint foundBin;
 shared uvec2 foundBefore;
 shared int foundId;
@@ -64,7 +64,7 @@ float typicalTop = 0.0;
 uint typicalCut = 0xffffffffu;
 int typicalCutId = 0x7fffffff;
 
-// What a filter orders by, and what it sums.
+// The key by which a filter orders tokens, and the number that it sums.
 #define COUNT_BY_SCORE 0u
 #define WEIGHT_BY_SCORE 1u
 #define WEIGHT_BY_SHIFT 2u
@@ -112,7 +112,7 @@ uint binOf(uint what, float score) {
   return uint(min(distance_ * 64.0, float(bins - 1u)));
 }
 
-// Inclusive sums of what each invocation has, in their order (Hillis and Steele 1986).
+// Inclusive sums of the numbers of the invocations, in their order (Hillis and Steele 1986).
 uvec2 inclusiveScan(uvec2 amount) {
   uint lane = gl_LocalInvocationID.x;
   barrier();
@@ -384,7 +384,7 @@ void main() {
     }
     return;
   }
-  // Of an infinite score there is no distribution: the token is taken.
+  // A row with an infinite score has no distribution: its token is taken.
   if (temperature <= 0.0 || top == infinity) {
     if (lane == 0u && hasProbabilities != 0u) probabilities.at[rowStart + uint(token)] = 1.0;
   } else {

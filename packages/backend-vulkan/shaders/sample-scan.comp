@@ -1,5 +1,5 @@
 // The first half of sample: bias, penalties, mask and temperature for a stretch of a row's vocabulary, and the best token of
-// the stretch. Rows that take the best token anyway (temperature 0) leave no scores behind. One workgroup a stretch and row.
+// the stretch. Rows that take the best token anyway (temperature 0) leave no scores behind. Each workgroup takes a stretch.
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_shader_subgroup_basic : require
@@ -23,7 +23,7 @@ layout(push_constant, scalar) uniform Arguments {
   Floats scores;
   // [rows, stretches, 2]: score and id bits of the best token; id -1 where there is none.
   Floats best;
-  // Zeroed here; null if nobody asks.
+  // The distribution, which is zeroed here; null if the op does not return it.
   Floats probabilities;
   Faults faults;
   uint vocabulary;
@@ -36,7 +36,7 @@ layout(push_constant, scalar) uniform Arguments {
 
 const uint perInvocation = stretchTokens / 256u;
 
-// Of each token of the stretch: how often the history that counts has it; the highest bit, whether any of it has.
+// For each token of the stretch, how often the history behind the prompt has it; the highest bit, whether the history has it.
 shared uint occurrences[stretchTokens];
 shared float topOfSubgroup[64];
 shared int idOfSubgroup[64];

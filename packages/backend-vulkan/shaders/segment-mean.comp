@@ -1,4 +1,5 @@
-// The mean of the rows of each segment, 0 of an empty one. One invocation a column of a segment, which adds its rows in order.
+// The mean of the rows of each segment, 0 of an empty one. Each invocation takes a column of a segment, and adds its rows in
+// order.
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
@@ -20,7 +21,7 @@ layout(push_constant, scalar) uniform Arguments {
   uint segments;
 };
 
-// Rows that are on their way together.
+// Rows that an invocation loads before it adds the first.
 #define AT_ONCE 4u
 
 void main() {

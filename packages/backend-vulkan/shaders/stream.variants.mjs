@@ -1,2 +1,2 @@
-/** mean, altUpPredict, altUpCorrect: one blob, what it does is a specialization constant. */
+/** mean, altUpPredict, altUpCorrect: one blob, whose operation a specialization constant chooses. */
 export default [{ name: 'stream', source: 'stream.comp' }];

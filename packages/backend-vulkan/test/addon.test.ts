@@ -429,7 +429,7 @@ describe.skipIf(!loaded || !driver.present)(`the addon in processes of its own (
     expect(thrownThere).toHaveProperty('thrown');
     // A library that is none.
     const other = child({ scenario: 'probe' }, { UNICORN_VULKAN_LOADER: loaded!.path });
-    expect(other['reason']).toContain('no Vulkan loader');
+    expect(other['reason']).toContain('not a Vulkan loader');
   });
 
   it('says that there is no driver', () => {

@@ -17,7 +17,7 @@ class DeviceHost {
   // `listener`: that of a JobChannel. Throws Failure.
   DeviceHost(Napi::Env env, std::shared_ptr<Device> device, Napi::Function listener);
 
-  // Waits for what runs; idempotent. What was made on the device stays until it is let go of.
+  // Waits for what runs; idempotent. Objects that were made on the device stay until they are released.
   void close() { jobs_.close(); }
 
   JobChannel& jobs() { return jobs_; }

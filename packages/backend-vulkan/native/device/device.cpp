@@ -8,16 +8,16 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// How long a waiter asks before it lets the driver wake it: a step of a small model is over by then, and being woken costs
-// tens of microseconds. A driver that computes on the CPU wants the core for itself.
+// How long a waiter polls before it lets the driver wake it: a step of a small model ends within it, and being woken costs
+// tens of microseconds. A driver that computes on the CPU needs the core itself.
 constexpr auto spinTime = std::chrono::microseconds(300);
 
 // One wait of the driver: how much later than its time-out a stall may be noticed.
 constexpr auto waitSlice = std::chrono::milliseconds(100);
 
-// What completes nothing for a minute is taken for lost: the longest that Linux's GPU drivers give a compute job before they
-// reset the device (amdgpu), and far above any step. A driver that computes on the CPU is never lost, only slow.
-// UNICORN_VULKAN_TIMEOUT_MS overrides both; 0 is for ever.
+// A device that completes nothing for a minute is taken for lost: the longest that Linux's GPU drivers give a compute job
+// before they reset the device (amdgpu), and far above any step. A driver that computes on the CPU is never lost, only slow.
+// UNICORN_VULKAN_TIMEOUT_MS overrides both; with 0 no device is ever taken for lost.
 std::chrono::nanoseconds chooseStallTimeout(const PhysicalDevice& physical) {
   if (const char* text = std::getenv("UNICORN_VULKAN_TIMEOUT_MS"); text != nullptr && *text != '\0') {
     char* end = nullptr;
@@ -27,7 +27,7 @@ std::chrono::nanoseconds chooseStallTimeout(const PhysicalDevice& physical) {
   return physical.software() ? std::chrono::minutes(0) : std::chrono::minutes(1);
 }
 
-// What is wanted where the device has it; what is required was looked for by PhysicalDevice.
+// Extensions that are enabled where the device has them. PhysicalDevice has looked for those that are required.
 void enable(Features& wanted, const Features& has) {
 #define UNICORN_ENABLE(part, feature) wanted.part.feature = has.part.feature
   UNICORN_ENABLE(core.features, shaderInt16);
@@ -62,7 +62,7 @@ void enable(Features& wanted, const Features& has) {
 #undef UNICORN_ENABLE
 }
 
-// A cache that was written by another driver, or damaged: drivers are not always careful with those.
+// Whether a cache is this driver's own: drivers are not always careful with those of others.
 bool cacheFits(const std::vector<uint8_t>& cache, const VkPhysicalDeviceProperties& properties) {
   VkPipelineCacheHeaderVersionOne header{};
   if (cache.size() < sizeof header) return false;

@@ -36,7 +36,7 @@ class Device {
   VkPipelineLayout pipelineLayout() const { return pipelineLayout_; }
   VkPipelineCache vkPipelineCache() const { return pipelineCache_; }
   std::string name() const { return physical_->properties.deviceName; }
-  // What JavaScript calls it: failures name it so.
+  // The id that JavaScript gave the device, by which failures name it.
   const std::string& id() const { return id_; }
   // A device that completes nothing for so long is taken for lost; zero: never.
   std::chrono::nanoseconds stallTimeout() const { return stallTimeout_; }
@@ -46,7 +46,7 @@ class Device {
   // Submits to the queue of computing, or of uploads, which may be the same. Throws Failure device/lost, resource/memory.
   void submit(const VkSubmitInfo& info, bool upload);
 
-  // Once lost a device stays lost: what was made on it can be let go of, and no more.
+  // Once lost a device stays lost: objects that were made on it can only be released.
   bool isLost() const { return lost_.load(); }
   // Notes that the device is lost, and says so. `where`: the function that said it.
   Failure lost(const std::string& where);

@@ -7,7 +7,7 @@ namespace {
 
 constexpr const char* validationLayer = "VK_LAYER_KHRONOS_validation";
 
-// A layer that repeats itself must not fill the memory.
+// The most messages that are kept, so that a layer which repeats itself does not fill the memory.
 constexpr size_t maximumMessages = 1000;
 
 VKAPI_ATTR VkBool32 VKAPI_CALL collect(VkDebugUtilsMessageSeverityFlagBitsEXT, VkDebugUtilsMessageTypeFlagsEXT,

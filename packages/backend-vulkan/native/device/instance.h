@@ -11,7 +11,7 @@
 
 namespace unicorn {
 
-// What the validation layer says, from any thread.
+// Collects the messages of the validation layer, from any thread.
 class MessageSink {
  public:
   void add(std::string message);
@@ -47,7 +47,7 @@ class Instance {
   bool validation_ = false;
 };
 
-// What a VkResult is called, for sentences.
+// The name of a VkResult, for sentences.
 std::string resultName(VkResult result);
 
 }  // namespace unicorn

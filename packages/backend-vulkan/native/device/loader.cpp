@@ -35,7 +35,7 @@ std::shared_ptr<Loader> Loader::open() {
   auto loader = std::shared_ptr<Loader>(new Loader(path));
   loader->getInstanceProcAddr = reinterpret_cast<PFN_vkGetInstanceProcAddr>(dlsym(library, "vkGetInstanceProcAddr"));
   if (loader->getInstanceProcAddr == nullptr) {
-    throw Failure("device/unavailable", path + " is no Vulkan loader.", {}, {{"loader", path}})
+    throw Failure("device/unavailable", path + " is not a Vulkan loader.", {}, {{"loader", path}})
         .withFix(isChosen ? "Unset UNICORN_VULKAN_LOADER, or let it name a libvulkan.so.1." : installFix);
   }
   PFN_vkEnumerateInstanceVersion enumerateInstanceVersion = nullptr;

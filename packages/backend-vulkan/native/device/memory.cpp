@@ -13,12 +13,12 @@ namespace {
 constexpr uint64_t granule = 256;
 
 // Device memory is taken in blocks of 256 MiB: a model needs some dozens of them, far below the 4,096 allocations that a
-// driver may limit us to. What host and little mapped buffers need is far less, and host memory in blocks is pinned.
+// driver may limit us to. Host and small mapped buffers need far less, and blocks of host memory are pinned.
 constexpr uint64_t deviceBlockBytes = uint64_t{256} << 20;
 constexpr uint64_t hostBlockBytes = uint64_t{32} << 20;
 constexpr uint64_t mappedBlockBytes = uint64_t{4} << 20;
 
-// What kernels load at once: `bindingAlignment` of src/device/buffer.ts.
+// The bytes that kernels load at once: `bindingAlignment` of src/device/buffer.ts.
 constexpr uint64_t vectorBytes = 16;
 
 constexpr VkMemoryPropertyFlags hostWritable =

@@ -1,4 +1,4 @@
-// What a GPU (or a driver that computes on the CPU) is and has: asked once, without opening it.
+// The properties of a GPU (or of a driver that computes on the CPU), which are asked for once, without opening it.
 #pragma once
 
 #include <array>
@@ -32,7 +32,7 @@ struct MatrixShape {
 };
 
 struct PhysicalDevice {
-  // Never throws: what is wrong with the device stands in `missing`.
+  // Never throws: features that the device lacks stand in `missing`.
   static std::shared_ptr<const PhysicalDevice> examine(std::shared_ptr<Instance> instance, uint32_t index,
                                                        VkPhysicalDevice handle);
 

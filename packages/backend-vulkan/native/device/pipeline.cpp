@@ -24,13 +24,13 @@ void Pipeline::compile(const PipelineRequest& request) {
   const DeviceFunctions& vk = device_->vk();
   const PhysicalDevice& physical = device_->physical();
   if (request.shader.size() < spirvHeaderWords || request.shader[0] != spirvMagic) {
-    throw Failure("internal/shader", "A shader is no SPIR-V.");
+    throw Failure("internal/shader", "A shader is not SPIR-V.");
   }
   VkPipelineShaderStageRequiredSubgroupSizeCreateInfo subgroup{};
   subgroup.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_REQUIRED_SUBGROUP_SIZE_CREATE_INFO;
   subgroup.requiredSubgroupSize = request.subgroupSize;
   const uint32_t size = request.subgroupSize;
-  // Where there is one size only it need not be asked for.
+  // A device with one size only need not be asked for it.
   const bool fixed = physical.minSubgroupSize == physical.maxSubgroupSize && size == physical.subgroupSize;
   if (size != 0 && !fixed &&
       (!physical.requiredSubgroupSize || size < physical.minSubgroupSize || size > physical.maxSubgroupSize ||

@@ -20,7 +20,7 @@ void barrier(const DeviceFunctions& vk, VkCommandBuffer commands, VkPipelineStag
   vk.CmdPipelineBarrier(commands, from, to, 0, 1, &memory, 0, nullptr, 0, nullptr);
 }
 
-// Of the clock that `performance.now` of JavaScript counts by, from another beginning.
+// Milliseconds of the clock that `performance.now` of JavaScript counts by, from another beginning.
 double nowMs() {
   return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }

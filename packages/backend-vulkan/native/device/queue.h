@@ -1,5 +1,5 @@
-// Submissions in order, and a thread that waits for them. Every submission advances one timeline; what a submission uses is
-// held until its value is reached, and then its end is told. Submitting is for one thread (JavaScript's).
+// Runs submissions in order, with a thread that waits for them. Every submission advances one timeline; objects that it uses
+// are held until its value is reached, and then its end is told. Only one thread (JavaScript's) may submit.
 #pragma once
 
 #include <atomic>
@@ -21,7 +21,7 @@
 
 namespace unicorn {
 
-// Data of the host for a buffer, written by `fill` to where it is told: at once, or to staging that is copied in order.
+// Data of the host for a buffer. `fill` writes it, to the buffer at once, or to staging that is copied in order.
 struct HostWrite {
   std::shared_ptr<Buffer> target;
   uint64_t byteOffset, byteLength;
@@ -54,12 +54,12 @@ class Queue {
   void pass(uint32_t job);
   // Zeroes a buffer that nothing uses yet; from `immediately` on the host's side, before this returns.
   void clear(const std::shared_ptr<Buffer>& buffer, bool immediately);
-  // When the device worked on a job of `submit` or `copy` that has ended, once: from when it was submitted, or the one before
-  // it ended, until its end was noticed. Milliseconds of the system's monotonic clock; {0, 0} for any other job.
+  // When the device worked on a job of `submit` or `copy` that has ended: from when it was submitted, or the one before it
+  // ended, until its end was noticed. Milliseconds of the system's monotonic clock, told once; {0, 0} for any other job.
   std::pair<double, double> times(uint32_t job);
   // True when no submission uses the buffer any more.
   bool isIdle(const Buffer& buffer);
-  // The next submission begins after that: what another queue wrote is there for it. From any thread.
+  // Lets the next submission begin after that value, so that it sees what another queue wrote. From any thread.
   void waitFor(std::shared_ptr<Timeline> timeline, uint64_t value);
 
  private:

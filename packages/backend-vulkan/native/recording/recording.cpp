@@ -15,7 +15,7 @@ void barrier(const DeviceFunctions& vk, VkCommandBuffer commands, VkPipelineStag
   vk.CmdPipelineBarrier(commands, from, to, 0, 1, &memory, 0, nullptr, 0, nullptr);
 }
 
-// Where each dispatch begins, having checked everything that would be undefined behaviour in the driver.
+// The index of the first word of each dispatch. Checks everything that would be undefined behaviour in the driver.
 std::vector<size_t> parse(const PhysicalDevice& physical, const std::vector<std::shared_ptr<Pipeline>>& pipelines,
                           const uint32_t* words, size_t wordCount) {
   const uint32_t* limits = physical.properties.limits.maxComputeWorkGroupCount;

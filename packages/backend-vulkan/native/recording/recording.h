@@ -1,5 +1,5 @@
 // A command buffer that is submitted again and again: dispatches with their push constants, barriers where the words say
-// so, and timestamps on demand. Everything else (buffers, weights) it knows by address only.
+// so, and timestamps on demand. It knows buffers and weights by their addresses only.
 #pragma once
 
 #include <memory>
@@ -9,7 +9,7 @@
 
 namespace unicorn {
 
-// Whoever calls holds what the addresses point to.
+// The caller keeps the memory that the addresses point to.
 class Recording {
  public:
   // `words` as `record` of src/addon.ts says. Throws Failure internal/invariant where they make no sense.

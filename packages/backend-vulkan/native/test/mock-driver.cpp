@@ -103,7 +103,7 @@ VKAPI_ATTR void VKAPI_CALL getPhysicalDeviceMemoryProperties2(VkPhysicalDevice d
   getPhysicalDeviceMemoryProperties(device, &memory->memoryProperties);
 }
 
-// Of images there are none, but the loader takes no driver without these three.
+// The driver has no images, but the loader takes no driver without these three functions.
 VKAPI_ATTR void VKAPI_CALL getPhysicalDeviceFormatProperties(VkPhysicalDevice, VkFormat,
                                                              VkFormatProperties* properties) {
   *properties = {};

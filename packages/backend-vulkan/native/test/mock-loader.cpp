@@ -69,7 +69,7 @@ VKAPI_ATTR void VKAPI_CALL getPhysicalDeviceProperties2(VkPhysicalDevice device,
   if (option("discrete") != 0) properties->properties.deviceType = VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU;
 }
 
-// Three kinds of what is one in truth.
+// Three memory types over the one that there is.
 VKAPI_ATTR void VKAPI_CALL getPhysicalDeviceMemoryProperties2(VkPhysicalDevice device,
                                                               VkPhysicalDeviceMemoryProperties2* memory) {
   realGetPhysicalDeviceMemoryProperties2(device, memory);

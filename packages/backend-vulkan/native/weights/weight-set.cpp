@@ -105,7 +105,7 @@ class WeightLoader {
     }
   }
 
-  // Whether a weight lies in its file as the device wants it.
+  // Whether a weight lies in its file in the layout of the device.
   bool isImportable(size_t i) const {
     const WeightRequest& request = requests_.entries[i];
     const WeightLayout& layout = request.layout;
@@ -113,8 +113,8 @@ class WeightLoader {
            layout.planes[0].rowBytes == layout.sourceRowBytes && request.offset % importedAlignment == 0;
   }
 
-  // On a device that computes in the host's memory, leaves weights in their file that need no other layout. Silent where the
-  // driver will not have a file's pages (amdgpu takes only anonymous memory): those are copied.
+  // On a device that computes in the host's memory, leaves weights in their file that need no other layout. Where the driver
+  // refuses a file's pages (amdgpu takes only anonymous memory) they are copied.
   void import() {
     const PhysicalDevice& physical = device_->physical();
     if (!physical.unified() || physical.hostImportAlignment == 0) return;
@@ -232,7 +232,7 @@ class WeightLoader {
     if (device_->isLost()) throw device_->lostFailure();
   }
 
-  // What a worker copies from.
+  // The staging that a worker copies from.
   struct Slot {
     std::shared_ptr<Buffer> staging;
     VkCommandBuffer commands = VK_NULL_HANDLE;

@@ -29,7 +29,7 @@ struct WeightRequests {
   std::vector<WeightRequest> entries;
 };
 
-// What a load watches and tells.
+// How a load is ended early, and how it reports progress.
 struct LoadControl {
   std::shared_ptr<std::atomic<bool>> abort;  // its caller's
   const std::atomic<bool>* stop;             // the device is being closed

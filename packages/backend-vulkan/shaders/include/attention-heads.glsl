@@ -25,7 +25,7 @@ const uint headLines = heads + 2u;
 const uint linesAtOnce = invocations / lineSize;
 const uint rounds = (headLines + linesAtOnce - 1u) / linesAtOnce;
 #define MOST_ROUNDS 3
-// What an invocation has of a line: elements lineSize apart.
+// Elements of a line that an invocation has, lineSize apart.
 #define ELEMENTS 4
 // Whether it has both elements of a pair, and how many elements further the second is: one or two.
 const bool hasPartners = !interleaved && pairs % lineSize == 0u;
@@ -39,7 +39,7 @@ shared uvec4 ownRows[2u * (headDim / 4u)];
 const uint mostSubgroups = invocations / 4u;
 shared float lineSums[mostSubgroups * rounds];
 
-// What comes from no product.
+// Operands that no product makes.
 struct Turning {
   vec2 turns[ELEMENTS];
   float queryWeights[ELEMENTS];
@@ -182,7 +182,7 @@ void takeHeads(uint lane, uint firstLine, uint ownHeads, uint kvHead, uint slot,
           }
         }
       }
-      // Whoever read a partner has done so.
+      // All invocations have read their partners.
       barrier();
     }
   }

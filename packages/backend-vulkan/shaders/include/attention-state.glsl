@@ -1,5 +1,5 @@
-// What every form of attention reads: a paged KV state [blocks, storedParts, kvHeads, blockTokens, headDim] of the type that
-// STATE names, and which of its keys a row sees. Needs memory.glsl, function.glsl and fault.glsl.
+// The arguments of every form of attention: a paged KV state [blocks, storedParts, kvHeads, blockTokens, headDim] of the type
+// that STATE names, and which of its keys a row sees. Needs memory.glsl, function.glsl and fault.glsl.
 #extension GL_EXT_buffer_reference_uvec2 : require
 #extension GL_EXT_control_flow_attributes : require
 
@@ -34,7 +34,7 @@ layout(buffer_reference, scalar, buffer_reference_align = 16) readonly buffer Ve
   CHAIN_SHARED uvec4 at[];
 };
 
-// What workgroups of one dispatch leave to each other.
+// Memory through which workgroups of one dispatch pass results to each other.
 layout(buffer_reference, scalar, buffer_reference_align = 4) coherent buffer SharedFloats {
   float at[];
 };
@@ -232,7 +232,7 @@ uint valueDistance() {
   return (storedParts - 1u) * kvHeads * blockTokens;
 }
 
-// First and last key position that a row at `position` sees; the reference's attentionSight.
+// The first and the last key position that a row at `position` sees, as `attentionSight` of the reference says.
 ivec2 sightOf(int position, int last) {
   int limit = int(tableColumns * blockTokens);
   if (last >= limit) noteFault(faults, FAULT_BLOCK_TABLE, uint(last), tableColumns);

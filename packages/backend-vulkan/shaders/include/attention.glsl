@@ -24,7 +24,7 @@ bool isNothing(float l) {
   return floatBitsToUint(l) == floatBitsToUint(nothingSeen);
 }
 
-// Whether anything was seen: the first key's weight 1 (or a NaN) makes a sum of 0 impossible else.
+// Whether anything was seen: where it was, the largest score's weight of 1 (or a NaN) makes a sum of 0 impossible.
 bool isAny(float sum) {
   return (floatBitsToUint(sum) & 0x7fffffffu) != 0u;
 }

@@ -1,10 +1,11 @@
-// Dispatches that follow each other without a barrier: each begins while the one before it still runs, reads what nobody
-// writes (weights), and waits for the others' results here. A barrier instead empties the device, and fills it again. The
-// twin of src/dispatch/chain.ts, which says when that may be. Include it first: CHAINED makes of a shader its chained variant.
+// Dispatches that follow each other without a barrier: each begins while the one before it still runs, reads memory that no
+// dispatch writes (weights), and waits for the others' results here. A barrier instead empties the device, and fills it
+// again. The twin of src/dispatch/chain.ts, which says when chains are used. Include it first: CHAINED selects the chained
+// variant of a shader.
 //
 // Every workgroup of a chained dispatch counts itself when it has ended. One that waits is resident, and so is every
-// workgroup of the dispatches before, since devices start workgroups in order; so those get on, and the wait ends. Vulkan
-// promises no such order: who waits for too long notes a fault and goes on, and so does everybody after it.
+// workgroup of the dispatches before, since devices start workgroups in order; so those go on, and the wait ends. Vulkan does
+// not promise such an order: a workgroup that waits for too long notes a fault and goes on, and so do all after it.
 //
 // CHAIN_SHARED marks members of buffers that other dispatches of the chain write or read. It makes their loads pass by the
 // caches of compute units, unless VULKAN_MODEL is defined: then waiting empties those, and what is read again comes from
@@ -63,9 +64,9 @@ layout(buffer_reference, scalar, buffer_reference_align = 8) CHAIN_COUNTERS buff
 
 #define POLLS_BETWEEN_CHECKS 1024u
 
-// Waits until so many workgroups of the chain have ended. All invocations of the workgroup call it.
+// Waits until `before` workgroups of the chain have ended. All invocations of the workgroup call it.
 void awaitEarlier(Chain chain, uint before) {
-  // After a barrier.
+  // A dispatch after a barrier waits for none.
   if (before == 0u) return;
   if (gl_LocalInvocationIndex == 0u) {
     uint polls = 0u;
@@ -93,7 +94,7 @@ void countEnded(Chain chain) {
 
 #else
 #define CHAIN_SHARED
-// Nothing to wait for, and nobody who waits.
+// Outside of chains nothing waits.
 #define awaitEarlier(chain, before)
 #define countEnded(chain)
 #endif

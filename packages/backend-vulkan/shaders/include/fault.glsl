@@ -21,7 +21,7 @@ layout(buffer_reference, scalar, buffer_reference_align = 4) buffer FaultRecord 
   uint limit;
 };
 
-// What the push constant points to: where this submission's record is, which changes while the recording stays.
+// The push constant points to the address of the submission's record, which changes while the recording stays.
 layout(buffer_reference, scalar, buffer_reference_align = 8) readonly buffer Faults {
   FaultRecord record;
 };

@@ -1,4 +1,4 @@
-// What the two kernels of logProbabilities leave to each other, and how they order tokens. Needs memory.glsl.
+// The layout of what the two kernels of logProbabilities pass on, and their order of tokens. Needs memory.glsl.
 
 // Tokens of the vocabulary that one workgroup of log-probabilities-scan takes; in src/kernel/log-probabilities.ts too.
 const uint stretchTokens = 2048u;
@@ -20,7 +20,7 @@ shared uvec2 bestOfSubgroup[64];
 uvec2 bestOfWorkgroup(uint key, uint id) {
   uint subgroupKey = subgroupMax(key);
   uint subgroupId = subgroupMin(key == subgroupKey ? id : noToken);
-  // Whoever read the last best ones has done so.
+  // All invocations have read the last best tokens.
   barrier();
   if (subgroupElect()) bestOfSubgroup[gl_SubgroupID] = uvec2(subgroupKey, subgroupId);
   barrier();

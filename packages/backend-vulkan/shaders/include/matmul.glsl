@@ -1,10 +1,10 @@
-// What all forms of the product share: arguments, and what is done with a result. The twin of src/kernel/matmul-product.ts.
+// The arguments that all forms of the product share, and the functions of a result. The twin of src/kernel/matmul-product.ts.
 #include "include/memory.glsl"
 #include "include/function.glsl"
 #include "include/weights.glsl"
 
-// Of one product, or of up to three over the same activations: the others' arguments lie where one product has what only
-// it may have. 124 bytes: every device has 128.
+// Arguments of one product, or of up to three over the same activations: those of the second and third lie in members that
+// only a single product uses otherwise. They take 124 bytes; every device has 128.
 layout(push_constant, scalar) uniform Arguments {
   // Activations: f32 rows, or what matmul-prepare made of them.
   Vectors x;
@@ -12,9 +12,9 @@ layout(push_constant, scalar) uniform Arguments {
   // f32 [tokens, rows]
   Floats result;
   FloatsIn bias;
-  // The second weight of a gated pair; of several products the second's weight.
+  // The second weight of a gated pair; for several products the second's weight.
   Vectors up;
-  // Of several products: the second's result, as `Floats`.
+  // For several products the second's result, as `Floats`.
   FloatsIn residual;
   // Of a post that is a gated unit: f32 [tokens, rows]. Of several products: the second's bias.
   FloatsIn other;
@@ -22,19 +22,19 @@ layout(push_constant, scalar) uniform Arguments {
   Floats thirdResult;
   FloatsIn thirdBias;
   uint tokens;
-  // Of the part of the weight that is meant.
+  // Size and place of the part of the weight that is read.
   uint columns;
   uint rows;
   uint rowStart;
-  // Of the whole weight.
+  // Rows of the whole weight.
   uint storedRows;
-  // The stride of a row in elements. Of several products, which take whole rows: the second's rows.
+  // The stride of a row in elements. For several products, which take whole rows, the second's rows.
   uint storedColumns;
-  // Of several products: the second's rowStart.
+  // For several products the second's rowStart.
   uint columnStart;
-  // Of several products: the second's storedRows.
+  // For several products the second's storedRows.
   uint upRowStart;
-  // Numbers of the two posts, as floats; of several products the third's rows and rowStart.
+  // Numbers of the two posts, as floats; for several products the third's rows and rowStart.
   uint firstNumber;
   uint secondNumber;
   uint thirdStoredRows;
@@ -115,7 +115,7 @@ Chain chainOf(uint products) {
 float finished(Product product, uint token, uint row, float value, float upValue) {
   uint index = token * product.rows + row;
   precise float sum = value;
-  // A loop, so that the functions are there once; its kinds are constants, and nothing of it is left.
+  // A loop, so that the code of the functions is there once; its kinds are constants, so the compiler removes it.
   for (uint stage = 0; stage < 3; stage++) {
     uint post = stage == 0 ? gate : stage == 1 ? firstPost : secondPost;
     float number = uintBitsToFloat(stage == 1 ? firstNumber : secondNumber);

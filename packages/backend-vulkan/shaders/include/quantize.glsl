@@ -26,7 +26,7 @@ QuantizedQuarter quantizeQuarter(vec4 first, vec4 second) {
   float largest = uintBitsToFloat(top);
   QuantizedQuarter quarter;
   quarter.quants = uvec2(0);
-  // Not finite: scale NaN, quants 0. Below 1e-30 the inverse could overflow; such a block is zero for every purpose.
+  // A block that is not finite has scale NaN and quants 0. Below 1e-30 the inverse could overflow, so that such a block is zero.
   bool finite = top < 0x7f800000u;
   bool zero = !finite || largest < 1e-30;
   quarter.scale = zero ? (finite ? 0.0 : uintBitsToFloat(0x7fc00000u)) : largest / 127.0;

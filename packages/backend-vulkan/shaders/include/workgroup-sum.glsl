@@ -9,7 +9,7 @@ shared vec2 subgroupSums[256];
 vec2 workgroupSum(vec2 value) {
   precise vec2 sum = subgroupAdd(value);
   if (gl_NumSubgroups == 1) return sum;
-  // Whoever read the last call's sums has done so.
+  // All invocations have read the sums of the last call.
   barrier();
   if (subgroupElect()) subgroupSums[gl_SubgroupID] = sum;
   barrier();
