@@ -2,6 +2,7 @@
 import { resolveSize, type ElasticSpec } from '@unicorn-exec/models';
 import { writeSafetensors, type SafetensorsTensor } from '@unicorn-exec/checkpoint';
 import type { Engine } from '../engine.js';
+import { expectFinite } from './finite-logits.js';
 import {
   abortSignal,
   checkArgument,
@@ -82,7 +83,8 @@ export async function evaluate(
  * `hidden.3.1`.
  *
  * @returns the names and shapes written
- * @throws UnicornError as {@link evaluate}; `usage/file` when the file cannot be written
+ * @throws UnicornError as {@link evaluate}; `usage/file` when the file cannot be written; `device/result`, once it is
+ * written, where a value is not a finite number
  */
 export async function writeEvaluation(
   engine: Engine,
@@ -102,5 +104,14 @@ export async function writeEvaluation(
     })),
   );
   await writeSafetensors(output, tensors);
+  // The file is what a search for the cause begins with.
+  for (const result of results) {
+    for (const [what, { shape, data }] of result) {
+      const [tokens, width] = shape;
+      for (let position = 0; position < tokens; position++) {
+        expectFinite(data.subarray(position * width, (position + 1) * width), { engine, position, what });
+      }
+    }
+  }
   return tensors.map(({ name, shape }) => ({ name, shape }));
 }

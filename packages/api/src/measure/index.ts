@@ -8,7 +8,7 @@ export type { Evaluation, EvaluationOptions, WriteEvaluationOptions } from './ev
 export { expectedShare, profileKernels } from './kernel-profile.js';
 export type { KernelProfile, KernelProfileOptions, KernelRow, PhaseProfile } from './kernel-profile.js';
 export { perplexity } from './perplexity.js';
-export type { Perplexity, PerplexityOptions } from './perplexity.js';
+export type { Divergence, Perplexity, PerplexityOptions } from './perplexity.js';
 export { tuneModel } from './model-tuning.js';
 export type { TuneModelOptions } from './model-tuning.js';
 export type { DeviceRoof, TunedProduct, TuneProgress, TuneReport } from '../machine/backends.js';

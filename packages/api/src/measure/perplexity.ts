@@ -2,6 +2,7 @@
 import { resolveSize, type ElasticSpec } from '@unicorn-exec/models';
 import { UnicornError } from '@unicorn-exec/tensor';
 import type { Engine } from '../engine.js';
+import { expectFinite } from './finite-logits.js';
 import {
   abortSignal,
   callback,
@@ -36,14 +37,29 @@ export interface Perplexity {
   readonly negativeLogLikelihood: number;
   /** exp of the mean negative log likelihood. */
   readonly perplexity: number;
-  readonly kl?: { readonly mean: number; readonly max: number; readonly p99: number };
+  /** Standard error of `perplexity`, by how the tokens' likelihoods spread; 0 for one token. */
+  readonly standardError: number;
+  readonly kl?: Divergence;
+  /** How often both models have the same best token, with `against`. */
+  readonly sameTop?: { readonly share: number; readonly standardError: number };
+}
+
+/** KL divergence per token, in nats. */
+export interface Divergence {
+  readonly mean: number;
+  /** Of the mean. */
+  readonly standardError: number;
+  readonly median: number;
+  readonly p99: number;
+  readonly max: number;
 }
 
 /**
  * Scores a text in windows of the context that do not overlap, each beginning with BOS where the tokenizer adds it;
  * every token of a window but its first is scored.
  *
- * @throws UnicornError `usage/option`, `usage/text` when the text is too short to score, `usage/vocabulary` when two models differ
+ * @throws UnicornError `usage/option`, `usage/text` when the text is too short to score, `usage/vocabulary` when two models
+ * differ, `device/result` for logits that are not finite
  */
 export async function perplexity(
   engine: Engine,
@@ -64,25 +80,59 @@ export async function perplexity(
   const total = windows.reduce((sum, window) => sum + window.length - 1, 0);
   if (total === 0)
     throw new UnicornError('usage/text', 'The text has fewer than two tokens: nothing can be scored.');
-  let negativeLogLikelihood = 0;
-  let scored = 0;
+  const losses = new Spread();
   const divergences: number[] = [];
+  let sameTop = 0;
   for (const window of windows) {
     const references = against ? await referenceLogits(against, window, options) : undefined;
     await forEachRow(engine, window, options, (row, logits) => {
       if (row + 1 === window.length) return;
       const own = logSoftmax(logits);
-      negativeLogLikelihood -= own[window[row + 1]!]!;
-      if (references) divergences.push(divergence(logSoftmax(references[row]!), own));
-      options.onProgress?.(++scored, total);
+      losses.add(-own.logarithms[window[row + 1]!]!);
+      if (references) {
+        const reference = logSoftmax(references[row]!);
+        divergences.push(divergence(reference.logarithms, own.logarithms));
+        if (reference.top === own.top) sameTop++;
+      }
+      options.onProgress?.(losses.count, total);
     });
   }
+  const value = Math.exp(losses.mean);
   const result = {
     tokens: total,
-    negativeLogLikelihood,
-    perplexity: Math.exp(negativeLogLikelihood / total),
+    negativeLogLikelihood: losses.sum,
+    perplexity: value,
+    // The derivative of exp is its value.
+    standardError: value * losses.standardError,
   };
-  return against ? { ...result, kl: summarize(divergences) } : result;
+  if (!against) return result;
+  const share = sameTop / total;
+  return {
+    ...result,
+    kl: summarize(divergences),
+    sameTop: { share, standardError: Math.sqrt((share * (1 - share)) / total) },
+  };
+}
+
+/** Sum and spread of numbers that come one by one (Welford's way, which subtracts no large squares). */
+class Spread {
+  count = 0;
+  sum = 0;
+  mean = 0;
+  #squares = 0;
+
+  add(value: number): void {
+    this.count++;
+    this.sum += value;
+    const delta = value - this.mean;
+    this.mean += delta / this.count;
+    this.#squares += delta * (value - this.mean);
+  }
+
+  /** Of the mean; 0 for fewer than two numbers. */
+  get standardError(): number {
+    return this.count > 1 ? Math.sqrt(this.#squares / (this.count - 1) / this.count) : 0;
+  }
 }
 
 async function cutWindows(engine: Engine, text: string, against: Engine | undefined): Promise<number[][]> {
@@ -109,8 +159,11 @@ async function forEachRow(
     signal,
     onRows: ({ position, count, logits }) => {
       const width = engine.model.vocabularySize;
-      for (let row = 0; row < count; row++)
-        onRow(position + row, logits!.subarray(row * width, (row + 1) * width));
+      for (let row = 0; row < count; row++) {
+        const one = logits!.subarray(row * width, (row + 1) * width);
+        expectFinite(one, { engine, position: position + row });
+        onRow(position + row, one);
+      }
     },
   });
 }
@@ -129,14 +182,25 @@ async function referenceLogits(
   return rows;
 }
 
-/** In float64: a sum over 262,144 terms in f32 loses the digits that perplexities differ in. */
-function logSoftmax(logits: Float32Array): Float64Array {
-  let top = -Infinity;
-  for (const logit of logits) if (logit > top) top = logit;
+interface LogDistribution {
+  readonly logarithms: Float64Array;
+  /** The id of the best token, the first of several. */
+  readonly top: number;
+}
+
+/**
+ * In float64: a sum over 262,144 terms in f32 loses the digits that perplexities differ in.
+ *
+ * @param logits finite ones
+ */
+function logSoftmax(logits: Float32Array): LogDistribution {
+  let top = 0;
+  for (let id = 1; id < logits.length; id++) if (logits[id]! > logits[top]!) top = id;
+  const best = logits[top]!;
   let total = 0;
-  for (const logit of logits) total += Math.exp(logit - top);
-  const shift = top + Math.log(total);
-  return Float64Array.from(logits, (logit) => logit - shift);
+  for (const logit of logits) total += Math.exp(logit - best);
+  const shift = best + Math.log(total);
+  return { logarithms: Float64Array.from(logits, (logit) => logit - shift), top };
 }
 
 /** KL(p || q) of two log distributions, in nats. */
@@ -146,11 +210,12 @@ function divergence(p: Float64Array, q: Float64Array): number {
   return Math.max(0, sum);
 }
 
-function summarize(values: number[]): { mean: number; max: number; p99: number } {
+function summarize(values: readonly number[]): Divergence {
   const sorted = Float64Array.from(values).sort();
-  return {
-    mean: sorted.reduce((sum, value) => sum + value, 0) / sorted.length,
-    max: sorted.at(-1) ?? 0,
-    p99: sorted[Math.min(sorted.length - 1, Math.floor(0.99 * sorted.length))] ?? 0,
-  };
+  const at = (share: number): number =>
+    sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? 0;
+  const spread = new Spread();
+  for (const value of values) spread.add(value);
+  const { mean, standardError } = spread;
+  return { mean, standardError, median: at(0.5), p99: at(0.99), max: sorted.at(-1) ?? 0 };
 }

@@ -1,6 +1,6 @@
 /** `unicorn perplexity`: how well a model predicts a text. */
 import { Engine } from '@unicorn-exec/api';
-import { perplexity as score } from '@unicorn-exec/api/measure';
+import { perplexity as score, type Perplexity } from '@unicorn-exec/api/measure';
 import { measuringOptions, withEngine } from '../engine-session.js';
 import { readTextFile } from '../input.js';
 import type { EngineFlags } from '../option.js';
@@ -31,16 +31,28 @@ export async function perplexity(terminal: Terminal, file: string, flags: Perple
         terminal.writeJson(result);
         return;
       }
-      terminal.write(`perplexity ${result.perplexity.toFixed(4)} over ${result.tokens} tokens\n`);
-      if (result.kl) {
-        const { mean, p99, max } = result.kl;
-        terminal.write(
-          `KL divergence mean ${mean.toExponential(3)}, p99 ${p99.toExponential(3)}, max ${max.toExponential(3)}\n`,
-        );
-      }
+      terminal.write(perplexityText(result));
     } finally {
       bar.end();
       await other?.close();
     }
   });
+}
+
+/** A line for each number, each with its standard error. */
+function perplexityText({ perplexity: value, standardError, tokens, kl, sameTop }: Perplexity): string {
+  const lines = [`perplexity     ${value.toFixed(4)} ± ${standardError.toFixed(4)} over ${tokens} tokens`];
+  if (kl) {
+    const number = (one: number): string => one.toExponential(3);
+    lines.push(
+      `KL divergence  ${number(kl.mean)} ± ${number(kl.standardError)} a token; ` +
+        `median ${number(kl.median)}`,
+      `               p99 ${number(kl.p99)}, max ${number(kl.max)}`,
+    );
+  }
+  if (sameTop) {
+    const percent = (share: number): string => (100 * share).toFixed(2);
+    lines.push(`same top token ${percent(sameTop.share)} ± ${percent(sameTop.standardError)} % of tokens`);
+  }
+  return lines.map((line) => `${line}\n`).join('');
 }
