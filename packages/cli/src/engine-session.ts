@@ -47,12 +47,22 @@ export async function withEngine<T>(
   }
   try {
     announce(terminal, engine);
+    announceThreads(terminal, engine, options.threads);
     announceMoves(terminal, engine);
     announceFiles(terminal, engine);
     return await work({ engine, loadMs: performance.now() - started });
   } finally {
     await engine.close();
   }
+}
+
+function announceThreads(
+  terminal: Terminal,
+  { backend: { threads } }: Engine,
+  asked: number | undefined,
+): void {
+  if (asked === undefined || threads === undefined || threads >= asked) return;
+  terminal.warn(`${threads} instead of ${asked} threads: the process may use no more processors.`);
 }
 
 /** A fallback and a shortened context announce themselves. */

@@ -42,7 +42,11 @@ export interface LoadOptions {
   readonly backend?: BackendName | Backend | undefined;
   /** A device id that the backend's `probe` lists. */
   readonly device?: string | undefined;
-  /** Threads of a CPU device. Default: the physical cores that the process may use. */
+  /**
+   * Threads of a CPU device, at most as many as there are processors that the process may use: `Engine.backend` says how
+   * many it became. Default: the physical cores among them. Where other programs keep processors busy, a device works
+   * with fewer for that time. Results do not depend on it.
+   */
   readonly threads?: number | undefined;
   /**
    * Layers, counted from the last, that run on a GPU; the others run on the CPU. `all`, or `auto` (default): as many as

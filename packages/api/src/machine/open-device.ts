@@ -1,4 +1,5 @@
 /** From a backend's name to an open device. */
+import { availableParallelism } from 'node:os';
 import { backendApiVersion, isUnicornError, UnicornError } from '@unicorn-exec/tensor';
 import type { Backend, Device, DeviceDescription, OpenOptions } from '@unicorn-exec/tensor';
 import { checkArgument, checkOptions, number, required, text, type OptionTable } from '../option.js';
@@ -50,8 +51,9 @@ export async function openDevice(
 ): Promise<OpenedDevice> {
   checkArgument('openDevice', 'choice', choice, required(backendRule));
   checkOptions('openDevice', options, openOptionTable);
-  const { device: id, ...open } = options;
-  if (typeof choice !== 'string') return { device: await checked(choice).open(id, open) };
+  const { device: id, ...asked } = options;
+  if (typeof choice !== 'string') return { device: await checked(choice).open(id, asked) };
+  const open = withinProcessors(asked);
   if (choice !== 'auto') {
     const known = knownBackends.find(({ name }) => name === choice);
     if (!known) {
@@ -75,8 +77,13 @@ export async function openHost(options: OpenOptions): Promise<OpenedDevice> {
   return openFirst(
     knownBackends.filter(({ isHost }) => isHost),
     undefined,
-    options,
+    withinProcessors(options),
   );
+}
+
+/** Threads beyond the processors that the process may use take turns on them, and all wait for the one whose turn it is not. */
+function withinProcessors({ threads, ...open }: OpenOptions): OpenOptions {
+  return threads === undefined ? open : { ...open, threads: Math.min(threads, availableParallelism()) };
 }
 
 /** @throws UnicornError `device/unavailable` when none has a usable device */

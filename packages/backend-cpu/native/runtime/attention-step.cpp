@@ -114,7 +114,7 @@ class AttentionStep final : public Step {
     CachedAttentionPlan& fresh = plans.back();
     fresh.key = call;
     fresh.tiles.resize(static_cast<size_t>(std::max<int64_t>(1, call.rows)));
-    fresh.fault = planAttention(call, run.threads(), fresh.tiles.data(), &fresh.plan, &fresh.faultRow);
+    fresh.fault = planAttention(call, run.members(), fresh.tiles.data(), &fresh.plan, &fresh.faultRow);
     return fresh;
   }
 

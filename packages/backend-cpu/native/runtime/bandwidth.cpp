@@ -33,11 +33,12 @@ double measureReadBandwidth(int threads, int64_t byteLength) {
   const int64_t share = byteLength / threads / 64 * 64;
   std::atomic<uint64_t> kept{0};  // so that the reads are not optimized away
   // Each member writes its own part first: untouched pages are all the same zero page, and live in the cache.
-  pool.run([&](int member) { std::memset(pages->data() + member * share, member + 1, static_cast<size_t>(share)); });
+  pool.run(threads,
+           [&](int member) { std::memset(pages->data() + member * share, member + 1, static_cast<size_t>(share)); });
   double best = 0;
   for (int pass = 0; pass < passes; pass++) {
     const auto begin = std::chrono::steady_clock::now();
-    pool.run([&](int member) { kept += readAll(pages->data() + member * share, share); });
+    pool.run(threads, [&](int member) { kept += readAll(pages->data() + member * share, share); });
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
     best = std::max(best, static_cast<double>(share) * threads / seconds);
   }

@@ -1,6 +1,5 @@
 #include "device.h"
 
-#include <chrono>
 #include <cstring>
 #include <system_error>
 
@@ -20,12 +19,12 @@ bool overlap(const JobBinding& a, const JobBinding& b) {
 
 }  // namespace
 
-double steadyMs() {
-  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
 Device::Device(int threads, Level level, JobListener listener)
-    : threads_(threads), kernels_(selectKernels(level)), listener_(std::move(listener)), pool_(threads) {
+    : threads_(threads),
+      kernels_(selectKernels(level)),
+      listener_(std::move(listener)),
+      pool_(threads),
+      team_(threads) {
   try {
     dispatcher_ = std::thread([this] { dispatch(); });
   } catch (const std::system_error&) {
@@ -150,7 +149,7 @@ void Device::run(CopyJob& job) {
     return;
   }
   const auto members = static_cast<size_t>(threads_);
-  pool_.run([&](int member) {
+  pool_.run(threads_, [&](int member) {
     const size_t begin = byteLength * static_cast<size_t>(member) / members / 64 * 64;
     const size_t end =
         member + 1 == threads_ ? byteLength : byteLength * static_cast<size_t>(member + 1) / members / 64 * 64;
@@ -174,7 +173,10 @@ void Device::run(ProgramJob& job) {
   std::vector<uint8_t*> bindings;
   bindings.reserve(job.bindings.size());
   for (const JobBinding& binding : job.bindings) bindings.push_back(binding.data);
-  Run(program, pool_, workspace_, job.symbols, bindings, stop_).execute();
+  const double beginMs = steadyMs();
+  const double lostMs = Run(program, pool_, team_.members(), workspace_, job.symbols, bindings, stop_).execute();
+  const double endMs = steadyMs();
+  team_.ran(endMs - beginMs, lostMs, endMs);
 }
 
 }  // namespace unicorn

@@ -16,6 +16,7 @@
 #include <unicorn/job-listener.h>
 
 #include "program.h"
+#include "team-size.h"
 
 namespace unicorn {
 
@@ -27,9 +28,6 @@ struct JobBinding {
   std::shared_ptr<Pages> pages;  // holds `data`, or null when JavaScript does
   std::vector<uint8_t> copy;     // host data of an input; `data` points into it
 };
-
-// Milliseconds on the steady clock.
-double steadyMs();
 
 // Outcome of a job that later ones may depend on. Written by the dispatcher before the next job begins.
 struct JobState {
@@ -95,6 +93,7 @@ class Device {
   const Kernels& kernels_;
   JobListener listener_;
   ThreadPool pool_;
+  TeamSize team_;
   Workspace workspace_;
   std::atomic<bool> stop_{false};
 

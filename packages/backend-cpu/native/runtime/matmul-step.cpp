@@ -106,7 +106,7 @@ class MatmulStep final : public Step {
       multiply(turn, x, activations);
       return;
     }
-    const int64_t chunk = std::clamp<int64_t>(rows / (turn.run.threads() * 4), 1, 16);
+    const int64_t chunk = std::clamp<int64_t>(rows / (turn.run.members() * 4), 1, 16);
     int64_t begin, end;
     while (turn.claim(rows, chunk, begin, end)) transform(turn, x, activations, begin, end, turn.scratch());
   }
@@ -172,7 +172,7 @@ class MatmulStep final : public Step {
     for (const Product& product : products_) groups += groupsOf(turn.run, product);
     const int64_t tiles = (rows + tileRows - 1) / tileRows;
     // Few rows: about eight tasks a member, so that a late one does not hold up the rest.
-    const int64_t balanced = std::max<int64_t>(1, groups / (turn.run.threads() * 8));
+    const int64_t balanced = std::max<int64_t>(1, groups / (turn.run.members() * 8));
     const int64_t most = tileFloats / groupRows / std::min(rows, tileRows);
     const int64_t panel = rows >= 8 ? std::min<int64_t>(panelGroups, most) : std::min(balanced, most);
     for (const Product& product : products_) {

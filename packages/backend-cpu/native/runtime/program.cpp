@@ -187,17 +187,18 @@ void Workspace::reserve(const Program& program) {
   }
 }
 
-Run::Run(const Program& program, ThreadPool& pool, Workspace& workspace, const std::vector<int64_t>& symbols,
-         const std::vector<uint8_t*>& bindings, const std::atomic<bool>& stop)
+Run::Run(const Program& program, ThreadPool& pool, int members, Workspace& workspace,
+         const std::vector<int64_t>& symbols, const std::vector<uint8_t*>& bindings, const std::atomic<bool>& stop)
     : program(program),
       symbols(symbols),
       kernels(program.kernels),
       pool_(pool),
+      members_(members),
       workspace_(workspace),
-      counters_(std::make_unique<ClaimCounter[]>(counterSets * static_cast<size_t>(pool.threads()))),
+      counters_(std::make_unique<ClaimCounter[]>(counterSets * static_cast<size_t>(members))),
       stop_(stop),
       tensors_(program.values.size()),
-      attentionPlans_(static_cast<size_t>(pool.threads())),
+      attentionPlans_(static_cast<size_t>(members)),
       failedPhase_(noFailure) {
   for (size_t i = 0; i < tensors_.size(); i++) {
     const Value& value = program.values[i];
@@ -219,9 +220,10 @@ Run::Run(const Program& program, ThreadPool& pool, Workspace& workspace, const s
   }
 }
 
-void Run::execute() {
-  pool_.run([this](int member) { work(member); });
+double Run::execute() {
+  const double lostMs = pool_.run(members_, [this](int member) { work(member); });
   if (failure_) throw *failure_;
+  return lostMs;
 }
 
 void Run::fail(int64_t phase, Failure failure) {
@@ -236,7 +238,7 @@ void Run::work(int member) {
   const bool timing = program.profiled && member == 0;
   std::vector<double> seconds(timing ? program.steps.size() : 0);
   int64_t done = 0;
-  const auto members = static_cast<size_t>(pool_.threads());
+  const auto members = static_cast<size_t>(members_);
   size_t index = 0;  // of the phase, over all steps
   for (size_t i = 0; i < program.steps.size(); i++) {
     const auto begin = timing ? Clock::now() : Clock::time_point();
@@ -257,7 +259,7 @@ void Run::work(int member) {
       } catch (const std::exception& error) {
         fail(static_cast<int64_t>(index), Failure("internal/native", error.what()));
       }
-      pool_.barrier();
+      pool_.barrier(member);
       // A member that is already in the next phase may have failed there: only failures up to here are seen by all.
       if (failedPhase_.load() <= static_cast<int64_t>(index)) return;
       index++;

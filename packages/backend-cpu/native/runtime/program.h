@@ -149,12 +149,12 @@ struct alignas(64) ClaimCounter {
 
 class Run {
  public:
-  // `stop`: ends the run with device/closed.
-  Run(const Program& program, ThreadPool& pool, Workspace& workspace, const std::vector<int64_t>& symbols,
+  // `members`: how many of the pool work; results do not depend on it. `stop`: ends the run with device/closed.
+  Run(const Program& program, ThreadPool& pool, int members, Workspace& workspace, const std::vector<int64_t>& symbols,
       const std::vector<uint8_t*>& bindings, const std::atomic<bool>& stop);
 
-  // Throws the Failure of the first phase that failed.
-  void execute();
+  // Returns what `ThreadPool::run` does. Throws the Failure of the first phase that failed.
+  double execute();
 
   const Program& program;
   const std::vector<int64_t>& symbols;
@@ -163,7 +163,7 @@ class Run {
   const Tensor& tensor(int32_t value) const { return tensors_[static_cast<size_t>(value)]; }
   const Matrix& matrix(int32_t value) const { return program.values[static_cast<size_t>(value)].matrix; }
   bool isMatrix(int32_t value) const { return program.values[static_cast<size_t>(value)].isMatrix; }
-  int threads() const { return pool_.threads(); }
+  int members() const { return members_; }
 
   uint8_t* memberScratch(int member) const {
     return workspace_.members->data() + static_cast<size_t>(member) * static_cast<size_t>(workspace_.memberStride);
@@ -176,6 +176,7 @@ class Run {
   void fail(int64_t phase, Failure failure);
 
   ThreadPool& pool_;
+  const int members_;
   Workspace& workspace_;
   // Three sets, one counter a member in each, used by the phases in turn: during one phase each member clears its own
   // counter of the next set, which nobody has used since the barrier before the last.
@@ -201,7 +202,7 @@ struct Turn {
   // the items and takes it in order, since memory is read fastest that way; then it helps the others with theirs. Call
   // it with the same `total` and `chunk` throughout a phase.
   bool claim(int64_t total, int64_t chunk, int64_t& begin, int64_t& end) {
-    const int members = run.threads();
+    const int members = run.members();
     for (; stolen < members; stolen++) {
       const int victim = (member + stolen) % members;
       const int64_t first = total * victim / members;

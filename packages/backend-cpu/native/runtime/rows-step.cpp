@@ -53,7 +53,7 @@ class RowsStep final : public Step {
     const int64_t rows = rowDim_ >= 0 ? rowDim_ : turn.run.symbols[static_cast<size_t>(-rowDim_ - 1)];
     // Several chunks for each member, so that a late one does not hold up the rest; few enough rows that a chunk's
     // intermediates stay in the cache from one kernel to the next.
-    const int64_t chunk = std::clamp<int64_t>(rows / (turn.run.threads() * 4), 1, mostRows_);
+    const int64_t chunk = std::clamp<int64_t>(rows / (turn.run.members() * 4), 1, mostRows_);
     std::vector<RowView> views(mostOperands_);
     int64_t begin, end;
     while (turn.claim(rows, chunk, begin, end)) {

@@ -97,7 +97,7 @@ std::shared_ptr<WeightSet> WeightSet::load(const WeightRequests& requests, const
   std::atomic<size_t> next{0};
   std::atomic<uint64_t> done{loaded};
   uint64_t reported = 0;
-  pool.run([&](int member) {
+  pool.run(pool.threads(), [&](int member) {
     for (;;) {
       const size_t at = next.fetch_add(1);
       if (at >= tasks.size() || progress.abort->load(std::memory_order_relaxed)) return;

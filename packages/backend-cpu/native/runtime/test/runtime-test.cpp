@@ -185,19 +185,56 @@ void testHalves() {
 void testBarrier() {
   for (const int threads : {1, 2, 4}) {
     ThreadPool pool(threads);
+    std::vector<int> expected(static_cast<size_t>(threads));
     std::vector<int> counts(static_cast<size_t>(threads));
     for (int round = 0; round < 20; round++) {
-      pool.run([&](int member) {
+      // Calls without the last members, who come back later.
+      const int members = 1 + round * 5 % threads;
+      const double lostMs = pool.run(members, [&](int member) {
         for (int i = 0; i < 50; i++) {
           counts[static_cast<size_t>(member)]++;
-          pool.barrier();
-          for (const int count : counts) CHECK(count == counts[0]);
-          pool.barrier();
+          pool.barrier(member);
+          for (int other = 1; other < members; other++) {
+            CHECK(counts[static_cast<size_t>(other)] - expected[static_cast<size_t>(other)] == i + 1);
+          }
+          pool.barrier(member);
         }
       });
+      CHECK(lostMs == lostMs && (members > 1 || lostMs == 0));
+      for (int member = 0; member < members; member++) expected[static_cast<size_t>(member)] += 50;
     }
-    for (const int count : counts) CHECK(count == 1000);
+    CHECK(counts == expected);
   }
+}
+
+// Runs of 5 ms of a team of which at most `free` members are not delayed: the team, averaged over the last of `runs`.
+double settledTeam(TeamSize& team, int free, int runs, double& nowMs) {
+  double sum = 0;
+  for (int i = 0; i < runs; i++) {
+    // A larger team takes as long as its member without a processor waits for one.
+    const bool delayed = team.members() > free;
+    const double elapsedMs = delayed ? 40 : 5;
+    if (i >= runs / 2) sum += team.members();
+    team.ran(elapsedMs, delayed ? 36 : 0.2, nowMs += elapsedMs);
+  }
+  return sum / (runs - runs / 2);
+}
+
+void testTeamSize() {
+  double nowMs = 1000;
+  TeamSize team(8);
+  CHECK(team.members() == 8);
+  CHECK(settledTeam(team, 8, 1000, nowMs) == 8);
+  const double half = settledTeam(team, 4, 4000, nowMs);
+  CHECK(half > 3.9 && half < 4.1);
+  const double one = settledTeam(team, 1, 4000, nowMs);
+  CHECK(one >= 1 && one < 1.1);
+  // The neighbours leave.
+  CHECK(settledTeam(team, 8, 4000, nowMs) == 8);
+  // A single interruption, and delays of a few percent, change nothing.
+  team.ran(20, 12, nowMs += 20);
+  for (int i = 0; i < 100; i++) team.ran(5, 1, nowMs += 5);
+  CHECK(team.members() == 8);
 }
 
 void testDevices() {
@@ -288,6 +325,7 @@ void testClosing() {
 int main() {
   testHalves();
   testBarrier();
+  testTeamSize();
   testDevices();
   testFailures();
   testCopies();
