@@ -4,7 +4,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { findHuggingFaceArchitecture } from '../../src/architecture/index.js';
+import { architectures, findHuggingFaceArchitecture } from '../../src/architecture/index.js';
 import { ConfigFields } from '../../src/config/config-fields.js';
 import type { DecoderConfig } from '../../src/decoder/decoder-config.js';
 import { normalQuantile } from '../../src/normal-quantile.js';
@@ -94,6 +94,13 @@ describe(`configurations as transformers ${golden.transformers} reads them`, () 
       }
     });
   }
+
+  it('asked about every architecture', () => {
+    const types = new Set(golden.cases.map(({ config }) => config.model_type));
+    const asked = ({ huggingFaceTypes }: (typeof architectures)[number]): boolean =>
+      huggingFaceTypes.some((type) => types.has(type));
+    expect(architectures.filter((one) => !asked(one)).map(({ id }) => id)).toEqual([]);
+  });
 
   it('compares every key that the golden has', () => {
     const apart = ['rope', 'max_position_embeddings'];
