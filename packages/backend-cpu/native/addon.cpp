@@ -181,8 +181,8 @@ Napi::Value weightForms(const Napi::CallbackInfo& info) {
 
 // ---------------------------------------------------------------- buffers
 
-// Pages that a handle and an ArrayBuffer look at. Disposal detaches the ArrayBuffer and empties this, so memory is
-// freed then and not when the garbage collector comes; without disposal the last of the two frees it.
+// Pages that a handle and an ArrayBuffer share. Disposal detaches the ArrayBuffer and empties this, so that memory is
+// freed then and not by the garbage collector; without disposal the last of the two frees it.
 struct Buffer {
   std::shared_ptr<Pages> pages;
 };
@@ -282,7 +282,7 @@ JobBinding bindingOf(const Napi::Value& memory, size_t offset, size_t byteLength
   return binding;
 }
 
-// The jobs of an array of numbers whose end JavaScript was not told of; undefined is none.
+// Those jobs of an array of numbers whose end JavaScript was not told of; undefined is an empty array.
 Device::After jobsOf(const DeviceHost& host, const Napi::Value& list) {
   Device::After jobs;
   if (list.IsUndefined()) return jobs;

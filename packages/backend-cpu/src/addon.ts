@@ -6,7 +6,7 @@ import type { JobListener } from '@unicorn-exec/native';
 
 declare const handleKind: unique symbol;
 
-/** Something that the addon holds. */
+/** An object of the addon. */
 export interface Handle<Kind extends string> {
   readonly [handleKind]: Kind;
 }

@@ -25,7 +25,7 @@ import { availableCores, availableMemory, processorName } from './processor.js';
 import { SpeedFile } from './speed-file.js';
 import { weightPlacements, type WeightPlacement } from './weight-set.js';
 
-/** More threads than this are a mistake on any machine that there is. */
+/** The most threads that may be asked for: more are a mistake on any machine that there is. */
 const mostThreads = 1024;
 
 function speedFile(threads: number, level: string): SpeedFile {
@@ -68,7 +68,7 @@ function deviceInfo(threads: number, levels: readonly string[], level: string): 
   };
 }
 
-/** Names a SIMD level to use instead of the best: for tests and comparisons. */
+/** The environment variable that names a SIMD level to use instead of the best, for tests and comparisons. */
 export const levelVariable = 'UNICORN_CPU_LEVEL';
 
 function chosenLevel(levels: readonly string[], best: string): string {

@@ -3,7 +3,7 @@ import { guarded } from '@unicorn-exec/native';
 import { loadAddon } from './load-addon.js';
 import { availableCores } from './processor.js';
 
-/** Larger than any cache that a core has to itself, and small enough to be read in milliseconds. */
+/** Bytes of the buffer: more than any cache that a core has to itself, and few enough to be read in milliseconds. */
 const defaultBytes = 256 * 2 ** 20;
 
 /**

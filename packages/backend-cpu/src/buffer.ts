@@ -1,4 +1,4 @@
-/** Device buffers: zeroed pages of the addon, seen as a Uint8Array where one may be so large, or memory of others. */
+/** Device buffers: zeroed pages of the addon, with a `host` where a Uint8Array may be that large, or memory of others. */
 import { constants } from 'node:buffer';
 import { guarded } from '@unicorn-exec/native';
 import { UnicornError, type DeviceBuffer } from '@unicorn-exec/tensor';
@@ -14,7 +14,7 @@ export class CpuBuffer implements DeviceBuffer {
   #memory: Uint8Array | undefined;
   #disposed = false;
 
-  /** @throws UnicornError `resource/memory` when the system has no such amount */
+  /** @throws UnicornError `resource/memory` when the system does not have that much */
   constructor(
     addon: NativeAddon,
     readonly byteLength: number,
@@ -49,7 +49,7 @@ export class CpuBuffer implements DeviceBuffer {
   }
 }
 
-/** Memory of the host's or of another buffer, used where it lies. */
+/** A buffer over memory of the host or of another buffer, which is used where it lies. */
 export class ImportedBuffer implements DeviceBuffer {
   readonly byteLength: number;
   readonly sync: DeviceBuffer['sync'];
@@ -70,7 +70,7 @@ export class ImportedBuffer implements DeviceBuffer {
     this.sync = isCoherent ? undefined : (direction, ranges) => source.sync?.(direction, ranges);
   }
 
-  /** Empty after `dispose`, of this or of what was imported. */
+  /** The memory; empty after `dispose`, of this or of what was imported. */
   get host(): Uint8Array | undefined {
     if (this.#disposed) return new Uint8Array(0);
     return this.#source instanceof Uint8Array ? this.#source : this.#source.host;
@@ -86,7 +86,7 @@ export class ImportedBuffer implements DeviceBuffer {
     return this.#disposed;
   }
 
-  /** The memory stays its owner's. */
+  /** Idempotent. The memory stays with its owner. */
   dispose(): void {
     this.#disposed = true;
   }
@@ -117,10 +117,15 @@ export function expectRange(buffer: DeviceBuffer, byteOffset: number, byteLength
   throw new UnicornError(
     'usage/range',
     `Bytes ${byteOffset} + ${byteLength} lie outside the buffer of ${buffer.byteLength}.`,
-    { fields: { byteOffset, byteLength, bufferBytes: buffer.byteLength } },
+    {
+      fields: { byteOffset, byteLength, bufferBytes: buffer.byteLength },
+      fix: 'Give a range inside of the buffer, in whole bytes.',
+    },
   );
 }
 
 function disposed(): UnicornError {
-  return new UnicornError('usage/disposed', 'The buffer was disposed of.');
+  return new UnicornError('usage/disposed', 'The buffer was disposed of.', {
+    fix: 'Allocate another one, or dispose of it later.',
+  });
 }

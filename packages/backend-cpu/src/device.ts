@@ -40,7 +40,7 @@ import { CpuPlanner } from './planner.js';
 import { CpuQueue, type Work } from './queue.js';
 import { CpuWeightSet, loadRequest, weightPlacements, type WeightPlacement } from './weight-set.js';
 
-/** Bytes that are copied on the event loop, in about 50 us: a way through the queue and back takes as long. */
+/** The most bytes that are copied on the event loop, in about 50 us: the way through the queue and back takes as long. */
 const mostBytesNow = 512 * 1024;
 
 export class CpuDevice implements Device, Submitter {
@@ -151,6 +151,7 @@ export class CpuDevice implements Device, Submitter {
       if (support.ok) continue;
       throw new UnicornError('unsupported/op', `The CPU backend does not support ${support.reason}.`, {
         fields: { node: node.id, op: node.op, reason: support.reason },
+        fix: 'Compile the graph for another backend, or place the node on another device.',
       });
     }
   }
@@ -158,8 +159,9 @@ export class CpuDevice implements Device, Submitter {
   allocate(byteLength: number, { host = 'any' }: AllocateOptions = {}): DeviceBuffer {
     this.expectOpen();
     if (!Number.isSafeInteger(byteLength) || byteLength < 0) {
-      throw new UnicornError('usage/buffer-size', `A buffer of ${byteLength} bytes cannot be.`, {
+      throw new UnicornError('usage/buffer-size', `A buffer of ${byteLength} bytes is impossible.`, {
         fields: { byteLength },
+        fix: 'Give a whole number of bytes that is not negative.',
       });
     }
     const left = this.info.maxBufferBytes - this.#bufferBytes;
@@ -229,7 +231,7 @@ export class CpuDevice implements Device, Submitter {
     return data;
   }
 
-  /** Whether a copy need not go through the queue, and is over sooner than one that does. */
+  /** Whether a copy may go beside the queue: nothing is queued, and it is so small that it ends sooner there. */
   #copiesNow(byteLength: number): boolean {
     return byteLength <= mostBytesNow && this.#queue.isIdle;
   }
@@ -294,6 +296,7 @@ export class CpuDevice implements Device, Submitter {
     if (!this.#closed) return;
     throw new UnicornError('device/closed', 'The CPU device was closed.', {
       fields: { device: this.info.id },
+      fix: 'Open it again, or close it later.',
     });
   }
 }

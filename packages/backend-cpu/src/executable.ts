@@ -1,4 +1,4 @@
-/** A compiled graph: checks bindings, words them for the addon, and reports what the steps took. */
+/** A compiled graph: checks bindings, puts them into the addon's arrays, and reports the times of its steps. */
 import { guarded } from '@unicorn-exec/native';
 import {
   elementCount,
@@ -39,7 +39,7 @@ export interface NativeSubmission {
   readonly bindings: readonly (BufferHandle | Uint8Array)[];
   /** For each slot byte offset, byteLength and {@link bindingMode}. */
   readonly numbers: Float64Array;
-  /** Where a bound buffer is not coherent. */
+  /** Synchronizes bound buffers that are not coherent; absent where all are. */
   readonly sync?: HostSync | undefined;
 }
 
@@ -55,7 +55,7 @@ interface Remembered {
   readonly memory: readonly (BufferHandle | Uint8Array)[];
   readonly dims: Float64Array;
   readonly numbers: Float64Array;
-  /** Those of the buffers that may be disposed of while their memory stays. */
+  /** Bound buffers that may be disposed of while their memory stays. */
   readonly imports: readonly ImportedBuffer[];
 }
 
@@ -65,7 +65,7 @@ export interface Submitter {
   /** @throws UnicornError `device/closed` */
   expectOpen(): void;
   enqueue(submission: NativeSubmission, options?: SubmitOptions): Completion;
-  /** An executable was disposed of. */
+  /** Called when an executable was disposed of. */
   forget(executable: Executable): void;
 }
 
@@ -106,14 +106,18 @@ export class CpuExecutable implements Executable {
 
   submit(bindings: Bindings, options?: SubmitOptions): Completion {
     this.#submitter.expectOpen();
-    if (this.#disposed) throw new UnicornError('usage/disposed', 'The executable was disposed of.');
+    if (this.#disposed) {
+      throw new UnicornError('usage/disposed', 'The executable was disposed of.', {
+        fix: 'Compile the graph again, or dispose of it later.',
+      });
+    }
     const submission = this.#sameAsBefore(bindings) ?? this.#bindAll(bindings);
     const completion = this.#submitter.enqueue(submission, options);
     if (this.#options.profile) this.#count(bindings.dims);
     return completion;
   }
 
-  /** Checks and words every binding, and remembers them for {@link #sameAsBefore}. */
+  /** Checks every binding, puts it into the addon's arrays, and remembers all for {@link #sameAsBefore}. */
   #bindAll(bindings: Bindings): NativeSubmission {
     const dims = submissionDims(this.signature, this.#options, bindings);
     const resolved = resolveBindings(this.signature, dims, bindings);
@@ -141,8 +145,8 @@ export class CpuExecutable implements Executable {
   }
 
   /**
-   * The step after a step differs in its host data only, and the check of dozens of states would cost more than they
-   * change: what is bound to the very same buffers under the same dims was checked before. Undefined for anything else.
+   * The request of a step that differs from an earlier one in its host data only: the same buffers under the same dims were
+   * checked before, and checking dozens of states again would take longer than all the rest. Undefined for anything else.
    */
   #sameAsBefore({ dims, buffers }: Bindings): NativeSubmission | undefined {
     const last = this.#last;
@@ -158,7 +162,7 @@ export class CpuExecutable implements Executable {
       const before = last.sources[i]!;
       const now = buffers[last.names[i]!];
       if (now === before && !ArrayBuffer.isView(now)) {
-        // Memory of others may have been let go of; whether ours was, the addon checks.
+        // Memory of others may be gone; the addon checks our own.
         const bound = memory[i];
         if (bound instanceof Uint8Array && !(bound.byteLength > 0 && hostOf(now) === bound)) return undefined;
         continue;
@@ -190,7 +194,9 @@ export class CpuExecutable implements Executable {
       const memory = memoryOf(buffer);
       // What JavaScript imports may begin at any byte; the kernels read whole numbers.
       if (!(memory instanceof Uint8Array) || memory.byteOffset % 4 === 0) return memory;
-      throw new UnicornError('usage/binding', 'The memory does not begin at a multiple of 4 bytes.');
+      throw new UnicornError('usage/binding', 'The memory does not begin at a multiple of 4 bytes.', {
+        fix: 'Copy it into memory that does.',
+      });
     } catch (error) {
       if (!isUnicornError(error)) throw error;
       const fix = error.fix === undefined ? {} : { fix: error.fix };
@@ -231,7 +237,7 @@ export class CpuExecutable implements Executable {
     this.#submitter.forget(this);
   }
 
-  /** Adds the declared work of each step. Under the same dims it is the same, so it is computed once for each. */
+  /** Adds the declared work of each step, which is computed once for each set of dims. */
   #count(dims: DimValues): void {
     const key = this.#dims.map((dim) => dims[dim]).join();
     let work = this.#workByDims.get(key);
@@ -267,12 +273,12 @@ export class CpuExecutable implements Executable {
   }
 }
 
-/** The memory of a binding that is not host data, as it is seen now. */
+/** The memory of a binding that is not host data, at the time of the call. */
 function hostOf(binding: Exclude<Binding, Float32Array | Int32Array>): Uint8Array | undefined {
   return 'buffer' in binding ? binding.buffer.host : binding.host;
 }
 
-/** Bindings that the caller may overwrite nothing of: host data is copied. */
+/** The bindings with copies of their host data, which the caller may overwrite. */
 export function detachedBindings({ bindings, numbers }: NativeSubmission): (BufferHandle | Uint8Array)[] {
   return bindings.map((memory, index) =>
     memory instanceof Uint8Array && numbers[3 * index + 2] === bindingMode.copied ? memory.slice() : memory,

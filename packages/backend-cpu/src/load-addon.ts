@@ -1,4 +1,4 @@
-/** Where the addon `unicorn_cpu` is found, and that it is loaded once. */
+/** Finds the addon `unicorn_cpu` and loads it once. */
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import * as native from '@unicorn-exec/native';

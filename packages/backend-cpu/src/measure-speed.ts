@@ -1,6 +1,6 @@
 /**
- * Measures the rates of a device by graphs that it compiles like any other: what a planner estimates with is what
- * submissions reach, fused steps, packing and handing over included.
+ * Measures the rates of a device by graphs that it compiles like any other, so that a planner estimates with the rates that
+ * submissions reach, fused steps, packing and the way through the queue included.
  */
 import { prepareProbe, productChain, productsGraph, tensorBytes } from '@unicorn-exec/tensor';
 import type { Device, DeviceSpeed, Graph, Precision, SpeedProbe, SubmissionTime } from '@unicorn-exec/tensor';
@@ -11,10 +11,10 @@ const productRows = 256;
 const productColumns = 2048;
 const productOutputs = 4096;
 
-/** A matrix of which one row's product reads every byte. */
+/** Rows of the matrix whose every byte the product of one row reads. */
 const readOutputs = 8192;
 const readColumns = 4096;
-/** Together 151 MB, larger than any cache that a core has to itself. */
+/** The number of matrices: together 151 MB, more than any cache that a core has to itself. */
 const readMatrices = 8;
 
 /**
@@ -97,7 +97,7 @@ function least(seconds: readonly number[]): number {
   return seconds.reduce((a, b) => Math.min(a, b));
 }
 
-/** What is usual without disturbance: a quarter of the values are lower. */
+/** The lower quartile, which is usual without disturbance. */
 function lowerQuartile(seconds: readonly number[]): number {
   return seconds.toSorted((a, b) => a - b)[seconds.length >> 2]!;
 }

@@ -1,4 +1,4 @@
-/** What a CPU device can do and what it takes, from its description alone. */
+/** The planner: what a CPU device supports and what it would take, from its description alone. */
 import {
   graphSignature,
   isBlockDType,
@@ -113,12 +113,13 @@ function rateOf(node: Node, graph: Graph, speed: DeviceSpeed, precision: Precisi
   if (rate !== undefined) return rate;
   throw new UnicornError('unsupported/precision', `The device has no rate for the precision ${precision}.`, {
     fields: { precision },
+    fix: 'Estimate at one of `info.precisions`.',
   });
 }
 
 /**
- * The steps that the whole graph is lowered to: fusion does not depend on dims. Of a graph that this backend cannot have
- * alone each node counts as one.
+ * The steps that the whole graph is lowered to: fusion does not depend on dims. Each node counts as a step in a graph that
+ * this backend cannot run alone.
  */
 function nodeSteps(graph: Graph, precision: Precision): ReadonlyMap<number, number> {
   if (!graph.nodes.every(({ op }) => hasKernel(op))) return new Map(graph.nodes.map(({ id }) => [id, id]));

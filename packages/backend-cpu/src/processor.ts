@@ -1,4 +1,4 @@
-/** What processor this is and how much of it the process may use: affinity and cgroup limits counted. */
+/** The processor's name, and how much of it the process may use by its affinity and its control group. */
 import { readFileSync } from 'node:fs';
 import { availableParallelism, cpus, totalmem } from 'node:os';
 

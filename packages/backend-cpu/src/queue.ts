@@ -1,13 +1,14 @@
 /**
- * The queue of one device. The addon works on what it was given in that order, without JavaScript in between. What must
- * wait in JavaScript first, for another device or for a buffer that is not coherent, holds up everything behind it.
+ * The queue of one device. The addon does its jobs in the order in which it is given them, without JavaScript in between.
+ * Work that must wait in JavaScript first, for another device or for a buffer that is not coherent, holds up everything
+ * behind it.
  */
 import { guarded, JobTable, type JobOptions } from '@unicorn-exec/native';
 import { completionsOf, endOf } from '@unicorn-exec/tensor';
 import type { Completion, HostSync, SubmissionTime, SubmitOptions } from '@unicorn-exec/tensor';
 import type { DeviceHandle, NativeAddon } from './addon.js';
 
-/** What the queue is given: a submission or a copy. */
+/** Work for the queue: a submission or a copy. */
 export interface Work {
   /**
    * Hands the work to the addon.
@@ -18,7 +19,7 @@ export interface Work {
   begin(after: readonly number[] | undefined): number;
   /** Memory of JavaScript that the work reads or writes. */
   readonly holds: readonly unknown[];
-  /** Around the work, where it touches a buffer that is not coherent. */
+  /** Synchronizes buffers around the work, where one that it touches is not coherent. */
   readonly sync?: HostSync | undefined;
   /** The same work over copies of what the caller may overwrite before it begins. Absent: nothing is. */
   detached?(): Work;
@@ -130,7 +131,7 @@ export class CpuQueue {
         return failing(failed.failure);
       }
     }
-    // The addon knows nothing more of a job that has ended, and takes no notice of it.
+    // The addon has forgotten jobs that have ended, and ignores their numbers.
     const after = own.length === 0 ? undefined : own.map(({ job }) => job!);
     const job = guarded(() => work.begin(after));
     completion.job = job;

@@ -1,4 +1,4 @@
-/** Where the measured rates of this machine's processor are kept: one file for each number of threads and SIMD level. */
+/** Keeps the measured rates of this machine's processor: one file for each number of threads and SIMD level. */
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { DeviceSpeedFile } from '@unicorn-exec/tensor';

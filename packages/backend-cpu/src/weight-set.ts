@@ -1,4 +1,4 @@
-/** Weights as the addon holds them. Loading is the addon's; this checks entries and words them for it. */
+/** Weights as the addon holds them. The addon loads them; this class checks the entries and puts them into its arrays. */
 import { guarded } from '@unicorn-exec/native';
 import { dtypes, elementCount, tensorBytes, UnicornError } from '@unicorn-exec/tensor';
 import type { TensorSpec, WeightEntry, WeightSet } from '@unicorn-exec/tensor';
@@ -16,7 +16,7 @@ export type WeightPlacement = (typeof weightPlacements)[number];
 /** `WeightForm` of native/kernels/kernels.h. */
 const weightForms = ['raw', 'packed', 'inPlace'] as const;
 
-/** What `loadWeights` of the addon takes. */
+/** The arguments of `loadWeights` of the addon. */
 export interface LoadRequest {
   readonly paths: readonly string[];
   readonly names: readonly string[];
@@ -42,6 +42,7 @@ export function loadRequest(entries: readonly WeightEntry[]): LoadRequest {
         `The weight "${name}" (${dtype} [${shape.join(', ')}]) ${what}.`,
         {
           fields: { name, given, expected },
+          fix: names.has(name) ? 'Give each name once.' : 'Give the bytes that its dtype and shape take.',
         },
       );
     }
@@ -121,7 +122,11 @@ export class CpuWeightSet implements WeightSet {
 
   /** @throws UnicornError `usage/disposed` after `dispose` */
   get handle(): WeightsHandle {
-    if (this.#disposed) throw new UnicornError('usage/disposed', 'The weights were disposed of.');
+    if (this.#disposed) {
+      throw new UnicornError('usage/disposed', 'The weights were disposed of.', {
+        fix: 'Load them again, or dispose of them after the executables that read them.',
+      });
+    }
     return this.#handle;
   }
 

@@ -1,4 +1,4 @@
-// What the planner and the kernel of attention share: how large a tile is and where its numbers lie in scratch.
+// The constants that the planner and the kernel of attention share: the size of a tile and its layout in scratch.
 #pragma once
 
 #include "kernels.h"

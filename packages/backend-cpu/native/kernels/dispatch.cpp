@@ -1,4 +1,4 @@
-// Which levels this build has and which of them this processor and operating system can run.
+// Finds the levels that this build has and that this processor and operating system can run.
 #include "kernels.h"
 
 #if defined(__x86_64__) || defined(__i386__)

@@ -1,6 +1,6 @@
 // The interface of the CPU kernels: element types, packed weights, quantized activations, matrix products, paged
-// attention, recurrent state and vector mathematics. Plain C++17, no threads, no allocation, no exceptions: the caller owns memory and
-// splits the ranges over its threads. Not here: graph ops (runtime), weight files, N-API.
+// attention, recurrent state and vector mathematics. Plain C++17 without threads, allocation or exceptions: the caller owns
+// the memory and splits the ranges over its threads. Ops of graphs, weight files and N-API are the runtime's.
 //
 // Every function in `Kernels` exists once per SIMD level; `selectKernels` gives the table of a level. All sizes are in
 // elements unless the name says bytes. Arguments are trusted: the runtime validates them once, when it compiles a graph.
@@ -262,10 +262,10 @@ struct Kernels {
 
   // Rows [rowBegin, rowEnd) of x to quantized rows of `out` (start of the whole buffer). columns: a multiple of 32.
   void (*quantize)(const float* x, int64_t stride, int64_t columns, int64_t rowBegin, int64_t rowEnd, uint8_t* out);
-  // The same of x * inverse[row] * (weightOffset + weight[column]); weight may be absent (factor 1).
+  // As `quantize`, for x * inverse[row] * (weightOffset + weight[column]); weight may be absent (factor 1).
   void (*quantizeNorm)(const float* x, int64_t stride, int64_t columns, const float* inverse, const float* weight,
                        float weightOffset, int64_t rowBegin, int64_t rowEnd, uint8_t* out);
-  // The same of f(gate) * up.
+  // As `quantize`, for f(gate) * up.
   void (*quantizeGlu)(Activation f, const float* gate, int64_t gateStride, const float* up, int64_t upStride,
                       int64_t columns, int64_t rowBegin, int64_t rowEnd, uint8_t* out);
 

@@ -11,7 +11,7 @@ namespace {
 
 constexpr int32_t absent = -1;
 
-// Plans that a member remembers: layers alternate between a few windows and pools.
+// The number of plans that a member remembers: layers alternate between a few windows and pools.
 constexpr size_t plansKept = 4;
 
 bool samePlan(const Attention& a, const Attention& b) {

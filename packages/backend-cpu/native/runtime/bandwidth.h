@@ -1,4 +1,4 @@
-// How fast this machine reads memory.
+// Measures how fast this machine reads memory.
 #pragma once
 
 #include <cstdint>

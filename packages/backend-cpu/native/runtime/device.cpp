@@ -102,7 +102,7 @@ void Device::dispatch() {
     } else {
       perform(*entry);
     }
-    // What the job held (buffers, the program) is let go before its end is told.
+    // Buffers and the program that the job held are released before its end is told.
     entry->work = std::monostate();
     entry->after.clear();
     listener_.ended(entry->id, entry->state->failure ? &*entry->state->failure : nullptr);

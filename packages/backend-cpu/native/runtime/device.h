@@ -1,5 +1,5 @@
 // A device: one pool of threads, one dispatcher that takes jobs in the order of their submission, and the memory that
-// programs use in turn. Knows nothing of JavaScript; results go to a listener that the addon provides.
+// programs use in turn. It knows nothing of JavaScript; results go to a listener that the addon provides.
 #pragma once
 
 #include <atomic>
@@ -20,7 +20,7 @@
 
 namespace unicorn {
 
-// What a submission binds: memory that lives as long as the job does.
+// A binding of a submission: memory that lives as long as the job does.
 struct JobBinding {
   uint8_t* data;
   size_t byteLength;
@@ -32,7 +32,7 @@ struct JobBinding {
 // Outcome of a job that later ones may depend on. Written by the dispatcher before the next job begins.
 struct JobState {
   std::optional<Failure> failure;
-  // When it was worked on; both 0 when it failed before that.
+  // When the job was worked on; both are 0 when it failed before that.
   double beginMs = 0;
   double endMs = 0;
 };
@@ -70,7 +70,7 @@ class Device {
 
   const Kernels& kernels() const { return kernels_; }
   int threads() const { return threads_; }
-  // Gives the memory that programs share back when the queue is empty.
+  // Gives the memory that programs share back to the system when the queue is empty.
   void trim();
 
  private:

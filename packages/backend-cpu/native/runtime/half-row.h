@@ -1,4 +1,4 @@
-// Rows of f32 to f16 without branches, so that compilers make vectors of it. Same bits as `floatToHalf`.
+// Converts rows of f32 to f16 without branches, so that compilers make vectors of it. The bits are those of `floatToHalf`.
 #pragma once
 
 #include <cstdint>

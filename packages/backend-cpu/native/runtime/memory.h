@@ -1,4 +1,4 @@
-// Memory that the addon owns, released when the last holder lets go.
+// Memory that the addon owns, which is freed with its last holder.
 #pragma once
 
 #include <cstddef>
@@ -10,7 +10,7 @@ namespace unicorn {
 // Zeroed pages that are not touched until used. Page-aligned.
 class Pages {
  public:
-  // `huge`: all of it will be touched soon, so large pages save TLB misses; a sparse buffer would only grow.
+  // `huge`: all of it will be touched soon, so that large pages save TLB misses; a sparse buffer would only grow by them.
   // Throws Failure resource/memory.
   static std::shared_ptr<Pages> allocate(size_t byteLength, bool huge = false);
   ~Pages();

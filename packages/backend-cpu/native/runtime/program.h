@@ -123,7 +123,7 @@ class Program {
   std::vector<std::shared_ptr<Pages>> decoded_;
 };
 
-// Memory that programs of one device use in turn.
+// The memory that programs of one device use in turn.
 struct Workspace {
   std::shared_ptr<Pages> arena;
   std::shared_ptr<Pages> shared;
@@ -133,7 +133,7 @@ struct Workspace {
   void reserve(const Program& program);
 };
 
-// A plan of attention that the layers of one execution share; one list for each member, so that nobody waits.
+// A plan of attention that the layers of one execution share. Each member has its own list, so that none waits.
 struct CachedAttentionPlan {
   Attention key;
   std::vector<AttentionTile> tiles;
@@ -142,7 +142,7 @@ struct CachedAttentionPlan {
   int64_t faultRow;
 };
 
-// How much of a member's own part of a phase is taken, by itself or by members that had less to do.
+// How many items of a member's own part of a phase are taken, by itself or by members that had less to do.
 struct alignas(64) ClaimCounter {
   std::atomic<int64_t> taken{0};
 };

@@ -43,7 +43,7 @@ struct RowKernel {
   int64_t (*scratchBytes)(const Program& program, const std::vector<int32_t>& values);
 };
 
-// Null when there is none of that name.
+// The kernel of that name, or null.
 const RowKernel* findRowKernel(const std::string& name);
 
 }  // namespace unicorn

@@ -230,8 +230,8 @@ int64_t keepTopP(Candidate* candidates, int64_t count, double p, double* weights
   for (int64_t i = 0; i < count; i++) top = std::max(top, candidates[i].score);
   double total = 0;
   for (int64_t i = 0; i < count; i++) total += weights[i] = std::exp(candidates[i].score - top);
-  // What is no likelier than this is dropped whatever the order, since all of it together has no more than the mass.
-  // Half of it, so that rounding cannot matter; never so much that the best one is caught.
+  // Candidates that are not likelier than this are dropped whatever the order, since all of them together have no more than
+  // the mass. Half of it, so that rounding cannot matter; never so much that the best one is dropped.
   const double surely = 0.5 * std::min(1.0, 1 - p) / static_cast<double>(count) * total;
   double mass = 0;
   int64_t kept = 0;

@@ -48,7 +48,7 @@ std::shared_ptr<WeightSet> WeightSet::load(const WeightRequests& requests, const
   auto set = std::make_shared<WeightSet>();
   for (const std::string& path : requests.paths) set->files_.push_back(MappedFile::open(path));
 
-  // Where each matrix lies in the one packed allocation.
+  // The offset of each matrix in the one packed allocation.
   std::vector<size_t> packedOffsets(requests.entries.size());
   size_t packedTotal = 0;
   uint64_t loaded = 0;

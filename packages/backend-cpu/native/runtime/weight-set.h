@@ -23,7 +23,7 @@ struct WeightRequest {
   DType dtype;
   int64_t rows;     // all leading axes flattened
   int64_t columns;  // last axis
-  bool mayPack;     // false: gathered row by row (host residency), or no matrix
+  bool mayPack;     // false: gathered row by row (host residency), or not a matrix
   // One of the two. `path` is the index of a file in WeightRequests::paths, or -1.
   int32_t path;
   uint64_t offset;
@@ -31,7 +31,7 @@ struct WeightRequest {
   std::shared_ptr<Pages> bytes;
 };
 
-// What becomes of matrices that have a packed form. Those that come without a file are always packed.
+// Whether matrices that have a packed form are packed. Those that come without a file always are.
 enum class WeightPlacement : int32_t {
   automatic,  // mapped when packing them would keep the caller waiting
   packed,

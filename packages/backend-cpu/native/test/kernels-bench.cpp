@@ -1,5 +1,6 @@
 // Speed of the kernels alone: the shapes of SmolLM2-135M and one large matrix, against the machine's read bandwidth and
-// int8 peak. Arguments: level names (default: the best level), and "attention" to leave out the products. Weights are read from more copies than caches hold.
+// int8 peak. Arguments: level names (default: the best level), and "attention" to leave out the products. Weights are read
+// from more copies than caches hold.
 #include <time.h>
 
 #include <cstdio>
@@ -14,7 +15,7 @@ using namespace unicorn;
 using sample::Buffer;
 using sample::Random;
 
-// The clock of one thread's own time: what other programs take does not count.
+// The clock of one thread's own time, without the time that other programs take.
 double threadSeconds() {
   timespec now;
   clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);

@@ -1,6 +1,6 @@
 /**
- * A plan as the words that the addon reads (`native/runtime/program.cpp` and the step files): numbers in a Float64Array,
- * names by index into a table, constants as bytes. The two sides change together.
+ * Encodes a plan as the words that the addon reads (`native/runtime/program.cpp` and the step files): numbers in a
+ * Float64Array, names by index into a table, constants as bytes. The two sides change together.
  */
 import { dtypes, type Dim } from '@unicorn-exec/tensor';
 import { isStoredMatrix, type PlannedValue, type Post } from '@unicorn-exec/lowering';

@@ -1,6 +1,6 @@
 /**
- * From a graph to a plan: fused steps in order, every value with a place. Pure: the same graph, dims and forms of weights
- * give the same plan, so plans are snapshot-tested text.
+ * Makes a plan of a graph: fused steps in order, every value with a place. The same graph, dims and forms of weights give the
+ * same plan, which tests compare as text.
  */
 import {
   attentionStep,
@@ -207,7 +207,7 @@ class Lowering {
       const name = operandName(link.kernel, index);
       if (written || value === undefined || name === undefined || !names.includes(name)) return [];
       const candidate = this.#values[value]!.root;
-      // Whoever else reads it in this chain must do so before, in the same rows, and this kernel only once.
+      // Other readers in this chain must come before, in the same rows, and this kernel may read it only once.
       const safe = step.links.every((other, position) =>
         other.operands.every((operand, i) => {
           if (operand.value === undefined || this.#values[operand.value]!.root !== candidate) return true;

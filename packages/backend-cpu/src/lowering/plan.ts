@@ -1,6 +1,6 @@
 /**
- * What lowering makes of a graph for this backend: the steps that all backends share, and chains of row kernels for
- * everything else. Plain data, printed by `text.ts` and written for the addon by `encode.ts`.
+ * The plan that lowering makes of a graph for this backend: the steps that all backends share, and chains of row kernels for
+ * everything else. It is plain data, which `text.ts` prints and `encode.ts` writes for the addon.
  */
 import { stepNodes } from '@unicorn-exec/lowering';
 import type { ArenaPlace, AttentionStep, MatmulStep, PlannedValue, SampleStep } from '@unicorn-exec/lowering';

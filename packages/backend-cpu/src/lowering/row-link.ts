@@ -31,10 +31,10 @@ function widestAxis(out: PlannedValue, count: number): number | undefined {
   return many >= 0 ? many : undefined;
 }
 
-/** Cut along any axis but the last, which the kernel reduces over. */
+/** The rule of ops that are cut along any axis but the last, over which the kernel reduces. */
 const allButLast = (out: PlannedValue): number | undefined => widestAxis(out, out.shape.length - 1);
 
-/** A vector is one row, since its elements are not rows. */
+/** The rule of ops for which a vector is one row, since its elements are not rows. */
 const anyRow = allButLast;
 
 const sameAxis = (_operand: string, _value: PlannedValue, outAxis: number): number => outAxis;

@@ -1,4 +1,4 @@
-/** A plan as text: one line a step with what it fuses, then the arena. For people and for snapshot tests. */
+/** A plan as text, for people and for snapshot tests: a line for each step with what it fuses, then the arena. */
 import { stepName, StepText } from '@unicorn-exec/lowering';
 import type { Plan, RowLink, Step } from './plan.js';
 

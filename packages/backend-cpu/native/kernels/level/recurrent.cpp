@@ -8,7 +8,7 @@ namespace UNICORN_LEVEL {
 
 namespace {
 
-// Vectors of columns that are worked on together: as many sums as an addition takes cycles.
+// Vectors of columns that are worked on together: as many independent sums as an addition takes cycles.
 constexpr int V = 4;
 constexpr int64_t blockColumns = V * W;
 static_assert(blockColumns <= gatedDeltaColumns, "the scratch has room for a block");

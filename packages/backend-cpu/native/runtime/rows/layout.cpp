@@ -1,4 +1,4 @@
-// Ops that move elements and compute nothing. Any scalar type.
+// Kernels of ops that move elements of any scalar type and compute nothing.
 
 #include <array>
 #include <cstring>

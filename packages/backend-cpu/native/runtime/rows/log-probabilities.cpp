@@ -1,4 +1,4 @@
-// Log-softmax of one named token of each row, and of the best ones.
+// The kernel of logProbabilities: the log-softmax of a named token of each row, and of the best ones.
 
 #include <algorithm>
 #include <limits>

@@ -1,4 +1,4 @@
-// Normalizations over the last axis, and Gemma 3n's cut by the mean and deviation of it.
+// Kernels of normalizations over the last axis, and of Gemma 3n's cut by its mean and deviation.
 
 #include "rows.h"
 

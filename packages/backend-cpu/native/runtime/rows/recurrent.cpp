@@ -1,5 +1,5 @@
-// State of one slot for each sequence: convolutions, the gated delta rule, and copies of slots. A convolution is cut by
-// channels and a delta rule by heads, so that a sequence's rows are one member's, in their order.
+// Kernels over states with a slot for each sequence: convolutions, the gated delta rule, and copies of slots. A convolution
+// is cut by channels and a delta rule by heads, so that one member takes all rows of a sequence, in their order.
 
 #include <algorithm>
 #include <cstring>
@@ -27,9 +27,9 @@ class SlotPairs {
     for (int64_t i = 0; i < pairs.elements(); i++) checkSlot(pairs_[i], state.dims[0]);
   }
 
-  // What a sequence begins with; null for slot 0: zeros.
+  // The state that a sequence begins with; null for slot 0, which reads as zeros.
   const float* read(int64_t sequence) const { return at(pairs_[2 * sequence]); }
-  // Where it is left; null for slot 0: nowhere.
+  // Where the sequence leaves its state; null for slot 0, which keeps nothing.
   float* written(int64_t sequence) const { return at(pairs_[2 * sequence + 1]); }
 
  private:

@@ -5,7 +5,7 @@
 namespace unicorn {
 namespace {
 
-// What a member takes at once: so many sums stay in registers or L1.
+// Columns that a member takes at once: their sums stay in registers or L1.
 constexpr int64_t columnBlock = 16;
 
 // f(column, count) for each block of columns in [begin, end).
