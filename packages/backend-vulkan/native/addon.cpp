@@ -191,13 +191,6 @@ Napi::Value closeDevice(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
-// jobEnded(device, job)
-Napi::Value jobEnded(const Napi::CallbackInfo& info) {
-  const auto job = static_cast<uint32_t>(wholeNumber(info[1], UINT32_MAX, "a job is a whole number"));
-  if (const auto host = objectOrNull<DeviceHost>(info[0])) host->jobs().acknowledge(job);
-  return info.Env().Undefined();
-}
-
 // budgets(device) -> {budgetBytes, usedBytes}[]
 Napi::Value budgets(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
@@ -643,7 +636,7 @@ Napi::Value timings(const Napi::CallbackInfo& info) {
 }
 
 // Version of the functions between this addon and the TypeScript (`addonConfig` of src/load-addon.ts).
-constexpr int addonVersion = 3;
+constexpr int addonVersion = 4;
 
 void fill(Napi::Object exports) {
   exports.Env().SetInstanceData(new Environment());
@@ -651,7 +644,6 @@ void fill(Napi::Object exports) {
   UNICORN_EXPORT(exports, validationMessages);
   UNICORN_EXPORT(exports, openDevice);
   UNICORN_EXPORT(exports, closeDevice);
-  UNICORN_EXPORT(exports, jobEnded);
   UNICORN_EXPORT(exports, budgets);
   UNICORN_EXPORT(exports, allocations);
   UNICORN_EXPORT(exports, pipelineCache);

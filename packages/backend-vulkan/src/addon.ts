@@ -110,8 +110,6 @@ export interface NativeAddon {
   ): DeviceHandle;
   /** Waits for the queue, stops the threads, frees everything. Idempotent. */
   closeDevice(device: DeviceHandle): void;
-  /** Acknowledges the end of a job: with none pending the device no longer keeps the process alive. */
-  jobEnded(device: DeviceHandle, job: number): void;
   /** Bytes of each heap that this process may still use (VK_EXT_memory_budget, else heap size less what is allocated). */
   budgets(device: DeviceHandle): readonly { readonly budgetBytes: number; readonly usedBytes: number }[];
   /** vkAllocateMemory calls so far: generating must not add any. */

@@ -17,7 +17,7 @@ export const addonConfig: AddonConfig<NativeAddon> = {
   device: 'vulkan',
   variable: addonVariable,
   // `addonVersion` of native/addon.cpp.
-  version: 3,
+  version: 4,
 };
 
 /**

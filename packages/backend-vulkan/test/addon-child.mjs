@@ -32,7 +32,6 @@ class Device {
       undefined,
       (job, ended, _bytes, failure) => {
         if (!ended) return;
-        addon.jobEnded(this.handle, job);
         this.#waiting.get(job)(failure);
         this.#waiting.delete(job);
       },

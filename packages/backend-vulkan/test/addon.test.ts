@@ -63,7 +63,7 @@ describe.skipIf(!loaded || !driver.present)(`the addon (${driver.need})`, () => 
 
   /** A device with a queue that knows of its jobs. */
   const open = (cache?: Uint8Array): { device: DeviceHandle; queue: JobQueue } => {
-    const jobs = new JobQueue((job) => addon.jobEnded(handle, job));
+    const jobs = new JobQueue();
     const handle: DeviceHandle = guarded(() => addon.openDevice(0, cache, jobs.listener, 'test'));
     return { device: handle, queue: jobs };
   };

@@ -57,10 +57,8 @@ export class KernelRun {
     const probed = addon.probe(true);
     if ('reason' in probed) throw new Error(probed.reason);
     const physical = probed.devices.find(({ missing }) => missing.length === 0)!;
-    let acknowledge = (_job: number): void => {};
-    const queue = new JobQueue((job) => acknowledge(job));
+    const queue = new JobQueue();
     const device = addon.openDevice(physical.index, undefined, queue.listener, 'test');
-    acknowledge = (job) => addon.jobEnded(device, job);
     const pipelines = new Pipelines(addon, device, queue, new ShaderLibrary());
     return new KernelRun(addon, device, queue, pipelines, deviceTraits(physical));
   }

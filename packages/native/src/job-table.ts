@@ -53,15 +53,11 @@ const noOptions: JobOptions = {};
 export class JobTable {
   readonly #pending = new Map<number, PendingJob>();
 
-  /** @param ended told of the end of each job before anyone else */
-  constructor(private readonly ended?: (job: number) => void) {}
-
   /** The listener to give to the addon when the device is opened. */
   readonly listener: JobListener = (job, ended, loadedBytes, failure, beginMs = 0, endMs = 0) => {
     const pending = this.#pending.get(job);
     if (!ended) return pending?.options.progress?.(loadedBytes);
     this.#pending.delete(job);
-    this.ended?.(job);
     if (!pending) return;
     const error = failure === undefined ? undefined : nativeFailure(failure);
     pending.options.ended?.(error, beginMs, endMs);

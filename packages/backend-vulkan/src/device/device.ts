@@ -98,10 +98,7 @@ export class VulkanDevice implements Device, ExecutableHost {
     this.#planner = new VulkanPlanner(info);
     const shaders = new ShaderLibrary();
     this.#cache = new PipelineCacheFile(physical);
-    this.queue = new JobQueue(
-      (job) => addon.jobEnded(this.handle, job),
-      (job) => this.#timesOf(job),
-    );
+    this.queue = new JobQueue((job) => this.#timesOf(job));
     this.handle = guarded(() =>
       addon.openDevice(physical.index, this.#cache.read(), this.queue.listener, info.id),
     );

@@ -49,12 +49,9 @@ export class JobQueue extends JobTable {
   /** While something waits to be submitted, later ones wait behind it: the order of submission is kept. */
   #gate: Promise<void> | undefined;
 
-  /** @param acknowledge as that of `JobTable` */
-  constructor(
-    acknowledge: (job: number) => void,
-    private readonly timesOf: TimesOf = () => [],
-  ) {
-    super(acknowledge);
+  /** @param timesOf asked once for each submission, when it has ended. Default: nothing is known */
+  constructor(private readonly timesOf: TimesOf = () => []) {
+    super();
   }
 
   enqueue(submission: Submission, options: SubmitOptions): Completion {

@@ -35,7 +35,7 @@ export class KernelRunner {
     shaders = new ShaderLibrary(),
   ) {
     this.traits = deviceTraits(physical);
-    this.#queue = new JobQueue((job) => addon.jobEnded(this.#handle, job));
+    this.#queue = new JobQueue();
     this.#handle = guarded(() =>
       addon.openDevice(physical.index, undefined, this.#queue.listener, physical.name),
     );
