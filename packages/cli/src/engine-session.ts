@@ -1,5 +1,5 @@
 /** An engine for the length of one command: loaded with a bar, its announcements printed, closed at the end. */
-import { Engine, type LoadOptions } from '@unicorn-exec/api';
+import { Engine, type ElasticSpec, type LoadOptions } from '@unicorn-exec/api';
 import type { EngineFlags } from './option.js';
 import { ProgressBar } from './progress.js';
 import type { Terminal } from './terminal.js';
@@ -21,6 +21,20 @@ export function loadOptions(flags: EngineFlags, terminal: Terminal): LoadOptions
     kvType: flags.kvType,
     signal: terminal.signal,
   };
+}
+
+/**
+ * The size that was asked for, checked. `--force-elastic` cuts a model that was not trained for it.
+ *
+ * @throws UnicornError `usage/elastic`
+ */
+export function elasticFrom(
+  { model }: Engine,
+  { elastic, forceElastic = false }: EngineFlags,
+): ElasticSpec | undefined {
+  if (elastic === undefined) return undefined;
+  const size = model.resolveSize(elastic, { force: forceElastic });
+  return forceElastic ? size : elastic;
 }
 
 /** As {@link loadOptions}, for what measures: nothing is measured on a device that took over. */

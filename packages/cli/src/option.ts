@@ -84,6 +84,7 @@ export interface EngineFlags extends ModelFlags {
   readonly context?: number;
   readonly kvType?: 'f32' | 'f16' | 'q8_0';
   readonly elastic?: string;
+  readonly forceElastic?: boolean;
 }
 
 export interface DraftFlags {
@@ -143,7 +144,11 @@ export function withEngineFlags(command: Command): Command {
       positiveInteger,
     )
     .addOption(new Option('--kv-type <type>', 'element type of the KV cache').choices(['f32', 'f16', 'q8_0']))
-    .option('--elastic <size>', 'MatFormer size: a preset, a fraction, or one width or `skip` per layer');
+    .option('--elastic <size>', 'MatFormer size: a preset, a fraction, or one width or `skip` per layer')
+    .option(
+      '--force-elastic',
+      'take a size also of a model that was not trained for it, and answers with nonsense',
+    );
 }
 
 export function withDraftFlag(command: Command): Command {
@@ -171,7 +176,6 @@ export function withSamplingFlags(command: Command): Command {
     .option('--frequency-penalty <x>', 'subtracted for each time a token is in the answer', finiteNumber)
     .option('--logit-bias <id=bias>', "added to a token's logit, repeatable", logitBias)
     .option('-n, --max-tokens <n>', 'tokens to generate at most', positiveInteger)
-    .option('--context-shift', 'when the context is full, forget the oldest tokens and go on')
     .option('--hide-thinking', 'do not show what the model thinks before it answers')
     .option('--stop <text>', 'a text that ends the answer, repeatable', collect);
 }

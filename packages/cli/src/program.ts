@@ -1,7 +1,7 @@
 /** The commands with their flags and help; the work itself lies in `command/`, imported on demand. */
 import { readFileSync } from 'node:fs';
 import { tunableBackends } from '@unicorn-exec/api/backends';
-import { Argument, Command } from 'commander';
+import { Argument, Command, Option } from 'commander';
 import {
   keyValue,
   nonNegativeInteger,
@@ -45,6 +45,7 @@ export function createProgram(terminal: Terminal): Command {
     .option('-f, --file <file>', 'a file with the prompt, or with what follows it')
     .option('-v, --verbose', 'print speeds after the answer')
     .option('--stream', 'with --json: each piece as a line of JSON as it comes, then the document as a line')
+    .option('--context-shift', 'when the context is full, forget the oldest tokens and go on')
     .option('--raw', 'give the prompt to the model as it is, without its chat template')
     .option('--system <text>', 'a system message before the prompt')
     .addHelpText(
@@ -60,6 +61,12 @@ export function createProgram(terminal: Terminal): Command {
   withDraftFlag(withSamplingFlags(withEngineFlags(program.command('chat'))))
     .description('Talk with a model. Ctrl-C stops the answer, /help lists the commands.')
     .option('--system <text>', 'a system message')
+    .addOption(new Option('--context-shift').hideHelp())
+    .option(
+      '--no-context-shift',
+      'refuse a message when the context is full, instead of forgetting the oldest ones',
+    )
+    .option('--no-history', 'neither read nor keep what was typed in earlier conversations')
     .addHelpText(
       'after',
       example('unicorn chat', 'unicorn chat -m SmolLM2-135M-Instruct.Q4_1.gguf --temperature 0.5'),

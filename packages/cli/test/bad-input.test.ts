@@ -2,6 +2,7 @@
 import { closeSync, mkdirSync, openSync, readSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { temporaryFolder, unicorn } from './command.js';
 
@@ -44,6 +45,7 @@ mkdirSync(emptyFolder);
 const unknown = file('unknown.gguf', ggufWith('general.architecture', 'mystery'));
 const truncated = file('truncated.gguf', beginning(nano, 3_000_000));
 const notWeights = file('text.gguf', 'This is not a model.');
+const qwen3 = fileURLToPath(new URL('../../models/test/goldens/qwen3', import.meta.url));
 const words = 'word '.repeat(400);
 
 const cases: { what: string; args: string[]; code: RegExp; exit: number; says: RegExp }[] = [
@@ -116,6 +118,13 @@ const cases: { what: string; args: string[]; code: RegExp; exit: number; says: R
     code: /^usage\/elastic$/,
     exit: 2,
     says: /huge/,
+  },
+  {
+    what: 'a size of a model without sizes',
+    args: ['run', '-m', qwen3, '--elastic', '0.5', 'Hi'],
+    code: /^usage\/elastic$/,
+    exit: 2,
+    says: /has no sizes/,
   },
   {
     what: 'a download',

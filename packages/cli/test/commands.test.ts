@@ -134,49 +134,6 @@ describe('unicorn run', () => {
   });
 });
 
-describe('unicorn chat', () => {
-  it('a later turn prefills only its new tokens', async () => {
-    const { stdout } = await unicorn(['chat', '--json', '--temperature', '0', '-n', '40'], {
-      input: 'Who are you?\nWhy is the sky blue?\n',
-    });
-    const [first, second] = stdout
-      .trim()
-      .split('\n')
-      .map(
-        (line) =>
-          JSON.parse(line) as {
-            tokens: number[];
-            usage: { promptTokens: number; cachedPromptTokens: number };
-          },
-      );
-    expect(first!.usage.cachedPromptTokens).toBe(0);
-    // All of the first turn but its last token, whose keys and values nobody had needed yet.
-    expect(second!.usage.cachedPromptTokens).toBe(first!.usage.promptTokens + first!.tokens.length - 1);
-  });
-
-  it('has commands, and survives a wrong one', async () => {
-    const saved = join(folder, 'chat.json');
-    const input = [
-      '/set temperature 0',
-      '/set max_tokens 4',
-      'Hi',
-      '/nonsense',
-      `/save ${saved}`,
-      '/clear',
-      `/load ${saved}`,
-      '/elastic half',
-      'Hi',
-      '/stats',
-      '/exit',
-    ].join('\n');
-    const { code, stderr } = await unicorn(['chat'], { input });
-    expect(code).toBe(0);
-    expect(stderr).toContain('There is no command /nonsense');
-    const { messages } = JSON.parse(readFileSync(saved, 'utf8')) as { messages: { role: string }[] };
-    expect(messages.map(({ role }) => role)).toEqual(['user', 'assistant']);
-  });
-});
-
 describe('the text side', () => {
   it('tokenize and detokenize are inverse, special text only with the flag', async () => {
     const text = 'Hello, world! <end_of_turn> 🦄';

@@ -1,6 +1,6 @@
 /** `unicorn bench`: prefill and decode speed, llama-bench's table. */
 import { benchmark, describeMachine, measureRates, type BenchmarkReport } from '@unicorn-exec/api/measure';
-import { measuringOptions, megabytes, withEngine } from '../engine-session.js';
+import { elasticFrom, measuringOptions, megabytes, withEngine } from '../engine-session.js';
 import { readJsonFile } from '../input.js';
 import { speculationFrom, type BenchFlags } from '../option.js';
 import { ProgressBar } from '../progress.js';
@@ -28,7 +28,7 @@ export async function bench(terminal: Terminal, flags: BenchFlags): Promise<void
         promptTokens: flags.prompt,
         generateTokens: flags.generate,
         repetitions: flags.repetitions,
-        elastic: flags.elastic,
+        elastic: elasticFrom(engine, flags),
         speculation: speculationFrom(flags),
         signal: terminal.signal,
         onProgress: (done, total) => bar.update(done, total),

@@ -1,9 +1,15 @@
-/** `unicorn chat`: a conversation. Its state is a {@link Chat}; this file reads lines and prints. */
-import { createInterface } from 'node:readline';
+/** `unicorn chat`: a conversation. Its state is a {@link Chat}; this file carries out its commands and prints. */
 import { Chat, type GenerateChunk } from '@unicorn-exec/api';
-import { isUnicornError, UnicornError } from '@unicorn-exec/api/error';
+import { isUnicornError, nearestName, UnicornError } from '@unicorn-exec/api/error';
 import { AnswerPrinter } from '../answer-printer.js';
-import { loadOptions, withEngine } from '../engine-session.js';
+import { completeLine } from '../chat/completion.js';
+import { fileName } from '../chat/file-name.js';
+import { HistoryFile } from '../chat/history-file.js';
+import { Keyboard } from '../chat/keyboard.js';
+import { LineEditor } from '../chat/line-editor.js';
+import { fence, PipedMessages, TypedMessages, type MessageSource } from '../chat/message-source.js';
+import { changeSetting, settingNames, shownSettings } from '../chat/setting.js';
+import { elasticFrom, loadOptions, withEngine } from '../engine-session.js';
 import { readJsonFile } from '../input.js';
 import {
   samplingFrom,
@@ -13,41 +19,41 @@ import {
   type SamplingFlags,
 } from '../option.js';
 import type { Terminal } from '../terminal.js';
-import { changedBySet, settingNames, shownSettings } from './chat-setting.js';
 
 interface ChatFlags extends EngineFlags, SamplingFlags, DraftFlags {
   readonly system?: string;
+  readonly history: boolean;
 }
-
-/** Opens and closes a message of several lines. */
-const fence = '"""';
 
 export async function chat(terminal: Terminal, flags: ChatFlags): Promise<void> {
   await withEngine(terminal, loadOptions(flags, terminal), async ({ engine }) => {
     const conversation = new Chat(engine, {
       system: flags.system,
-      elastic: flags.elastic,
+      elastic: elasticFrom(engine, flags),
       speculation: speculationFrom(flags),
       sampling: samplingFrom(flags),
       maxTokens: flags.maxTokens,
       stop: flags.stop,
-      overflow: flags.contextShift ? ('shift' as const) : undefined,
+      overflow: flags.contextShift === false ? ('refuse' as const) : ('shift' as const),
     });
     const session = new ChatSession(terminal, conversation, flags);
-    if (terminal.interactive) {
+    if (terminal.interactive && process.stdin.isTTY) {
       terminal.note(
         `${engine.model.name} on ${engine.backend.device}. /help lists the commands, ${fence} opens a longer message.`,
       );
     }
-    await session.readAll();
+    await session.run();
   });
 }
 
 class ChatSession {
   #answering: AbortController | undefined;
   #last: GenerateChunk | undefined;
-  /** A Ctrl-C at the prompt was the last thing that came. */
-  #leaving = false;
+  readonly #interrupt = (): void => {
+    // A first Ctrl-C stops the answer; whatever else takes long, or stops too slowly, is not waited for.
+    if (!this.#answering || this.#answering.signal.aborted) this.terminal.exitInterrupted();
+    this.#answering.abort();
+  };
 
   constructor(
     private readonly terminal: Terminal,
@@ -55,64 +61,68 @@ class ChatSession {
     private readonly flags: ChatFlags,
   ) {}
 
-  async readAll(): Promise<void> {
+  async run(): Promise<void> {
     const { terminal } = this;
-    const lines = createInterface({
-      input: process.stdin,
-      output: terminal.interactive ? terminal.stderr : undefined,
-      prompt: '> ',
-    });
-    let closed = false;
-    lines.once('close', () => (closed = true));
-    // readline swallows Ctrl-C on a terminal; both ways end in one handler. A first one stops the answer, or hints at
-    // the way out; a second one in a row leaves.
-    const interrupt = (): void => {
-      if (this.#answering?.signal.aborted) terminal.exitInterrupted();
-      else if (this.#answering) this.#answering.abort();
-      else if (this.#leaving) lines.close();
-      else {
-        this.#leaving = true;
-        terminal.stderr.write('\n');
-        terminal.note('Ctrl-C again, Ctrl-D or /exit leaves.');
-        lines.prompt();
-      }
-    };
-    terminal.onInterrupt = interrupt;
-    lines.on('SIGINT', interrupt);
-    const queue = messages(lines);
+    const hasPerson = terminal.interactive && process.stdin.isTTY;
+    terminal.onInterrupt = this.#interrupt;
+    if (!hasPerson || process.env.TERM === 'dumb') {
+      const prompt = (): unknown => hasPerson && terminal.stderr.write('> ');
+      return this.#converse(new PipedMessages(prompt), hasPerson);
+    }
+    const history = this.flags.history ? new HistoryFile() : undefined;
+    await history?.load();
+    const keyboard = new Keyboard(process.stdin, terminal.stderr, this.#interrupt);
+    terminal.onRestore = keyboard.close;
+    keyboard.open();
     try {
-      for (;;) {
-        if (terminal.interactive && !closed) lines.prompt();
-        const { value, done } = await queue.next();
-        if (done || !(await this.#handle(value))) return;
-      }
+      const editor = new LineEditor(keyboard, terminal.stderr, (line) => completeLine(line, this.#words));
+      await this.#converse(new TypedMessages(editor, history, (text) => terminal.note(text)), true);
     } finally {
-      terminal.onInterrupt = undefined;
-      lines.close();
+      keyboard.close();
+      terminal.onRestore = undefined;
     }
   }
 
-  /** False when the conversation is over. An error ends the turn, not the conversation. */
-  async #handle(message: string): Promise<boolean> {
-    this.#leaving = false;
-    try {
-      if (message.startsWith('/')) return await this.#command(message);
-      if (message.trim() !== '') await this.#answer(message);
-    } catch (error) {
-      if (!isUnicornError(error) || error.family === 'internal' || error.family === 'device') throw error;
-      this.terminal.fail(error, this.flags.json ?? false);
-    }
-    return true;
+  get #words() {
+    const sizes = this.chat.engine.model.sizes.map(({ name }) => name);
+    return { commands: [...Object.keys(commands)], settings: settingNames, sizes };
   }
 
-  async #answer(message: string): Promise<void> {
+  /** A script learns at the end that something failed; a person has seen it. */
+  async #converse(source: MessageSource, hasPerson: boolean): Promise<void> {
+    for (;;) {
+      try {
+        const message = await source.next();
+        if (!message) return;
+        if (message.kind === 'command') {
+          if (!(await this.#command(message.line))) return;
+        } else if (message.text.trim() !== '') await this.#answer(message.text);
+      } catch (error) {
+        if (!isUnicornError(error) || error.family === 'internal' || error.family === 'device') throw error;
+        this.terminal.fail(error, this.flags.json ?? false, { lines: true });
+        if (!hasPerson) this.terminal.exitCode = 1;
+        // Nothing comes behind an input that cannot be read.
+        if (error.code === 'usage/input') return;
+      }
+    }
+  }
+
+  /** Answers a message; without one, the last one anew. */
+  async #answer(message?: string): Promise<void> {
     this.#answering = new AbortController();
+    const options = { signal: this.#answering.signal };
+    let { forgotten } = this.chat;
     let text = '';
     let reasoning = '';
     const printer = new AnswerPrinter(this.terminal, this.flags.hideThinking ?? false);
     const tokens: number[] = [];
     try {
-      for await (const chunk of this.chat.ask(message, { signal: this.#answering.signal })) {
+      const turn = message === undefined ? this.chat.regenerate(options) : this.chat.ask(message, options);
+      for await (const chunk of turn) {
+        if (this.chat.forgotten > forgotten) {
+          forgotten = this.chat.forgotten;
+          this.#noteForgotten(forgotten);
+        }
         if (!this.flags.json) printer.print(chunk);
         text += chunk.text;
         reasoning += chunk.reasoning ?? '';
@@ -124,94 +134,137 @@ class ChatSession {
     }
     const { finishReason, usage, timings } = this.#last!;
     const thoughts = reasoning === '' ? {} : { reasoning };
-    if (this.flags.json)
-      this.terminal.writeJson({ text, ...thoughts, tokens, finishReason, usage, timings }, { lines: true });
+    const lost = forgotten > 0 ? { forgottenMessages: forgotten } : {};
+    const line = { text, ...thoughts, tokens, finishReason, usage, timings, ...lost };
+    if (this.flags.json) this.terminal.writeJson(line, { lines: true });
     else this.terminal.write('\n');
+    const { contextLength } = this.chat.engine.context;
+    if (usage!.promptTokens + usage!.completionTokens > contextLength) {
+      this.terminal.note(
+        `(the answer outgrew the context of ${contextLength} tokens: the oldest ones were forgotten)`,
+      );
+    }
   }
 
+  #noteForgotten(forgotten: number): void {
+    const { contextLength } = this.chat.engine.context;
+    this.terminal.note(
+      `(the context of ${contextLength} tokens is full: the oldest ${forgotten} messages are forgotten)`,
+    );
+  }
+
+  /** False when the conversation is over. */
   async #command(line: string): Promise<boolean> {
-    const [name, ...words] = line.slice(1).trim().split(/\s+/);
+    const [name = '', ...words] = line.slice(1).trim().split(/\s+/);
     const argument = words.join(' ');
-    switch (name) {
+    const { chat, terminal } = this;
+    switch (commandOf(name)) {
       case 'help':
-        this.terminal.note(help);
+        terminal.note(help);
         break;
       case 'set':
-        this.chat.change(changedBySet(this.chat.options, words[0] ?? '', words.slice(1).join(' ')));
+        terminal.note(changeSetting(chat, words));
         break;
       case 'show':
-        this.terminal.note(JSON.stringify(shownSettings(this.chat), undefined, 2));
+        terminal.note(JSON.stringify(shownSettings(chat), undefined, 2));
         break;
       case 'save':
-        await this.chat.save(fileName(argument));
-        this.terminal.note(`saved to ${argument}`);
+        await chat.save(fileName(argument));
+        terminal.note(`${chat.messages.length} messages saved to ${argument}`);
         break;
       case 'load':
-        this.chat.load(await readJsonFile(fileName(argument)));
-        this.terminal.note(`${this.chat.messages.length} messages loaded`);
+        chat.load(await readJsonFile(fileName(argument)));
+        terminal.note(`${chat.messages.length} messages loaded`);
         break;
       case 'clear':
-        this.chat.clear();
+        chat.clear();
+        terminal.note('the conversation is forgotten');
         break;
+      case 'regen':
+        await this.#answer();
+        break;
+      case 'undo': {
+        const taken = chat.undo();
+        terminal.note(
+          taken === undefined ? 'there is nothing to take back' : `taken back: ${firstLine(taken)}`,
+        );
+        break;
+      }
       case 'elastic':
-        this.chat.change({ elastic: argument === '' ? undefined : argument });
+        this.#changeSize(argument);
         break;
       case 'stats':
-        this.terminal.note(
+        terminal.note(
           JSON.stringify(
-            { last: this.#last?.usage, timings: this.#last?.timings, engine: this.chat.engine.stats() },
+            { last: this.#last?.usage, timings: this.#last?.timings, engine: chat.engine.stats() },
             undefined,
             2,
           ),
         );
         break;
       case 'exit':
-      case 'quit':
-      case 'bye':
         return false;
-      default:
+      default: {
+        const nearest = nearestName(name, Object.keys(commands));
         throw new UnicornError('usage/command', `There is no command /${name}.`, {
-          fix: '/help lists them.',
+          fix: `${nearest === undefined ? '' : `Did you mean /${nearest}? `}/help lists them; a message that begins with a slash has a blank before it.`,
         });
+      }
     }
     return true;
   }
+
+  #changeSize(spec: string): void {
+    const { chat } = this;
+    const { model } = chat.engine;
+    chat.change({ elastic: spec === '' || spec === 'full' ? undefined : spec });
+    const { elastic = 'full' } = chat.options;
+    const { name, parameters } = model.resolveSize(elastic);
+    const millions = (count: number): string => `${(count / 1e6).toFixed(1)} M`;
+    this.terminal.note(
+      `the size is ${name}: ${millions(parameters)} of ${millions(model.parameters)} parameters`,
+    );
+  }
 }
+
+/** Each command with what it does. */
+const commands: Readonly<Record<string, string>> = {
+  set: `NAME VALUE   one of ${settingNames.join(', ')}`,
+  show: 'the settings',
+  save: 'FILE   the conversation as JSON',
+  load: 'FILE   brings a saved conversation back',
+  clear: 'forget the conversation',
+  regen: 'answer the last message anew',
+  undo: 'take the last message and its answer back',
+  elastic: 'SIZE   switch the MatFormer size; without a size: the whole model',
+  stats: 'tokens and speed of the last answer',
+  help: 'this list',
+  exit: 'leave (also Ctrl-D); Ctrl-C stops an answer',
+};
+
+/** Other words for commands. */
+const otherNames: Readonly<Record<string, string>> = {
+  quit: 'exit',
+  bye: 'exit',
+  '?': 'help',
+  retry: 'regen',
+  regenerate: 'regen',
+  reset: 'clear',
+};
+
+const commandOf = (name: string): string => otherNames[name] ?? name;
 
 const help = [
-  `/set NAME VALUE   one of ${settingNames.join(', ')}`,
-  '/show             the settings',
-  '/save FILE        the conversation as JSON, /load FILE brings it back',
-  '/clear            forget the conversation',
-  '/elastic SIZE     switch the MatFormer size; without a size: the whole model',
-  '/stats            tokens and speed of the last answer',
-  '/exit             leave (also Ctrl-D); Ctrl-C stops an answer',
-  '"""               begins and ends a message of several lines',
+  ...Object.entries(commands).map(([name, does]) => `/${name.padEnd(9)}${does}`),
+  `${fence.padEnd(10)}begins and ends a message of several lines; so does a backslash at the end of a line, and a paste`,
 ].join('\n');
 
-function fileName(argument: string): string {
-  if (argument === '') throw new UnicornError('usage/file', 'The command needs a file name.');
-  return argument;
-}
+/** Longer ones are cut: it is there to recognize the message. */
+const shownCharacters = 60;
 
-/** Lines joined to messages: between fences, and after a backslash at the end of a line. */
-async function* messages(lines: AsyncIterable<string>): AsyncGenerator<string, undefined> {
-  let held: string[] = [];
-  let fenced = false;
-  for await (const line of lines) {
-    const trimmed = line.trim();
-    if (!fenced && trimmed.startsWith(fence)) {
-      const inner = trimmed.slice(fence.length);
-      if (inner.length > 0 && inner.endsWith(fence)) yield inner.slice(0, -fence.length);
-      else [fenced, held] = [true, inner === '' ? [] : [inner]];
-    } else if (fenced && trimmed.endsWith(fence)) {
-      fenced = false;
-      const inner = line.trimEnd().slice(0, -fence.length);
-      yield [...held.splice(0), ...(inner === '' ? [] : [inner])].join('\n');
-    } else if (fenced) held.push(line);
-    else if (line.endsWith('\\')) held.push(line.slice(0, -1));
-    else yield [...held.splice(0), line].join('\n');
-  }
-  if (held.length > 0) yield held.join('\n');
-  return undefined;
+function firstLine(text: string): string {
+  const [line = ''] = text.split('\n');
+  return line.length < text.length || line.length > shownCharacters
+    ? `${line.slice(0, shownCharacters)}…`
+    : line;
 }

@@ -1,7 +1,7 @@
 /** `unicorn eval`: token ids in, logits out, as a safetensors file. */
 import { writeEvaluation } from '@unicorn-exec/api/measure';
 import { UnicornError } from '@unicorn-exec/api/error';
-import { measuringOptions, withEngine } from '../engine-session.js';
+import { elasticFrom, measuringOptions, withEngine } from '../engine-session.js';
 import { readJsonFile } from '../input.js';
 import type { EngineFlags } from '../option.js';
 import type { Terminal } from '../terminal.js';
@@ -25,7 +25,7 @@ export async function evaluate(terminal: Terminal, flags: EvalFlags): Promise<vo
     const written = await writeEvaluation(engine, sequences, {
       output: flags.output,
       layers: flags.layers ?? false,
-      elastic: flags.elastic,
+      elastic: elasticFrom(engine, flags),
       signal: terminal.signal,
     });
     if (flags.json)

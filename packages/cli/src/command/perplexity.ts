@@ -1,7 +1,7 @@
 /** `unicorn perplexity`: how well a model predicts a text. */
 import { Engine } from '@unicorn-exec/api';
 import { perplexity as score, type Perplexity } from '@unicorn-exec/api/measure';
-import { measuringOptions, withEngine } from '../engine-session.js';
+import { elasticFrom, measuringOptions, withEngine } from '../engine-session.js';
 import { readTextFile } from '../input.js';
 import type { EngineFlags } from '../option.js';
 import { ProgressBar } from '../progress.js';
@@ -22,7 +22,7 @@ export async function perplexity(terminal: Terminal, file: string, flags: Perple
     try {
       const result = await score(engine, text, {
         against: other,
-        elastic: flags.elastic,
+        elastic: elasticFrom(engine, flags),
         signal: terminal.signal,
         onProgress: (done, total) => bar.update(done, total, `${done} of ${total} tokens`),
       });

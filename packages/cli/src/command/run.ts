@@ -2,7 +2,7 @@
 import { UnicornError } from '@unicorn-exec/api/error';
 import type { ChatMessage, Engine, GenerateChunk, GenerateRequest } from '@unicorn-exec/api';
 import { AnswerPrinter } from '../answer-printer.js';
-import { loadOptions, withEngine } from '../engine-session.js';
+import { elasticFrom, loadOptions, withEngine } from '../engine-session.js';
 import { decodeUtf8, readPipedInput, readPromptFile, readStandardInput } from '../input.js';
 import {
   samplingFrom,
@@ -25,7 +25,7 @@ export interface RunFlags extends EngineFlags, SamplingFlags, DraftFlags {
 export async function run(terminal: Terminal, prompt: string | undefined, flags: RunFlags): Promise<void> {
   const text = await promptText(terminal, prompt, flags);
   await withEngine(terminal, loadOptions(flags, terminal), async ({ engine, loadMs }) => {
-    const request = answerRequest(text, flags, terminal.signal);
+    const request = answerRequest(engine, text, flags, terminal.signal);
     const tokens: number[] = [];
     let answer = '';
     let reasoning = '';
@@ -113,9 +113,9 @@ function speedText(engine: Engine, loadMs: number, last: GenerateChunk | undefin
   ].join('\n');
 }
 
-function answerRequest(text: string, flags: RunFlags, signal: AbortSignal): GenerateRequest {
+function answerRequest(engine: Engine, text: string, flags: RunFlags, signal: AbortSignal): GenerateRequest {
   const options = {
-    elastic: flags.elastic,
+    elastic: elasticFrom(engine, flags),
     speculation: speculationFrom(flags),
     sampling: samplingFrom(flags),
     maxTokens: flags.maxTokens,
