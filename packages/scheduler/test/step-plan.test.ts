@@ -1,4 +1,5 @@
 /** The plan of a step by itself: descriptions go in, counts come out, and nothing runs. */
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { RowShapes } from '@unicorn-exec/tensor';
 import type { TokenSpan } from '../src/index.js';
@@ -34,10 +35,32 @@ describe('planStep', () => {
     expect(plan([])).toEqual([]);
   });
 
-  it('takes one token of whoever decodes, then prompts in order up to the chunk', () => {
-    expect(plan([prompt('a', 5), decoding('b'), prompt('c', 9), prompt('d', 2), decoding('e')])).toEqual([
+  it('takes one token of whoever decodes, then prompts up to the chunk', () => {
+    expect(plan([prompt('a', 5), decoding('b'), prompt('c', 9), decoding('e')])).toEqual([
       'full: b1 e1 a5 c3',
     ]);
+  });
+
+  // Of a chunk of eight tokens four go to prompts in order, four to those with the fewest tokens left.
+  it.each<[string, Named[], string]>([
+    ['one alone takes all', [prompt('a', 20)], 'a8'],
+    ['a short one gets through', [prompt('a', 20), prompt('b', 20), prompt('c', 1)], 'a7 c1'],
+    ['several short ones do', [prompt('a', 20), prompt('b', 2), prompt('c', 1)], 'a5 b2 c1'],
+    ['the shortest first', [prompt('a', 20), prompt('b', 9), prompt('c', 3)], 'a4 b1 c3'],
+    ['of equals the older', [prompt('a', 20), prompt('b', 5), prompt('c', 5)], 'a4 b4'],
+    [
+      'the oldest keeps half',
+      [prompt('a', 20), ...'bcdefg'.split('').map((x) => prompt(x, 1))],
+      'a4 b1 c1 d1 e1',
+    ],
+    [
+      'what the oldest leaves of half is the next ones',
+      [prompt('a', 1), prompt('b', 20), prompt('c', 4)],
+      'a1 b3 c4',
+    ],
+    ['decoding neighbours ride along', [decoding('x'), prompt('a', 20), prompt('b', 1)], 'x1 a7 b1'],
+  ])('shares the chunk: %s', (_, candidates, expected) => {
+    expect(plan(candidates, 8, 20)).toEqual([`full: ${expected}`]);
   });
 
   it('makes one submission for each program, and shares the chunk among them', () => {
@@ -52,7 +75,7 @@ describe('planStep', () => {
   });
 
   it('lets wait whom no submission has room for', () => {
-    expect(plan([prompt('a', 3), prompt('b', 9), prompt('c', 1)], 8, 4)).toEqual(['full: a3 b1']);
+    expect(plan([prompt('a', 3), prompt('b', 9), prompt('c', 1)], 8, 4)).toEqual(['full: a3 c1']);
     expect(plan([decoding('a', 3), decoding('b', 2), decoding('c')], 8, 5)).toEqual(['full: a1 c1']);
   });
 
@@ -84,8 +107,8 @@ describe('planStep', () => {
     expect(plan([...three, prompt('a', 3)], 512, 540, buckets)).toEqual(['full: x1 y1 z1 a3']);
     expect(plan([prompt('a', 100)], 512, 540, buckets)).toEqual(['full: a64']);
     expect(plan([prompt('a', 400)], 512, 540, buckets)).toEqual(['full: a400']);
-    expect(plan([prompt('a', 60), prompt('b', 20)], 512, 540, buckets)).toEqual(['full: a60 b4']);
-    expect(plan([prompt('a', 64), prompt('b', 20)], 512, 540, buckets)).toEqual(['full: a64']);
+    expect(plan([prompt('a', 60), prompt('b', 20)], 512, 540, buckets)).toEqual(['full: a44 b20']);
+    expect(plan([prompt('a', 64), prompt('b', 20)], 512, 540, buckets)).toEqual(['full: a44 b20']);
     // A span is not cut for it.
     expect(plan([prompt('a', 100, 'full', [{ begin: 0, end: 80 }])], 512, 540, buckets)).toEqual([
       'full: a100',
@@ -93,6 +116,85 @@ describe('planStep', () => {
     expect(plan([prompt('a', 100, 'full', [{ begin: 50, end: 80 }])], 512, 540, buckets)).toEqual([
       'full: a50',
     ]);
+  });
+});
+
+describe('planStep over many steps', () => {
+  const arrival = fc.record({
+    step: fc.nat(20),
+    left: fc.oneof(fc.integer({ min: 1, max: 6 }), fc.integer({ min: 1, max: 90 })),
+    program: fc.constantFrom('full', 'full', 'half'),
+    span: fc.option(fc.record({ begin: fc.nat(30), length: fc.integer({ min: 2, max: 16 }) }), {
+      nil: undefined,
+    }),
+  });
+  const shapes: RowShapes[] = [any, { kind: 'grain', grain: 4 }, { kind: 'buckets', buckets: [4, 16, 64] }];
+
+  it('starves nobody, cuts no span, keeps to the chunk, and lets everybody decode in every step', () => {
+    fc.assert(
+      fc.property(
+        fc.array(arrival, { minLength: 1, maxLength: 12 }),
+        fc.constantFrom(...shapes),
+        fc.nat(3),
+        (arrivals, rows, neighbours) => {
+          const chunk = 16;
+          const waiting = arrivals.map((one, name) => ({ ...one, name: String(name), begin: 0 }));
+          const total = waiting.reduce((all, { left }) => all + left, 0);
+          const spansOf = ({ span }: (typeof waiting)[number]): TokenSpan[] =>
+            span ? [{ begin: span.begin, end: span.begin + span.length }] : [];
+          let step = 0;
+          for (; waiting.some(({ left }) => left > 0); step++) {
+            expect(step).toBeLessThan(21 + total);
+            const running = waiting.filter((one) => one.left > 0 && one.step <= step);
+            const candidates = [
+              ...running.map(({ name, left, begin, program, ...one }) => ({
+                ...prompt(name, left, program, spansOf({ name, left, begin, program, ...one })),
+                begin,
+              })),
+              ...Array.from({ length: neighbours }, (_, index) => decoding(`d${index}`)),
+            ];
+            const planned = planStep(candidates, { chunk, tokensOf: () => chunk + neighbours, rows });
+            const portions = planned.flatMap((one) => one.portions);
+            expect(portions.filter(({ candidate }) => candidate.decodes).length).toBe(neighbours);
+            const chunks = portions.filter(({ candidate }) => !candidate.decodes);
+            expect(chunks.reduce((all, { count }) => all + count, 0)).toBeLessThanOrEqual(chunk);
+            if (running.length > 0)
+              expect(chunks.map(({ candidate }) => candidate.name)).toContain(running[0]!.name);
+            for (const { candidate, count } of chunks) {
+              const one = waiting[Number(candidate.name)]!;
+              expect(count).toBeGreaterThan(0);
+              one.begin += count;
+              one.left -= count;
+              for (const { begin, end } of spansOf(one)) {
+                expect(one.left > 0 && begin < one.begin && one.begin < end).toBe(false);
+              }
+            }
+          }
+        },
+      ),
+      { numRuns: 100 },
+    );
+  });
+
+  it('takes at most twice the steps of serving in order, whoever comes later', () => {
+    const old = [
+      { ...prompt('a', 50), left: 50 },
+      { ...prompt('b', 70), left: 70 },
+    ];
+    let steps = 0;
+    while (old[1]!.left > 0) {
+      steps++;
+      const candidates = [
+        ...old.filter(({ left }) => left > 0),
+        ...[1, 2, 3].map((left) => prompt('new', 2 * left)),
+      ];
+      for (const { candidate, count } of planStep(candidates, { chunk: 8, tokensOf: () => 12, rows: any })[0]!
+        .portions) {
+        const one = old.find(({ name }) => name === candidate.name);
+        if (one) one.left -= count;
+      }
+    }
+    expect(steps).toBeLessThanOrEqual((2 * (50 + 70)) / 8);
   });
 });
 

@@ -1,10 +1,11 @@
 /**
  * Which tokens a step computes: a pure function of what is left of each running job and of the limits. Decoding sequences
- * come first, with their guesses, then prompts in order of admission, in chunks that are never cut inside a span and waste
- * few of the rows that the device computes. It knows neither memory nor devices, and asks nobody.
+ * come first, with their guesses, then prompts, which share the chunk (see {@link shareChunk}); they are never cut inside a
+ * span and waste few of the rows that the device computes. It knows neither memory nor devices, and asks nobody.
  */
 import { paddedRows, type RowShapes } from '@unicorn-exec/tensor';
-import { uncutCount, type TokenSpan } from '../kv/token-span.js';
+import type { TokenSpan } from '../kv/token-span.js';
+import { shareChunk } from './chunk-share.js';
 
 /** A running job that has room for what a step may give it. */
 export interface StepCandidate {
@@ -49,15 +50,19 @@ export interface PlannedPortion<T extends StepCandidate> {
 interface Draft<T extends StepCandidate> {
   readonly program: string;
   readonly decoding: PlannedPortion<T>[];
-  readonly chunks: PlannedPortion<T>[];
+  /** In order of admission. */
+  readonly prompts: T[];
+  /** Tokens of each prompt that this step computes. */
+  readonly counts: number[];
   /** Tokens of those that decode and of their guesses. */
   decodingTokens: number;
-  chunkTokens: number;
-  /** Tokens of this program that wait for a later step. */
-  later: number;
 }
 
-/** The submissions of a step, in order. A job that none of them has room for waits. */
+/**
+ * The submissions of a step, in order. A job that none of them has room for waits.
+ *
+ * @param candidates in order of admission
+ */
 export function planStep<T extends StepCandidate>(
   candidates: readonly T[],
   { chunk, tokensOf, rows }: StepLimits<T>,
@@ -66,7 +71,7 @@ export function planStep<T extends StepCandidate>(
   const draftOf = ({ program }: T): Draft<T> => {
     let draft = drafts.get(program);
     if (!draft) {
-      draft = { program, decoding: [], chunks: [], decodingTokens: 0, chunkTokens: 0, later: 0 };
+      draft = { program, decoding: [], prompts: [], counts: [], decodingTokens: 0 };
       drafts.set(program, draft);
     }
     return draft;
@@ -81,41 +86,47 @@ export function planStep<T extends StepCandidate>(
     draft.decodingTokens += tokens;
     chunkLeft -= candidate.guesses;
   }
-  for (const candidate of candidates) {
-    if (candidate.decodes) continue;
-    const draft = draftOf(candidate);
-    const { begin, left, spans } = candidate;
-    const room = Math.min(chunkLeft, tokensOf(candidate) - draft.decodingTokens - draft.chunkTokens);
-    const count = left <= room ? left : uncutCount(spans, begin, room);
-    draft.later += left - count;
-    if (count <= 0) continue;
-    draft.chunks.push({ candidate, count });
-    draft.chunkTokens += count;
-    chunkLeft -= count;
+  const prompts = candidates.filter(({ decodes }) => !decodes);
+  for (const candidate of prompts) draftOf(candidate).prompts.push(candidate);
+  if (prompts.length > 0) {
+    const roomOf = (program: string): number => {
+      const { prompts: own, decodingTokens } = drafts.get(program)!;
+      return tokensOf(own[0]!) - decodingTokens;
+    };
+    const counts = shareChunk(prompts, chunkLeft, roomOf);
+    prompts.forEach((candidate, index) => draftOf(candidate).counts.push(counts[index]!));
   }
   const planned: PlannedSubmission<T>[] = [];
   for (const draft of drafts.values()) {
-    if (rows.kind !== 'any') trim(draft, rows);
-    const { program, decoding, chunks } = draft;
+    const counts = rows.kind === 'any' ? draft.counts : fitted(draft, rows);
+    const chunks: PlannedPortion<T>[] = [];
+    draft.prompts.forEach((candidate, index) => {
+      const count = counts[index]!;
+      if (count > 0) chunks.push({ candidate, count });
+    });
+    const { program, decoding } = draft;
     if (decoding.length + chunks.length === 0) continue;
     planned.push({ program, portions: [...decoding, ...chunks], prompts: chunks.length > 0 });
   }
   return planned;
 }
 
-/** Leaves to later steps what would make the device pad much, the youngest chunks first. */
-function trim<T extends StepCandidate>(draft: Draft<T>, rows: RowShapes): void {
-  const { chunks, decodingTokens } = draft;
-  let excess = draft.chunkTokens - fittingChunk(rows, decodingTokens, draft.chunkTokens, draft.later > 0);
-  for (let last = chunks.length - 1; last >= 0 && excess > 0; last--) {
-    const { candidate, count } = chunks[last]!;
-    const less = excess >= count ? 0 : uncutCount(candidate.spans, candidate.begin, count - excess);
-    // A step without any chunk would keep prompts waiting for ever.
-    if (less === 0 && last === 0) return;
-    if (less === 0) chunks.pop();
-    else chunks[last] = { candidate, count: less };
-    excess -= count - less;
-  }
+/** Tokens of each prompt without what would make the device pad much, which is left to later steps. */
+function fitted<T extends StepCandidate>(
+  { prompts, counts, decodingTokens }: Draft<T>,
+  rows: RowShapes,
+): readonly number[] {
+  const tokens = sum(counts);
+  const later = prompts.some(({ left }, index) => counts[index]! < left);
+  const fitting = fittingChunk(rows, decodingTokens, tokens, later);
+  if (fitting === tokens) return counts;
+  const fewer = shareChunk(prompts, fitting, () => fitting);
+  // A span that does not fit is computed nevertheless: its prompt, the oldest that this step computes, would wait for ever.
+  return fewer[counts.findIndex((count) => count > 0)]! > 0 ? fewer : counts;
+}
+
+function sum(counts: readonly number[]): number {
+  return counts.reduce((total, count) => total + count, 0);
 }
 
 /**
