@@ -113,6 +113,7 @@ const open: Wrong<OpenDeviceOptions> = { device: 0, threads: 'all' };
 const benchmarked: Wrong<BenchmarkOptions> = {
   promptTokens: -1,
   generateTokens: 1.5,
+  depth: [0, -1],
   repetitions: 0,
   elastic: null,
   speculation: 'ngram',

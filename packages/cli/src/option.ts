@@ -41,6 +41,47 @@ export function gpuLayers(text: string): number | 'auto' | 'all' {
   );
 }
 
+/** Numbers that one flag may name. */
+const mostNumbers = 1000;
+
+/**
+ * Numbers as llama-bench takes them: `128,512`, ranges (`1-8`), with a step (`0-8192+2048`) or a factor (`128-4096*2`).
+ *
+ * @param least the smallest that is allowed
+ */
+export const numberList =
+  (least: number) =>
+  (text: string): number[] => {
+    const numbers = text.split(',').flatMap((part) => numberRange(part.trim()));
+    if (numbers.some((value) => !Number.isSafeInteger(value) || value < least)) {
+      throw new InvalidArgumentError(
+        `It must be whole numbers from ${least}, as in 128,512 or 1-8 or 0-8192+2048 or 128-4096*2.`,
+      );
+    }
+    if (numbers.length > mostNumbers) {
+      throw new InvalidArgumentError(`It names more than ${mostNumbers} numbers.`);
+    }
+    return [...new Set(numbers)];
+  };
+
+/** The numbers of one part; NaN for what is none. */
+function numberRange(text: string): number[] {
+  const match = /^(\d+)(?:-(\d+)(?:([+*])(\d+))?)?$/.exec(text);
+  if (!match) return [Number.NaN];
+  const first = Number(match[1]);
+  const last = match[2] === undefined ? first : Number(match[2]);
+  const step = Number(match[4] ?? 1);
+  const isFactor = match[3] === '*';
+  // A range that goes nowhere has no end.
+  if (last < first || step < 1 || (isFactor && (step < 2 || first < 1))) return [Number.NaN];
+  const numbers: number[] = [];
+  for (let value = first; value <= last && numbers.length <= mostNumbers;) {
+    numbers.push(value);
+    value = isFactor ? value * step : value + step;
+  }
+  return numbers;
+}
+
 /** For repeatable flags. */
 export const collect = (text: string, earlier: readonly string[] = []): string[] => [...earlier, text];
 
@@ -80,7 +121,7 @@ export interface EngineFlags extends ModelFlags {
   readonly backend: BackendName;
   readonly device?: string;
   readonly gpuLayers?: number | 'auto' | 'all';
-  readonly threads?: number;
+  readonly threads?: number | undefined;
   readonly context?: number;
   readonly kvType?: 'f32' | 'f16' | 'q8_0';
   readonly elastic?: string;
@@ -91,9 +132,14 @@ export interface DraftFlags {
   readonly draft?: string;
 }
 
-export interface BenchFlags extends EngineFlags, DraftFlags {
-  readonly prompt: number;
-  readonly generate: number;
+export type BenchFormat = 'md' | 'csv' | 'jsonl';
+
+export interface BenchFlags extends Omit<EngineFlags, 'threads'>, DraftFlags {
+  readonly prompt: readonly number[];
+  readonly generate: readonly number[];
+  readonly depth: readonly number[];
+  readonly threads?: readonly number[];
+  readonly output: BenchFormat;
   readonly repetitions: number;
   readonly compare?: string;
   readonly machine?: boolean;
@@ -128,7 +174,11 @@ export function withModelFlags(command: Command): Command {
     .option('--json', 'print JSON on stdout');
 }
 
-export function withEngineFlags(command: Command): Command {
+/** @param threads parser of `--threads`: a command that measures takes several numbers */
+export function withEngineFlags(
+  command: Command,
+  threads: (text: string) => number | number[] = positiveInteger,
+): Command {
   return withModelFlags(command)
     .addOption(new Option('--backend <name>', 'where to compute').choices(backendNames).default('auto'))
     .option('--device <id>', 'a device of the backend, as `unicorn doctor` lists them')
@@ -137,7 +187,7 @@ export function withEngineFlags(command: Command): Command {
       'layers on the GPU, the last ones; the CPU has the others (default: auto, as many as fit)',
       gpuLayers,
     )
-    .option('-t, --threads <n>', 'CPU threads (default: the physical cores available)', positiveInteger)
+    .option('-t, --threads <n>', 'CPU threads (default: the physical cores available)', threads)
     .option(
       '-c, --context <tokens>',
       "context length (default: the model's, or what memory allows)",

@@ -4,7 +4,7 @@ import { tunableBackends } from '@unicorn-exec/api/backends';
 import { Argument, Command, Option } from 'commander';
 import {
   keyValue,
-  nonNegativeInteger,
+  numberList,
   positiveInteger,
   withDraftFlag,
   withEngineFlags,
@@ -73,12 +73,18 @@ export function createProgram(terminal: Terminal): Command {
     )
     .action(async (flags) => (await import('./command/chat.js')).chat(terminal, flags));
 
-  withDraftFlag(withEngineFlags(program.command('bench')))
-    .description('Measure prefill and decode speed.')
-    .option('-p, --prompt <n>', 'tokens of prefill', nonNegativeInteger, 512)
-    .option('-n, --generate <n>', 'tokens of decode', nonNegativeInteger, 128)
+  withDraftFlag(withEngineFlags(program.command('bench'), numberList(1)))
+    .description('Measure prefill and decode speed. Flags with <n,...> take lists and ranges.')
+    .option('-p, --prompt <n,...>', 'tokens of prefill', numberList(0), [512])
+    .option('-n, --generate <n,...>', 'tokens of decode', numberList(0), [128])
+    .option('-d, --depth <n,...>', 'tokens of context in front of each test', numberList(0), [0])
     .option('-r, --repetitions <n>', 'measured runs after one warm-up', positiveInteger, 5)
-    .option('--compare <file>', 'a JSON result of an earlier run to compare with')
+    .addOption(
+      new Option('-o, --output <format>', 'a table, or a record for each test')
+        .choices(['md', 'csv', 'jsonl'])
+        .default('md'),
+    )
+    .option('--compare <file>', 'an earlier result (--json) of the same model to compare with')
     .option('--kernels', 'where the time goes, step by step, against the bandwidth of the device')
     .option('--tune', 'try tiles for the model on the GPU, and keep the best for later')
     .option('--tune-seconds <n>', 'how long to try at most; Ctrl-C keeps what was found', positiveInteger, 60)
@@ -90,6 +96,9 @@ export function createProgram(terminal: Terminal): Command {
       'after',
       example(
         'unicorn bench -m model.gguf -p 512 -n 128 -r 5 -t 2',
+        'unicorn bench -m model.gguf -p 128-2048*2 -n 32,128 -d 0,4096 -t 1-4',
+        'unicorn bench -m model.gguf --json > before.json',
+        'unicorn bench -m model.gguf --compare before.json',
         `unicorn bench -m model.gguf --kernels --backend ${tunableBackends[0]}`,
         `unicorn bench -m model.gguf --tune --backend ${tunableBackends[0]}`,
         'unicorn bench --machine',

@@ -3,6 +3,7 @@ import { availableParallelism, cpus } from 'node:os';
 import type { ElasticSpec } from '@unicorn-exec/models';
 import type { Engine } from '../engine.js';
 import type { DeviceRoof } from '../machine/backends.js';
+import { packageVersion } from '../package-folder.js';
 import { measureDeviceRoof, readBandwidth } from './device-roof.js';
 import {
   abortSignal,
@@ -10,7 +11,9 @@ import {
   checkArgument,
   checkOptions,
   countFrom,
+  either,
   engineRule,
+  listOf,
   optionsOf,
   required,
   size,
@@ -21,10 +24,12 @@ import type { LoadTimes } from '../machine/load-options.js';
 import { speculationTable, type Speculation } from '../answer/request.js';
 
 export interface BenchmarkOptions {
-  /** Tokens of prefill; 0 leaves the test out. Default 512. */
-  readonly promptTokens?: number | undefined;
-  /** Tokens of decode; 0 leaves the test out. Default 128. */
-  readonly generateTokens?: number | undefined;
+  /** Tokens of prefill, a test for each number; 0 leaves the test out. Default 512. */
+  readonly promptTokens?: number | readonly number[] | undefined;
+  /** Tokens of decode, a test for each number; 0 leaves the test out. Default 128. */
+  readonly generateTokens?: number | readonly number[] | undefined;
+  /** Tokens in the KV cache before each test begins, every test once for each number. Default 0. */
+  readonly depth?: number | readonly number[] | undefined;
   /** Measured runs after one warm-up. Default 5. */
   readonly repetitions?: number | undefined;
   readonly elastic?: ElasticSpec | undefined;
@@ -35,8 +40,9 @@ export interface BenchmarkOptions {
 }
 
 const benchmarkOptionTable: OptionTable<BenchmarkOptions> = {
-  promptTokens: countFrom(0),
-  generateTokens: countFrom(0),
+  promptTokens: either(countFrom(0), listOf(countFrom(0))),
+  generateTokens: either(countFrom(0), listOf(countFrom(0))),
+  depth: either(countFrom(0), listOf(countFrom(0))),
   repetitions: countFrom(1),
   elastic: size,
   speculation: optionsOf(speculationTable),
@@ -58,7 +64,24 @@ export interface Machine {
   readonly readBandwidthGBs: number;
 }
 
+export interface BenchmarkResult {
+  /** `pp512`, `tg128`; `tg128 @ d4096` behind 4,096 tokens of context. */
+  readonly test: string;
+  /** Tokens that the test computes, and the tokens of context in front of them. */
+  readonly tokens: number;
+  readonly depth: number;
+  /** Threads of a device that is the CPU. */
+  readonly threads?: number;
+  readonly tokensPerSecond: Samples;
+  /** Share of the device's measured bandwidth that the weights read per token make up (decode only). */
+  readonly bandwidthShare?: number;
+}
+
 export interface BenchmarkReport {
+  /** Version of this package. */
+  readonly version: string;
+  /** When it was measured, in ISO 8601. */
+  readonly date: string;
   readonly machine: Machine;
   /** Roof of the device that computes, measured in this run. */
   readonly speed: DeviceRoof;
@@ -76,15 +99,11 @@ export interface BenchmarkReport {
   /** For people. */
   readonly device: string;
   readonly threads?: number;
+  /** Tokens of the prompt whose first token was timed: the first number of the option. */
   readonly promptTokens: number;
   /** Median over the repetitions, end to end through `Engine.generate`. */
   readonly timeToFirstTokenMs: number;
-  readonly results: readonly {
-    readonly test: string;
-    readonly tokensPerSecond: Samples;
-    /** Share of the device's measured bandwidth that the weights read per token make up (decode only). */
-    readonly bandwidthShare?: number;
-  }[];
+  readonly results: readonly BenchmarkResult[];
 }
 
 /**
@@ -102,42 +121,41 @@ export async function describeMachine(threads?: number): Promise<Machine> {
 }
 
 /**
- * @throws UnicornError `usage/option`, and as `Engine.generate`; the context must hold
- * `max(promptTokens, 1) + generateTokens`
+ * @throws UnicornError `usage/option`, and as `Engine.generate`; the context must hold each test behind its depth, and one
+ * token more: {@link benchmarkContext}
  */
 export async function benchmark(engine: Engine, options: BenchmarkOptions = {}): Promise<BenchmarkReport> {
   checkArgument('benchmark', 'engine', engine, required(engineRule));
   checkOptions('benchmark', options, benchmarkOptionTable);
-  const { promptTokens = 512, generateTokens = 128, repetitions = 5, onProgress } = options;
-  const { elastic, speculation, signal } = options;
-  const request = { elastic, speculation, signal };
+  const { repetitions = 5, onProgress, elastic, speculation, signal } = options;
   const machine = await describeMachine(engine.backend.threads);
   const speed = await measureDeviceRoof(engine.backend);
   const began = performance.now();
   await engine.prepare();
   const load = { ...engine.loadTimes, compileMs: performance.now() - began };
-  const prefill: number[] = [];
-  const decode: number[] = [];
-  const firstToken: number[] = [];
+  const tests = testsOf(options).map((test) => ({
+    ...test,
+    samples: [] as number[],
+    firstTokenMs: [] as number[],
+  }));
+  const runner = new TestRunner(engine, { elastic, speculation, signal });
   for (let run = 0; run <= repetitions; run++) {
     onProgress?.(run, repetitions + 1);
-    const warmUp = run === 0;
-    if (promptTokens > 0) {
-      const { ttftMs } = await generateRandom(engine, promptTokens, 1, run, request);
-      if (!warmUp) {
-        firstToken.push(ttftMs);
-        prefill.push((promptTokens / ttftMs) * 1000);
-      }
-    }
-    if (generateTokens > 0) {
-      const { decodeTokensPerSecond } = await generateRandom(engine, 1, generateTokens + 1, run, request);
-      if (!warmUp) decode.push(decodeTokensPerSecond);
+    for (const test of tests) {
+      const { tokensPerSecond, ttftMs } = await runner.run(test);
+      // The first pass warms up.
+      if (run === 0) continue;
+      test.samples.push(tokensPerSecond);
+      test.firstTokenMs.push(ttftMs);
     }
   }
   onProgress?.(repetitions + 1, repetitions + 1);
   const { model, backend } = engine;
-  const decoded = summarize(decode);
+  const threads = backend.threads === undefined ? {} : { threads: backend.threads };
+  const prompt = tests.find(({ kind, depth }) => kind === 'prompt' && depth === 0);
   return {
+    version: packageVersion(),
+    date: new Date().toISOString(),
     machine,
     speed,
     load,
@@ -149,22 +167,78 @@ export async function benchmark(engine: Engine, options: BenchmarkOptions = {}):
     },
     backend: backend.name,
     device: backend.device,
-    ...(backend.threads === undefined ? {} : { threads: backend.threads }),
-    promptTokens,
-    timeToFirstTokenMs: median(firstToken),
-    results: [
-      ...(promptTokens > 0 ? [{ test: `pp${promptTokens}`, tokensPerSecond: summarize(prefill) }] : []),
-      ...(generateTokens > 0
-        ? [
-            {
-              test: `tg${generateTokens}`,
-              tokensPerSecond: decoded,
-              bandwidthShare: (decoded.mean * model.bytesPerToken) / speed.bytesPerSecond,
-            },
-          ]
-        : []),
-    ],
+    ...threads,
+    promptTokens: prompt?.tokens ?? 0,
+    timeToFirstTokenMs: median(prompt?.firstTokenMs ?? []),
+    results: tests.map(({ kind, tokens, depth, samples }) => {
+      const tokensPerSecond = summarize(samples);
+      const share = (tokensPerSecond.mean * model.bytesPerToken) / speed.bytesPerSecond;
+      return {
+        test: testName({ kind, tokens, depth }),
+        tokens,
+        depth,
+        ...threads,
+        tokensPerSecond,
+        ...(kind === 'decode' ? { bandwidthShare: share } : {}),
+      };
+    }),
   };
+}
+
+/** The least context that a benchmark's tests need. */
+export function benchmarkContext(options: BenchmarkOptions): number {
+  return Math.max(...testsOf(options).map(({ tokens, depth }) => Math.max(depth, 1) + tokens + 1), 2);
+}
+
+interface Test {
+  readonly kind: 'prompt' | 'decode';
+  readonly tokens: number;
+  readonly depth: number;
+}
+
+/** Depth by depth, prefill before decode, as llama-bench orders them. */
+function testsOf({ promptTokens = 512, generateTokens = 128, depth = 0 }: BenchmarkOptions): Test[] {
+  const list = (numbers: number | readonly number[]): readonly number[] =>
+    typeof numbers === 'number' ? [numbers] : numbers;
+  const tests = list(depth).flatMap((tokensBefore): Test[] => [
+    ...list(promptTokens).map((tokens): Test => ({ kind: 'prompt', tokens, depth: tokensBefore })),
+    ...list(generateTokens).map((tokens): Test => ({ kind: 'decode', tokens, depth: tokensBefore })),
+  ]);
+  return tests.filter(({ tokens }) => tokens > 0);
+}
+
+function testName({ kind, tokens, depth }: Test): string {
+  return `${kind === 'prompt' ? 'pp' : 'tg'}${tokens}${depth > 0 ? ` @ d${depth}` : ''}`;
+}
+
+/** Runs tests over prompts that no test before had. */
+class TestRunner {
+  #turn = 0;
+
+  constructor(
+    private readonly engine: Engine,
+    private readonly extra: Pick<BenchmarkOptions, 'elastic' | 'speculation' | 'signal'>,
+  ) {}
+
+  /** One run of a test; `ttftMs` counts what is in front of it too, but for a prefill behind a depth. */
+  async run({ kind, tokens, depth }: Test): Promise<{ tokensPerSecond: number; ttftMs: number }> {
+    const { engine, extra } = this;
+    const turn = this.#turn++;
+    if (kind === 'decode') {
+      const { decodeTokensPerSecond, ttftMs } = await generateRandom(
+        engine,
+        Math.max(depth, 1),
+        tokens + 1,
+        turn,
+        extra,
+      );
+      return { tokensPerSecond: decodeTokensPerSecond, ttftMs };
+    }
+    // The tokens in front stay in the KV cache, where the test's own prompt finds them.
+    if (depth > 0) await generateRandom(engine, depth, 1, turn, extra);
+    const { ttftMs, cachedPromptTokens } = await generateRandom(engine, depth + tokens, 1, turn, extra);
+    return { tokensPerSecond: ((depth + tokens - cachedPromptTokens) / ttftMs) * 1000, ttftMs };
+  }
 }
 
 function summarize(samples: readonly number[]): Samples {

@@ -1,6 +1,6 @@
 /** Numbers about models and machines: speed, where the time goes, tuning, perplexity, and logits for comparisons. */
-export { benchmark, describeMachine } from './benchmark.js';
-export type { BenchmarkOptions, BenchmarkReport, Machine, Samples } from './benchmark.js';
+export { benchmark, benchmarkContext, describeMachine } from './benchmark.js';
+export type { BenchmarkOptions, BenchmarkReport, BenchmarkResult, Machine, Samples } from './benchmark.js';
 export { measureRates } from './device-rates.js';
 export type { DeviceRates, MeasureRatesOptions } from './device-rates.js';
 export { evaluate, writeEvaluation } from './evaluation.js';

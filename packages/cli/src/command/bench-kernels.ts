@@ -9,14 +9,22 @@ import { measuringOptions, withEngine } from '../engine-session.js';
 import type { BenchFlags } from '../option.js';
 import { markdownTable } from '../table.js';
 import type { Terminal } from '../terminal.js';
+import { onlyNumber, withOneThreads } from './bench-flags.js';
 
 export async function benchKernels(terminal: Terminal, flags: BenchFlags): Promise<void> {
-  const context = flags.context ?? Math.max(flags.prompt, flags.generate) + 1;
-  const options = { ...measuringOptions(flags, terminal), context, maxSequences: 1, profile: true };
+  const promptTokens = onlyNumber(flags.prompt, '--prompt');
+  const generateTokens = onlyNumber(flags.generate, '--generate');
+  const context = flags.context ?? Math.max(promptTokens, generateTokens) + 1;
+  const options = {
+    ...measuringOptions(withOneThreads(flags), terminal),
+    context,
+    maxSequences: 1,
+    profile: true,
+  };
   await withEngine(terminal, options, async ({ engine }) => {
     const profile = await profileKernels(engine, {
-      promptTokens: flags.prompt,
-      generateTokens: flags.generate,
+      promptTokens,
+      generateTokens,
       repetitions: flags.repetitions,
       signal: terminal.signal,
     });
