@@ -2,43 +2,38 @@
  * The Engine facade: a model on a device, text in and text out. It joins `models` (what the text means), `scheduler`
  * (when tokens are computed) and a backend (where); it adds stop strings and the choice of context, nothing else.
  */
-import { EventEmitter } from 'eventemitter3';
-import { isUnicornError, throwIfCancelled, UnicornError } from '@unicorn-exec/tensor';
+import { throwIfCancelled, UnicornError } from '@unicorn-exec/tensor';
 import {
   openModel,
-  resolveSize,
+  type ChatTemplateFacts,
   type Conversation,
   type EncodeOptions,
-  type PromptParts,
   type Model,
-  type Tokenizer,
+  type PromptParts,
 } from '@unicorn-exec/models';
-import type {
-  ForwardOptions,
-  ForwardResult,
-  SamplingParameters,
-  SpeculationOptions,
-} from '@unicorn-exec/scheduler';
-import { AnswerText } from './answer/answer-text.js';
-import { generateShifting } from './answer/context-shift.js';
-import { encodePrompt, promptTokens, renderParts } from './answer/prompt.js';
+import type { ForwardOptions, ForwardResult, SamplingParameters } from '@unicorn-exec/scheduler';
+import { answerRequest, type AnswerParts } from './answer/answer-request.js';
+import { BodyStream, type LeavableStream, type StreamBody } from './answer/leavable-stream.js';
+import { encodePrompt, promptOf, renderParts } from './answer/prompt.js';
+import { RequestEnd } from './answer/request-end.js';
+import { RequestRecord } from './answer/request-record.js';
+import { RequestTotals } from './answer/request-totals.js';
 import {
   generateOptionTable,
   type EngineStats,
+  type FinishedRequest,
   type GenerateChunk,
   type GenerateRequest,
   type ProgramProfile,
-  type Timings,
-  type Usage,
 } from './answer/request.js';
-import { StopText } from './answer/stop-text.js';
-import { summarizeTimings } from './answer/timings.js';
+import { guarded, GuardedEmitter } from './guarded-emitter.js';
 import type { ContextChoice } from './machine/context-length.js';
 import {
   loadOptionTable,
   type BackendSummary,
   type KvType,
   type LoadOptions,
+  type LoadProgress,
   type LoadTimes,
 } from './machine/load-options.js';
 import { LastingRuntime } from './machine/lasting-runtime.js';
@@ -78,8 +73,8 @@ const forwardOptionTable: OptionTable<ForwardOptions> = {
 };
 
 export interface EngineEvents {
-  /** After each request, also a cancelled one. */
-  finished: [{ readonly usage: Usage; readonly timings: Timings }];
+  /** Once for each request that was begun, whatever its end, before its reader learns of that. */
+  finished: [FinishedRequest];
   /**
    * Another device computes from now on: the CPU in the place of one that was lost (`fallback` says which and why), or that
    * one again.
@@ -87,12 +82,14 @@ export interface EngineEvents {
   moved: [BackendSummary];
 }
 
-export class Engine extends EventEmitter<EngineEvents> {
+/**
+ * What a listener throws, or rejects with, harms nobody: it becomes a warning of the process (`process.on('warning')`).
+ */
+export class Engine extends GuardedEmitter<EngineEvents> {
   readonly context: ContextChoice;
   readonly kvType: KvType;
   readonly loadTimes: LoadTimes;
-  #requests = 0;
-  #totals: Usage = { promptTokens: 0, cachedPromptTokens: 0, completionTokens: 0 };
+  readonly #totals = new RequestTotals();
   #closing: Promise<void> | undefined;
 
   private constructor(
@@ -105,7 +102,7 @@ export class Engine extends EventEmitter<EngineEvents> {
     this.loadTimes = loadTimes;
     this.context = placement.context;
     this.kvType = kvType;
-    runtime.onMoved = () => this.emit('moved', this.backend);
+    runtime.onMoved = () => this.announce('moved', this.backend);
   }
 
   /** Where it computes at present. Changes only when a device is lost. */
@@ -130,13 +127,21 @@ export class Engine extends EventEmitter<EngineEvents> {
    */
   static async load(options: LoadOptions = {}): Promise<Engine> {
     checkOptions('Engine.load', options, loadOptionTable);
+    const { onProgress } = options;
+    const listener =
+      onProgress && ((progress: LoadProgress) => guarded('onProgress', () => onProgress(progress)));
     const path = await locateModel(options.model);
     const model = await openModel(path);
     try {
       throwIfCancelled(options.signal, 'Loading');
       const kvType = options.kvType ?? 'f16';
       const maxSequences = options.maxSequences ?? defaultMaxSequences;
-      const runtime = await LastingRuntime.open(model, { ...options, kvType, maxSequences });
+      const runtime = await LastingRuntime.open(model, {
+        ...options,
+        kvType,
+        maxSequences,
+        onProgress: listener,
+      });
       return new Engine(model, runtime, kvType);
     } catch (error) {
       await model.close();
@@ -145,73 +150,27 @@ export class Engine extends EventEmitter<EngineEvents> {
   }
 
   /**
-   * Generates an answer as a stream of chunks; the last one carries `finishReason`, `usage` and `timings`. Leaving the
-   * loop early cancels the request.
+   * Generates an answer as a stream of chunks; the last one carries `finishReason`, `usage` and `timings`. Nothing happens
+   * before the first `next()`, which also checks the request: errors reject it, and nothing is thrown here. There is no
+   * backpressure: tokens are computed as fast as the device can, at most as many as the context holds, and wait in memory
+   * for a slow reader. Leaving the loop (`break`, `return()`, `throw()`, `await using`) ends the request at once, also
+   * while it waits or computes its prompt, and so does its `signal`. A stream that is begun must be read to its end,
+   * left or aborted.
    *
    * @throws UnicornError `usage/context` when the prompt does not fit, `usage/*` for impossible parameters,
-   * `unsupported/chat-template` for messages to a model without a template, `device/lost` when the device stops under it
-   * and no other takes over; a later request finds the device opened anew
+   * `unsupported/chat-template` for messages to a model without a template, `resource/queue` when too many wait,
+   * `device/lost` when the device stops under it and no other takes over; a later request finds the device opened anew
    */
-  async *generate(request: GenerateRequest): AsyncGenerator<GenerateChunk, void, undefined> {
-    checkArgument('Engine.generate', 'request', request, required(record));
-    checkOptions('Engine.generate', request, generateOptionTable);
-    this.#expectOpen();
-    const stops = new StopText(request.stop ?? []);
-    const tokens = await promptTokens(this.model, request);
-    const tokenizer = await this.#tokenizerFor(request);
-    const answer = new AnswerText(tokenizer, tokens, stops);
-    const cancel = new AbortController();
-    const signal = request.signal ? AbortSignal.any([request.signal, cancel.signal]) : cancel.signal;
-    const size = request.elastic === undefined ? undefined : resolveSize(this.model, request.elastic);
-    this.#requests++;
-    const runtime = await this.runtime.enter();
-    const { scheduler } = runtime;
-    let finished = false;
-    let completionTokens = 0;
-    try {
-      const scheduled = {
-        tokens,
-        sampling: { ...this.samplingDefaults, ...request.sampling },
-        stopIds: request.ignoreEnd ? [] : this.model.endOfTurnIds,
-        maxTokens: request.maxTokens,
-        reuse: request.reuse,
-        logProbabilities: request.logProbabilities,
-        signal,
-        size,
-        speculation: this.#speculation(request),
-      };
-      const events =
-        request.overflow === 'shift'
-          ? generateShifting(scheduler, scheduled, this.context.contextLength)
-          : scheduler.generate(scheduled);
-      for await (const event of events) {
-        if (event.kind === 'token') {
-          // Tokens that were computed before the cancellation reached the scheduler are not part of the answer.
-          if (answer.isStopped) continue;
-          completionTokens++;
-          const piece = event.stop ? { text: '' } : answer.push(event.token);
-          if (answer.isStopped) cancel.abort();
-          yield event.logProbabilities
-            ? { ...piece, tokens: [event.token], logProbabilities: [event.logProbabilities] }
-            : { ...piece, tokens: [event.token] };
-          continue;
-        }
-        finished = true;
-        const usage: Usage = { ...event.usage, completionTokens };
-        const timings = summarizeTimings(event.timings, usage);
-        this.#count(usage);
-        this.emit('finished', { usage, timings });
-        const finishReason = answer.isStopped ? 'stop' : event.finishReason;
-        const speculation = event.speculation ? { speculation: event.speculation } : {};
-        yield { ...answer.end(), tokens: [], finishReason, usage, timings, ...speculation };
-      }
-    } catch (error) {
-      this.runtime.noteFailure(runtime, error);
-      throw error;
-    } finally {
-      if (!finished) cancel.abort();
-      this.runtime.leave();
-    }
+  generate(request: GenerateRequest): LeavableStream<GenerateChunk> {
+    const end = new RequestEnd();
+    const begun = new RequestRecord(request);
+    const stream = new BodyStream<GenerateChunk>({
+      body: this.#answer({ request, end, record: begun }),
+      leave: () => end.end('left'),
+      unread: ({ tokens }) => (begun.delivered -= tokens.length),
+    });
+    end.onEnd = () => stream.runOut();
+    return stream;
   }
 
   /**
@@ -222,7 +181,7 @@ export class Engine extends EventEmitter<EngineEvents> {
   async promptTokens(request: GenerateRequest): Promise<number[]> {
     checkArgument('Engine.promptTokens', 'request', request, required(record));
     checkOptions('Engine.promptTokens', request, generateOptionTable);
-    return promptTokens(this.model, request);
+    return (await promptOf(this.model, request)).tokens;
   }
 
   /**
@@ -253,6 +212,11 @@ export class Engine extends EventEmitter<EngineEvents> {
     return Object.keys(samplingDefaults).length > 0 ? samplingDefaults : fallbackSampling;
   }
 
+  /** What the model's chat template does with tools and with content in parts; undefined where it has none. */
+  async templateFacts(): Promise<ChatTemplateFacts | undefined> {
+    return (await this.model.chatTemplate())?.facts;
+  }
+
   /** Token ids of a text, without BOS. Special-token text is recognized only with `special`. */
   async tokenize(content: string, options: EncodeOptions = {}): Promise<number[]> {
     checkArgument('Engine.tokenize', 'text', content, required(text));
@@ -276,13 +240,19 @@ export class Engine extends EventEmitter<EngineEvents> {
     return this.runtime.use(({ scheduler }) => scheduler.forward(sequences, options));
   }
 
+  /** What the engine does at present, and what its requests have come to. Cheap enough to be asked each second. */
   stats(): EngineStats {
     const { placement, scheduler } = this.runtime.latest;
     const { weightBytes, scratchBytes } = placement.device.memory();
-    const { kvBytes, draftedTokens, acceptedTokens, speculationSteps } = scheduler.stats();
+    const { kvBytes, draftedTokens, acceptedTokens, speculationSteps, ...now } = scheduler.stats();
+    const { idleSequences, idleTokens, kvGroups: groups } = now;
+    const use = Math.max(0, ...groups.map(({ blocks, reservedBlocks }) => reservedBlocks / blocks));
     return {
-      requests: this.#requests,
-      ...this.#totals,
+      ...this.#totals.stats,
+      running: now.running,
+      queued: now.queued,
+      preemptions: now.preemptions,
+      kv: { use, idleSequences, idleTokens, groups },
       speculation: { draftedTokens, acceptedTokens, speculationSteps },
       memory: { weightBytes, kvBytes, scratchBytes },
     };
@@ -300,6 +270,11 @@ export class Engine extends EventEmitter<EngineEvents> {
     return this.runtime.latest.scheduler.profile();
   }
 
+  /** As {@link close}: for `await using engine = await Engine.load()`. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
   /** Cancels what is in flight and frees everything. Idempotent. */
   close(): Promise<void> {
     this.#closing ??= (async () => {
@@ -309,29 +284,23 @@ export class Engine extends EventEmitter<EngineEvents> {
     return this.#closing;
   }
 
-  #speculation({ speculation }: GenerateRequest): SpeculationOptions | undefined {
-    if (!speculation) return undefined;
-    const { draft } = speculation;
-    return { ...speculation, draft: draft === 'ngram' ? draft : resolveSize(this.model, draft) };
-  }
-
-  /** Ids in, ids out needs no tokenizer: a checkpoint that comes without one then answers with empty texts. */
-  async #tokenizerFor(request: GenerateRequest): Promise<Tokenizer | undefined> {
-    try {
-      return await this.model.tokenizer();
-    } catch (error) {
-      if ('tokens' in request && isUnicornError(error) && error.code === 'usage/file') return undefined;
-      throw error;
-    }
-  }
-
-  #count(usage: Usage): void {
-    const total = this.#totals;
-    this.#totals = {
-      promptTokens: total.promptTokens + usage.promptTokens,
-      cachedPromptTokens: total.cachedPromptTokens + usage.cachedPromptTokens,
-      completionTokens: total.completionTokens + usage.completionTokens,
+  /** Begins with the first step, so that a stream that nobody reads is not a request. */
+  #answer(parts: Omit<AnswerParts, 'begun' | 'finished'>): StreamBody<GenerateChunk> {
+    const setup = {
+      model: this.model,
+      runtime: this.runtime,
+      contextLength: this.context.contextLength,
+      sampling: this.samplingDefaults,
+      expectOpen: () => this.#expectOpen(),
     };
+    return answerRequest(setup, {
+      ...parts,
+      begun: () => this.#totals.begin(),
+      finished: ({ finished }) => {
+        this.#totals.end(finished);
+        this.announce('finished', finished);
+      },
+    });
   }
 
   #expectOpen(): void {

@@ -2,7 +2,9 @@
 export { Engine } from './engine.js';
 export type { EngineEvents } from './engine.js';
 export type {
+  EndReason,
   EngineStats,
+  FinishedRequest,
   FinishReason,
   GenerateChunk,
   GenerateRequest,
@@ -11,6 +13,7 @@ export type {
   Timings,
   Usage,
 } from './answer/request.js';
+export type { LeavableStream } from './answer/leavable-stream.js';
 export { Chat } from './answer/chat.js';
 export type { ChatOptions } from './answer/chat.js';
 export { StopText } from './answer/stop-text.js';

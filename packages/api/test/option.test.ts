@@ -82,7 +82,10 @@ const generate: Wrong<GenerateRequest> = {
   ignoreEnd: 1,
   reuse: 'any',
   speculation: 'ngram',
-  stop: 'END',
+  stop: 7,
+  cache: 'some',
+  priority: 'high',
+  deadline: '1000',
   signal,
 };
 const chat: Wrong<ChatOptions> = {
@@ -104,6 +107,9 @@ const load: Wrong<LoadOptions> = {
   kvType: 'f8',
   precision: 'f64',
   maxSequences: '4',
+  kvTokens: '4096',
+  maxQueued: 0,
+  prefillChunk: 1.5,
   profile: 'yes',
   deviceLoss: 'stay',
   signal,

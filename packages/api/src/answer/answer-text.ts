@@ -30,6 +30,11 @@ export class AnswerText {
     return this.#stops.stopped !== undefined;
   }
 
+  /** The stop string that ended it. */
+  get stopString(): string | undefined {
+    return this.#stops.stopped;
+  }
+
   push(token: number): AnswerPiece {
     const { text, reasoning } = this.#reader?.push(token) ?? noText;
     return piece({ text: this.#stops.push(text), reasoning });

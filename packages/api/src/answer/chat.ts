@@ -12,7 +12,6 @@ import {
   checkOptions,
   choice,
   engineRule,
-  listOf,
   number,
   optionsOf,
   required,
@@ -20,7 +19,14 @@ import {
   text,
   type OptionTable,
 } from '../option.js';
-import { samplingTable, speculationTable, type GenerateChunk, type Speculation } from './request.js';
+import { BodyStream, type LeavableStream, type StreamBody } from './leavable-stream.js';
+import {
+  samplingTable,
+  speculationTable,
+  stopRule,
+  type GenerateChunk,
+  type Speculation,
+} from './request.js';
 
 export interface ChatOptions {
   /** A system message before the first turn. */
@@ -29,7 +35,8 @@ export interface ChatOptions {
   readonly speculation?: Speculation | undefined;
   readonly sampling?: SamplingParameters | undefined;
   readonly maxTokens?: number | undefined;
-  readonly stop?: readonly string[] | undefined;
+  /** A string or strings that end an answer; never part of it. */
+  readonly stop?: string | readonly string[] | undefined;
   /**
    * What happens when the conversation outgrows the context. `refuse` (default) refuses the turn. `shift` leaves the oldest
    * turns out of the prompt, never the system message, until it fills half of the context; an answer that outgrows it goes
@@ -44,7 +51,7 @@ export const chatOptionTable: OptionTable<ChatOptions> = {
   speculation: optionsOf(speculationTable),
   sampling: optionsOf(samplingTable),
   maxTokens: number,
-  stop: listOf(text),
+  stop: stopRule,
   overflow: choice('refuse', 'shift'),
 };
 
@@ -69,6 +76,12 @@ interface ChatState {
 }
 
 const emptyState: ChatState = { messages: [], past: noPast, forgotten: 0 };
+
+/** Who reads a turn. */
+interface Reader {
+  hasLeft: boolean;
+  answer: LeavableStream<GenerateChunk> | undefined;
+}
 
 export class Chat {
   #options: ChatOptions;
@@ -119,14 +132,28 @@ export class Chat {
   }
 
   /**
-   * One turn. A cancelled answer stays in the conversation as far as it came; a failed turn leaves no trace.
+   * One turn, which begins with the first `next()`. A cancelled answer, or one whose reader left, stays in the conversation
+   * as far as it came; a failed turn leaves no trace.
    *
-   * @throws UnicornError `usage/option`, and as `Engine.generate`
+   * @throws UnicornError (from `next()`) `usage/option`, and as `Engine.generate`
    */
-  async *ask(
+  ask(
     content: string,
     options: { readonly signal?: AbortSignal | undefined } = {},
-  ): AsyncGenerator<GenerateChunk, void, undefined> {
+  ): LeavableStream<GenerateChunk> {
+    const reader: Reader = { hasLeft: false, answer: undefined };
+    const leave = (): void => {
+      reader.hasLeft = true;
+      void reader.answer?.return();
+    };
+    return new BodyStream({ body: this.#turn(content, options, reader), leave });
+  }
+
+  async *#turn(
+    content: string,
+    options: { readonly signal?: AbortSignal | undefined },
+    reader: Reader,
+  ): StreamBody<GenerateChunk> {
     checkArgument('Chat.ask', 'content', content, required(text));
     checkOptions('Chat.ask', options, askOptionTable);
     const { system: _system, ...turn } = this.#options;
@@ -147,11 +174,14 @@ export class Chat {
         reuse: 'anySize' as const,
         signal: options.signal,
       };
-      for await (const chunk of this.engine.generate(request)) {
+      reader.answer = this.engine.generate(request);
+      if (reader.hasLeft) return undefined;
+      for await (const chunk of reader.answer) {
         generated.push(...chunk.tokens);
         answer += chunk.text;
         yield chunk;
       }
+      return undefined;
     } finally {
       this.#state = before;
       if (generated.length > 0) {

@@ -2,7 +2,14 @@
  * Going on past the context, only where a request asks for it: the oldest tokens are forgotten, what is left is
  * computed anew, and the answer continues. A sequence is refused or ended at the context otherwise.
  */
-import type { GenerateRequest, GenerationEvent, Scheduler, Timings, Usage } from '@unicorn-exec/scheduler';
+import type {
+  GenerateRequest,
+  Generation,
+  GenerationEvent,
+  Scheduler,
+  Timings,
+  Usage,
+} from '@unicorn-exec/scheduler';
 
 /**
  * First tokens that are never forgotten: attention settles on them whatever they say ("attention sinks", Xiao et al.
@@ -18,23 +25,38 @@ export function shiftTokens(tokens: readonly number[], contextLength: number): n
   return [...tokens.slice(0, sinks), ...tokens.slice(tokens.length - (kept - sinks))];
 }
 
+/** A request over a context's length. */
+type ShiftingRequest = GenerateRequest & { readonly tokens: readonly number[] };
+
 /**
  * As `scheduler.generate`, over as many sequences as it takes: one stream of tokens and one end, whose usage counts
  * the prompt as given. Presence and frequency penalties see the tokens since the last shift.
+ *
+ * @throws UnicornError at once, as `scheduler.generate`
  */
-export async function* generateShifting(
+export function generateShifting(
   scheduler: Scheduler,
-  request: GenerateRequest & { readonly tokens: readonly number[] },
+  request: ShiftingRequest,
   contextLength: number,
 ): AsyncGenerator<GenerationEvent, void, undefined> {
   const given = request.tokens.length;
-  let tokens = given < contextLength ? [...request.tokens] : shiftTokens(request.tokens, contextLength);
+  const tokens = given < contextLength ? [...request.tokens] : shiftTokens(request.tokens, contextLength);
+  const first = scheduler.generate({ ...request, tokens });
+  return goOn(scheduler, request, { contextLength, tokens, first });
+}
+
+async function* goOn(
+  scheduler: Scheduler,
+  request: ShiftingRequest,
+  begun: { readonly contextLength: number; readonly tokens: number[]; readonly first: Generation },
+): AsyncGenerator<GenerationEvent, void, undefined> {
+  const { contextLength, first } = begun;
+  let { tokens } = begun;
   let left = request.maxTokens ?? Number.POSITIVE_INFINITY;
   let usage: Usage | undefined;
   let timings: Timings | undefined;
-  for (;;) {
-    const limit = Number.isFinite(left) ? { maxTokens: left } : {};
-    for await (const event of scheduler.generate({ ...request, ...limit, tokens })) {
+  for (let events = first; ;) {
+    for await (const event of events) {
       if (event.kind === 'token') {
         tokens.push(event.token);
         left--;
@@ -42,7 +64,7 @@ export async function* generateShifting(
         continue;
       }
       usage = {
-        promptTokens: given,
+        promptTokens: request.tokens.length,
         cachedPromptTokens: usage?.cachedPromptTokens ?? event.usage.cachedPromptTokens,
         completionTokens: (usage?.completionTokens ?? 0) + event.usage.completionTokens,
       };
@@ -56,5 +78,7 @@ export async function* generateShifting(
       }
     }
     tokens = shiftTokens(tokens, contextLength);
+    const limit = Number.isFinite(left) ? { maxTokens: left } : {};
+    events = scheduler.generate({ ...request, ...limit, tokens });
   }
 }

@@ -3,16 +3,22 @@ import { UnicornError } from '@unicorn-exec/tensor';
 import type { Conversation, Model, PromptParts } from '@unicorn-exec/models';
 import type { GenerateRequest } from './request.js';
 
+export interface Prompt {
+  readonly tokens: number[];
+  /** Sentences about what the request asks for and the model ignores. */
+  readonly warnings: readonly string[];
+}
+
 /**
  * The ids that a request's prompt becomes: the chat template's output, or raw text behind the model's BOS.
  *
  * @throws UnicornError as {@link renderParts}; `usage/option` for a request without any prompt
  */
-export async function promptTokens(model: Model, request: GenerateRequest): Promise<number[]> {
-  if ('tokens' in request && request.tokens) return Array.from(request.tokens);
+export async function promptOf(model: Model, request: GenerateRequest): Promise<Prompt> {
+  if ('tokens' in request && request.tokens) return { tokens: Array.from(request.tokens), warnings: [] };
   // A raw prompt spells its special tokens itself.
   if ('prompt' in request && request.prompt !== undefined) {
-    return encodePrompt(model, { text: request.prompt, literal: [] });
+    return { tokens: await encodePrompt(model, { text: request.prompt, literal: [] }), warnings: [] };
   }
   if (!('messages' in request) || !request.messages) {
     throw new UnicornError('usage/option', 'The request has no prompt.', {
@@ -26,8 +32,13 @@ export async function promptTokens(model: Model, request: GenerateRequest): Prom
     ...(tools ? { tools } : {}),
     ...(templateOptions ? { options: templateOptions } : {}),
   });
-  return encodePrompt(model, parts);
+  const facts = tools && tools.length > 0 ? (await model.chatTemplate())?.facts : undefined;
+  const warnings = facts && !facts.tools ? [ignoredTools] : [];
+  return { tokens: await encodePrompt(model, parts), warnings };
 }
+
+/** What a caller is told whose tools go nowhere. */
+export const ignoredTools = "The model's chat template ignores tools: the model does not learn of them.";
 
 /**
  * Ids of a whole prompt, behind the model's BOS unless the text begins with it. Special tokens are recognized but in

@@ -1,10 +1,17 @@
 /** What a caller may ask of an engine, and what comes back. */
 import type { ChatMessage, ElasticSpec } from '@unicorn-exec/models';
-import type { SamplingParameters, SpeculationUsage, TokenLogProbabilities } from '@unicorn-exec/scheduler';
+import type {
+  CacheScope,
+  KvGroupStats,
+  SamplingParameters,
+  SpeculationUsage,
+  TokenLogProbabilities,
+} from '@unicorn-exec/scheduler';
 import type { ProfileEntry } from '@unicorn-exec/tensor';
 import {
   abortSignal,
   choice,
+  either,
   flag,
   integer,
   list,
@@ -17,6 +24,7 @@ import {
   text,
   tokenIds,
   type OptionTable,
+  type Rule,
 } from '../option.js';
 
 export interface Speculation {
@@ -56,10 +64,25 @@ interface GenerateOptions {
    * `unsupported/op`.
    */
   readonly logProbabilities?: number | undefined;
-  /** Strings that end the answer; never part of it. */
-  readonly stop?: readonly string[] | undefined;
-  /** Cancels the request; the stream then ends with the finish reason `cancelled`. */
+  /**
+   * Whom the prefix cache connects. Default: all requests. `none`: this one takes nothing over and leaves nothing behind. A
+   * salt: those of the same salt alone, so that nobody can tell from the time of an answer what others have asked.
+   */
+  readonly cache?: CacheScope | undefined;
+  /** Of the requests that wait, those with the higher one are admitted first; among equals the older. Default 0. */
+  readonly priority?: number | undefined;
+  /** A string or strings that end the answer; never part of it. The last chunk says which one did. */
+  readonly stop?: string | readonly string[] | undefined;
+  /**
+   * Cancels the request; the stream then ends with the finish reason `cancelled`, whether the request waits, is in prefill
+   * or decodes. What was computed but not read is left out.
+   */
   readonly signal?: AbortSignal | undefined;
+  /**
+   * When the request ends with the finish reason `deadline`, whether it waits, is in prefill or decodes: milliseconds from
+   * the first `next()`, or a point in time. Default: never.
+   */
+  readonly deadline?: number | Date | undefined;
 }
 
 /** One of `messages` (rendered by the model's chat template), `prompt` (raw text) or `tokens` (ids as they are). */
@@ -67,7 +90,11 @@ export type GenerateRequest = GenerateOptions &
   (
     | {
         readonly messages: readonly ChatMessage[];
-        readonly tools?: readonly unknown[] | undefined;
+        /**
+         * JSON schemas of functions, as the template expects them; or the text of a JSON array, which keeps its numbers and
+         * the order of its keys. A template that ignores tools is reported in `warnings` of the last chunk.
+         */
+        readonly tools?: readonly unknown[] | string | undefined;
         /** Extra variables of the chat template, for example `enable_thinking`. */
         readonly templateOptions?: Readonly<Record<string, unknown>> | undefined;
       }
@@ -94,9 +121,27 @@ export const speculationTable: OptionTable<Speculation> = {
   adaptive: flag,
 };
 
+export const stopRule: Rule = either(text, listOf(text));
+
+/** `none`, or a salt alone: the scheduler checks it again for its own callers. */
+export const cacheRule: Rule = {
+  expected: '"none" or {salt: a string}',
+  accepts: (value) =>
+    value === 'none' ||
+    (record.accepts(value) &&
+      Object.keys(value as object).join() === 'salt' &&
+      text.accepts((value as { salt: unknown }).salt)),
+};
+
+const deadlineRule: Rule = {
+  expected: 'a number of milliseconds from 0, or a Date',
+  accepts: (value) =>
+    value instanceof Date ? !Number.isNaN(value.getTime()) : Number.isFinite(value) && (value as number) >= 0,
+};
+
 export const generateOptionTable: OptionTable<GenerateRequest> = {
   messages: list,
-  tools: list,
+  tools: either(list, text),
   templateOptions: record,
   prompt: text,
   tokens: tokenIds,
@@ -108,11 +153,24 @@ export const generateOptionTable: OptionTable<GenerateRequest> = {
   reuse: choice('exact', 'sameSize', 'anySize'),
   speculation: optionsOf(speculationTable),
   logProbabilities: number,
-  stop: listOf(text),
+  cache: cacheRule,
+  priority: number,
+  stop: stopRule,
   signal: abortSignal,
+  deadline: deadlineRule,
 };
 
-export type FinishReason = 'stop' | 'length' | 'cancelled';
+/**
+ * `stop`: the model ended its turn, or a stop string came. `length`: `maxTokens` or the context. `cancelled`: the signal,
+ * or the engine was closed. `deadline`: the request's own.
+ */
+export type FinishReason = 'stop' | 'length' | 'cancelled' | 'deadline';
+
+/**
+ * How a request ended: as its last chunk said; or without one, because its reader left the stream (`left`), it was never
+ * accepted (`refused`), or it failed under way (`failed`).
+ */
+export type EndReason = FinishReason | 'left' | 'refused' | 'failed';
 
 export interface Usage {
   readonly promptTokens: number;
@@ -122,6 +180,8 @@ export interface Usage {
 }
 
 export interface Timings {
+  /** From the call until memory was given to the request, or until its end where that came first. */
+  readonly queueMs: number;
   /** From the call to the first token. */
   readonly ttftMs: number;
   /** Tokens computed in prefill (cached ones left out) per second. */
@@ -143,15 +203,55 @@ export interface GenerateChunk {
   readonly finishReason?: FinishReason;
   readonly usage?: Usage;
   readonly timings?: Timings;
+  /** Also on the last chunk: the stop string that ended the answer, where one did. */
+  readonly stopString?: string;
+  /** Also on the last chunk: sentences about what the request asked for and the model ignores. Absent: none. */
+  readonly warnings?: readonly string[];
   /** Also on the last chunk, when it was asked for. */
   readonly speculation?: SpeculationUsage;
 }
 
+/** A request at its end. */
+export interface FinishedRequest {
+  /** The very object that `generate` was given. */
+  readonly request: GenerateRequest;
+  readonly reason: EndReason;
+  /** Tokens as they were delivered: an id that nobody read is not counted. Zeros for a request that was refused. */
+  readonly usage: Usage;
+  /** What was never reached is 0. */
+  readonly timings: Timings;
+  /** The stop string that ended the answer. */
+  readonly stopString?: string;
+  /** Of a request that was refused or failed. */
+  readonly error?: Error;
+}
+
 export interface EngineStats {
+  /** Requests that were begun, whatever became of them: those that ended, and `active` ones. */
   readonly requests: number;
+  /** Those of them that have not ended. */
+  readonly active: number;
+  /** How many ended in which way. */
+  readonly ends: Readonly<Record<EndReason, number>>;
+  /** Sequences that compute, and those that wait for their turn or for memory; a request has one of either. */
+  readonly running: number;
+  readonly queued: number;
+  /** Times that a sequence had to give its memory to an older one, and started again from its tokens. */
+  readonly preemptions: number;
+  /** Sums of the usages of ended requests: what was delivered. */
   readonly promptTokens: number;
   readonly cachedPromptTokens: number;
   readonly completionTokens: number;
+  /** Memory of keys and values. */
+  readonly kv: {
+    /** Share that running sequences hold of the fullest group of layers, 0 to 1. */
+    readonly use: number;
+    /** Ended sequences that later ones may continue from, and their tokens. They give way to whoever needs memory. */
+    readonly idleSequences: number;
+    readonly idleTokens: number;
+    /** Blocks of each group of layers. */
+    readonly groups: readonly KvGroupStats[];
+  };
   readonly speculation: SpeculationUsage;
   readonly memory: {
     readonly weightBytes: number;

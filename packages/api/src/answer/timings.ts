@@ -4,6 +4,7 @@ import type { Timings, Usage } from './request.js';
 
 export function summarizeTimings(scheduled: ScheduledTimings, usage: Usage): Timings {
   return {
+    queueMs: scheduled.queueMs,
     ttftMs: scheduled.firstTokenMs,
     prefillTokensPerSecond: perSecond(usage.promptTokens - usage.cachedPromptTokens, scheduled.prefillMs),
     decodeTokensPerSecond: perSecond(usage.completionTokens - 1, scheduled.decodeMs),

@@ -4,6 +4,7 @@ import {
   abortSignal,
   callback,
   choice,
+  countFrom,
   either,
   flag,
   number,
@@ -54,8 +55,8 @@ export interface LoadOptions {
    */
   readonly gpuLayers?: GpuLayers | undefined;
   /**
-   * Tokens of context, of one sequence and of all together: they share it. Default: the smaller of the model's and what
-   * memory allows.
+   * Tokens of context of one sequence. Unless `kvTokens` says otherwise also of all together: they share it. Default: the
+   * smaller of the model's and what memory allows.
    */
   readonly context?: number | undefined;
   /** Default `f16`. */
@@ -64,6 +65,15 @@ export interface LoadOptions {
   readonly precision?: 'f32' | 'fast' | undefined;
   /** Sequences that may be in flight at once, default 4. */
   readonly maxSequences?: number | undefined;
+  /** Tokens that the KV cache holds of all sequences together. Default: `context`. */
+  readonly kvTokens?: number | undefined;
+  /** Requests that may wait for their turn; one more is refused with `resource/queue`. Default 256. */
+  readonly maxQueued?: number | undefined;
+  /**
+   * Prompt tokens that one step computes at most, over all requests. Smaller ones shorten the gaps that other requests'
+   * prompts make between an answer's tokens, larger ones read prompts faster. Default: the scheduler's.
+   */
+  readonly prefillChunk?: number | undefined;
   /**
    * Times each step of the device by itself, for `Engine.profile`. Slows decoding down, most where steps overlap
    * otherwise. Default false.
@@ -97,6 +107,9 @@ export const loadOptionTable: OptionTable<LoadOptions> = {
   kvType: choice('f32', 'f16', 'q8_0'),
   precision: choice('f32', 'fast'),
   maxSequences: number,
+  kvTokens: countFrom(1),
+  maxQueued: countFrom(1),
+  prefillChunk: countFrom(1),
   profile: flag,
   deviceLoss: choice('move', 'fail'),
   signal: abortSignal,

@@ -9,6 +9,9 @@ import type { DeviceShare } from './memory-pool.js';
 export interface KvOptions {
   readonly kvType: KvType;
   readonly maxSequences: number;
+  /** Tokens of all sequences together. Default: the context. */
+  readonly kvTokens?: number | undefined;
+  readonly prefillChunk?: number | undefined;
 }
 
 /** What keys and values are laid out for: the device, or one that decides for several. */
@@ -28,12 +31,20 @@ export function wholeBytes(model: Model, options: KvOptions, info: KvDevice): Mo
 /** Bytes of the KV cache and the sequence states of some layers, for a context. */
 export function layerKvBytes(
   { kvGroups, sequenceStates = [] }: LanguageModel,
-  { kvType: kvDType, maxSequences }: KvOptions,
+  { kvType: kvDType, maxSequences, kvTokens, prefillChunk }: KvOptions,
   info: KvDevice,
   holds: (layer: number) => boolean,
 ): ModelBytes['kvBytes'] {
   const groups = kvGroups.map((group) => ({ ...group, layers: group.layers.filter(holds) }));
   const states = sequenceStates.filter(({ layer }) => holds(layer));
-  const layout = { groups, sequenceStates: states, kvDType, maxSequences, tokenChunk: tokenChunk(info) };
+  const layout = {
+    groups,
+    sequenceStates: states,
+    kvDType,
+    maxSequences,
+    kvTokens,
+    prefillChunk,
+    tokenChunk: tokenChunk(info),
+  };
   return (contextLength) => planKv({ ...layout, contextLength }).bytes;
 }

@@ -27,5 +27,11 @@ export async function generateRandom(
   for await (const { timings, usage } of engine.generate(request)) {
     if (timings) return { ...timings, cachedPromptTokens: usage?.cachedPromptTokens ?? 0 };
   }
-  return { ttftMs: NaN, prefillTokensPerSecond: NaN, decodeTokensPerSecond: NaN, cachedPromptTokens: 0 };
+  return {
+    queueMs: NaN,
+    ttftMs: NaN,
+    prefillTokensPerSecond: NaN,
+    decodeTokensPerSecond: NaN,
+    cachedPromptTokens: 0,
+  };
 }
