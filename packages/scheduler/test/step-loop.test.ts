@@ -110,18 +110,41 @@ describe('the step loop', () => {
     await scheduler.close();
   });
 
-  it('admits in order and lets nobody overtake', async () => {
+  it('admits in order, and lets a small request overtake a head that lacks memory', async () => {
     const { scheduler, seen } = await nullBench({ maxSequences: 3, kvTokens: 40, contextLength: 40 });
-    const order: number[] = [];
     await Promise.all(
-      [30, 20, 4].map(async (length, salt) => {
-        await answer(scheduler, { tokens: promptOf(length, salt), maxTokens: 1 });
-        order.push(salt);
-      }),
+      [30, 20, 4].map((length, salt) => answer(scheduler, { tokens: promptOf(length, salt), maxTokens: 1 })),
     );
-    expect(order).toEqual([0, 1, 2]);
-    // The third would have fitted beside the first.
-    expect(seen.map(({ dims }) => dims.tokens)).toEqual([30, 24]);
+    // The second does not fit beside the first; the third does.
+    expect(seen.map(({ dims }) => dims.tokens)).toEqual([34, 20]);
+    await scheduler.close();
+  });
+
+  it('lets no stream of small requests delay a head without bound, and none of a lower priority before it', async () => {
+    const { scheduler } = await nullBench({
+      maxSequences: 4,
+      kvTokens: 40,
+      contextLength: 40,
+      maxQueued: 99,
+    });
+    const order: string[] = [];
+    const ask = async (name: string, length: number, priority = 0): Promise<void> => {
+      await answer(scheduler, { tokens: promptOf(length, order.length), maxTokens: 1, priority });
+      order.push(name);
+    };
+    // While the first still decodes, one small request after the other comes and goes.
+    const first = answer(scheduler, { tokens: promptOf(8), maxTokens: 33, priority: 2 });
+    const head = ask('head', 39, 1);
+    const low = ask('low', 2);
+    const small = (async () => {
+      for (let index = 0; index < 60; index++) await ask(`small ${index}`, 3, 1);
+    })();
+    await Promise.all([first, head, low, small]);
+    // Thirteen of three tokens are as long as the head.
+    expect(order.indexOf('head')).toBeGreaterThan(0);
+    expect(order.indexOf('head')).toBeLessThanOrEqual(13);
+    expect(order.indexOf('low')).toBeGreaterThan(order.indexOf('head'));
+    scheduler.checkIntegrity();
     await scheduler.close();
   });
 

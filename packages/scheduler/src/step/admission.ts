@@ -12,6 +12,7 @@ import { KvCache } from '../kv/kv-cache.js';
 import type { KvOrigin } from '../kv/kv-sequence.js';
 import type { Job } from './job.js';
 import { sizeName } from './program-kind.js';
+import { Overtaking } from './overtaking.js';
 import type { StepCounts } from './step-counts.js';
 
 export class Admission {
@@ -20,8 +21,9 @@ export class Admission {
   /** In order of admission. */
   readonly #running = new Set<Job>();
   readonly #freeRows: number[];
-  /** The head of the queue, when there was no memory for it. */
-  #refused: Job | undefined;
+  /** Nobody in the queue could be admitted, and since then nobody has come, left, or given memory back. */
+  #asked = false;
+  readonly #overtaking = new Overtaking();
   /** The job that waits for a younger one's memory until nothing pins that any more. */
   #starved: Job | undefined;
 
@@ -54,8 +56,7 @@ export class Admission {
 
   /** Whether somebody waits who might be admitted. */
   get waiting(): boolean {
-    const [head] = this.#queue;
-    return head !== undefined && head !== this.#refused && this.#freeRows.length > 0;
+    return this.#queue.length > 0 && !this.#asked && this.#freeRows.length > 0;
   }
 
   /** Behind everybody of the same or a higher priority. */
@@ -63,33 +64,55 @@ export class Admission {
     for (const job of jobs) this.#insert(job, ({ priority }) => priority < job.priority);
   }
 
-  /** Takes from the head of the queue while memory lasts. Nobody overtakes, so nobody waits for ever. */
+  /**
+   * Takes from the queue, in its order, while memory lasts. Where the head has to wait for memory, smaller jobs of its
+   * priority may overtake it, boundedly: see {@link Overtaking}.
+   */
   admit(): Job[] {
     const admitted: Job[] = [];
-    this.#refused = undefined;
-    for (let job = this.#queue[0]; job && this.#freeRows.length > 0; job = this.#queue[0]) {
-      const { tokens, keys, spans, promptLength, reuse, program } = job;
-      const size = sizeName(program.size);
-      const kv = this.cache.open(tokens, { keys, spans, promptLength, reuse, size, numerics: this.numerics });
-      if (!kv) {
-        this.#refused = job;
-        break;
-      }
+    for (let head = this.#queue[0]; head && this.#freeRows.length > 0; head = this.#queue[0]) {
+      if (!this.#open(head)) break;
       this.#queue.shift();
-      job.holding = { kv, historyRow: this.#freeRows.pop()! };
-      this.#running.add(job);
-      this.counts.reusedTokens += kv.reused;
-      job.admitted();
-      admitted.push(job);
+      admitted.push(head);
     }
+    if (this.#asked || this.#freeRows.length === 0) return admitted;
+    const [head] = this.#queue;
+    for (let at = 1; at < this.#queue.length && this.#freeRows.length > 0;) {
+      const job = this.#queue[at]!;
+      if (job.priority !== head!.priority) break;
+      if (this.#overtaking.allows(head!, job) && this.#open(job)) {
+        this.#overtaking.count(head!, job);
+        this.#queue.splice(at, 1);
+        admitted.push(job);
+      } else {
+        at++;
+      }
+    }
+    this.#asked = this.#freeRows.length > 0;
     return admitted;
+  }
+
+  /** Gives a job of the queue memory, and lets it run. False: there is none. */
+  #open(job: Job): boolean {
+    const { tokens, keys, spans, promptLength, reuse, program } = job;
+    if (this.cache.fits(tokens.length) !== 'now') return false;
+    const size = sizeName(program.size);
+    const kv = this.cache.open(tokens, { keys, spans, promptLength, reuse, size, numerics: this.numerics });
+    if (!kv) return false;
+    job.holding = { kv, historyRow: this.#freeRows.pop()! };
+    this.#running.add(job);
+    this.counts.reusedTokens += kv.reused;
+    job.admitted();
+    return true;
   }
 
   /** A job ended: it leaves the queue or, unless the device is still at it, the running ones. */
   remove(job: Job): void {
     const waiting = this.#queue.indexOf(job);
-    if (waiting >= 0) this.#queue.splice(waiting, 1);
-    else if (job.pins === 0) this.release(job);
+    if (waiting >= 0) {
+      this.#queue.splice(waiting, 1);
+      this.#asked = false;
+    } else if (job.pins === 0) this.release(job);
   }
 
   /** Something in flight may touch the job's memory from now on, so it is not released. */
@@ -107,6 +130,7 @@ export class Admission {
   /** Frees what the job holds, or keeps its blocks for prefix reuse. */
   release(job: Job): void {
     if (!this.#running.delete(job)) return;
+    this.#asked = false;
     this.cache.close(job.holding!.kv, job.retain);
     this.#freeRows.push(job.holding!.historyRow);
     job.holding = undefined;
@@ -157,6 +181,7 @@ export class Admission {
   }
 
   #insert(job: Job, isBehind: (other: Job) => boolean): void {
+    this.#asked = false;
     const at = this.#queue.findIndex(isBehind);
     if (at < 0) this.#queue.push(job);
     else this.#queue.splice(at, 0, job);
