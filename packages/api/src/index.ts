@@ -47,7 +47,7 @@ export { defaultModel, locateModel } from './model-location.js';
 export { openText } from './text-side.js';
 export type { ModelText } from './text-side.js';
 export { describeWeights } from './weights-description.js';
-export type { WeightsDescription } from './weights-description.js';
+export type { ModelDescription, WeightsDescription } from './weights-description.js';
 export { isUnicornError, UnicornError } from './error.js';
 export type { ErrorCode, ErrorFamily } from './error.js';
 export type { ChatMessage, Conversation, ElasticSpec } from '@unicorn-exec/models';

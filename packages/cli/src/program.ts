@@ -161,6 +161,7 @@ export function createProgram(terminal: Terminal): Command {
     .description('Describe a model, or any .gguf or .safetensors file.')
     .argument('[path]', 'the file or directory (default: the model)')
     .option('--tensors', 'list the tensors')
+    .option('--vocabulary', 'with --json, also the long lists: tokens, scores, merges')
     .addHelpText(
       'after',
       example('unicorn show', 'unicorn show model.gguf --tensors', 'unicorn show --json weights.safetensors'),

@@ -277,7 +277,30 @@ describe('descriptions', () => {
       tensors: { name: string; dtype: string }[];
       elastic: { name: string }[];
     }>(['show']);
-    expect(shown).toMatchObject({ format: 'gguf', architecture: 'gemma3n', contextLength: 2048 });
+    expect(shown).toMatchObject({
+      format: 'gguf',
+      architecture: 'gemma3n',
+      contextLength: 2048,
+      license: 'apache-2.0',
+      quantization: [{ type: 'Q8_0' }, { type: 'F32' }],
+      model: {
+        layers: 10,
+        heads: 5,
+        kvHeads: 1,
+        headDim: 64,
+        sliding: { layers: 8, window: 128 },
+        memory: [{ contextLength: 2048, totalBytes: expect.any(Number) }],
+        template: { tools: false, contentParts: false },
+      },
+      metadata: { 'general.name': 'Unicorn Nano', 'general.sampling.temp': 0.7 },
+      omitted: { 'tokenizer.ggml.tokens': 8192 },
+    });
+    const whole = await unicornJson<{ metadata: Record<string, string[]> }>(['show', '--vocabulary']);
+    expect(whole.metadata['tokenizer.ggml.tokens']).toHaveLength(8192);
+    const { stdout } = await unicorn(['show']);
+    expect(stdout).toMatch(/^licence +apache-2.0$/m);
+    expect(stdout).toMatch(/^general\.sampling\.temp: 0\.7$/m);
+    expect(Math.max(...stdout.split('\n').map((line) => line.length))).toBeLessThanOrEqual(80);
     expect(shown.tensors.length).toBeGreaterThan(100);
     expect(shown.elastic.map(({ name }) => name)).toEqual(
       expect.arrayContaining(['full', 'three-quarters', 'half', 'quarter']),

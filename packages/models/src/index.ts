@@ -31,6 +31,7 @@ export { configToGguf, modelToGguf, type ModelToGgufOptions } from './to-gguf.js
 export { architectures } from './architecture/index.js';
 export type { Architecture, ModelDefinition } from './architecture/architecture.js';
 export { ConfigFields, type FieldLookup } from './config/config-fields.js';
-export type { AttentionKind, DecoderConfig, LayerConfig } from './decoder/decoder-config.js';
+export { attentionShape } from './decoder/decoder-config.js';
+export type { AttentionKind, AttentionShape, DecoderConfig, LayerConfig } from './decoder/decoder-config.js';
 export { layerOfWeight, type WeightDeclaration } from './decoder/decoder-weights.js';
 export type { Rope } from './decoder/rope-frequencies.js';
