@@ -75,7 +75,8 @@ export async function* answerRequest(
       record.cachedPromptTokens = event.usage.cachedPromptTokens;
       record.timings = summarizeTimings(event.timings, record.usage);
       record.stopString = answer.stopString;
-      return lastChunk(record, answer.isStopped ? 'stop' : (end.reason ?? event.finishReason), {
+      const isWhole = answer.isStopped && end.reason !== 'left';
+      return lastChunk(record, isWhole ? 'stop' : (end.reason ?? event.finishReason), {
         ...answer.end(),
         ...(answer.stopString === undefined ? {} : { stopString: answer.stopString }),
         ...(warnings.length > 0 ? { warnings } : {}),

@@ -7,7 +7,7 @@
 export interface LeavableStream<T> extends AsyncIterableIterator<T> {
   /** The first call begins; calls may overlap. After the end, and after `return` or `throw`, there is nothing more. */
   next(): Promise<IteratorResult<T, undefined>>;
-  /** Leaves: a `next()` that is under way comes to nothing. Nothing was begun, or all has ended when it settles. */
+  /** Leaves: a `next()` that is under way comes to nothing, unless the end had come before. Nothing was begun, or all has ended when it settles. */
   return(): Promise<IteratorResult<T, undefined>>;
   /** Leaves, and rejects with the error. */
   throw(error?: unknown): Promise<IteratorResult<T, undefined>>;
@@ -87,8 +87,9 @@ export class BodyStream<T> implements LeavableStream<T> {
     this.#pending++;
     try {
       const { done, value } = await pulled;
-      if (!this.#left) return value === undefined ? nothing : { done: false, value };
-      if (!done) this.setup.unread?.(value);
+      // An end that came before its reader left has been told of as such, so the reader gets it.
+      if (!this.#left || done) return value === undefined ? nothing : { done: false, value };
+      this.setup.unread?.(value);
       return nothing;
     } catch (error) {
       if (this.#left) return nothing;
