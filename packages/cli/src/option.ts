@@ -112,6 +112,9 @@ export function keyValue(
   return { ...earlier, [text.slice(0, at)]: parsed };
 }
 
+/** The parsers of options that may be given several times. */
+export const repeatableParsers: ReadonlySet<unknown> = new Set([collect, logitBias, keyValue]);
+
 export interface ModelFlags {
   readonly model?: string;
   readonly json?: boolean;
@@ -193,8 +196,17 @@ export function withEngineFlags(
       "context length (default: the model's, or what memory allows)",
       positiveInteger,
     )
-    .addOption(new Option('--kv-type <type>', 'element type of the KV cache').choices(['f32', 'f16', 'q8_0']))
-    .option('--elastic <size>', 'MatFormer size: a preset, a fraction, or one width or `skip` per layer')
+    .addOption(
+      new Option('--kv-type <type>', 'element type of the KV cache (default: f16; eval: f32)').choices([
+        'f32',
+        'f16',
+        'q8_0',
+      ]),
+    )
+    .option(
+      '--elastic <size>',
+      'MatFormer size: a preset, a fraction, or one width or `skip` per layer (default: full)',
+    )
     .option(
       '--force-elastic',
       'take a size also of a model that was not trained for it, and answers with nonsense',
@@ -215,9 +227,13 @@ export function speculationFrom({ draft }: DraftFlags): { readonly draft: string
 
 export function withSamplingFlags(command: Command): Command {
   return command
-    .option('--seed <n>', 'makes sampling reproducible', seed)
-    .option('--temperature <t>', '0 always takes the best token', nonNegativeNumber)
-    .option('--top-k <n>', 'sample among the n best tokens (0: all)', nonNegativeInteger)
+    .option('--seed <n>', 'makes sampling reproducible (default: a new one each time)', seed)
+    .option(
+      '--temperature <t>',
+      "0 always takes the best token (default, as of the other sampling flags: the model's own)",
+      nonNegativeNumber,
+    )
+    .option('--top-k <n>', 'sample among the n best tokens (0: all of them)', nonNegativeInteger)
     .option('--top-p <p>', 'nucleus sampling', fraction)
     .option('--min-p <p>', 'drop tokens below p times the best', fraction)
     .option('--typical <p>', 'locally typical sampling', fraction)
@@ -225,7 +241,11 @@ export function withSamplingFlags(command: Command): Command {
     .option('--presence-penalty <x>', 'subtracted once from a token of the answer', finiteNumber)
     .option('--frequency-penalty <x>', 'subtracted for each time a token is in the answer', finiteNumber)
     .option('--logit-bias <id=bias>', "added to a token's logit, repeatable", logitBias)
-    .option('-n, --max-tokens <n>', 'tokens to generate at most', positiveInteger)
+    .option(
+      '-n, --max-tokens <n>',
+      'tokens to generate at most (default: what the context has room for)',
+      positiveInteger,
+    )
     .option('--hide-thinking', 'do not show what the model thinks before it answers')
     .option('--stop <text>', 'a text that ends the answer, repeatable', collect);
 }

@@ -35,7 +35,11 @@ export function createProgram(terminal: Terminal): Command {
     })
     .addHelpText(
       'after',
-      example('unicorn run "Tell me a story about a fox."', 'unicorn chat', 'unicorn doctor'),
+      `\nOptions also come from UNICORN_* variables and a configuration file: see \`unicorn config\`.\n${example(
+        'unicorn run "Tell me a story about a fox."',
+        'unicorn chat',
+        'unicorn doctor',
+      )}`,
     );
 
   withDraftFlag(withSamplingFlags(withEngineFlags(program.command('run'))))
@@ -175,6 +179,29 @@ export function createProgram(terminal: Terminal): Command {
     .option('--json', 'print JSON on stdout')
     .addHelpText('after', example('unicorn doctor', 'unicorn doctor --build'))
     .action(async (flags) => (await import('./command/doctor.js')).doctor(terminal, flags));
+
+  program
+    .command('config')
+    .description('The options that hold without flags, and where each comes from.')
+    .option('--json', 'print JSON on stdout')
+    .addHelpText('after', example('unicorn config', 'UNICORN_TEMPERATURE=0 unicorn config'))
+    .action(async (flags) => (await import('./command/config.js')).config(terminal, program, flags));
+
+  program
+    .command('completion')
+    .description('What makes a shell complete the command.')
+    .addArgument(new Argument('<shell>', 'the shell').choices(['bash', 'zsh', 'fish']))
+    .addHelpText(
+      'after',
+      example('unicorn completion bash > ~/.local/share/bash-completion/completions/unicorn'),
+    )
+    .action(async (shell) => (await import('./command/completion.js')).completion(terminal, program, shell));
+
+  program.hook('preAction', async (_program, command) => {
+    if (['config', 'completion'].includes(command.name())) return;
+    const { applyConfiguration, readConfiguration } = await import('./configuration.js');
+    applyConfiguration(command, await readConfiguration(program));
+  });
 
   for (const command of program.commands) command.exitOverride().copyInheritedSettings(program);
   return program;

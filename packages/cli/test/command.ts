@@ -7,6 +7,9 @@ import { fileURLToPath } from 'node:url';
 
 export const binPath = fileURLToPath(new URL('../bin/unicorn.js', import.meta.url));
 
+/** No colour, and nothing from a configuration file of whoever runs the tests. */
+const plainly = { NO_COLOR: '1', XDG_CONFIG_HOME: '/nonexistent' };
+
 export interface Finished {
   readonly code: number | null;
   readonly stdout: string;
@@ -25,7 +28,7 @@ export interface RunOptions {
 export function unicorn(args: readonly string[], options: RunOptions = {}): Promise<Finished> {
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, [binPath, ...args], {
-      env: { ...process.env, NO_COLOR: '1', ...options.env },
+      env: { ...process.env, ...plainly, ...options.env },
     });
     let [stdout, stderr] = ['', ''];
     child.stdout.setEncoding('utf8').on('data', (text: string) => {
@@ -57,7 +60,7 @@ export function shell(line: string, env: Readonly<Record<string, string>> = {}):
   const script = `set -o pipefail; unicorn() { '${process.execPath}' '${binPath}' "$@"; }; ${line}`;
   const { status, stdout, stderr } = spawnSync('bash', ['-c', script], {
     encoding: 'utf8',
-    env: { ...process.env, NO_COLOR: '1', ...env },
+    env: { ...process.env, ...plainly, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   return { code: status, stdout, stderr };
