@@ -82,6 +82,7 @@ export function configToGguf(
 ): [key: string, entry: MetadataEntry][] {
   const { layers, headDim, attentionScale, window, attentionSoftcap, logitSoftcap } = config;
   expectUniformAttention(layers, gguf?.implied);
+  const pattern = slidingFlags(layers, gguf);
   const widths = layers.map(({ feedForward }) => feedForward);
   const fields: Record<string, MetadataEntry> = {
     vocab_size: u32(config.vocabularySize),
@@ -96,6 +97,7 @@ export function configToGguf(
     'attention.value_length': u32(headDim),
     'attention.layer_norm_rms_epsilon': f32(config.normEpsilon),
     ...(window === undefined ? {} : { 'attention.sliding_window': u32(window) }),
+    ...(pattern === undefined ? {} : { 'attention.sliding_window_pattern': pattern }),
     ...(attentionSoftcap === undefined ? {} : { attn_logit_softcapping: f32(attentionSoftcap) }),
     ...(logitSoftcap === undefined ? {} : { final_logit_softcapping: f32(logitSoftcap) }),
     ...(attentionScale === headDim ** -0.5 ? {} : { 'attention.scale': f32(attentionScale) }),
@@ -109,6 +111,31 @@ export function configToGguf(
       entry,
     ]),
   ];
+}
+
+/**
+ * A flag for each layer, where readers would take others for sliding without it.
+ *
+ * @throws UnicornError `unsupported/config` when the architecture's readers know no sliding layers
+ */
+function slidingFlags(
+  layers: readonly LayerConfig[],
+  gguf: ModelDefinition['gguf'],
+): MetadataEntry | undefined {
+  const key = 'attention.sliding_window_pattern';
+  const isUsual = layers.every(({ attention }, layer) => attention === (gguf?.kinds?.(layer) ?? 'full'));
+  if (isUsual || gguf?.fields?.[key]) return undefined;
+  if (gguf?.kinds) {
+    return {
+      type: 'array',
+      elementType: 'bool',
+      values: layers.map(({ attention }) => attention === 'sliding'),
+    };
+  }
+  throw new UnicornError('unsupported/config', 'GGUF cannot say which layers of this architecture slide.', {
+    fields: { key },
+    fix: 'Open the Hugging Face directory itself.',
+  });
 }
 
 /** @throws UnicornError `unsupported/config` when a layer's attention has numbers of its own, but for those `implied` */

@@ -3,7 +3,7 @@ import type { MetadataEntry } from '@unicorn-exec/checkpoint';
 import type { ElasticSize, Value } from '@unicorn-exec/tensor';
 import type { ConfigFields } from '../config/config-fields.js';
 import type { GgufConfig } from '../config/gguf.js';
-import type { DecoderConfig, LayerConfig } from '../decoder/decoder-config.js';
+import type { AttentionKind, DecoderConfig, LayerConfig } from '../decoder/decoder-config.js';
 import type { DecoderStep } from '../decoder/decoder-step.js';
 import type { WeightDeclaration } from '../decoder/decoder-weights.js';
 
@@ -23,6 +23,8 @@ export interface ModelDefinition {
     readonly fields?: Readonly<Record<string, MetadataEntry>>;
     /** Rows of query and key are reordered so that rope turns neighbours. */
     readonly interleaved?: boolean;
+    /** Which layers slide for readers of the format, where no field says it. Default: none, and no field can say it. */
+    readonly kinds?: (layer: number) => AttentionKind;
     /** What readers of the format know of a layer's attention without a field, from the architecture's name. */
     readonly implied?: readonly (keyof LayerConfig)[];
   };

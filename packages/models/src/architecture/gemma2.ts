@@ -8,7 +8,7 @@ import {
   readRopes,
 } from '../config/hugging-face.js';
 import * as limits from '../config/limits.js';
-import type { Architecture } from './architecture.js';
+import type { Architecture, ModelDefinition } from './architecture.js';
 import {
   denseLayers,
   denseModel,
@@ -47,6 +47,8 @@ const classDefaults = {
   final_logit_softcapping: logitSoftcap,
 };
 
+const gguf: ModelDefinition['gguf'] = { kinds: everyNthFull(fullEvery) };
+
 export const gemma2: Architecture = {
   id: 'gemma2',
   huggingFaceTypes: ['gemma2'],
@@ -70,7 +72,7 @@ export const gemma2: Architecture = {
       activation: readActivation(fields, 'hidden_activation'),
       tiedHead: fields.boolean('tie_word_embeddings'),
     };
-    return denseModel(config, fields.file);
+    return { ...denseModel(config, fields.file), gguf };
   },
 
   async fromGguf(source) {
@@ -92,6 +94,6 @@ export const gemma2: Architecture = {
       activation: 'geluTanh' as const,
       tiedHead: !source.has('output.weight'),
     };
-    return denseModel(config, source.weights.path);
+    return { ...denseModel(config, source.weights.path), gguf };
   },
 };

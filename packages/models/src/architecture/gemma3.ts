@@ -8,7 +8,7 @@ import {
   readRopes,
 } from '../config/hugging-face.js';
 import * as limits from '../config/limits.js';
-import type { Architecture } from './architecture.js';
+import type { Architecture, ModelDefinition } from './architecture.js';
 import {
   denseLayers,
   denseModel,
@@ -45,6 +45,8 @@ const classDefaults = {
   sliding_window_pattern: fullEvery,
 };
 
+const gguf: ModelDefinition['gguf'] = { kinds: everyNthFull(fullEvery) };
+
 export const gemma3: Architecture = {
   id: 'gemma3',
   huggingFaceTypes: ['gemma3_text', 'gemma3'],
@@ -71,7 +73,7 @@ export const gemma3: Architecture = {
       activation: readActivation(fields, 'hidden_activation'),
       tiedHead: fields.boolean('tie_word_embeddings'),
     };
-    return denseModel(config, fields.file);
+    return { ...denseModel(config, fields.file), gguf };
   },
 
   async fromGguf(source) {
@@ -93,6 +95,6 @@ export const gemma3: Architecture = {
       activation: 'geluTanh' as const,
       tiedHead: !source.has('output.weight'),
     };
-    return denseModel(config, source.weights.path);
+    return { ...denseModel(config, source.weights.path), gguf };
   },
 };

@@ -83,6 +83,37 @@ it('refuses layers without rope where readers of the file would turn them', () =
   }
 });
 
+describe('layers that slide', () => {
+  const write = (id: string, config: Record<string, unknown>): Record<string, unknown> => {
+    const [architecture] = architectures.filter((known) => known.id === id);
+    const definition = architecture!.fromHuggingFace(ConfigFields.fromJson('config.json', config));
+    return Object.fromEntries(configToGguf(definition, architecture!.ggufArchitectures[0]!));
+  };
+  const pattern = (id: string): string => `${id}.attention.sliding_window_pattern`;
+  const kinds = ['sliding_attention', 'full_attention', 'full_attention', 'sliding_attention'];
+
+  it('are left to the name of the architecture where they are its usual ones', () => {
+    for (const id of ['gemma2', 'gemma3']) expect(write(id, {})).not.toHaveProperty([pattern(id)]);
+  });
+
+  it('are said where they are others', () => {
+    for (const id of ['gemma2', 'gemma3']) {
+      const written = write(id, { num_hidden_layers: 4, layer_types: kinds });
+      expect(written[pattern(id)]).toMatchObject({ values: [true, false, false, true] });
+    }
+  });
+
+  it('are refused where readers of the file would take them for full', () => {
+    for (const id of ['qwen2', 'qwen3']) {
+      const config = { use_sliding_window: true, sliding_window: 512, max_window_layers: 2 };
+      expect(() => write(id, config)).toThrowError(
+        expect.objectContaining({ code: 'unsupported/config' }) as Error,
+      );
+      expect(() => write(id, { ...config, use_sliding_window: false })).not.toThrow();
+    }
+  });
+});
+
 it('says what YaRN is', () => {
   const config = {
     vocab_size: 32,
