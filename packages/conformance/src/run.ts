@@ -56,7 +56,7 @@ export async function runCase(device: Device, test: Case, precision: Precision):
         throw new ConformanceFailure(`${test.name}: "${name}" ${comparison.fault}.${promise}`);
       }
       worst = Math.max(worst, comparison.worst);
-      const judged = bounded.tensor.dtype === 'f32' && name in problem.graph.outputs;
+      const judged = bounded.tensor.dtype === 'f32' && Object.hasOwn(problem.graph.outputs, name);
       if (limit === undefined || !judged || bounded.tensor.elements < noiseElements) continue;
       const noise = normalizedError(actual[name]!, bounded.tensor, bounded.errors);
       if (!(noise <= limit)) {

@@ -68,6 +68,8 @@ export {
   HostBuffer,
   hostRange,
 } from './backend/host-device.js';
+export { memoryPlace } from './backend/memory-place.js';
+export type { MemoryPlace } from './backend/memory-place.js';
 export { HostWeightSet, loadHostWeights } from './backend/host-device.js';
 export { rooflineEstimate } from './backend/roofline.js';
 export { DeviceSpeedFile } from './backend/speed-file.js';

@@ -3,9 +3,15 @@
  * is in no order, so work that touches the same bytes as earlier, unfinished work elsewhere waits for that, and for nothing
  * else. Work that only one device will ever see is never delayed here.
  */
-import { rangesOverlap, type ByteRange, type DeviceBuffer } from '@unicorn-exec/tensor';
+import {
+  memoryPlace,
+  rangesOverlap,
+  type ByteRange,
+  type DeviceBuffer,
+  type MemoryPlace,
+} from '@unicorn-exec/tensor';
 
-/** The parts of a buffer that work reads and writes. */
+/** The parts of a buffer that work reads and writes, relative to the buffer's beginning. */
 export interface TouchedRanges {
   readonly buffer: DeviceBuffer;
   /** All of them, ascending and disjoint. */
@@ -61,6 +67,19 @@ export class PartOrder {
   /** What has not ended, in the order in which it was announced. */
   readonly #active = new Set<OrderedWork>();
 
+  /** Of each buffer that was seen, since one that is disposed of no longer tells it. */
+  readonly #memory = new WeakMap<DeviceBuffer, MemoryPlace>();
+
+  /**
+   * Notes where a buffer lies, before it is used.
+   *
+   * @param memory what it was imported from, where it was. Default: the buffer
+   */
+  note(buffer: DeviceBuffer, memory: DeviceBuffer | Uint8Array = buffer): void {
+    const known = memory instanceof Uint8Array ? undefined : this.#memory.get(memory);
+    this.#memory.set(buffer, known ?? memoryPlace(memory));
+  }
+
   /** Announces work; what is announced later comes after it where the two touch the same bytes. */
   announce(work: OrderedWork): void {
     this.#active.add(work);
@@ -76,7 +95,7 @@ export class PartOrder {
       const isSame = earlier.device === work.device;
       if (isSame && earlier.isHanded) continue;
       touched ??= work.touched();
-      if (conflict(touched, earlier.touched())) waits.push(isSame ? earlier.handed : earlier.ended);
+      if (this.#conflict(touched, earlier.touched())) waits.push(isSame ? earlier.handed : earlier.ended);
     }
     return waits;
   }
@@ -85,15 +104,29 @@ export class PartOrder {
   async idle(): Promise<void> {
     await Promise.all([...this.#active].map(({ ended }) => ended));
   }
+
+  /** True when the two touch a byte in common that one of them writes. */
+  #conflict(a: readonly TouchedRanges[], b: readonly TouchedRanges[]): boolean {
+    return a.some((one) =>
+      b.some((other) => {
+        const [left, right] = [this.#placeOf(one.buffer), this.#placeOf(other.buffer)];
+        if (left.memory !== right.memory) return false;
+        const distance = right.byteOffset - left.byteOffset;
+        const [ranges, written] = [moved(other.ranges, distance), moved(other.written, distance)];
+        return rangesOverlap(one.written, ranges) || rangesOverlap(one.ranges, written);
+      }),
+    );
+  }
+
+  #placeOf(buffer: DeviceBuffer): MemoryPlace {
+    const known = this.#memory.get(buffer);
+    if (known) return known;
+    this.note(buffer);
+    return memoryPlace(buffer);
+  }
 }
 
-/** True when the two touch a byte in common that one of them writes. */
-function conflict(a: readonly TouchedRanges[], b: readonly TouchedRanges[]): boolean {
-  return a.some((one) =>
-    b.some(
-      (other) =>
-        one.buffer === other.buffer &&
-        (rangesOverlap(one.written, other.ranges) || rangesOverlap(one.ranges, other.written)),
-    ),
-  );
+function moved(ranges: readonly ByteRange[], distance: number): readonly ByteRange[] {
+  if (distance === 0) return ranges;
+  return ranges.map(({ byteOffset, byteLength }) => ({ byteOffset: byteOffset + distance, byteLength }));
 }

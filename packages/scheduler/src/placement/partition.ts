@@ -8,6 +8,7 @@
  */
 import {
   findOp,
+  graphSignature,
   invariant,
   UnicornError,
   type Graph,
@@ -167,16 +168,28 @@ function crossingValues(graph: Graph, partOf: readonly number[]): Map<number, Cr
       readers.set(id, (readers.get(id) ?? new Set()).add(part));
     }
   }
+  const taken = signatureNames(graph);
   return new Map(
     [...readers].map(([id, parts]) => {
       const { dtype, shape, source } = graph.values[id]!;
       invariant(source.kind === 'node', 'only what nodes compute crosses');
       const output = outputs.find(([, value]) => value === id)?.[0];
-      const name = output ?? `cut.${id}`;
+      const name = output ?? freeName(`cut.${id}`, taken);
       const isOutput = output !== undefined;
       return [id, { name, dtype, shape, isOutput, from: partOf[source.node]!, to: [...parts] }];
     }),
   );
+}
+
+/** The names that the caller binds. */
+function signatureNames(graph: Graph): ReadonlySet<string> {
+  const { inputs, outputs, state } = graphSignature(graph);
+  return new Set([inputs, outputs, state].flatMap((specs) => Object.keys(specs)));
+}
+
+/** A name that nobody has taken: models choose theirs freely, and one of them may look like ours. */
+function freeName(wanted: string, taken: ReadonlySet<string>): string {
+  return taken.has(wanted) ? freeName(`${wanted}'`, taken) : wanted;
 }
 
 /** The outputs of a part by name: those of the graph that it computes, and what it hands over. */

@@ -175,21 +175,22 @@ export class SplitDevice implements Device {
     const users = [...((name === undefined ? undefined : this.#users.get(name)) ?? [last])];
     if (users.length > 1) {
       const { buffer, device } = this.#shared(byteLength, users, name);
-      this.#owners.set(buffer, device);
-      return buffer;
+      return this.#own(buffer, device);
     }
     // What has no name might be bound anywhere.
     const own = name === undefined ? ({ ...options, host: 'required' } as const) : options;
-    const buffer = this.devices[users[0]!]!.allocate(byteLength, own);
-    this.#owners.set(buffer, users[0]!);
-    return buffer;
+    return this.#own(this.devices[users[0]!]!.allocate(byteLength, own), users[0]!);
   }
 
   importBuffer(memory: Uint8Array | DeviceBuffer): DeviceBuffer {
     this.#expectOpen();
     const last = this.devices.length - 1;
-    const buffer = this.devices[last]!.importBuffer(memory);
-    this.#owners.set(buffer, last);
+    return this.#own(this.devices[last]!.importBuffer(memory), last, memory);
+  }
+
+  #own(buffer: DeviceBuffer, device: number, memory: DeviceBuffer | Uint8Array = buffer): DeviceBuffer {
+    this.#owners.set(buffer, device);
+    this.#order.note(buffer, memory);
     return buffer;
   }
 

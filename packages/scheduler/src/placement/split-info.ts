@@ -1,5 +1,5 @@
 /** What several devices are together. */
-import type { DeviceInfo, Phase, RowShapes } from '@unicorn-exec/tensor';
+import type { DeviceInfo, MemoryHeap, Phase, RowShapes } from '@unicorn-exec/tensor';
 import type { NodePlaces } from './partition.js';
 
 export interface PlacedGraph {
@@ -29,11 +29,18 @@ export function splitInfo(infos: readonly DeviceInfo[], graphs: readonly PlacedG
     rows: promptRows(infos, graphs),
     alignmentBytes: Math.max(...infos.map(({ alignmentBytes }) => alignmentBytes)),
     maxBufferBytes: Math.min(...infos.map(({ maxBufferBytes }) => maxBufferBytes)),
-    heaps: infos.flatMap(({ heaps }) => heaps),
+    heaps: distinctHeaps(infos),
     ...(threads === undefined ? {} : { threads }),
     parts: infos,
     features: [...new Set(infos.flatMap(({ features }) => features))],
   };
+}
+
+/** Each heap once: devices that are on one memory list the same heap, and it is there for all of them together. */
+function distinctHeaps(infos: readonly DeviceInfo[]): MemoryHeap[] {
+  const heaps = infos.flatMap((info) => info.heaps);
+  const isSame = (a: MemoryHeap, b: MemoryHeap): boolean => a.pool === b.pool && a.name === b.name;
+  return heaps.filter((heap, index) => heaps.findIndex((other) => isSame(heap, other)) === index);
 }
 
 /**

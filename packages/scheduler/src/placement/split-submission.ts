@@ -130,25 +130,27 @@ export class SplitSubmission {
   /** Resolves when the part has ended. */
   #hand(work: PartWork): Promise<void> {
     const { part } = work;
-    const buffers: Record<string, Binding> = {};
-    for (const binding of this.#bindingsOf(part)) buffers[binding.name] = boundAs(binding);
+    const buffers = new Map<string, Binding>();
+    for (const binding of this.#bindingsOf(part)) buffers.set(binding.name, boundAs(binding));
     const { inputs, outputs, dims } = part.executable.signature;
     for (const name of [...Object.keys(inputs), ...Object.keys(outputs)]) {
       const crossing = this.request.crossing(name);
-      if (crossing) buffers[name] = crossing;
+      if (crossing) buffers.set(name, crossing);
     }
     const values = Object.fromEntries(dims.map((dim) => [dim, this.request.dims[dim]!]));
     const after = this.request.after.flatMap((one) => ownAfter(one, part.device) ?? []);
-    return work.begin(part.executable.submit({ dims: values, buffers }, { after }));
+    return work.begin(
+      part.executable.submit({ dims: values, buffers: Object.fromEntries(buffers) }, { after }),
+    );
   }
 
   /** What the caller binds of a part. */
   #bindingsOf({ executable: { signature } }: CompiledPart): ResolvedBinding[] {
     return this.#bindings.flatMap((binding): ResolvedBinding[] => {
       const { name } = binding;
-      if (name in signature.state || name in signature.outputs) return [binding];
+      if (Object.hasOwn(signature.state, name) || Object.hasOwn(signature.outputs, name)) return [binding];
       // Another part's output may be read by this one.
-      return name in signature.inputs ? [{ ...binding, role: 'input' }] : [];
+      return Object.hasOwn(signature.inputs, name) ? [{ ...binding, role: 'input' }] : [];
     });
   }
 }

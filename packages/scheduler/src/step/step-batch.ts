@@ -152,7 +152,7 @@ export class StepBatch {
       if (stateName(layer) in state) buffers[stateName(layer)] = buffer;
     }
     for (const [name, buffer] of this.states.sequence) {
-      if (name in state) buffers[name] = buffer;
+      if (Object.hasOwn(state, name)) buffers[name] = buffer;
     }
     if (this.plan.stateSlots > 0) dims[stateSlotsDim] = this.plan.stateSlots;
     if (sampleNames.history in state) buffers[sampleNames.history] = this.states.history;

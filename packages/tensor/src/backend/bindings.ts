@@ -32,7 +32,7 @@ export function graphSignature(graph: Graph): Signature {
  * @throws UnicornError `usage/dims` when a symbol of the graph has no entry, or an entry is not a whole number >= 0
  */
 export function maximumDims(graph: Graph, options: CompileOptions): Record<string, number> {
-  const result: Record<string, number> = {};
+  const result = new Map<string, number>();
   for (const dim of symbolicDims(graph)) {
     // Callers in plain JavaScript may pass anything.
     const range = (options as CompileOptions | undefined)?.dims?.[dim] as DimRange | null | undefined;
@@ -44,9 +44,10 @@ export function maximumDims(graph: Graph, options: CompileOptions): Record<strin
         { fields: { dim } },
       );
     }
-    result[dim] = value;
+    result.set(dim, value);
   }
-  return result;
+  // What is built of entries takes any name, `__proto__` too.
+  return Object.fromEntries(result);
 }
 
 /**

@@ -12,6 +12,7 @@ import { HostTensor } from '../host-tensor.js';
 import type { TensorSpec } from '../graph/graph.js';
 import { expectWeightEntries } from './bindings.js';
 import type { BufferView, DeviceBuffer } from './buffer.js';
+import { memoryPlace } from './memory-place.js';
 import type { LoadOptions, WeightEntry, WeightSet } from './weights.js';
 
 /** Elements of f32 and i32 are viewed in place, which needs their own alignment. */
@@ -176,7 +177,7 @@ export function copyOnHost(from: BufferView, to: BufferView, byteLength: number)
 /**
  * The two ranges of a copy.
  *
- * @throws UnicornError `usage/range` outside a buffer or for ranges of one buffer that overlap, `usage/binding` for a
+ * @throws UnicornError `usage/range` outside a buffer or for ranges that overlap, `usage/binding` for a
  * buffer that the host cannot address, `usage/disposed`
  */
 export function checkHostCopy(
@@ -184,7 +185,6 @@ export function checkHostCopy(
   to: BufferView,
   byteLength: number,
 ): { readonly source: Uint8Array; readonly target: Uint8Array } {
-  for (const view of [from, to]) expectBuffer(view?.buffer);
   expectApart(from, to, byteLength);
   return {
     source: hostRange(from.buffer, from.byteOffset, byteLength),
@@ -192,13 +192,19 @@ export function checkHostCopy(
   };
 }
 
-/** @throws UnicornError `usage/range` when the two ranges of one buffer overlap */
+/**
+ * @throws UnicornError `usage/range` when the two ranges have bytes in common, also as parts of two buffers of one memory;
+ * `usage/binding` for what is not a view of a buffer
+ */
 export function expectApart(from: BufferView, to: BufferView, byteLength: number): void {
-  if (from.buffer !== to.buffer) return;
+  for (const view of [from, to]) expectBuffer((view as BufferView | null | undefined)?.buffer);
+  const [source, target] = [memoryPlace(from.buffer), memoryPlace(to.buffer)];
+  if (source.memory !== target.memory) return;
   const numbers = [from.byteOffset, to.byteOffset, byteLength];
   // A value that is not a whole number lies outside of every buffer: `hostRange` refuses it.
   if (!numbers.every(Number.isSafeInteger)) return;
-  if (Math.abs(from.byteOffset - to.byteOffset) >= byteLength) return;
+  const distance = source.byteOffset + from.byteOffset - (target.byteOffset + to.byteOffset);
+  if (Math.abs(distance) >= byteLength) return;
   throw new UnicornError('usage/range', 'The two ranges of a copy overlap.', {
     fields: { from: from.byteOffset, to: to.byteOffset, byteLength },
     fix: 'Copy by way of another buffer.',

@@ -13,7 +13,7 @@ import type { AttributeValue, Graph, Node, TensorSpec, Value, ValueSource, Weigh
 export class GraphBuilder {
   readonly #values: Value[] = [];
   readonly #nodes: Node[] = [];
-  readonly #outputs: Record<string, number> = {};
+  readonly #outputs = new Map<string, number>();
   readonly #sources = new Map<string, Value>();
   /** The role of each name of the signature: bindings are by name alone, so an input, an output and a state never share one. */
   readonly #roles = new Map<string, 'input' | 'output' | 'state'>();
@@ -41,11 +41,16 @@ export class GraphBuilder {
       name: this.name,
       values: [...this.#values],
       nodes: [...this.#nodes],
-      outputs: { ...this.#outputs },
+      outputs: Object.fromEntries(this.#outputs),
     };
   }
 
-  /** The same name gives the same value. @throws UnicornError `usage/graph` when it was declared with another spec. */
+  /**
+   * The same name gives the same value.
+   *
+   * @throws UnicornError `usage/graph` when it was declared with another spec or the shape is not a list of dims,
+   * `unsupported/dtype`
+   */
   input(name: string, dtype: DType, shape: Shape): Value {
     return this.#named({ kind: 'input', name }, { dtype, shape });
   }
@@ -124,11 +129,11 @@ export class GraphBuilder {
 
   /** @throws UnicornError `usage/graph` when the name is taken, or the value is an overwritten version of a state. */
   output(name: string, value: Value): void {
-    if (name in this.#outputs)
+    if (this.#outputs.has(name))
       throw new UnicornError('usage/graph', `There are two outputs named "${name}".`);
     this.#claim(name, 'output');
     this.#expectCurrent('output', name, value);
-    this.#outputs[name] = value.id;
+    this.#outputs.set(name, value.id);
   }
 
   /**
@@ -360,6 +365,7 @@ export class GraphBuilder {
   }
 
   #named(source: Extract<ValueSource, { name: string }>, spec: TensorSpec): Value {
+    expectSpec(source.name, spec);
     const part = source.kind === 'weight' && source.view ? JSON.stringify(source.view) : '';
     const key = `${source.kind}:${source.name}:${part}`;
     if (source.kind !== 'weight') this.#claim(source.name, source.kind);
@@ -401,4 +407,16 @@ export class GraphBuilder {
     this.#values.push(value);
     return value;
   }
+}
+
+/** @throws UnicornError `unsupported/dtype`; `usage/graph` for what is not a shape, which plain JavaScript may give */
+function expectSpec(name: string, { dtype, shape }: TensorSpec): void {
+  dtypeLayout(dtype);
+  const isDim = (dim: unknown): boolean =>
+    typeof dim === 'string' || (Number.isSafeInteger(dim) && (dim as number) >= 0);
+  if (Array.isArray(shape) && shape.every(isDim)) return;
+  throw new UnicornError('usage/graph', `The shape of "${String(name)}" is not a list of dims.`, {
+    fields: { name: String(name) },
+    fix: 'Give an array of whole numbers, or of names that each submission binds a number to.',
+  });
 }

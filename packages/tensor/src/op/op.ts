@@ -135,7 +135,7 @@ export function normalizeAttributes(op: Op, given: Record<string, AttributeValue
     });
   };
   for (const name of Object.keys(given)) {
-    if (!(name in op.attributes)) fail(name, 'is not declared');
+    if (!Object.hasOwn(op.attributes, name)) fail(name, 'is not declared');
   }
   const result: Record<string, AttributeValue> = {};
   for (const [name, declaration] of Object.entries(op.attributes)) {

@@ -111,7 +111,7 @@ function nameOf(pci: PciEntry | undefined): string {
 }
 
 function integrated(pci: PciEntry | undefined): boolean | undefined {
-  if (pci?.vendor === '1002' && pci.device in amdIntegrated) return true;
+  if (pci?.vendor === '1002' && Object.hasOwn(amdIntegrated, pci.device)) return true;
   return pci?.vendor === '10de' ? false : undefined;
 }
 
