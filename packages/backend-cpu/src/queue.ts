@@ -165,10 +165,10 @@ export class CpuQueue {
         await endOf(foreign);
         beginMs = performance.now();
         if (own.every(({ failure }) => failure === undefined)) sync?.before();
-        // In an object, since a promise that is returned would be awaited.
+        // The promise is returned in an object, since it would be awaited otherwise.
         return { ended: this.#begin(work, own, completion) };
       } catch (failure) {
-        // Known before whoever waits for it can begin.
+        // The failure is known before work that waits for it can begin.
         completion.failure = failure;
         throw failure;
       }

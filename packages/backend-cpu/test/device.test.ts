@@ -266,7 +266,7 @@ describe('weights in files', () => {
 });
 
 describe('opening', () => {
-  it('refuses a number of threads that is none', async () => {
+  it('refuses what is not a number of threads', async () => {
     for (const threads of [0, -1, 1.5, Number.NaN, 1e6]) {
       await expect(cpuBackend.open('cpu', { threads })).rejects.toMatchObject({ code: 'usage/threads' });
     }

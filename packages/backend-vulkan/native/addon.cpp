@@ -387,7 +387,7 @@ Napi::Value read(const Napi::CallbackInfo& info) {
 struct PendingLoad {
   std::shared_ptr<Device> device;
   std::shared_ptr<std::atomic<bool>> abort = std::make_shared<std::atomic<bool>>(false);
-  // Of the loading thread, which stores it atomically.
+  // The loaded weights, which the loading thread stores atomically.
   std::shared_ptr<WeightSet> set;
 };
 

@@ -40,7 +40,7 @@ layout(push_constant, scalar) uniform Arguments {
   FloatsIn valueWeight;
   uint rows;
   uint queryHeads;
-  // Of keys and of values.
+  // Heads of the keys, and as many of the values.
   uint heads;
   uint headDim;
   uint pairs;

@@ -31,7 +31,7 @@ layout(push_constant, scalar) uniform Arguments {
   uint top;
 };
 
-// Of each stretch, how many of its best tokens have been taken; `mostStretches` of src/kernel/log-probabilities.ts.
+// How many of each stretch's best tokens have been taken; `mostStretches` of src/kernel/log-probabilities.ts.
 shared uint taken[2048];
 
 void main() {

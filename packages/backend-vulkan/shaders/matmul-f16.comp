@@ -173,8 +173,8 @@ void decodeUnit(RawUnit raw, uint place, bool beyond) {
 // The vectors of steps to come that an invocation holds, in AHEAD sets: 1 or 2.
 RawUnit raw[AHEAD * MOST_UNITS];
 uvec4 loaded[AHEAD * MOST_VECTORS];
-// Where it takes that from: the bank, and there the group (without planes: the vector) with which the row begins; the vector
-// with which the token begins.
+// Where the invocation takes them from: the bank, and in it the group (without planes: the vector) with which the row begins;
+// the vector with which the token begins.
 Vectors unitStart[MOST_UNITS];
 uint unitRow[MOST_UNITS];
 uint vectorToken[MOST_VECTORS];

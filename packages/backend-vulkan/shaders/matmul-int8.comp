@@ -128,7 +128,7 @@ void put(Product product, uint firstToken, uint t, uint row, float value, float 
 #define EACH_FEW_LINES(DO, a, b) DO(a, b, 0) DO(a, b, 1)
 #define EACH_FEW_TOKEN(DO, a) DO(a, 0) DO(a, 1)
 #define EACH_TOKEN(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7)
-// Of the first two blocks all lines of up to two activation rows, of the others two lines of one.
+// The first two blocks have all lines of up to two activation rows, the others two lines of one.
 #define EACH_DEPTH(DO)             \
   DO(0, EACH_LINE, EACH_FEW_TOKEN) \
   DO(1, EACH_LINE, EACH_FEW_TOKEN) \
@@ -142,10 +142,10 @@ void put(Product product, uint firstToken, uint t, uint row, float value, float 
 precise float sums[MOST_LINES * MOST_TOKENS];
 RawGroup raw[MOST_DEPTH * MOST_LINES];
 Line unpacked[MOST_LINES];
-// Of a block. Rows of activations come from the cache, so they are read when they are wanted.
+// Activations of a block. They come from the cache, so they are read when they are used.
 Activations few[FEW_TOKENS];
 
-// Of `ahead`. Blocks, rows and tokens past the end repeat the last one, and are not used.
+// Loads a line of the place `ahead`. Blocks, rows and tokens past the end repeat the last one, and are not used.
 #define LOAD_LINE(d, block, l)                                                                          \
   if (l < lines) {                                                                                      \
     uint weightRow = min(ahead.row + l / banks, ahead.product.rows - 1);                                \
@@ -233,7 +233,7 @@ Activations few[FEW_TOKENS];
 
 #define CLEAR_SUMS [[unroll]] for (uint i = 0; i < MOST_LINES * MOST_TOKENS; i++) sums[i] = 0.0;
 
-// Where in a product an invocation is: its first row, and the block that it takes first of the next `depth`.
+// The place of an invocation in a product: its first row, and the block that it takes first of the next `depth`.
 struct Place {
   Product product;
   uint row;

@@ -72,7 +72,7 @@ layout(push_constant, scalar) uniform Arguments {
 #define Octet mat2x4
 #define EACH_ELEMENT(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7)
 
-// Of the sum of the joined row, and of the normed one.
+// Sums of subgroups, first for the joined row, then for the normed one.
 #define SUMS (gl_WorkGroupSize.x / 4)
 shared float subgroupSums[2 * SUMS];
 shared uint largest;
@@ -199,7 +199,7 @@ void putF16(Octet v, float power, uint token, uint octet) {
   VectorsOut(result).at[token * padded / 8 + octet] = packed;
 }
 
-// Of int8 four neighbours have a block, all of them or none.
+// In the int8 form four neighbours have a block, so all of them or none call it.
 void put(Octet v, float power, uint token, uint start, uint octet) {
   if (form == FORM_F32) store(result, start, 8 * octet, v);
   if (form == FORM_INT8) putQuarter(WordPairsOut(result), columns, token, octet, quantizeQuarter(v[0], v[1]));
@@ -215,8 +215,8 @@ void prepare(uint token) {
   uint size = gl_NumWorkGroups.z * gl_WorkGroupSize.x;
   uint rest = place + held * size;
 
-  // Where what is kept is little, all else is on its way too before the first sum is waited for; and the norms' weights
-  // before anything.
+  // Where few octets are kept, all other loads begin before the first sum is waited for, and those of the norms' weights
+  // before all others.
   const bool early = held == 1;
   Joint joint;
   Octet factors;

@@ -427,7 +427,7 @@ describe.skipIf(!loaded || !driver.present)(`the addon in processes of its own (
     expect(found['fix']).toContain('UNICORN_VULKAN_LOADER');
     const thrownThere = child({ scenario: 'idle' }, { UNICORN_VULKAN_LOADER: loader });
     expect(thrownThere).toHaveProperty('thrown');
-    // A library that is none.
+    // A file that is not a library.
     const other = child({ scenario: 'probe' }, { UNICORN_VULKAN_LOADER: loaded!.path });
     expect(other['reason']).toContain('not a Vulkan loader');
   });

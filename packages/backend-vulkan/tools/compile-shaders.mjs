@@ -13,7 +13,7 @@
  * --jobs            how many compilers run at once, default 2
  * --keep            write each blob also to <folder>/<name>.spv, to disassemble it
  *
- * Nobody needs this to install, build or test: the committed blobs are used, and a test compares the hashes.
+ * It is not needed to install, build or test: the committed blobs are used, and a test compares the hashes.
  */
 import {
   existsSync,
@@ -169,7 +169,7 @@ function replace(path, content) {
   renameSync(`${path}.${process.pid}`, path);
 }
 
-/** Files of families that are no more. */
+/** Files of families that do not exist any more. */
 function removeOrphans() {
   for (const file of readdirSync(compiledFolder)) {
     if (!families.has(file.replace(/\.(?:json|bin)$/, ''))) rmSync(join(compiledFolder, file));

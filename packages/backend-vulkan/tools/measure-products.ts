@@ -219,9 +219,9 @@ async function check(): Promise<void> {
 // ---------------------------------------------------------------- time
 
 interface Timing {
-  /** Of the product alone. */
+  /** Time of the product alone. */
   readonly nanoseconds: number;
-  /** Of what prepares its activations. */
+  /** Time of preparing its activations, in nanoseconds. */
   readonly preparing: number;
   readonly bytes: number;
   readonly flops: number;

@@ -64,7 +64,7 @@ export async function readFamilies(names = familyNames()) {
 function checkedVariant(file, entry, owners) {
   const { name, source, defines = {}, optimize = 1, ...others } = entry;
   if (typeof name !== 'string' || !/^[a-z0-9][a-z0-9._-]*$/.test(name)) {
-    throw new Error(`${file}: ${JSON.stringify(name)} is no name of a variant.`);
+    throw new Error(`${file}: ${JSON.stringify(name)} is not a name for a variant.`);
   }
   if (owners.has(name)) throw new Error(`${file}: ${name} is a variant of ${owners.get(name)} already.`);
   owners.set(name, file);

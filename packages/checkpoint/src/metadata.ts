@@ -1,5 +1,5 @@
 /**
- * Typed key-value pairs of a weight file. Arrays stay packed until somebody asks for their values: a vocabulary of
+ * Typed key-value pairs of a weight file. Arrays stay packed until their values are asked for: a vocabulary of
  * 262,144 strings costs nothing to those who only want the number of layers.
  */
 import { UnicornError } from '@unicorn-exec/tensor';

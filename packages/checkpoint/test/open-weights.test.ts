@@ -105,7 +105,7 @@ describe('openWeights', () => {
     expect((await refusal(() => openWeights(directory))).family).toBe('usage');
   });
 
-  it('refuses what is no weight file', async () => {
+  it('refuses what is not a weight file', async () => {
     const directory = await temporaryDirectory();
     const path = join(directory, 'x');
     for (const text of ['', 'GGU', 'hello, world', '\u0000'.repeat(64)]) {

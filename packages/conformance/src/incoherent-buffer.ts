@@ -5,9 +5,9 @@
 import type { ByteRange, DeviceBuffer, SyncDirection } from '@unicorn-exec/tensor';
 
 export class IncoherentBuffer implements DeviceBuffer {
-  /** What the owner works on. Empty after `dispose`. */
+  /** The bytes that the owner works on. Empty after `dispose`. */
   owned: Uint8Array;
-  /** What everybody else works on. Empty after `dispose`. */
+  /** The bytes that all others work on. Empty after `dispose`. */
   host: Uint8Array;
   #disposed = false;
 

@@ -86,7 +86,7 @@ function scaleGroup(format: ActivationFormat, { columns, elements }: HostTensor)
 
 /**
  * What storing adds to the error of each element. An element that is off by e may raise its group's largest magnitude by
- * as much, and with it everybody's step.
+ * as much, and with it the step of the whole group.
  */
 export function storingErrors(format: ActivationFormat, { tensor, errors }: Bounded): Errors {
   if (format.kind === 'float' && format.dtype === 'f32') return undefined;

@@ -37,7 +37,7 @@ export interface PoolLayout {
   readonly seed: string;
   /** Positions for which each sequence reserves blocks; as many as it needs by default. */
   readonly capacity?: number;
-  /** Blocks of the pool that nobody owns. */
+  /** Blocks of the pool that no sequence owns. */
   readonly spareBlocks?: number;
 }
 

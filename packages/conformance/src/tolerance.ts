@@ -49,9 +49,9 @@ const noiseMargin = 8.5;
  * every product of a chain; noise does not, so this sees what they forgive.
  */
 export interface Noise {
-  /** Those whose f32 rounding counts; absent where a value on the way is rounded to fewer bits, which may go either way. */
+  /** Products whose f32 rounding counts; absent where a value on the way is rounded to fewer bits, which may go either way. */
   readonly rounded?: number;
-  /** Those whose stored operands count. */
+  /** Products whose stored operands count. */
   readonly stored: number;
 }
 

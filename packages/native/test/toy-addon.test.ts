@@ -175,7 +175,7 @@ describe.skipIf('missing' in built)(`the toy addon (${need})`, () => {
     });
   });
 
-  it('refuses what are no handles of the type that is wanted', () => {
+  it('refuses what is not a handle of the wanted type', () => {
     const jobs = new JobTable();
     const device = addon.openDevice(jobs.listener);
     const file = addon.openFile(fileURLToPath(import.meta.url));

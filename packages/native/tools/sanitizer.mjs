@@ -31,7 +31,7 @@ export const threads = {
   library: 'libtsan.so',
   alone: { TSAN_OPTIONS: 'halt_on_error=1' },
   // Node and drivers synchronize in ways that are not seen, so only accesses of the addon's own code count. A process may
-  // end with a device open, and then nobody joins its threads.
+  // end with a device open, whose threads are then not joined.
   inNode: {
     TSAN_OPTIONS: 'halt_on_error=1:ignore_noninstrumented_modules=1:report_thread_leaks=0:exitcode=66',
   },

@@ -54,7 +54,7 @@ export interface StepOptions {
   readonly blockTokens: number;
   /** Whose logits are computed. `selected`: those of the rows that the input `rows` names. `all`: those of every row. */
   readonly logits: 'selected' | 'all' | 'none';
-  /** Also output `hidden.<L>` f32 `[tokens, features]`: 0 is the embedding, L the output of decoder layer L - 1. */
+  /** Layers whose `hidden.<L>` f32 `[tokens, features]` are outputs: 0 is the embedding, L what layer L - 1 gives. */
   readonly hidden?: boolean;
   /**
    * Some rows are given instead of embedded (images, sounds): the step has the inputs `given` and `givenRows`, and those

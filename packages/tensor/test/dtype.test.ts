@@ -64,7 +64,7 @@ describe('sizes', () => {
 
   it('refuse a part of a block', () => {
     expect(() => rowBytes('q4_0', 33)).toThrow(expect.objectContaining({ code: 'format/block-size' }));
-    // The row counts, not the whole: 4 rows of 8 are no block of 32.
+    // The row counts, not the whole: 4 rows of 8 are not a block of 32.
     expect(() => tensorBytes('q8_0', [4, 8])).toThrow(expect.objectContaining({ code: 'format/block-size' }));
   });
 

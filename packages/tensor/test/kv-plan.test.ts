@@ -42,7 +42,7 @@ describe('planKv', () => {
     },
   );
 
-  it('refuses heads that are no whole blocks of the KV dtype', () => {
+  it('refuses heads that are not whole blocks of the KV dtype', () => {
     const odd = { ...full, headDim: 20 };
     expect(() => planKv({ groups: [odd], contextLength: 10, kvDType: 'q8_0' })).toThrow(/20 elements/);
   });

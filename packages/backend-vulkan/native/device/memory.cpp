@@ -202,7 +202,7 @@ VkResult Memory::createBlock(Block& block, VkDeviceSize byteLength, bool mapped,
   VkImportMemoryHostPointerInfoEXT import{};
   import.sType = VK_STRUCTURE_TYPE_IMPORT_MEMORY_HOST_POINTER_INFO_EXT;
   import.handleType = VK_EXTERNAL_MEMORY_HANDLE_TYPE_HOST_ALLOCATION_BIT_EXT;
-  // The type is not for reading only; what is read only nobody here writes.
+  // The type has no const; memory that is imported for reading is never written.
   import.pHostPointer = const_cast<void*>(hostMemory);
   VkMemoryAllocateInfo allocate{};
   allocate.sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO;

@@ -33,7 +33,7 @@ struct Block {
   bool cached = false;
   bool coherent = true;   // what the host and the device see is the same without `sync`
   bool whole = false;     // made for one buffer: given back with it
-  bool imported = false;  // memory of somebody else's, used where it lies
+  bool imported = false;  // memory of another owner, used where it lies
   uint32_t type = 0;
   uint64_t byteLength = 0;
   std::map<uint64_t, uint64_t> free;  // offset to length, neighbours merged
@@ -88,14 +88,14 @@ class Memory {
 // A range of device memory that lives until its last holder lets go. Knows the last submission that uses it.
 class Buffer {
  public:
-  // Not zeroed.
+  // Memory that is not zeroed.
   static std::shared_ptr<Buffer> allocate(const std::shared_ptr<Device>& device, uint64_t byteLength, MemoryUse use,
                                           bool alone = false);
-  // Memory of `owner`'s, used where it lies: null where the driver will not have it. Whole pages, read only.
+  // Whole pages of `owner`'s memory, read where they lie; null where the driver refuses them.
   static std::shared_ptr<Buffer> import(const std::shared_ptr<Device>& device, const uint8_t* memory,
                                         uint64_t byteLength, std::shared_ptr<const void> owner);
-  // Memory that must stay until the buffer is gone, to be read and written where it lies: null where the driver will not
-  // have it, or it does not begin where vectors may. What shares its first and last page is mapped too, and left alone.
+  // Memory that is read and written where it lies, and must stay until the buffer is gone; null where the driver refuses it,
+  // or it does not begin where vectors may. Other data in its first and last page is mapped too, and left alone.
   static std::shared_ptr<Buffer> importWritable(const std::shared_ptr<Device>& device, uint8_t* memory,
                                                 uint64_t byteLength);
   ~Buffer();
@@ -109,7 +109,7 @@ class Buffer {
   uint8_t* mapped() const { return range_.block->mapped == nullptr ? nullptr : range_.block->mapped + vkOffset(); }
   bool cached() const { return range_.block->cached; }
   bool coherent() const { return range_.block->coherent; }
-  // Of parts (offset, length) inside the buffer; nothing where it is coherent. Throws Failure device/lost.
+  // Synchronizes parts (offset, length) of the buffer; does nothing where it is coherent. Throws Failure device/lost.
   void sync(bool toHost, std::vector<std::pair<uint64_t, uint64_t>> parts) const;
   const Device& device() const { return *device_; }
 

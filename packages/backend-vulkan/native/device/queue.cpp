@@ -288,7 +288,7 @@ void Queue::settle(Entry& entry, bool reached) {
   const double endMs = nowMs();
   if (entry.isTimed) {
     std::lock_guard<std::mutex> lock(mutex_);
-    // What nobody asks for is not kept for ever.
+    // Times that no caller asks for are not kept for ever.
     if (times_.size() >= 1024) times_.clear();
     times_[entry.job] = {std::max(entry.submittedMs, lastEndMs_), endMs};
   }

@@ -37,7 +37,7 @@ constexpr uint64_t importedAlignment = 16;
 
 uint64_t align(uint64_t bytes) { return (bytes + weightAlignment - 1) / weightAlignment * weightAlignment; }
 
-// Where a weight goes.
+// The place that a weight is loaded to.
 struct Destination {
   std::shared_ptr<Buffer> buffer;
   uint64_t byteOffset = 0;

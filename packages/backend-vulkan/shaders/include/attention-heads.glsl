@@ -35,7 +35,7 @@ const uint partnerStep = pairs / lineSize;
 shared uvec4 ownRows[2u * (headDim / 4u)];
 // Subgroups of a line at most: it has up to 64 invocations, and each of them at least 4.
 #define LINE_SUBGROUPS 16
-// Of each round's subgroups.
+// Sums of the subgroups of each round.
 const uint mostSubgroups = invocations / 4u;
 shared float lineSums[mostSubgroups * rounds];
 

@@ -62,14 +62,14 @@ layout(push_constant, scalar) uniform Arguments {
   IntsIn blocks;
   IntsIn slots;
   Floats result;
-  // As below.
+  // These have the meaning that they have without HEADS, below.
   SharedFloats partials;
   SharedCounters counters;
   Faults faults;
   // [kv heads, headDim] each.
   FloatsIn ownKey;
   FloatsIn ownValue;
-  // As of heads.comp.
+  // These have the meaning that they have in heads.comp.
   FloatsIn table;
   FloatsIn queryWeight;
   FloatsIn keyWeight;

@@ -19,7 +19,7 @@ const uint sectionKeys = 128u;
 // Marks a section of which a line sees nothing, in place of l.
 const float nothingSeen = -1.0;
 
-// By bits: l may be NaN.
+// Compares bits, since l may be NaN.
 bool isNothing(float l) {
   return floatBitsToUint(l) == floatBitsToUint(nothingSeen);
 }

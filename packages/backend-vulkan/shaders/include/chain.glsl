@@ -58,7 +58,7 @@ layout(buffer_reference, scalar, buffer_reference_align = 8) CHAIN_COUNTERS buff
   uint ended;
   // Whether a wait was given up: so is every other that lasts.
   uint stalled;
-  // Looks at `ended`, of about a microsecond each, that a wait takes while nobody ends.
+  // The most looks at `ended`, of about a microsecond each, while no workgroup ends.
   uint patience;
 };
 

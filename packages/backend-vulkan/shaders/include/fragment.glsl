@@ -9,7 +9,7 @@
 
 #define UNROLL [[dont_unroll]]
 
-// Where one begins; read when it is used.
+// The place where a factor begins; it is read when it is used.
 #define WeightFactor uint
 #define TokenFactor uint
 #define loadWeights(factor, place) factor = (place)

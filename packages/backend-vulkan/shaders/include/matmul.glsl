@@ -16,7 +16,7 @@ layout(push_constant, scalar) uniform Arguments {
   Vectors up;
   // For several products the second's result, as `Floats`.
   FloatsIn residual;
-  // Of a post that is a gated unit: f32 [tokens, rows]. Of several products: the second's bias.
+  // The other operand of a post that is a gated unit: f32 [tokens, rows]. For several products the second's bias.
   FloatsIn other;
   Vectors thirdWeight;
   Floats thirdResult;
@@ -43,11 +43,11 @@ layout(push_constant, scalar) uniform Arguments {
 #define POST_NONE 0u
 #define POST_SOFTCAP 1u
 #define POST_SCALE 2u
-// Plus the activation.
+// The activation is added to these two.
 #define POST_ACTIVATION 16u
 #define POST_GLU 32u
 
-// Of a gated pair POST_GLU plus its activation; else POST_NONE.
+// POST_GLU plus the activation for a gated pair; else POST_NONE.
 layout(constant_id = 1) const uint gate = POST_NONE;
 layout(constant_id = 2) const bool hasBias = false;
 layout(constant_id = 3) const bool hasResidual = false;

@@ -45,7 +45,7 @@ layout(buffer_reference, scalar, buffer_reference_align = 4) buffer Bytes {
 
 #define infinity uintBitsToFloat(0x7f800000u)
 
-// By bits: a comparison of a float with itself may be folded away.
+// Looks at the bits, since a comparison of a float with itself may be folded away.
 bool isNaN(float x) {
   return (floatBitsToUint(x) & 0x7fffffffu) > 0x7f800000u;
 }

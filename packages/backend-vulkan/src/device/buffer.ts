@@ -89,7 +89,7 @@ export class VulkanBuffer implements DeviceBuffer {
   }
 
   /**
-   * Memory that belongs to somebody else, where it lies.
+   * A buffer over memory of another owner, used where it lies.
    *
    * @param memory the host's, or a buffer with `host`
    * @returns the buffer; undefined where the device cannot address that memory

@@ -20,7 +20,7 @@ export const chainVariable = 'UNICORN_VULKAN_CHAIN';
 export const chainPlace: Place = { storage: { kind: 'inputs' }, byteOffset: 0, byteLength: 24 };
 
 /**
- * Looks at the counter, about a microsecond each, that a wait takes while nobody ends: far longer than any workgroup runs.
+ * The most looks at the counter, about a microsecond each, while no workgroup ends: far longer than any workgroup runs.
  * Drivers that drop loop passes beyond 65,535 (llvmpipe) get fewer; there nothing is waited for, since dispatches run one
  * after the other.
  */

@@ -14,7 +14,7 @@ export interface MemoryRange {
   readonly end: number;
 }
 
-/** The memory of a place; undefined for memory that nobody writes. */
+/** The memory of a place; undefined for memory that no dispatch writes. */
 export type RangeOf = (place: Place) => MemoryRange | undefined;
 
 export class MemoryRanges {

@@ -33,7 +33,7 @@ export function fuseNormSums(
   };
 }
 
-/** By the last node of each. */
+/** The norms with sums, by the last node of each. */
 function findNormSums(
   graph: Graph,
   values: readonly PlannedValue[],

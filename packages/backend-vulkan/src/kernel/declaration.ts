@@ -204,7 +204,11 @@ export function opKernel<Call>(declaration: OpDeclaration<Call>): StepKernel<OpS
   };
 }
 
-/** Those of `ids` whose storage nothing else of a step reads, of all ids that it reads. */
+/**
+ * Those of `ids` whose storage nothing else of a step reads.
+ *
+ * @param reads all ids that the step reads
+ */
 export function readOnce(
   ids: readonly (number | undefined)[],
   reads: readonly number[],

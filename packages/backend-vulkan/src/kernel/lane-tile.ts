@@ -55,7 +55,7 @@ function largestPower(limit: number): number {
 /** Rows of activations for an invocation such that tiles are of nearly equal size: 9 are 5 and 4, not 8 and 1. */
 function tokensPerTile(tokens: number, most: number, traits: DeviceTraits): number {
   const even = Math.ceil(tokens / Math.ceil(tokens / most));
-  // Where compiling costs more than idle rows do, powers of two: fewer pipelines.
+  // Powers of two, where compiling costs more than idle rows do, since they need fewer pipelines.
   return traits.software ? 2 ** Math.ceil(Math.log2(even)) : even;
 }
 

@@ -70,9 +70,9 @@ export function slicesMemory(planning: Planning): SliceMemory {
 }
 
 /**
- * Where the slices of a product meet.
+ * The places through which the slices of a product pass their sums and counts.
  *
- * @param scratchStart what lies before in the call's scratch
+ * @param scratchStart bytes that lie before in the call's scratch
  */
 function slicePlaces(context: Context, { call }: SingleProduct, scratchStart: number): Argument[] {
   const { products, scratch, counters } = context.call;

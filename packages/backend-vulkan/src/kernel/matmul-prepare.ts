@@ -86,7 +86,7 @@ interface ScratchPlan {
   readonly byteLength: number;
 }
 
-/** Where the forms that these products may take lie, one behind the other. Fewer rows may take another form than more. */
+/** The places of all forms that these products may take, one behind the other. Fewer rows may take another form than more. */
 export function scratchPlan({ call, rows, traits }: Planning): ScratchPlan {
   const hasMatrices = traits.cooperativeMatrix.length > 0;
   const kinds = new Set<Prepared>();
@@ -106,12 +106,12 @@ export function scratchPlan({ call, rows, traits }: Planning): ScratchPlan {
   return { at, byteLength };
 }
 
-/** The rows that products, or what prepares them, begin with. */
+/** The rows that products, or their preparation, begin with: the sum where there is a join. */
 function joinedX({ call: { x, join } }: Context): Operand {
   return join ? join.out : x;
 }
 
-/** Where activations of a kind are; the dispatch that makes them goes before the products, once. */
+/** The place of activations of a kind; the dispatch that makes them goes before the products, once. */
 export function preparedPlace(context: Context, kind: Prepared): Place {
   const { call, rows, preparing } = context;
   const offset = scratchPlan(context).at.get(kind);
@@ -212,7 +212,7 @@ function prepareCut(columns: number, traits: DeviceTraits): { workgroup: number;
   const limit = software ? 4 * subgroupSize : 1024;
   const most = subgroupSize * Math.max(1, Math.floor(Math.min(limit, maxInvocations) / subgroupSize));
   const held = Math.min(mostHeld, Math.ceil(octets / most));
-  // Where compiling costs more than idle invocations do, one size.
+  // One size, where compiling costs more than idle invocations do.
   const workgroup = software ? most : Math.min(most, align(Math.ceil(octets / held), subgroupSize));
   return { workgroup, held };
 }

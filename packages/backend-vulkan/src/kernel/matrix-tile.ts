@@ -60,7 +60,7 @@ export function matrixSharedBytes(tile: MatrixTile, banks: number): number {
   const steps = 2 * (banks * rows + tokens) * (2 * depth + 16);
   const subgroups = (rows / subgroupRows) * (tokens / subgroupTokens);
   const results = subgroups * banks * side * (4 * side + 16);
-  // And whether the workgroup is the last.
+  // 16 more bytes tell whether the workgroup is the last.
   return Math.max(steps, results) + 16;
 }
 
@@ -122,7 +122,7 @@ const cuts: readonly { readonly tokens: number; readonly cuts: readonly Cut[] }[
       [64, 32, 64, 32, 16, 1],
       [128, 32, 64, 32, 16, 1],
       [32, 32, 64, 16, 16, 0],
-      // Of a gated pair a subgroup has 16 rows of each bank at least.
+      // For a gated pair a subgroup has at least 16 rows of each bank.
       [32, 32, 64, 32, 16, 0],
       [32, 32, 32, 32, 16, 0],
     ],

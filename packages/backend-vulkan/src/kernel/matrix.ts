@@ -80,7 +80,7 @@ export function isWide(place: Place, columns: number): boolean {
   return place.storage.kind === 'arena' && place.byteOffset % 16 === 0 && columns % 4 === 0;
 }
 
-/** Whether a dense f32 vector that nobody writes, or one in the arena, can be read by vectors of 16 bytes. */
+/** Whether a dense f32 vector that no dispatch writes, or one in the arena, can be read by vectors of 16 bytes. */
 export function isAligned({ storage, byteOffset }: Place): boolean {
   return ['arena', 'weight', 'constants'].includes(storage.kind) && byteOffset % 16 === 0;
 }

@@ -17,8 +17,8 @@ const isMultiple = (value: number, of: number): boolean =>
   Number.isSafeInteger(value) && value > 0 && value % of === 0;
 
 /**
- * Of the number of lanes alone, whatever else the tile says: it must not depend on anything that a batch changes. Above a
- * subgroup, where a form can, lanes are whole subgroups of one workgroup.
+ * Whether a form can have so many lanes. The rest of the tile is not asked, since the answer must not depend on anything that
+ * a batch changes. Above a subgroup, where a form can, lanes are whole subgroups of one workgroup.
  */
 export function lanesFit(form: 'int8' | 'float', lanes: number, traits: DeviceTraits): boolean {
   const { subgroupSize, maxInvocations } = traits;

@@ -31,8 +31,8 @@ export interface ExecutableMemory {
 }
 
 /**
- * Submissions of one executable that find an inputs block which nobody reads; the host writes that of a later one through a
- * transfer, when its turn has come. One runs, one waits behind it so that the device never does, one is being prepared.
+ * Inputs blocks of one executable. So many submissions find a block that no other reads: one runs, one waits behind it so
+ * that the device never idles, and one is being prepared. The data of later ones is transferred when their turn has come.
  */
 export const inputsBlocks = 3;
 
@@ -248,7 +248,7 @@ export class SubmissionLayouts implements Iterable<SubmissionLayout> {
     }
   }
 
-  /** Undefined for what nobody writes while the recording runs. */
+  /** The memory of a place; undefined where nothing writes it while the recording runs. */
   #rangeOf(layout: SubmissionLayout, { storage, byteOffset, byteLength }: Place): MemoryRange | undefined {
     const range = (memory: unknown, start: number): MemoryRange => ({
       memory,

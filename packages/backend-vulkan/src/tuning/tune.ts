@@ -295,7 +295,7 @@ class Search {
           if (us < best.us) best = { us, fields };
         }
       }
-      // Of the few best the one that is so again, against the default before and after them.
+      // The few best are measured again, between two measurements of the default, and the best of these counts.
       const before = await this.timer.time(baseDispatches, 3);
       const finalists: Found[] = [];
       for (const { fields } of good.sort((a, b) => a.us - b.us).slice(0, 4)) {

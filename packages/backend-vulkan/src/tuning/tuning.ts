@@ -38,7 +38,7 @@ export interface TileRule {
   /** Rows of the weight, or of all weights that one dispatch walks. */
   readonly rows?: number;
   readonly columns?: number;
-  /** Up to so many rows of activations, from those of the next smaller rule on. The largest holds for more, too. */
+  /** The most rows of activations that the rule is for; fewer may have a rule of their own. The largest holds for more, too. */
   readonly tokens?: number;
   readonly banks?: 1 | 2;
   readonly tile: LaneFields | MatrixFields;

@@ -393,7 +393,10 @@ function paddedCase(dtype: DType, headDim: number): Case {
   });
   return changed(
     test,
-    { promise: "Padded rows write to block 0 and disturb nobody; their own result is nobody's business." },
+    {
+      promise:
+        'Padded rows write to block 0 and change no other row; nothing is promised of their own results.',
+    },
     ({ slots, positions, blocks }) => {
       // The second sequence becomes the padding: its rows at position 0, in the sink.
       slots!.integers.fill(0, 2);

@@ -15,7 +15,7 @@ import { doubling, failing, width } from './program.js';
 
 const oneRow = { tokens: 1 };
 
-/** A completion that somebody else settles, as of a device of another package. */
+/** A completion that the case settles itself, as one of another package's device would be. */
 function openCompletion(): { completion: Completion; end(): void; fail(error: Error): void } {
   let [end, fail]: [() => void, (error: Error) => void] = [() => {}, () => {}];
   const done = new Promise<void>((resolve, reject) => ([end, fail] = [resolve, reject]));

@@ -19,7 +19,7 @@ import { filledState, writeState } from './foreign.js';
 
 const oneRow = { tokens: 1 };
 
-/** All bytes of a buffer by its host, synchronized as whoever touches it must. */
+/** All bytes of a buffer by its host, synchronized before they are read. */
 function hostBytes(buffer: DeviceBuffer): Uint8Array {
   buffer.sync?.('toHost', [{ byteOffset: 0, byteLength: buffer.byteLength }]);
   return buffer.host!.slice(0, buffer.byteLength);

@@ -25,7 +25,7 @@ import {
   width,
 } from './program.js';
 
-/** The same graph with nodes of an op that nobody declares. */
+/** The same graph with nodes of an op that does not exist. */
 function alien(graph: Graph): Graph {
   return { ...graph, nodes: graph.nodes.map((node) => ({ ...node, op: 'noSuchOp' })) };
 }
@@ -206,7 +206,7 @@ export const submitCases: readonly ContractCase[] = [
     const buffers = [0, 1, 2].map(() => device.allocate(rowByteLength));
     const first = submit(right(1), buffers[0]!);
     const refused = submit(wrong(), buffers[1]!);
-    // Nobody awaits this one: an unhandled rejection must not end the process.
+    // This completion is not awaited: an unhandled rejection must not end the process.
     submit(wrong(), buffers[1]!);
     const last = submit(right(2), buffers[2]!);
     await last.done;

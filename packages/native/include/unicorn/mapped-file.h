@@ -1,6 +1,5 @@
 // A whole file, mapped for reading. A file that shrinks while it is mapped ends the process at the next touch of a lost
-// page (SIGBUS): sizes are checked when it is opened, and whoever changes it afterwards is responsible. It knows nothing
-// of Node.
+// page (SIGBUS): sizes are checked when it is opened, but not afterwards. It knows nothing of Node.
 #pragma once
 
 #include <cstddef>

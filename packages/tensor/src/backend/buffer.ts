@@ -24,7 +24,7 @@ export interface DeviceBuffer {
    */
   readonly host?: Uint8Array | undefined;
   /**
-   * Present when the device's view of the memory and the host's may differ, as behind a cache that is not coherent. Whoever
+   * Present when the device's view of the memory and the host's may differ, as behind a cache that is not coherent. Code that
    * touches `host`, or binds the buffer on a device that is not its own, calls it with the ranges touched and nothing
    * more: `toHost` before reading, so that what the device wrote is there; `toDevice` after writing, before the device
    * uses it. A device does this itself for the foreign buffers that are bound to it.

@@ -1,5 +1,5 @@
 /**
- * What a device says about itself. Plain data, so that a machine that nobody has can be described and planned for:
+ * What a device says about itself: plain data, so that a machine which is not there can be described and planned for:
  * a {@link Planner} answers from this alone.
  */
 import type { DType } from '../dtype.js';

@@ -45,7 +45,7 @@ export interface SubmitOptions {
   /**
    * The submission begins when these, on this or other devices, have ended; when one of them failed, it fails likewise.
    * A device's queue is first in, first out: what waits for another device holds up everything behind it, transfers
-   * included. Whoever composes devices therefore hands a part over when what it waits for has ended.
+   * included. A device that is composed of several therefore hands a part over when the work that it waits for has ended.
    */
   readonly after?: Completion | readonly Completion[];
 }

@@ -59,7 +59,7 @@ export class HostBuffer implements DeviceBuffer {
   }
 
   /**
-   * A buffer over memory that belongs to somebody else.
+   * A buffer over memory of another owner.
    *
    * @throws UnicornError `unsupported/import` when the host cannot address it, or when it does not begin at a multiple of
    * 4 bytes, as elements do; `usage/binding` for what is neither bytes nor a buffer

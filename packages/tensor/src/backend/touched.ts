@@ -15,7 +15,7 @@ export interface TouchedBinding {
   readonly binding: ResolvedBinding;
   /** All of them, ascending and disjoint. */
   readonly ranges: readonly ByteRange[];
-  /** Those that are written, likewise. */
+  /** The ranges that are written, likewise ascending and disjoint. */
   readonly written: readonly ByteRange[];
 }
 

@@ -1,7 +1,7 @@
 /**
  * Writing a file so that its name never shows a half: into a temporary file in the same directory, flushed to the
  * disk, then renamed. A failed or interrupted write leaves the old file as it was. What is not a regular file (a device, a
- * pipe) is written to as it stands: a name that is renamed over would be lost to everybody.
+ * pipe) is written to in place: renaming a file over it would take its name away from all its users.
  */
 import type { Stats } from 'node:fs';
 import { type FileHandle, lstat, mkdir, open, readlink, rename, rm, stat } from 'node:fs/promises';

@@ -1,6 +1,6 @@
 /**
  * What an op is: one declaration that answers every question about it (operands, attributes, output shapes, aliasing,
- * cost, meaning), so that nobody else branches on its name. The declarations lie beside this file, one noun a file.
+ * cost, meaning), so that no other code branches on its name. The declarations lie beside this file, one noun a file.
  */
 import { UnicornError } from '../error.js';
 import { isBlockDType, rowBytes } from '../dtype.js';

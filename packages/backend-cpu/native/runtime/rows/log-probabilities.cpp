@@ -10,7 +10,7 @@ namespace {
 
 constexpr float lowest = -std::numeric_limits<float>::infinity();
 
-// Of blocks, so that exponentials become vectors.
+// Takes blocks, so that exponentials become vectors.
 double sumOfExponentials(const Kernels& kernels, const float* x, int64_t count, float largest) {
   constexpr int64_t blockSize = 256;
   float block[blockSize];
