@@ -92,18 +92,21 @@ export class KvCache {
    * Undefined when it does not fit now.
    */
   open(tokens: readonly number[], options: OpenOptions): KvSequence | undefined {
-    const { reuse, size, numerics = oneClass, promptLength = tokens.length } = options;
-    const { keys = tokens, spans = [] } = options;
-    const origin = { size, numerics, promptLength };
-    const shape = { groups: this.#groups.length, columns: this.plan.tableColumns };
-    const sequence = new KvSequence(tokens, keys, spans, origin, shape);
+    const { reuse } = options;
+    const sequence = this.#sequence(tokens, options);
     if (!this.#reserve(sequence, tokens.length)) return undefined;
     const slots = this.#slots;
     if (slots) sequence.slots = new SequenceSlots(slots, () => this.#acquire(slots));
-    const from = this.#search.longest(sequence, reuse, this.#idle, this.#live);
+    const from = this.#search.longest(sequence, reuse, this.#idle);
     if (from) this.#continueFrom(sequence, from);
     this.#live.add(sequence);
     return sequence;
+  }
+
+  /** How many tokens {@link open} would take from the prefix cache now. It changes nothing. */
+  reusable(tokens: readonly number[], options: OpenOptions): number {
+    const sequence = this.#sequence(tokens, options);
+    return this.#search.longest(sequence, options.reuse, this.#idle)?.length ?? 0;
   }
 
   /** Makes room for positions up to `end` (exclusive); idle sequences give way. False: live ones leave no room. */
@@ -133,6 +136,7 @@ export class KvCache {
         sequence.first[group] = column + 1;
       }
     });
+    this.#search.index.update(sequence);
   }
 
   /** Takes back the room behind the known tokens, where a draft was checked and found wrong. */
@@ -160,6 +164,8 @@ export class KvCache {
       sequence.slots?.retract();
       this.#cut(sequence, sequence.computed);
       this.#idle.add(sequence);
+      this.#search.index.update(sequence);
+      this.#search.index.settle(sequence);
     } else {
       this.#dropBlocks(sequence);
     }
@@ -214,10 +220,17 @@ export class KvCache {
       invariant(reserved <= plan.reservable, `${plan.group.name}: more blocks reserved than there are`);
       pool.checkIntegrity(held);
     });
+    this.#search.index.checkIntegrity(this.#live, this.#idle);
     if (!this.#slots) return;
     const held = new Int32Array(this.#slots.capacity + 1);
     for (const { slots } of [...this.#live, ...this.#idle]) for (const slot of slots!.held) held[slot]!++;
     this.#slots.checkIntegrity(held);
+  }
+
+  #sequence(tokens: readonly number[], options: OpenOptions): KvSequence {
+    const { size, numerics = oneClass, promptLength = tokens.length, keys = tokens, spans = [] } = options;
+    const shape = { groups: this.#groups.length, columns: this.plan.tableColumns };
+    return new KvSequence(tokens, keys, spans, { size, numerics, promptLength }, shape);
   }
 
   /** Raises the reservation to what `tokens` positions can hold, in every group or in none. */
@@ -252,6 +265,7 @@ export class KvCache {
   }
 
   #dropBlocks(sequence: KvSequence): void {
+    this.#search.index.remove(sequence);
     this.#groups.forEach(({ pool }, group) => {
       const table = sequence.tables[group]!;
       for (let column = sequence.first[group]!; column < sequence.filled[group]!; column++) {
@@ -293,6 +307,7 @@ export class KvCache {
     sequence.computed = length;
     sequence.reused = length;
     sequence.takeRuns(source, length);
+    this.#search.index.update(sequence);
     if (this.#slots) [sequence.slots, source.slots] = [source.slots, sequence.slots];
     if (this.#idle.delete(source)) {
       if (adopt) this.#dropBlocks(source);
