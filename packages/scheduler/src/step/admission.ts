@@ -8,11 +8,12 @@
  * on, since a job that could not run alone is refused at once.
  */
 import { invariant, type KvPlan } from '@unicorn-exec/tensor';
-import { KvCache } from '../kv/kv-cache.js';
+import { KvCache, type OpenOptions } from '../kv/kv-cache.js';
 import type { KvOrigin } from '../kv/kv-sequence.js';
 import type { Job } from './job.js';
 import { sizeName } from './program-kind.js';
 import { Overtaking } from './overtaking.js';
+import { SharedPrefixes } from './shared-prefix.js';
 import type { StepCounts } from './step-counts.js';
 
 export class Admission {
@@ -24,6 +25,7 @@ export class Admission {
   /** Nobody in the queue could be admitted, and since then nobody has come, left, or given memory back. */
   #asked = false;
   readonly #overtaking = new Overtaking();
+  #shared: SharedPrefixes;
   /** The job that waits for a younger one's memory until nothing pins that any more. */
   #starved: Job | undefined;
 
@@ -34,6 +36,7 @@ export class Admission {
     private readonly counts: StepCounts,
   ) {
     this.#cache = new KvCache(plan);
+    this.#shared = new SharedPrefixes(plan.blockTokens);
     this.#freeRows = Array.from({ length: plan.maxSequences }, (_, row) => row).reverse();
   }
 
@@ -65,45 +68,62 @@ export class Admission {
   }
 
   /**
-   * Takes from the queue, in its order, while memory lasts. Where the head has to wait for memory, smaller jobs of its
-   * priority may overtake it, boundedly: see {@link Overtaking}.
+   * Takes from the queue, in its order, while memory lasts. Where one has to wait for memory, smaller jobs of its priority
+   * may overtake it, boundedly: see {@link Overtaking}. Who waits for a prefix keeps nobody else waiting.
    */
   admit(): Job[] {
     const admitted: Job[] = [];
-    for (let head = this.#queue[0]; head && this.#freeRows.length > 0; head = this.#queue[0]) {
-      if (!this.#open(head)) break;
-      this.#queue.shift();
-      admitted.push(head);
-    }
-    if (this.#asked || this.#freeRows.length === 0) return admitted;
-    const [head] = this.#queue;
-    for (let at = 1; at < this.#queue.length && this.#freeRows.length > 0;) {
+    /** The first for which there was no memory. */
+    let refused: Job | undefined;
+    let sharing = false;
+    for (let at = 0; at < this.#queue.length && this.#freeRows.length > 0;) {
       const job = this.#queue[at]!;
-      if (job.priority !== head!.priority) break;
-      if (this.#overtaking.allows(head!, job) && this.#open(job)) {
-        this.#overtaking.count(head!, job);
-        this.#queue.splice(at, 1);
-        admitted.push(job);
-      } else {
+      if (refused && (this.#asked || job.priority !== refused.priority)) break;
+      if (refused && !this.#overtaking.allows(refused, job)) {
         at++;
+      } else if (this.cache.fits(job.tokens.length) !== 'now') {
+        refused ??= job;
+        at++;
+      } else if (this.#sharesPrefix(job)) {
+        sharing = true;
+        at++;
+      } else {
+        if (refused) this.#overtaking.count(refused, job);
+        this.#queue.splice(at, 1);
+        this.#open(job);
+        admitted.push(job);
       }
     }
-    this.#asked = this.#freeRows.length > 0;
+    this.#asked = this.#freeRows.length > 0 && !sharing;
     return admitted;
   }
 
-  /** Gives a job of the queue memory, and lets it run. False: there is none. */
-  #open(job: Job): boolean {
-    const { tokens, keys, spans, promptLength, reuse, program } = job;
-    if (this.cache.fits(tokens.length) !== 'now') return false;
+  /** Where a job's step has to end at the latest, since somebody waits for its prefix. */
+  nextSharedEnd(job: Job): number {
+    return this.#shared.nextEnd(job);
+  }
+
+  /** Whether a job of the queue waits for a prefix that another computes. */
+  #sharesPrefix(job: Job): boolean {
+    const { tokens, program } = job;
     const size = sizeName(program.size);
-    const kv = this.cache.open(tokens, { keys, spans, promptLength, reuse, size, numerics: this.numerics });
-    if (!kv) return false;
+    const reusable = (): number => this.cache.reusable(tokens, this.#openOptions(job));
+    return this.#shared.waits(job, size, this.#running, reusable);
+  }
+
+  #openOptions({ keys, spans, promptLength, reuse, program }: Job): OpenOptions {
+    return { keys, spans, promptLength, reuse, size: sizeName(program.size), numerics: this.numerics };
+  }
+
+  /** Gives a job that fits memory, and lets it run. */
+  #open(job: Job): void {
+    const kv = this.cache.open(job.tokens, this.#openOptions(job));
+    invariant(kv, 'a sequence that fits was refused');
+    this.#shared.forget(job);
     job.holding = { kv, historyRow: this.#freeRows.pop()! };
     this.#running.add(job);
     this.counts.reusedTokens += kv.reused;
     job.admitted();
-    return true;
   }
 
   /** A job ended: it leaves the queue or, unless the device is still at it, the running ones. */
@@ -111,6 +131,7 @@ export class Admission {
     const waiting = this.#queue.indexOf(job);
     if (waiting >= 0) {
       this.#queue.splice(waiting, 1);
+      this.#shared.forget(job);
       this.#asked = false;
     } else if (job.pins === 0) this.release(job);
   }
@@ -209,6 +230,7 @@ export class Admission {
     this.plan = plan;
     this.numerics = numerics;
     this.#cache = new KvCache(plan);
+    this.#shared = new SharedPrefixes(plan.blockTokens);
   }
 
   /** @throws UnicornError `internal/invariant` when a block or a row of the history is not where it should be */

@@ -278,7 +278,7 @@ export class StepLoop {
         kind,
         program: kind.name,
         begin: job.holding.kv.computed,
-        left: tokensLeft(job, phase),
+        left: Math.min(tokensLeft(job, phase), admission.nextSharedEnd(job) - job.holding.kv.computed),
         decodes: roomy.has(job),
         guesses: guesses.get(job) ?? 0,
         spans: job.spans,
