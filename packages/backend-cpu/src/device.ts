@@ -4,6 +4,7 @@ import {
   copiedBytes,
   checkWeights,
   expectApart,
+  expectCompileArguments,
   graphSignature,
   maximumDims,
   ownWeightSets,
@@ -98,6 +99,7 @@ export class CpuDevice implements Device, Submitter {
     options: CompileOptions,
   ): Promise<Executable> {
     this.expectOpen();
+    expectCompileArguments(graph, options);
     const { precision = 'fast' } = options;
     const { sets, holder } = ownWeightSets(weights, (set) => set instanceof CpuWeightSet);
     checkWeights(graph, (name) => holder(name)?.spec(name));
@@ -139,9 +141,9 @@ export class CpuDevice implements Device, Submitter {
     if (!this.info.precisions.includes(precision)) {
       throw new UnicornError(
         'unsupported/precision',
-        `The CPU backend does not compute at precision ${precision}.`,
+        `The CPU backend does not compute at precision ${String(precision)}.`,
         {
-          fields: { precision, known: [...this.info.precisions] },
+          fields: { precision: String(precision), known: [...this.info.precisions] },
           fix: `Use one of ${this.info.precisions.join(', ')}.`,
         },
       );

@@ -1,5 +1,7 @@
 /** The planner: what a CPU device supports and what it would take, from its description alone. */
 import {
+  expectPlanArguments,
+  expectSegment,
   graphSignature,
   isBlockDType,
   namedValues,
@@ -52,9 +54,11 @@ export class CpuPlanner implements Planner {
 
   constructor(private readonly info: DeviceInfo) {}
 
-  supports(node: Node, graph: Graph, { precision }: PlanOptions): Support {
+  supports(node: Node, graph: Graph, options: PlanOptions): Support {
+    expectPlanArguments(node, graph, options);
+    const { precision } = options;
     if (!this.info.precisions.includes(precision)) {
-      return { ok: false, reason: `the precision ${precision}` };
+      return { ok: false, reason: `the precision ${String(precision)}` };
     }
     if (!ops.some(({ name }) => name === node.op)) {
       return { ok: false, reason: `there is no op named "${node.op}"` };
@@ -73,9 +77,13 @@ export class CpuPlanner implements Planner {
    * A node takes the longer of its operations and its bytes; a submission and its fused steps are paid once. Only products
    * with weights of block formats run at the rate of `fast`: the rest is computed in f32.
    *
-   * @throws UnicornError `usage/dims` when a symbolic dim of the segment has no value, `unsupported/precision`
+   * @throws UnicornError `usage/dims` when a symbolic dim of the segment has no value, `unsupported/precision`,
+   * `usage/graph` and `usage/option` for arguments of other kinds
    */
-  estimate({ graph, nodes }: Segment, { precision, dims }: EstimateOptions): Estimate {
+  estimate(segment: Segment, options: EstimateOptions): Estimate {
+    expectSegment(segment, options);
+    const { graph, nodes } = segment;
+    const { precision, dims } = options;
     const speed = this.info.speed ?? modelledSpeed(this.info);
     let [compute, memory, bytes] = [0, 0, 0];
     for (const id of nodes) {
@@ -109,12 +117,17 @@ export class CpuPlanner implements Planner {
 function rateOf(node: Node, graph: Graph, speed: DeviceSpeed, precision: Precision): number {
   const weight = node.op === 'matmul' ? graph.values[node.inputs.weight!]! : undefined;
   const isInt8 = precision === 'fast' && weight !== undefined && isBlockDType(weight.dtype);
-  const rate = speed.flopsPerSecond[isInt8 ? 'fast' : 'f32'];
+  const rates = speed.flopsPerSecond;
+  const rate = Object.hasOwn(rates, precision) ? rates[isInt8 ? 'fast' : 'f32'] : undefined;
   if (rate !== undefined) return rate;
-  throw new UnicornError('unsupported/precision', `The device has no rate for the precision ${precision}.`, {
-    fields: { precision },
-    fix: 'Estimate at one of `info.precisions`.',
-  });
+  throw new UnicornError(
+    'unsupported/precision',
+    `The device has no rate for the precision ${String(precision)}.`,
+    {
+      fields: { precision: String(precision) },
+      fix: 'Estimate at one of `info.precisions`.',
+    },
+  );
 }
 
 /**

@@ -279,8 +279,9 @@ const sharingFaults: readonly Fault[] = [
     what: 'copies over the source',
     backend: faulty((device) => ({
       copy: (from, to, byteLength, options) => {
-        const apart = { ...to, buffer: to.buffer.host ? HostBuffer.over(to.buffer.host) : to.buffer };
-        return device.copy(from, apart, byteLength, options);
+        const { host } = from.buffer;
+        const apart = { ...from, buffer: host ? HostBuffer.over(Uint8Array.from(host)) : from.buffer };
+        return device.copy(apart, to, byteLength, options);
       },
     })),
   },

@@ -3,6 +3,7 @@ import { constants } from 'node:buffer';
 import { guarded } from '@unicorn-exec/native';
 import {
   checkWeights,
+  expectCompileArguments,
   copiedBytes,
   expectApart,
   graphSignature,
@@ -165,6 +166,7 @@ export class VulkanDevice implements Device, ExecutableHost {
     options: CompileOptions,
   ): Promise<Executable> {
     this.expectOpen();
+    expectCompileArguments(graph, options);
     const { sets, holder } = ownWeightSets(given, (set) => this.#isOwnSet(set));
     const weights = new WeightSets(sets);
     checkWeights(graph, (name) => holder(name)?.spec(name));

@@ -1,5 +1,5 @@
 /** The planner: what a Vulkan device supports and what it would take, from its description alone. */
-import { rooflineEstimate } from '@unicorn-exec/tensor';
+import { expectPlanArguments, expectSegment, rooflineEstimate } from '@unicorn-exec/tensor';
 import type {
   DeviceInfo,
   DeviceSpeed,
@@ -29,12 +29,15 @@ const modelledSpeed: DeviceSpeed = {
 export class VulkanPlanner implements Planner {
   constructor(private readonly info: DeviceInfo) {}
 
-  supports(node: Node, graph: Graph, { precision }: PlanOptions): Support {
+  supports(node: Node, graph: Graph, options: PlanOptions): Support {
+    expectPlanArguments(node, graph, options);
+    const { precision } = options;
     if (this.info.precisions.includes(precision)) return supportOf(node, graph);
-    return { ok: false, reason: `the precision ${precision}` };
+    return { ok: false, reason: `the precision ${String(precision)}` };
   }
 
   estimate(segment: Segment, options: EstimateOptions): Estimate {
+    expectSegment(segment, options);
     return rooflineEstimate(segment, this.info.speed ?? modelledSpeed, options);
   }
 }

@@ -48,7 +48,67 @@ function estimateOf(planner: Planner, graph: Graph, precision: Precision, tokens
   return planner.estimate({ graph, nodes: graph.nodes.map(({ id }) => id) }, { precision, dims });
 }
 
+/** None of these is a graph, a node, options or the ids of nodes. */
+const junk: readonly unknown[] = [
+  undefined,
+  null,
+  7,
+  'x',
+  Symbol('s'),
+  () => {},
+  [],
+  [null],
+  { nodes: [{}] },
+];
+
 export const plannerCases: readonly ContractCase[] = [
+  withPrograms(
+    'what is not a graph, a node or options is refused',
+    { doubling },
+    async ({ doubling: { graph } }, context) => {
+      const precision = contractPrecision(context.info);
+      const dims = Object.fromEntries(symbolicDims(graph).map((dim) => [dim, 1]));
+      const [options, nodes, node] = [{ precision, dims }, graph.nodes.map(({ id }) => id), graph.nodes[0]!];
+      const planner = context.backend.planner(context.info);
+      const device = await context.backend.open(context.id);
+      const weights = await device.load([]);
+      const calls: Record<string, (value: never) => unknown> = {
+        'supports(value)': (value) => planner.supports(value, graph, options),
+        'supports(, value)': (value) => planner.supports(node, value, options),
+        'device.supports(, value)': (value) => device.supports(node, value, options),
+        'estimate(value)': (value) => planner.estimate(value, options),
+        'estimate({graph: value})': (value) => planner.estimate({ graph: value, nodes }, options),
+        'estimate({nodes: [value]})': (value) => planner.estimate({ graph, nodes: [value] }, options),
+        'compile(value)': (value) => device.compile(value, weights, { dims }),
+        'compile({nodes: value})': (value) => device.compile({ ...graph, nodes: value }, weights, { dims }),
+        'compile({values: value})': (value) => device.compile({ ...graph, values: value }, weights, { dims }),
+      };
+      for (const [call, run] of Object.entries(calls)) {
+        for (const value of junk) {
+          // The list of no nodes is one.
+          if (call === 'compile({nodes: value})' && Array.isArray(value) && value.length === 0) continue;
+          await expectError(`${call} with ${String(value)}`, 'usage/graph', () => run(value as never));
+        }
+      }
+      for (const value of [undefined, null, 7, 'x', Symbol('s')] as never[]) {
+        const said = `options ${String(value)}`;
+        await expectError(said, 'usage/option', () => planner.supports(node, graph, value));
+        await expectError(said, 'usage/option', () => planner.estimate({ graph, nodes }, value));
+        await expectError(said, 'usage/option', () => device.compile(graph, weights, value));
+        await expectError(`dims of ${said}`, 'usage/dims', () =>
+          device.compile(graph, weights, { dims: value }),
+        );
+        await expectError(`dims of ${said}`, 'usage/dims', () =>
+          planner.estimate({ graph, nodes }, { precision, dims: value }),
+        );
+        if (value === undefined) continue;
+        const support = planner.supports(node, graph, { precision: value });
+        expectThat(!support.ok, `Precision ${String(value)} is supported.`);
+      }
+      weights.dispose();
+      await device.close();
+    },
+  ),
   onDevice('a planner answers as the device, also from a file', {}, async (device, _, context) => {
     const own = context.backend.planner(context.info);
     for (const dims of [undefined, { tokens: 3, pool: 9 }]) {

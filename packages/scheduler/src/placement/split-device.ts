@@ -9,6 +9,7 @@ import {
   copiedBytes,
   completionsOf,
   expectApart,
+  expectCompileArguments,
   expectWeightEntries,
   graphSignature,
   isUnicornError,
@@ -120,6 +121,7 @@ export class SplitDevice implements Device {
     options: CompileOptions,
   ): Promise<Executable> {
     this.#expectOpen();
+    expectCompileArguments(graph, options);
     const { sets } = ownWeightSets(weights, (set) => set instanceof SplitWeightSet);
     const make = (): Promise<Made> => this.#compile(graph, sets, options);
     const made = await make();

@@ -10,6 +10,7 @@ import type {
   Segment,
   Support,
 } from '@unicorn-exec/tensor';
+import { expectPlanArguments, expectSegment } from '@unicorn-exec/tensor';
 import { expectPlaces, type NodePlaces } from './partition.js';
 import type { Place } from './place.js';
 
@@ -27,6 +28,7 @@ export class PlacedSupport {
   ) {}
 
   supports(node: Node, graph: Graph, options: PlanOptions): Support {
+    expectPlanArguments(node, graph, options);
     const places = this.placesOf(graph);
     for (const phase of phases) {
       const support = this.devices[places[phase][node.id]!]!.supports(node, graph, options);
@@ -61,7 +63,9 @@ export class SplitPlanner implements Planner {
   }
 
   /** One after the other, in the phase `token`: what overlaps between submissions is not counted. */
-  estimate({ graph, nodes }: Segment, options: EstimateOptions): Estimate {
+  estimate(segment: Segment, options: EstimateOptions): Estimate {
+    expectSegment(segment, options);
+    const { graph, nodes } = segment;
     const { token } = this.#support.placesOf(graph);
     const parts = this.planners.flatMap((planner, index) => {
       const own = nodes.filter((id) => token[id] === index);

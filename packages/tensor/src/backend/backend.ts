@@ -76,7 +76,7 @@ export interface Device {
   /**
    * @param weights one set or several whose names are disjoint: an adapter is loaded later than its model
    * @throws UnicornError `unsupported/op` naming the first node that `supports` refuses, `unsupported/precision`,
-   * `usage/weight` for a weight that the sets lack, hold otherwise or hold twice, `usage/dims` for a symbolic dim without a
+   * `usage/graph` for what is not a graph, `usage/option`, `usage/weight` for a weight that the sets lack, hold otherwise or hold twice, `usage/dims` for a symbolic dim without a
    * value
    */
   compile(

@@ -41,11 +41,13 @@ export interface Estimate {
 
 /** Pure: every answer follows from the info that the planner was made for. It opens nothing and may be kept. */
 export interface Planner {
+  /** @throws UnicornError `usage/graph`, `usage/option` for arguments of other kinds: a mistake is not a refusal */
   supports(node: Node, graph: Graph, options: PlanOptions): Support;
   /**
    * The cost of a segment at given dims; a node alone has none, since a submission and its fused steps are paid once.
    *
-   * @throws UnicornError `usage/dims` when a symbolic dim of the segment has no value
+   * @throws UnicornError `usage/dims` when a symbolic dim of the segment has no value, `usage/graph` and `usage/option` for
+   * arguments of other kinds
    */
   estimate(segment: Segment, options: EstimateOptions): Estimate;
 }

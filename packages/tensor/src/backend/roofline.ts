@@ -19,13 +19,14 @@ export function rooflineEstimate(
   { precision, dims }: EstimateOptions,
   steps = nodes.length,
 ): Estimate {
-  const rate = speed.flopsPerSecond[precision];
+  const rates = speed.flopsPerSecond;
+  const rate = Object.hasOwn(rates, precision) ? rates[precision] : undefined;
   if (rate === undefined) {
     throw new UnicornError(
       'unsupported/precision',
-      `The device has no rate for the precision ${precision}.`,
+      `The device has no rate for the precision ${String(precision)}.`,
       {
-        fields: { precision },
+        fields: { precision: String(precision) },
       },
     );
   }

@@ -18,6 +18,7 @@ import {
 } from '../backend/bindings.js';
 import type { AllocateOptions, BufferView, DeviceBuffer } from '../backend/buffer.js';
 import { SubmissionQueue } from '../backend/completion.js';
+import { expectCompileArguments, expectPlanArguments, expectSegment } from '../backend/expect-arguments.js';
 import { hostPool, type DeviceInfo, type DeviceSpeed } from '../backend/device-info.js';
 import type {
   Bindings,
@@ -134,12 +135,15 @@ class NullExecutable implements Executable {
 class NullPlanner implements Planner {
   constructor(private readonly info: DeviceInfo) {}
 
-  supports(_node: Node, _graph: Graph, { precision }: PlanOptions): Support {
+  supports(node: Node, graph: Graph, options: PlanOptions): Support {
+    expectPlanArguments(node, graph, options);
+    const { precision } = options;
     if (this.info.precisions.includes(precision)) return { ok: true };
     return { ok: false, reason: `there is no precision ${String(precision)}` };
   }
 
   estimate(...[segment, options]: Parameters<Planner['estimate']>): ReturnType<Planner['estimate']> {
+    expectSegment(segment, options);
     return rooflineEstimate(segment, this.info.speed ?? speed, options);
   }
 }
@@ -178,6 +182,7 @@ class NullDevice implements Device {
     options: CompileOptions,
   ): Promise<Executable> {
     this.#expectOpen();
+    expectCompileArguments(graph, options);
     const { holder } = ownWeightSets(weights, (set) => set instanceof NullWeightSet);
     checkWeights(graph, (name) => holder(name)?.spec(name));
     // Every symbolic dim needs a value or a maximum. Yours: size the scratch memory by them.

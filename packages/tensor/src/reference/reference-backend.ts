@@ -16,6 +16,7 @@ import {
 } from '../backend/bindings.js';
 import type { AllocateOptions, BufferView, DeviceBuffer } from '../backend/buffer.js';
 import { SubmissionQueue } from '../backend/completion.js';
+import { expectCompileArguments, expectPlanArguments, expectSegment } from '../backend/expect-arguments.js';
 import { hostPool, type DeviceInfo, type DeviceSpeed } from '../backend/device-info.js';
 import type {
   Bindings,
@@ -171,7 +172,9 @@ const modelledSpeed: DeviceSpeed = {
 class ReferencePlanner implements Planner {
   constructor(private readonly info: DeviceInfo) {}
 
-  supports(node: Node, _graph: Graph, { precision }: PlanOptions): Support {
+  supports(node: Node, graph: Graph, options: PlanOptions): Support {
+    expectPlanArguments(node, graph, options);
+    const { precision } = options;
     if (!this.info.precisions.includes(precision)) {
       return { ok: false, reason: `there is no precision ${String(precision)}` };
     }
@@ -180,6 +183,7 @@ class ReferencePlanner implements Planner {
   }
 
   estimate(segment: Segment, options: EstimateOptions): Estimate {
+    expectSegment(segment, options);
     return rooflineEstimate(segment, this.info.speed ?? modelledSpeed, options);
   }
 }
@@ -213,6 +217,7 @@ class ReferenceDevice implements Device {
     options: CompileOptions,
   ): Promise<Executable> {
     this.#expectOpen();
+    expectCompileArguments(graph, options);
     const { holder } = ownWeightSets(weights, (set) => set instanceof HostWeightSet);
     checkWeights(graph, (name) => holder(name)?.spec(name));
     maximumDims(graph, options);
