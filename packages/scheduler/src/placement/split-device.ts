@@ -83,6 +83,7 @@ export class SplitDevice implements Device {
   #closed = false;
 
   constructor({ devices, place, graphs, info, successor }: SplitOptions) {
+    if (successor) expectDistinct(devices);
     this.devices = devices;
     this.#successor = successor;
     this.#place = (graph, phase) => {
@@ -349,6 +350,21 @@ export class SplitDevice implements Device {
     if (!this.#closed) return;
     throw new UnicornError('device/closed', 'The devices were closed.', { fields: { device: this.info.id } });
   }
+}
+
+/** Errors of a loss name the device by its id. @throws UnicornError `usage/option` when two have the same */
+function expectDistinct(devices: readonly Device[]): void {
+  const ids = devices.map(({ info }) => info.id);
+  const twice = ids.find((id, index) => ids.indexOf(id) !== index);
+  if (twice === undefined) return;
+  throw new UnicornError(
+    'usage/option',
+    `Two of the devices are called "${twice}": a lost one could not be told apart.`,
+    {
+      fields: { option: 'devices', device: twice },
+      fix: 'Give devices with different ids, or no `successor`.',
+    },
+  );
 }
 
 /** Inputs of a part that are outputs of the whole graph. */

@@ -48,6 +48,14 @@ it('a heap that several devices are on is listed once', async () => {
   for (const device of devices) await device.close();
 });
 
+it('devices of one id have no successors: a lost one could not be told apart', async () => {
+  const devices = [await referenceBackend.open(), await referenceBackend.open()];
+  const options = { devices, place: () => [], graphs: [] };
+  expect(codeOf(() => new SplitDevice(options))).toBe('accepted');
+  expect(codeOf(() => new SplitDevice({ ...options, successor: () => 1 }))).toBe('usage/option');
+  for (const device of devices) await device.close();
+});
+
 function codeOf(call: () => unknown): ErrorCode | string {
   try {
     call();
