@@ -1,7 +1,7 @@
 /** Device buffers: zeroed pages of the addon, with a `host` where a Uint8Array may be that large, or memory of others. */
 import { constants } from 'node:buffer';
 import { guarded } from '@unicorn-exec/native';
-import { UnicornError, type DeviceBuffer } from '@unicorn-exec/tensor';
+import { expectBuffer, UnicornError, type DeviceBuffer } from '@unicorn-exec/tensor';
 import type { BufferHandle, NativeAddon } from './addon.js';
 
 /** The largest buffer that has a `host`. */
@@ -56,8 +56,9 @@ export class ImportedBuffer implements DeviceBuffer {
   readonly #source: Uint8Array | DeviceBuffer;
   #disposed = false;
 
-  /** @throws UnicornError `unsupported/import` when the host cannot address the memory */
+  /** @throws UnicornError `unsupported/import` when the host cannot address the memory, `usage/binding` for what is none */
   constructor(source: Uint8Array | DeviceBuffer) {
+    if (!(source instanceof Uint8Array)) expectBuffer(source);
     if (!(source instanceof Uint8Array || source instanceof CpuBuffer || source.host)) {
       throw new UnicornError('unsupported/import', 'The host cannot address the memory of that buffer.', {
         fix: "Allocate it with host: 'required'.",
@@ -108,20 +109,6 @@ export function memoryOf(buffer: DeviceBuffer): BufferHandle | Uint8Array {
   }
   if (host.byteLength < buffer.byteLength) throw disposed();
   return host;
-}
-
-/** @throws UnicornError `usage/range` when the range lies outside */
-export function expectRange(buffer: DeviceBuffer, byteOffset: number, byteLength: number): void {
-  // Negated, so that NaN is refused too.
-  if (byteOffset >= 0 && byteLength >= 0 && byteOffset + byteLength <= buffer.byteLength) return;
-  throw new UnicornError(
-    'usage/range',
-    `Bytes ${byteOffset} + ${byteLength} lie outside the buffer of ${buffer.byteLength}.`,
-    {
-      fields: { byteOffset, byteLength, bufferBytes: buffer.byteLength },
-      fix: 'Give a range inside of the buffer, in whole bytes.',
-    },
-  );
 }
 
 function disposed(): UnicornError {

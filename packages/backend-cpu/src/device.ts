@@ -4,7 +4,10 @@ import {
   copiedBytes,
   checkWeights,
   expectApart,
+  expectByteLength,
+  expectBytes,
   expectCompileArguments,
+  expectRange,
   graphSignature,
   maximumDims,
   ownWeightSets,
@@ -33,7 +36,7 @@ import type {
   WeightSet,
 } from '@unicorn-exec/tensor';
 import type { DeviceHandle, NativeAddon } from './addon.js';
-import { CpuBuffer, expectRange, ImportedBuffer, memoryOf, mostHostBytes } from './buffer.js';
+import { CpuBuffer, ImportedBuffer, memoryOf, mostHostBytes } from './buffer.js';
 import { CpuExecutable, detachedBindings, type NativeSubmission, type Submitter } from './executable.js';
 import { encodePlan } from './lowering/encode.js';
 import { lower } from './lowering/lower.js';
@@ -160,12 +163,7 @@ export class CpuDevice implements Device, Submitter {
 
   allocate(byteLength: number, { host = 'any' }: AllocateOptions = {}): DeviceBuffer {
     this.expectOpen();
-    if (!Number.isSafeInteger(byteLength) || byteLength < 0) {
-      throw new UnicornError('usage/buffer-size', `A buffer of ${byteLength} bytes is impossible.`, {
-        fields: { byteLength },
-        fix: 'Give a whole number of bytes that is not negative.',
-      });
-    }
+    expectByteLength(byteLength);
     const left = this.info.maxBufferBytes - this.#bufferBytes;
     if (byteLength > left) {
       throw new UnicornError(
@@ -204,6 +202,7 @@ export class CpuDevice implements Device, Submitter {
 
   async write(buffer: DeviceBuffer, byteOffset: number, data: Uint8Array): Promise<void> {
     this.expectOpen();
+    expectBytes(data);
     const { byteLength } = data;
     expectRange(buffer, byteOffset, byteLength);
     if (this.#copiesNow(byteLength)) {

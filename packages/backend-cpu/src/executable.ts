@@ -148,9 +148,11 @@ export class CpuExecutable implements Executable {
    * The request of a step that differs from an earlier one in its host data only: the same buffers under the same dims were
    * checked before, and checking dozens of states again would take longer than all the rest. Undefined for anything else.
    */
-  #sameAsBefore({ dims, buffers }: Bindings): NativeSubmission | undefined {
+  #sameAsBefore(bindings: Partial<Bindings> | null | undefined): NativeSubmission | undefined {
     const last = this.#last;
-    if (!last || last.imports.some(({ isDisposed }) => isDisposed)) return undefined;
+    // Callers in plain JavaScript may pass anything.
+    const { dims, buffers } = bindings ?? {};
+    if (!last || !dims || !buffers || last.imports.some(({ isDisposed }) => isDisposed)) return undefined;
     for (let i = 0; i < this.#dims.length; i++) {
       if (dims[this.#dims[i]!] !== last.dims[i]) return undefined;
     }

@@ -1,6 +1,6 @@
 /** Weights as the addon holds them. The addon loads them; this class checks the entries and puts them into its arrays. */
 import { guarded } from '@unicorn-exec/native';
-import { dtypes, elementCount, tensorBytes, UnicornError } from '@unicorn-exec/tensor';
+import { dtypes, elementCount, expectWeightEntries, tensorBytes, UnicornError } from '@unicorn-exec/tensor';
 import type { TensorSpec, WeightEntry, WeightSet } from '@unicorn-exec/tensor';
 import type { NativeAddon, WeightsHandle } from './addon.js';
 
@@ -25,9 +25,10 @@ export interface LoadRequest {
 }
 
 /**
- * @throws UnicornError `usage/weight` for a name given twice, or an entry whose bytes do not follow from its shape
+ * @throws UnicornError `usage/weight` for what is not entries, a name given twice, or an entry whose bytes do not follow from its shape
  */
 export function loadRequest(entries: readonly WeightEntry[]): LoadRequest {
+  expectWeightEntries(entries);
   const paths = new Map<string, number>();
   const names = new Set<string>();
   const numbers = new Float64Array(7 * entries.length);

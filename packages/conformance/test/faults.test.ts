@@ -380,6 +380,15 @@ describe('the contract', () => {
         return wrapDevice(device, { load: (entries) => device.load(entries) });
       },
     ],
+    [
+      'values of other kinds are refused',
+      async () => {
+        const device = await referenceBackend.open();
+        return wrapDevice(device, {
+          read: (buffer, at, count) => device.read(buffer, Math.floor(Number(at)), count),
+        });
+      },
+    ],
   ];
 
   it.each(faults)('"%s" fails for a device that breaks it', async (promise, open) => {

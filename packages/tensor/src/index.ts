@@ -68,7 +68,15 @@ export {
   HostBuffer,
   hostRange,
 } from './backend/host-device.js';
-export { expectCompileArguments, expectPlanArguments, expectSegment } from './backend/expect-arguments.js';
+export {
+  expectBuffer,
+  expectByteLength,
+  expectBytes,
+  expectCompileArguments,
+  expectPlanArguments,
+  expectRange,
+  expectSegment,
+} from './backend/expect-arguments.js';
 export { memoryPlace } from './backend/memory-place.js';
 export type { MemoryPlace } from './backend/memory-place.js';
 export { HostWeightSet, loadHostWeights } from './backend/host-device.js';

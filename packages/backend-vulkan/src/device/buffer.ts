@@ -6,20 +6,6 @@ import type { BufferHandle, DeviceHandle, MemoryKind, NativeAddon } from '../add
 /** Bindings begin at multiples of this: kernels load vectors of 16 bytes. */
 export const bindingAlignment = 16;
 
-/** @throws UnicornError `usage/range` when the range lies outside */
-export function checkRange(buffer: DeviceBuffer, byteOffset: number, byteLength: number): void {
-  const fits = byteOffset >= 0 && byteLength >= 0 && byteOffset + byteLength <= buffer.byteLength;
-  if (fits && Number.isInteger(byteOffset) && Number.isInteger(byteLength)) return;
-  throw new UnicornError(
-    'usage/range',
-    `Bytes ${byteOffset} + ${byteLength} lie outside the buffer of ${buffer.byteLength}.`,
-    {
-      fields: { byteOffset, byteLength, bufferBytes: buffer.byteLength },
-      fix: 'Give a range inside of the buffer, in whole bytes.',
-    },
-  );
-}
-
 /** What the addon gives of a buffer. */
 interface Native {
   readonly handle: BufferHandle;

@@ -4,8 +4,12 @@ import { guarded } from '@unicorn-exec/native';
 import {
   checkWeights,
   expectCompileArguments,
+  expectRange,
   copiedBytes,
   expectApart,
+  expectBuffer,
+  expectByteLength,
+  expectBytes,
   graphSignature,
   maximumDims,
   ownWeightSets,
@@ -36,7 +40,7 @@ import type {
 } from '@unicorn-exec/tensor';
 import type { DeviceHandle, MemoryKind, NativeAddon, PhysicalDevice } from '../addon.js';
 import { BufferCopy, SyncedTransfer } from './buffer-copy.js';
-import { checkRange, VulkanBuffer } from './buffer.js';
+import { VulkanBuffer } from './buffer.js';
 import { chainsOn } from '../dispatch/chain.js';
 import type { PipelineSpec } from '../dispatch/dispatch.js';
 import { VulkanExecutable, type ExecutableHost } from '../recording/executable.js';
@@ -167,11 +171,12 @@ export class VulkanDevice implements Device, ExecutableHost {
   ): Promise<Executable> {
     this.expectOpen();
     expectCompileArguments(graph, options);
+    const { precision = 'fast' } = options;
     const { sets, holder } = ownWeightSets(given, (set) => this.#isOwnSet(set));
     const weights = new WeightSets(sets);
     checkWeights(graph, (name) => holder(name)?.spec(name));
     for (const node of graph.nodes) {
-      const support = this.supports(node, graph, { precision: options.precision ?? 'fast' });
+      const support = this.supports(node, graph, { precision });
       if (!support.ok) {
         throw new UnicornError('unsupported/op', `The Vulkan backend does not support ${support.reason}.`, {
           fields: { node: node.id, op: node.op, reason: support.reason },
@@ -181,7 +186,7 @@ export class VulkanDevice implements Device, ExecutableHost {
     }
     const plan = lower(graph, {
       signature: graphSignature(graph),
-      precision: options.precision ?? 'fast',
+      precision,
       maximumDims: maximumDims(graph, options),
       weights,
       target: this.target,
@@ -275,12 +280,7 @@ export class VulkanDevice implements Device, ExecutableHost {
 
   allocate(byteLength: number, { host = 'any' }: AllocateOptions = {}): DeviceBuffer {
     this.expectOpen();
-    if (!Number.isSafeInteger(byteLength) || byteLength < 0) {
-      throw new UnicornError('usage/buffer-size', `A buffer of ${byteLength} bytes is impossible.`, {
-        fields: { byteLength },
-        fix: 'Give a whole number of bytes that is not negative.',
-      });
-    }
+    expectByteLength(byteLength);
     if (byteLength > this.info.maxBufferBytes) {
       throw new UnicornError(
         'resource/memory',
@@ -311,6 +311,7 @@ export class VulkanDevice implements Device, ExecutableHost {
 
   importBuffer(memory: Uint8Array | DeviceBuffer): DeviceBuffer {
     this.expectOpen();
+    if (!(memory instanceof Uint8Array)) expectBuffer(memory);
     const buffer = VulkanBuffer.import(this.addon, this.handle, memory, (gone) => this.#release(gone));
     if (!buffer) {
       const host = memory instanceof Uint8Array ? memory : memory.host;
@@ -338,9 +339,8 @@ export class VulkanDevice implements Device, ExecutableHost {
 
   copy(from: BufferView, to: BufferView, byteLength: number, options: SubmitOptions = {}): Completion {
     this.expectOpen();
-    checkRange(from.buffer, from.byteOffset, byteLength);
-    checkRange(to.buffer, to.byteOffset, byteLength);
     expectApart(from, to, byteLength);
+    for (const { buffer, byteOffset } of [from, to]) expectRange(buffer, byteOffset, byteLength);
     if (!this.#isOwn(from.buffer) && !this.#isOwn(to.buffer)) {
       throw new UnicornError('usage/binding', 'Neither buffer of the copy is of this device.', {
         fix: 'Copy on a device that one of the buffers belongs to.',
@@ -352,7 +352,8 @@ export class VulkanDevice implements Device, ExecutableHost {
   async write(buffer: DeviceBuffer, byteOffset: number, data: Uint8Array): Promise<void> {
     this.expectOpen();
     const own = this.#own(buffer);
-    checkRange(own, byteOffset, data.byteLength);
+    expectBytes(data);
+    expectRange(own, byteOffset, data.byteLength);
     if (data.byteLength === 0) return;
     // The addon copies when it is called, which may be later.
     const bytes = this.queue.isWaiting || own.owner ? copiedBytes(data) : data;
@@ -363,7 +364,7 @@ export class VulkanDevice implements Device, ExecutableHost {
   async read(buffer: DeviceBuffer, byteOffset: number, byteLength: number): Promise<Uint8Array> {
     this.expectOpen();
     const own = this.#own(buffer);
-    checkRange(own, byteOffset, byteLength);
+    expectRange(own, byteOffset, byteLength);
     const into = new Uint8Array(byteLength);
     if (byteLength === 0) return into;
     const start = (): number => guarded(() => this.addon.read(this.handle, own.handle, byteOffset, into));

@@ -158,7 +158,10 @@ export class Requests {
    * The request of a step that differs from an earlier one in its host data only: the same buffers under the same dims were
    * checked before, and checking dozens of states again would take longer than all the rest. Undefined for anything else.
    */
-  #sameAsBefore({ dims, buffers }: Bindings): Request | undefined {
+  #sameAsBefore(bindings: Partial<Bindings> | null | undefined): Request | undefined {
+    // Callers in plain JavaScript may pass anything.
+    const { dims, buffers } = bindings ?? {};
+    if (!dims || !buffers) return undefined;
     let given = 0;
     for (const _ in buffers) given++;
     if (given !== this.#names.length) return undefined;
@@ -182,7 +185,7 @@ export class Requests {
     for (const [index, source] of sources.entries()) {
       const name = this.#names[index]!;
       const now = buffers[name];
-      if (now === undefined) return undefined;
+      if (typeof now !== 'object' || now === null) return undefined;
       if (source.buffer) {
         if (!this.#isBoundTo(now, source)) return undefined;
         data.push(undefined);
@@ -202,7 +205,7 @@ export class Requests {
   #isBoundTo(binding: Binding, { buffer, byteOffset }: BoundSource): boolean {
     if (ArrayBuffer.isView(binding) || buffer!.isDisposed) return false;
     const view = 'buffer' in binding ? binding : { buffer: binding, byteOffset: 0 };
-    if (view.byteOffset !== byteOffset) return false;
+    if (view.byteOffset !== byteOffset || !view.buffer) return false;
     // What is not coherent is synchronized in the parts that the host data names, which change from step to step.
     if (view.buffer === buffer) return !buffer.owner;
     return !view.buffer.sync && this.host.foreign.known(view.buffer) === buffer;

@@ -5,7 +5,15 @@
  */
 import { open } from 'node:fs/promises';
 import { guarded } from '@unicorn-exec/native';
-import { decodeRow, dtypes, elementCount, fileError, tensorBytes, UnicornError } from '@unicorn-exec/tensor';
+import {
+  decodeRow,
+  dtypes,
+  elementCount,
+  expectWeightEntries,
+  fileError,
+  tensorBytes,
+  UnicornError,
+} from '@unicorn-exec/tensor';
 import type { DType, TensorSpec, WeightEntry, WeightSet } from '@unicorn-exec/tensor';
 import type { DeviceHandle, NativeAddon, WeightsHandle } from '../addon.js';
 import type { LoadedWeight, WeightTable } from './weight-table.js';
@@ -122,6 +130,7 @@ async function addVector(request: Request, entry: WeightEntry): Promise<void> {
 
 /** @throws UnicornError `usage/weight`, `usage/file`, `format/truncated`; `unsupported/dtype` for a matrix without layout */
 export async function loadRequest(entries: readonly WeightEntry[]): Promise<LoadRequest> {
+  expectWeightEntries(entries);
   const request = new Request();
   for (const entry of entries) {
     const { name, dtype, shape } = entry;

@@ -4,6 +4,7 @@ import type { ContractCase } from './contract-case.js';
 import { deviceCases } from './device.js';
 import { foreignCases } from './foreign.js';
 import { loadCases } from './load.js';
+import { plainCallerCases } from './plain-caller.js';
 import { plannerCases } from './planner.js';
 import { sharingCases } from './sharing.js';
 import { submitCases } from './submit.js';
@@ -16,5 +17,6 @@ export const contractCases: readonly ContractCase[] = [
   ...foreignCases,
   ...sharingCases,
   ...plannerCases,
+  ...plainCallerCases,
 ];
 export type { ContractCase, ContractContext } from './contract-case.js';

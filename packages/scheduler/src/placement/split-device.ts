@@ -10,6 +10,7 @@ import {
   completionsOf,
   expectApart,
   expectCompileArguments,
+  expectBytes,
   expectWeightEntries,
   graphSignature,
   isUnicornError,
@@ -199,6 +200,7 @@ export class SplitDevice implements Device {
 
   async write(buffer: DeviceBuffer, byteOffset: number, data: Uint8Array): Promise<void> {
     const device = this.#owner(buffer);
+    expectBytes(data);
     const ranges = [{ buffer, byteOffset, byteLength: data.byteLength, isWritten: true }];
     let given = data;
     let isHanded = false;

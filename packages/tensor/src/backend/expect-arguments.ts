@@ -1,10 +1,11 @@
 /**
- * The checks of what a planner and `compile` are given, since callers in plain JavaScript may pass anything. A graph is
- * plain data that may come from anywhere; one that was found whole is not looked at again.
+ * The checks of what devices and planners are given, since callers in plain JavaScript may pass anything. A graph is plain
+ * data that may come from anywhere; one that was found whole is not looked at again.
  */
 import { isDType } from '../dtype.js';
 import { UnicornError } from '../error.js';
 import type { Graph, Node, Value } from '../graph/graph.js';
+import type { DeviceBuffer } from './buffer.js';
 import type { CompileOptions } from './executable.js';
 import type { EstimateOptions, PlanOptions, Segment } from './planner.js';
 
@@ -63,6 +64,57 @@ export function expectCompileArguments(graph: Graph, options: CompileOptions): v
     throw wrongOption('phase', 'Give "prompt" or "token".');
   if (profile !== undefined && typeof profile !== 'boolean')
     throw wrongOption('profile', 'Give true or false.');
+}
+
+/** @throws UnicornError `usage/buffer-size` for what is not a whole number of bytes */
+export function expectByteLength(byteLength: number): void {
+  if (Number.isSafeInteger(byteLength) && byteLength >= 0) return;
+  throw new UnicornError('usage/buffer-size', `A buffer of ${String(byteLength)} bytes is impossible.`, {
+    fields: { byteLength: plain(byteLength) },
+    fix: 'Give a whole number of bytes that is not negative.',
+  });
+}
+
+/** @throws UnicornError `usage/binding` for what is not a buffer, of whichever device */
+export function expectBuffer(buffer: DeviceBuffer): void {
+  if (isObject(buffer) && Number.isSafeInteger(buffer.byteLength)) return;
+  throw new UnicornError('usage/binding', 'What was given is not a device buffer.', {
+    fix: 'Give a buffer that a device has allocated or imported.',
+  });
+}
+
+/** @throws UnicornError `usage/range` for a range that is not inside of the buffer, `usage/binding` as {@link expectBuffer} */
+export function expectRange(buffer: DeviceBuffer, byteOffset: number, byteLength: number): void {
+  expectBuffer(buffer);
+  const areWhole = Number.isSafeInteger(byteOffset) && Number.isSafeInteger(byteLength);
+  if (areWhole && byteOffset >= 0 && byteLength >= 0 && byteOffset + byteLength <= buffer.byteLength) return;
+  const [offset, length] = [String(byteOffset), String(byteLength)];
+  throw new UnicornError(
+    'usage/range',
+    `${length} bytes at offset ${offset} lie outside a buffer of ${buffer.byteLength}.`,
+    {
+      fields: {
+        byteOffset: plain(byteOffset),
+        byteLength: plain(byteLength),
+        bufferBytes: buffer.byteLength,
+      },
+      fix: 'Give a range inside of the buffer, in whole bytes.',
+    },
+  );
+}
+
+/** @throws UnicornError `usage/option` for what is not a Uint8Array, whose elements would be converted */
+export function expectBytes(data: Uint8Array): void {
+  if (data instanceof Uint8Array) return;
+  throw new UnicornError('usage/option', 'The argument "data" is not a Uint8Array.', {
+    fields: { argument: 'data' },
+    fix: 'Give new Uint8Array(data.buffer, data.byteOffset, data.byteLength).',
+  });
+}
+
+/** What can stand in an error's fields. */
+function plain(value: unknown): number | string {
+  return typeof value === 'number' ? value : String(value);
 }
 
 function expectOptions(options: unknown): void {

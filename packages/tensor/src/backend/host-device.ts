@@ -12,6 +12,7 @@ import { HostTensor } from '../host-tensor.js';
 import type { TensorSpec } from '../graph/graph.js';
 import { expectWeightEntries } from './bindings.js';
 import type { BufferView, DeviceBuffer } from './buffer.js';
+import { expectBuffer, expectByteLength, expectBytes, expectRange } from './expect-arguments.js';
 import { memoryPlace } from './memory-place.js';
 import type { LoadOptions, WeightEntry, WeightSet } from './weights.js';
 
@@ -41,12 +42,7 @@ export class HostBuffer implements DeviceBuffer {
    * @throws UnicornError `resource/memory` when there is not that much, `usage/buffer-size` for an impossible number
    */
   static allocate(byteLength: number, released: () => void): HostBuffer {
-    if (!Number.isSafeInteger(byteLength) || byteLength < 0) {
-      throw new UnicornError('usage/buffer-size', `A buffer of ${String(byteLength)} bytes is impossible.`, {
-        fields: { byteLength },
-        fix: 'Give a whole number of bytes that is not negative.',
-      });
-    }
+    expectByteLength(byteLength);
     try {
       return new HostBuffer(new Uint8Array(byteLength), released, undefined);
     } catch (cause) {
@@ -110,21 +106,7 @@ export class HostBuffer implements DeviceBuffer {
  * `usage/disposed` when it was disposed of
  */
 export function hostRange(buffer: DeviceBuffer, byteOffset: number, byteLength: number): Uint8Array {
-  expectBuffer(buffer);
-  const areWhole = Number.isSafeInteger(byteOffset) && Number.isSafeInteger(byteLength);
-  if (!areWhole || byteOffset < 0 || byteLength < 0 || byteOffset + byteLength > buffer.byteLength) {
-    const [offset, length] = [String(byteOffset), String(byteLength)];
-    throw new UnicornError(
-      'usage/range',
-      `${length} bytes at offset ${offset} lie outside a buffer of ${buffer.byteLength}.`,
-      {
-        fields: areWhole
-          ? { byteOffset, byteLength, bufferBytes: buffer.byteLength }
-          : { byteOffset: offset, byteLength: length, bufferBytes: buffer.byteLength },
-        fix: 'Give a range inside of the buffer, in whole bytes.',
-      },
-    );
-  }
+  expectRange(buffer, byteOffset, byteLength);
   const { host } = buffer;
   if (!(host instanceof Uint8Array)) {
     throw new UnicornError('usage/binding', 'The host cannot address that buffer.', {
@@ -141,13 +123,6 @@ function disposedBuffer(): UnicornError {
   });
 }
 
-function expectBuffer(buffer: unknown): void {
-  if (typeof buffer === 'object' && buffer !== null && 'byteLength' in buffer) return;
-  throw new UnicornError('usage/binding', 'A copy was given what is not a device buffer.', {
-    fix: 'Give {buffer, byteOffset}, with a buffer that a device has allocated or imported.',
-  });
-}
-
 /**
  * A copy of the bytes that a caller writes, since it may change them as soon as the call has returned. `slice` would not
  * do: that of a Node.js Buffer shares the memory.
@@ -155,11 +130,8 @@ function expectBuffer(buffer: unknown): void {
  * @throws UnicornError `usage/option` when they are not a Uint8Array, whose elements would be converted
  */
 export function copiedBytes(data: Uint8Array): Uint8Array {
-  if (data instanceof Uint8Array) return new Uint8Array(data);
-  throw new UnicornError('usage/option', 'The argument "data" is not a Uint8Array.', {
-    fields: { argument: 'data' },
-    fix: 'Give new Uint8Array(data.buffer, data.byteOffset, data.byteLength).',
-  });
+  expectBytes(data);
+  return new Uint8Array(data);
 }
 
 /**
@@ -197,7 +169,7 @@ export function checkHostCopy(
  * `usage/binding` for what is not a view of a buffer
  */
 export function expectApart(from: BufferView, to: BufferView, byteLength: number): void {
-  for (const view of [from, to]) expectBuffer((view as BufferView | null | undefined)?.buffer);
+  for (const view of [from, to]) expectBuffer((view as BufferView | null)?.buffer as DeviceBuffer);
   const [source, target] = [memoryPlace(from.buffer), memoryPlace(to.buffer)];
   if (source.memory !== target.memory) return;
   const numbers = [from.byteOffset, to.byteOffset, byteLength];
