@@ -1,5 +1,5 @@
 /** Cases about what a submission waits for, on this and other devices, and about the times that it tells. */
-import { referenceBackend, type Completion } from '@unicorn-exec/tensor';
+import { isUnicornError, referenceBackend, type Completion, type SubmitOptions } from '@unicorn-exec/tensor';
 import {
   compileProgram,
   expectError,
@@ -213,5 +213,37 @@ export const completionCases: readonly ContractCase[] = [
     await late.done;
     expectNumbers('after the late copy', await readFloats(device, c, width), ramp(2));
     dispose();
+  }),
+  onDevice('what is disposed of in flight harms nobody', { doubling }, async (device, programs) => {
+    const start = JSON.stringify(device.memory());
+    const own = await compileProgram(device, programs.doubling);
+    for (const what of ['an output', 'an input', 'the executable', 'all'] as const) {
+      const [x, y] = [device.allocate(8 * rowByteLength), device.allocate(8 * rowByteLength)];
+      const { executable, dispose } = await compileProgram(device, programs.doubling);
+      const wait = openCompletion();
+      const submit = (options?: SubmitOptions): Completion =>
+        executable.submit({ dims: { tokens: 8 }, buffers: { x, y } }, options);
+      // Some at work or behind it, and some that have yet to begin.
+      const inFlight = [submit(), submit(), submit({ after: wait.completion }), submit()];
+      if (what === 'an output' || what === 'all') y.dispose();
+      if (what === 'an input' || what === 'all') x.dispose();
+      if (what === 'the executable' || what === 'all') dispose();
+      wait.end();
+      for (const { done } of inFlight) {
+        // Those that had not begun may be refused. Numbers go to memory that nobody looks at any more.
+        await done.catch((error: unknown) => {
+          const isTold = isUnicornError(error) && error.code === 'usage/disposed';
+          expectThat(isTold, `Of a submission that lost ${what}: ${String(error)}.`);
+        });
+      }
+      for (const one of [x, y, { dispose }]) one.dispose();
+      const z = device.allocate(rowByteLength);
+      await own.executable.submit({ dims: oneRow, buffers: { x: ramp(3), y: z } }).done;
+      expectNumbers(`after ${what} went`, await readFloats(device, z, width), ramp(6));
+      z.dispose();
+    }
+    own.dispose();
+    const end = JSON.stringify(device.memory());
+    expectThat(start === end, `Memory was ${start}, and is ${end} after everything was disposed of.`);
   }),
 ];

@@ -140,6 +140,24 @@ for (const [cut, place] of Object.entries(cuts)) {
   });
 }
 
+it('two schedulers share the devices, each with the bits that it computes alone', async () => {
+  const place = cuts['products of prompts']!;
+  const requests = [0, 1, 2, 3].map((salt) => request(salt, 9 + 5 * salt, 14));
+  const expected: number[][] = [];
+  for (const one of requests) expected.push(await alone(place, one));
+  const device = await open(place);
+  const weights = await device.load(model.weights);
+  const options = { device, weights, model, kvDType: 'f32', precision: 'fast', blockTokens: 4 } as const;
+  const schedulers = await Promise.all([0, 1].map(() => Scheduler.create(options)));
+  const [here, there] = await Promise.all(schedulers.map((scheduler) => all(scheduler, requests)));
+  expect(here).toEqual(expected);
+  expect(there).toEqual(expected);
+  await schedulers[0]!.close();
+  expect(await all(schedulers[1]!, requests)).toEqual(expected);
+  await schedulers[1]!.close();
+  await device.close();
+});
+
 it('answers go on while a prompt is on the other device', async () => {
   const released = gate();
   let isHeld = false;

@@ -30,7 +30,10 @@ export interface DeviceBuffer {
    * uses it. A device does this itself for the foreign buffers that are bound to it.
    */
   readonly sync?: ((direction: SyncDirection, ranges: readonly ByteRange[]) => void) | undefined;
-  /** Idempotent. */
+  /**
+   * Idempotent. Submissions that have begun keep the memory to their end; one that has yet to begin may fail with
+   * `usage/disposed`.
+   */
   dispose(): void;
 }
 

@@ -37,7 +37,10 @@ export type Binding = DeviceBuffer | BufferView | Float32Array | Int32Array;
 
 export interface Bindings {
   readonly dims: Readonly<Record<string, number>>;
-  /** One entry for each input, output and state of the signature. */
+  /**
+   * One entry for each input, output and state of the signature. What an output or a written state is bound to overlaps with
+   * nothing else of the submission; devices do not check it, and what such memory holds afterwards is undefined.
+   */
   readonly buffers: Readonly<Record<string, Binding>>;
 }
 
@@ -115,5 +118,6 @@ export interface Executable {
   submit(bindings: Bindings, options?: SubmitOptions): Completion;
   /** Times since compilation, when compiled with `profile`. */
   profile(): readonly ProfileEntry[];
+  /** Idempotent. Submissions that have begun go on to their end; one that has yet to begin may fail with `usage/disposed`. */
   dispose(): void;
 }
