@@ -10,6 +10,7 @@ import type {
   GraphBuilder,
   KvGroup,
   LanguageModel,
+  SampledIds,
   StepOptions,
   TensorSpec,
   Value,
@@ -154,6 +155,26 @@ export class Model implements LanguageModel {
       this.file.format === 'gguf'
         ? Promise.resolve().then(() => tokenizerFromGguf(this.file.metadata))
         : directoryTokenizer(this.#directory));
+  }
+
+  /** The ids that have a token, where the head has more rows: padding, and gaps of the vocabulary. */
+  async sampledIds(): Promise<SampledIds | undefined> {
+    let absent: number[];
+    let count = this.vocabularySize;
+    try {
+      const tokenizer = await this.tokenizer();
+      count = Math.min(count, tokenizer.vocabSize);
+      absent = tokenizer.absentIds.filter((id) => id < count);
+    } catch {
+      // Ids in, ids out: nobody knows which have a token. Whoever needs the tokenizer is told what is wrong with it.
+      return undefined;
+    }
+    while (absent.length > 0 && absent.at(-1) === count - 1) {
+      absent.pop();
+      count--;
+    }
+    const isWhole = count === this.vocabularySize && absent.length === 0;
+    return isWhole || count === 0 ? undefined : { count, absent };
   }
 
   /** Loaded on the first call; undefined where the model has none. @throws UnicornError `format/chat-template` */

@@ -9,6 +9,7 @@ import {
   type Device,
   type KvGroup,
   type LanguageModel,
+  type SampledIds,
   type StepOptions,
   type Value,
   type WeightEntry,
@@ -42,6 +43,7 @@ export class ToyModel implements LanguageModel {
     readonly windows: readonly (number | undefined)[] = [undefined, 5],
     readonly vocabularySize = 37,
     readonly contextLength = 96,
+    readonly sampled?: SampledIds,
   ) {
     this.layers = windows.length;
     this.kvGroups = [...new Set(windows)].map((window) => ({
@@ -77,6 +79,10 @@ export class ToyModel implements LanguageModel {
         entry(`${layer}.down`, hidden, feedForward, 2),
       ]),
     ];
+  }
+
+  sampledIds(): Promise<SampledIds | undefined> {
+    return Promise.resolve(this.sampled);
   }
 
   /** What becomes of the embeddings before the first layer. */
@@ -136,7 +142,14 @@ export class ToyModel implements LanguageModel {
     });
     if (options.logits === 'none') return {};
     const rows = options.logits === 'selected' ? builder.takeRows(x, inputs.rows) : x;
-    const logits = builder.matmul(rows, weight('head', this.vocabularySize, hidden));
+    const { sampled } = options;
+    const head = { dtype: 'f32', shape: [this.vocabularySize, hidden] } as const;
+    let logits = builder.matmul(rows, builder.weight('head', head, sampled && { rows: sampled.count }));
+    if (sampled) {
+      const barred = new Float32Array(sampled.count);
+      for (const id of sampled.absent) barred[id] = -Infinity;
+      logits = builder.add(logits, builder.constant(barred));
+    }
     builder.output('logits', logits);
     return { logits };
   }

@@ -102,7 +102,7 @@ export { referenceBackend } from './reference/reference-backend.js';
 export { blocksOfSequence, defaultPrefillChunk, planKv, slotsOfSequence } from './kv-plan.js';
 export type { KvGroupPlan, KvPlan, KvPlanOptions } from './kv-plan.js';
 export { defaultBlockTokens, kvStateShape, poolDim, stateName, stateSlotsDim, StepInputs } from './step.js';
-export type { ElasticSize, KvGroup, LanguageModel, SequenceState, StepOptions } from './step.js';
+export type { ElasticSize, KvGroup, LanguageModel, SampledIds, SequenceState, StepOptions } from './step.js';
 export { addSampling, sampleGraph, sampleNames } from './sample-step.js';
 export type { SampleStepOptions } from './sample-step.js';
 export { createNullBackend, nullBackend } from './null/null-backend.js';

@@ -48,12 +48,25 @@ export interface ElasticSize {
   readonly skip: readonly number[];
 }
 
+/** Which rows of a head stand for tokens, where not all do: heads are padded, and vocabularies have gaps. */
+export interface SampledIds {
+  /** One more than the last id that has a token. */
+  readonly count: number;
+  /** Smaller ids without a token, ascending. */
+  readonly absent: readonly number[];
+}
+
 export interface StepOptions {
   readonly kvDType: DType;
   /** Tokens of one KV block. */
   readonly blockTokens: number;
   /** Whose logits are computed. `selected`: those of the rows that the input `rows` names. `all`: those of every row. */
   readonly logits: 'selected' | 'all' | 'none';
+  /**
+   * For `selected`, which are sampled from: the logits are `[outputs, count]`, and those of absent ids minus infinity.
+   * Default: every row of the head is a token.
+   */
+  readonly sampled?: SampledIds;
   /** Layers whose `hidden.<L>` f32 `[tokens, features]` are outputs: 0 is the embedding, L what layer L - 1 gives. */
   readonly hidden?: boolean;
   /**
@@ -77,6 +90,11 @@ export interface LanguageModel {
   readonly kvGroups: readonly KvGroup[];
   /** Default: none. */
   readonly sequenceStates?: readonly SequenceState[];
+  /**
+   * The ids that may be sampled; undefined, also in place of the method: all of the vocabulary. Must not reject. It is
+   * asked for before anything that samples is compiled.
+   */
+  sampledIds?(): Promise<SampledIds | undefined>;
   /** Adds the step to a builder and names its outputs (`logits`, `hidden.<L>`). Returns the logits where asked for. */
   buildStep(builder: GraphBuilder, options: StepOptions): { readonly logits?: Value };
 }

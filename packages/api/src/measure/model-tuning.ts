@@ -58,7 +58,14 @@ export async function tuneModel(options: TuneModelOptions = {}): Promise<TuneRep
   const model = await openModel(await locateModel(options.model));
   try {
     const builder = new GraphBuilder(model.name);
-    model.buildStep(builder, { kvDType: 'f16', blockTokens: defaultBlockTokens, logits: 'selected' });
+    const sampled = await model.sampledIds();
+    const blockTokens = defaultBlockTokens;
+    model.buildStep(builder, {
+      kvDType: 'f16',
+      blockTokens,
+      logits: 'selected',
+      ...(sampled ? { sampled } : {}),
+    });
     const tune = await tunable.loadTuner!();
     const search = { device, budgetMs, signal, onProgress, tokens };
     return await tune(builder.build(), model.weights(), search);

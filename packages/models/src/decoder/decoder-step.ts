@@ -7,6 +7,7 @@ import {
   UnicornError,
   type GraphBuilder,
   type KvGroup,
+  type SampledIds,
   type StepOptions,
   type TensorSpec,
   type Value,
@@ -187,15 +188,27 @@ export class DecoderStep {
   /** Final norm, head and softcap of the rows that logits are wanted of. */
   logits(x: Value): Value | undefined {
     if (this.options.logits === 'none') return undefined;
-    const { builder, config } = this;
+    const { builder, config, options } = this;
+    const { count, absent } = (options.logits === 'selected' && options.sampled) || everyId(config);
     const logits = this.scoped('head', () => {
       const normed = this.norm(this.selected(x), this.weight('norm'));
-      const raw = builder.matmul(normed, this.weight(config.tiedHead ? 'embed' : 'head'));
-      return config.logitSoftcap === undefined ? raw : builder.softcap(raw, config.logitSoftcap);
+      const view = count < config.vocabularySize ? { rows: count } : undefined;
+      const raw = builder.matmul(normed, this.weight(config.tiedHead ? 'embed' : 'head', view));
+      const capped = config.logitSoftcap === undefined ? raw : builder.softcap(raw, config.logitSoftcap);
+      return absent.length === 0 ? capped : builder.add(capped, builder.constant(barring(count, absent)));
     });
     builder.output('logits', logits);
     return logits;
   }
+}
+
+const everyId = ({ vocabularySize }: DecoderConfig): SampledIds => ({ count: vocabularySize, absent: [] });
+
+/** What is added to logits: nothing to those of tokens, minus infinity to those of ids that no token has. */
+function barring(count: number, absent: readonly number[]): Float32Array {
+  const row = new Float32Array(count);
+  for (const id of absent) row[id] = -Infinity;
+  return row;
 }
 
 /** @throws UnicornError `usage/elastic` when the size does not fit the model. */

@@ -29,6 +29,8 @@ export interface TokenizerDefinition {
   bosId: number | undefined;
   eosIds: readonly number[];
   addBos: boolean;
+  /** Ids whose spelling stands for nothing, as padding in GGUF. Default: none. */
+  padding?: ReadonlySet<number>;
   /** See {@link Tokenizer.warnings}. Default: none. */
   warnings?: readonly string[];
 }
@@ -64,6 +66,7 @@ export class BpeTokenizer implements Tokenizer {
   readonly #merger: BytePairMerger;
   /** The token of each byte, `noToken` where there is none: GPT-2's characters, or `<0xAB>`. */
   readonly #byteIds: Int32Array;
+  #absent: readonly number[] | undefined;
   readonly #remembered = new Map<string, readonly number[]>();
   readonly #encoder = new TextEncoder();
 
@@ -100,6 +103,10 @@ export class BpeTokenizer implements Tokenizer {
 
   get vocabSize(): number {
     return this.#vocabulary.size;
+  }
+
+  get absentIds(): readonly number[] {
+    return (this.#absent ??= this.#vocabulary.holes(this.#definition.padding));
   }
 
   encode(text: string, { special = false, literal }: EncodeOptions = {}): number[] {

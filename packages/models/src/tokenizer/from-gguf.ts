@@ -72,6 +72,7 @@ export function tokenizerFromGguf(metadata: GgufTokenizerMetadata): Tokenizer {
   const shared = {
     vocabulary,
     added,
+    padding: paddingOf(tokens, typeOf),
     bosId,
     eosIds: endIds([idAt('eos_token_id'), idAt('eot_token_id'), idAt('eom_token_id')], added),
     warnings,
@@ -160,6 +161,15 @@ function correctedTypes(
 /** All spellings of ends begin so, and have no more bytes: most of a vocabulary need not be looked at. */
 const firstOfEnds = '<'.charCodeAt(0);
 const longestEnd = 32;
+
+/** What converters spell where a head has more rows than the vocabulary has tokens: unused, `[PAD<id>]`. */
+function paddingOf(tokens: FlatStrings, typeOf: (id: number) => number): ReadonlySet<number> {
+  const padding = new Set<number>();
+  for (let id = 0; id < tokens.length; id++) {
+    if (typeOf(id) === tokenType.unused && tokens.at(id) === `[PAD${id}]`) padding.add(id);
+  }
+  return padding;
+}
 
 /** @throws UnicornError `format/tokenizer` */
 function mergeList(entries: FlatStrings, vocabulary: Vocabulary): MergeList {

@@ -33,6 +33,8 @@ export interface Detokenizer {
 export interface Tokenizer {
   /** Number of ids: the largest id + 1. A model's embedding may have more rows (padding). */
   readonly vocabSize: number;
+  /** Smaller ids that no token has, ascending: gaps, and what a converter has put in their place. */
+  readonly absentIds: readonly number[];
   /** The token that begins a sequence, where the model has one. */
   readonly bosId: number | undefined;
   /** Ids that end an answer: the declared end token and every special token that is known to end a turn or a text. */

@@ -180,6 +180,13 @@ export class Vocabulary {
     return this.#respelled.get(id) ?? this.#spelling(id);
   }
 
+  /** Ids that have no spelling, and these, ascending. */
+  holes(padding?: ReadonlySet<number>): number[] {
+    const holes: number[] = [];
+    for (let id = 0; id < this.#size; id++) if (!this.#has(id) || padding?.has(id)) holes.push(id);
+    return holes;
+  }
+
   /** Gives back the room that was taken for more tokens than came. */
   compact(): void {
     this.#text = Buffer.from(this.#text.subarray(0, this.#textBytes));

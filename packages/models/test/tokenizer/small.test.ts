@@ -45,6 +45,12 @@ describe('a byte-level vocabulary', () => {
     expect(tokenizer.addBos).toBe(false);
   });
 
+  it('knows the gaps between its ids', () => {
+    expect(tokenizer.absentIds).toEqual([]);
+    const gaps = bpe({ added_tokens: [added(9, '<end>')] }, { vocab: { a: 0, b: 3 }, merges: [] });
+    expect(tokenizerFromJson(gaps).absentIds).toEqual([1, 2, 4, 5, 6, 7, 8]);
+  });
+
   it('gives the unknown token where there is one', () => {
     const model = { vocab: { a: 0, '?': 1 }, merges: [], unk_token: '?' };
     expect(tokenizerFromJson(bpe({}, model)).encode('axya')).toEqual([0, 1, 1, 0]);
@@ -154,16 +160,18 @@ describe('a byte-level vocabulary in GGUF', () => {
   const pieces = ['a', ...ends, '<think>', '<eos>'];
   const open = async (type: number, more: [string, MetadataEntry][] = []) =>
     tokenizerFromGguf(
-      await metadataOf([
-        ['tokenizer.ggml.model', { type: 'string', value: 'gpt2' }],
-        ['tokenizer.ggml.tokens', { type: 'array', elementType: 'string', values: pieces }],
-        ['tokenizer.ggml.merges', { type: 'array', elementType: 'string', values: [] }],
-        [
-          'tokenizer.ggml.token_type',
-          { type: 'array', elementType: 'i32', values: pieces.map((_, id) => (id === 0 ? 1 : type)) },
-        ],
-        ...more,
-      ]),
+      await metadataOf(
+        new Map<string, MetadataEntry>([
+          ['tokenizer.ggml.model', { type: 'string', value: 'gpt2' }],
+          ['tokenizer.ggml.tokens', { type: 'array', elementType: 'string', values: pieces }],
+          ['tokenizer.ggml.merges', { type: 'array', elementType: 'string', values: [] }],
+          [
+            'tokenizer.ggml.token_type',
+            { type: 'array', elementType: 'i32', values: pieces.map((_, id) => (id === 0 ? 1 : type)) },
+          ],
+          ...more,
+        ]),
+      ),
     );
   const pre: [string, MetadataEntry] = ['tokenizer.ggml.pre', { type: 'string', value: 'qwen2' }];
 
@@ -181,6 +189,18 @@ describe('a byte-level vocabulary in GGUF', () => {
       expect(tokenizer.isSpecial(pieces.indexOf('<think>'))).toBe(false);
     },
   );
+
+  it('knows the ids that stand for no token: unused ones with the spelling of padding, and nothing else', async () => {
+    const tokens = ['a', '[PAD1]', 'b', '[PAD4]', '[PAD4]', '<unused5>', '[PAD6]', '[PAD7]'];
+    const types = [1, 5, 1, 5, 5, 5, 1, 5];
+    const tokenizer = await open(1, [
+      pre,
+      ['tokenizer.ggml.tokens', { type: 'array', elementType: 'string', values: tokens }],
+      ['tokenizer.ggml.token_type', { type: 'array', elementType: 'i32', values: types }],
+    ]);
+    expect(tokenizer.absentIds).toEqual([1, 4, 7]);
+    expect(tokenizer.vocabSize).toBe(tokens.length);
+  });
 
   it('says nothing of a file that is well', async () => {
     expect((await open(3, [pre])).warnings).toEqual([]);

@@ -45,7 +45,7 @@ export class Flights {
     /** Whether jobs outlive their device: another takes over. */
     private readonly outlived: boolean,
   ) {
-    this.#batch = new StepBatch(host.plan, host.model.vocabularySize, host.states);
+    this.#batch = new StepBatch(host.plan, host.states);
   }
 
   /** Submits, compiling its program if need be. Undefined: it failed, and its jobs with it. */

@@ -23,7 +23,7 @@ export interface LateSamplingSetup {
 }
 
 export class LateSampling {
-  /** f32 [vocabulary] by row of the history. */
+  /** f32 [sampled ids] by row of the history. */
   readonly #logits = new Map<number, DeviceBuffer>();
   /** Outputs of samplers by their programs' names and rows of the history. */
   readonly #sampled = new Map<string, SampledBuffers>();
@@ -53,8 +53,8 @@ export class LateSampling {
   /** Keeps each job's row of the logits that a flight has computed. Rejects with what the device says. */
   async keepLogits({ program, entries, done }: Flight): Promise<void> {
     await done;
-    const { device, model } = this.setup.host;
-    const byteLength = tensorBytes('f32', [model.vocabularySize]);
+    const { device } = this.setup.host;
+    const byteLength = tensorBytes('f32', [program.sampledIds]);
     const buffer = program.outputs[sampleNames.logits]!;
     const copies: Promise<void>[] = [];
     for (const { portion } of entries) {

@@ -32,6 +32,8 @@ export const stepNames = { ids: 'ids', given: 'given' } as const;
 export interface Program {
   readonly kind: ProgramKind;
   readonly executable: Executable;
+  /** Ids that it samples from, the first of the vocabulary; 0 where it samples none. */
+  readonly sampledIds: number;
   /** A buffer for each output of the signature but those of sampling, large enough for the largest step. */
   readonly outputs: Readonly<Record<string, DeviceBuffer>>;
   /**
@@ -179,24 +181,27 @@ export class ProgramCache {
 
   async #compileSampler(kind: ProgramKind): Promise<Program> {
     const { device, weights, model, precision, profile } = this.host;
-    const graph = sampleGraph(`${model.name} ${kind.name}`, model.vocabularySize, this.#samplingOf(kind));
+    const sampledIds = (await model.sampledIds?.())?.count ?? model.vocabularySize;
+    const graph = sampleGraph(`${model.name} ${kind.name}`, sampledIds, this.#samplingOf(kind));
     const executable = await device.compile(graph, weights, {
       dims: { outputs: 1, biases: { max: maxLogitBiases } },
       precision,
       profile,
       ...(kind.phase ? { phase: kind.phase } : {}),
     });
-    return { kind, executable, outputs: {}, sampled: [] };
+    return { kind, executable, sampledIds, outputs: {}, sampled: [] };
   }
 
   async #compile(kind: ProgramKind): Promise<Program> {
     const { device, weights, model, plan, precision, profile } = this.host;
     const builder = new GraphBuilder(`${model.name} ${kind.name}`);
+    const sampled = kind.result === 'sample' ? await model.sampledIds?.() : undefined;
     const { logits } = model.buildStep(builder, {
       kvDType: plan.kvDType,
       blockTokens: plan.blockTokens,
       logits: kind.result === 'sample' ? 'selected' : kind.result,
       hidden: kind.hidden,
+      ...(sampled ? { sampled } : {}),
       ...(kind.given ? { given: true } : {}),
       ...(kind.reach ? { reach: true } : {}),
       ...(kind.size ? { size: kind.size } : {}),
@@ -228,13 +233,14 @@ export class ProgramCache {
     const isFree = !kind.masked && !kind.drafts && plan.stateSlots === 0;
     const ahead = executable.runsAhead && isFree ? maxStepsAhead : 0;
     const sets = kind.result === 'sample' && !kind.late ? 1 + ahead : 0;
-    const sampled = Array.from({ length: sets }, (): Record<string, DeviceBuffer> => ({}));
+    const buffers = Array.from({ length: sets }, (): Record<string, DeviceBuffer> => ({}));
     for (const [name, { dtype, shape }] of Object.entries(executable.signature.outputs)) {
       const byteLength = tensorBytes(dtype, resolveShape(shape, maximum));
-      for (const set of sampledOutputs.includes(name) ? sampled : [outputs]) {
+      for (const set of sampledOutputs.includes(name) ? buffers : [outputs]) {
         set[name] = device.allocate(byteLength, { name });
       }
     }
-    return { kind, executable, outputs, sampled };
+    const sampledIds = kind.result === 'sample' ? (logits!.shape[1] as number) : 0;
+    return { kind, executable, sampledIds, outputs, sampled: buffers };
   }
 }

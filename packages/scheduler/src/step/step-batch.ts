@@ -83,7 +83,6 @@ export class StepBatch {
 
   constructor(
     private readonly plan: KvPlan,
-    private readonly vocabularySize: number,
     private readonly states: StepStates,
   ) {}
 
@@ -259,7 +258,7 @@ export class StepBatch {
     rows: number,
     biases: number,
   ): Record<string, Int32Array | Float32Array> {
-    const words = Math.ceil(this.vocabularySize / 32);
+    const words = Math.ceil(program.sampledIds / 32);
     const parameters = this.#float32(sampleNames.parameters, rows * sampleParameters.length);
     const controls = this.#int32(sampleNames.controls, rows * sampleControls.length);
     const biasIds = this.#int32(sampleNames.biasIds, rows * biases).fill(0);
@@ -279,10 +278,14 @@ export class StepBatch {
         controls[at + historyRowColumn] = historyRow;
         controls[at + lengthColumn] = length;
         controls[at + promptColumn] = promptLength;
-        biasIds.set(packed.biasIds, row * biases);
-        biasValues.set(packed.biasValues, row * biases);
+        packed.biasIds.forEach((id, index) => {
+          // An id that no token has is not sampled anyway.
+          if (id >= program.sampledIds) return;
+          biasIds[row * biases + index] = id;
+          biasValues[row * biases + index] = packed.biasValues[index]!;
+        });
         const allowed = sample!.masks[i];
-        if (mask && allowed) mask.set(allowed, row * words);
+        if (mask && allowed) mask.set(allowed.subarray(0, words), row * words);
       }
     }
     return {
