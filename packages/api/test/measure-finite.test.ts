@@ -3,8 +3,9 @@ import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, describe, it } from 'vitest';
-import { describeWeights, Engine } from '../src/index.js';
-import { perplexity, writeEvaluation } from '../src/measure/index.js';
+import { describeWeights, Engine, type GenerateRequest } from '../src/index.js';
+import { benchmark, perplexity, writeEvaluation } from '../src/measure/index.js';
+import { backends } from './shared.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'unicorn-measure-'));
 const text = 'Once there was a brave fox who lived in the orchard.';
@@ -39,6 +40,39 @@ describe.each([Number.NaN, Number.POSITIVE_INFINITY])('a weight of %s', (value) 
       expect(readFileSync(output).length).toBeGreaterThan(3 * 8192 * 4);
     });
   });
+});
+
+describe.each(backends.filter(({ usable }) => usable))('generating on $name', ({ backend }) => {
+  it.each([Number.NaN, Number.POSITIVE_INFINITY])(
+    'says of a weight of %s that it computed no numbers',
+    async (value) => {
+      const engine = await Engine.load({ model: await spoiledModel(value), backend, context: 64 });
+      const wrong = {
+        code: 'device/result',
+        message: expect.stringContaining('computed no numbers') as string,
+        fix: expect.any(String) as string,
+      };
+      const generate = async (request: Partial<GenerateRequest>): Promise<void> => {
+        for await (const chunk of engine.generate({ prompt: 'Once', maxTokens: 4, ...request })) void chunk;
+      };
+      try {
+        for (const request of [
+          { sampling: { temperature: 0 } },
+          { sampling: { temperature: 1, seed: 1 } },
+          { sampling: { temperature: 0 }, logProbabilities: 2 },
+          { sampling: { temperature: 0 }, speculation: { draft: 'half' } },
+        ]) {
+          await expect(generate(request)).rejects.toMatchObject(wrong);
+        }
+        await expect(
+          benchmark(engine, { promptTokens: 8, generateTokens: 4, repetitions: 1 }),
+        ).rejects.toMatchObject(wrong);
+        expect(engine.stats().requests).toBe(5);
+      } finally {
+        await engine.close();
+      }
+    },
+  );
 });
 
 it('tells how far perplexity and divergence may be off', async () => {

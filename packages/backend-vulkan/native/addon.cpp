@@ -491,12 +491,13 @@ Napi::Value gatheredBytes(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), static_cast<double>(weightsOf(info[0])->gatheredBytes()));
 }
 
-// The rows that ids name: all in range. Throws Failure usage/token-id.
+// The rows that ids name, all in range; -1, no token, is taken for row 0. Throws Failure usage/token-id.
 std::vector<int64_t> rowsOf(const Bytes& ids, int64_t rows, bool firstRowBeyond) {
   std::vector<int64_t> result(ids.byteLength / sizeof(int32_t));
   for (size_t i = 0; i < result.size(); i++) {
     int32_t id;
     std::memcpy(&id, ids.data + i * sizeof id, sizeof id);
+    if (id == -1) id = 0;
     if (id < 0 || (id >= rows && !firstRowBeyond) || rows == 0) {
       throw Failure("usage/token-id",
                     "Token id " + std::to_string(id) + " is outside the table of " + std::to_string(rows) + " rows.",

@@ -43,9 +43,11 @@ void main() {
     uint row = token;
     if (hasIds) {
       int id = ids.at[token];
+      // No token, which sample gives for logits that are no numbers.
+      if (id == -1) id = 0;
       row = uint(id);
       if (row >= rows) {
-        // A negative id is a fault always.
+        // Any other negative id is a fault always.
         if (!firstRowBeyond || id < 0) {
           if (unit == 0) noteFault(faults, FAULT_TOKEN_ID, uint(id), rows);
         }

@@ -61,8 +61,9 @@ void main() {
       precise float value = logits.at[rowStart + id] - largest - logSum;
       chosen.at[row] = value;
     } else {
-      noteFault(faults, FAULT_TOKEN_ID, id, vocabulary);
-      chosen.at[row] = 0.0;
+      // No token, which sample gives for logits that are no numbers, is not a fault.
+      if (id != 0xffffffffu) noteFault(faults, FAULT_TOKEN_ID, id, vocabulary);
+      chosen.at[row] = uintBitsToFloat(0x7fc00000u);
     }
   }
 

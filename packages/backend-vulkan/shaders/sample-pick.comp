@@ -10,7 +10,6 @@
 #extension GL_KHR_shader_subgroup_arithmetic : require
 #include "include/memory.glsl"
 #include "include/function.glsl"
-#include "include/fault.glsl"
 #include "include/philox.glsl"
 #include "include/sample.glsl"
 #include "include/wide.glsl"
@@ -26,7 +25,6 @@ layout(push_constant, scalar) uniform Arguments {
   FloatsIn best;
   Floats probabilities;
   Ints ids;
-  Faults faults;
   uint vocabulary;
   uint stretches;
   uint historyRows;
@@ -47,6 +45,7 @@ shared int topIds[invocations];
 shared uint foundBin;
 shared uvec2 foundBefore;
 shared int foundId;
+shared uint spoiled;
 
 // The row's scores, and the best of those kept: weights are relative to it.
 uint rowStart;
@@ -344,6 +343,8 @@ void main() {
   uint lane = gl_LocalInvocationID.x;
   uint row = gl_WorkGroupID.x;
   rowStart = row * vocabulary;
+  if (lane == 0u) spoiled = 0u;
+  barrier();
 
   // The best of all stretches; of equal scores the lowest id.
   float ownTop = -infinity;
@@ -352,6 +353,7 @@ void main() {
     uint index = 2u * (row * stretches + i);
     float score = best.at[index];
     int id = floatBitsToInt(best.at[index + 1u]);
+    if (id == noNumbers) spoiled = 1u;
     if (id >= 0 && score > ownTop) {
       ownTop = score;
       ownId = id;
@@ -377,11 +379,8 @@ void main() {
 
   int token = topId;
   float temperature = parameters.at[row * parameterColumns + TEMPERATURE];
-  if (!(top > -infinity)) {
-    if (lane == 0u) {
-      noteFault(faults, FAULT_SAMPLING, row, 0u);
-      ids.at[row] = 0;
-    }
+  if (spoiled != 0u || !(top > -infinity)) {
+    if (lane == 0u) ids.at[row] = -1;
     return;
   }
   // A row with an infinite score has no distribution: its token is taken.

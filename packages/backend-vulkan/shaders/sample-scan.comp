@@ -21,7 +21,7 @@ layout(push_constant, scalar) uniform Arguments {
   WordsIn mask;
   // [rows, vocabulary], where a row draws.
   Floats scores;
-  // [rows, stretches, 2]: score and id bits of the best token; id -1 where there is none.
+  // [rows, stretches, 2]: score and id bits of the best token; id -1 where there is none, `noNumbers` where logits are none.
   Floats best;
   // The distribution, which is zeroed here; null if the op does not return it.
   Floats probabilities;
@@ -40,6 +40,7 @@ const uint perInvocation = stretchTokens / 256u;
 shared uint occurrences[stretchTokens];
 shared float topOfSubgroup[64];
 shared int idOfSubgroup[64];
+shared uint spoiled;
 
 void main() {
   uint lane = gl_LocalInvocationID.x;
@@ -50,10 +51,13 @@ void main() {
   float temperature = parameters.at[parameter + TEMPERATURE];
   bool greedy = temperature <= 0.0;
 
+  if (lane == 0u) spoiled = 0u;
+  barrier();
   precise float score[perInvocation];
   for (uint k = 0; k < perInvocation; ++k) {
     uint id = firstId + k * 256u + lane;
     score[k] = id < vocabulary ? logits.at[row * vocabulary + id] : -infinity;
+    if (isNaN(score[k]) || score[k] == infinity) spoiled = 1u;
   }
   for (uint i = 0; i < biases; ++i) {
     uint id = uint(biasIds.at[row * biases + i]);
@@ -102,7 +106,7 @@ void main() {
     if (hasMask != 0u) allowed = ((mask.at[row * ((vocabulary + 31u) / 32u) + (id >> 5)] >> (id & 31u)) & 1u) != 0u;
     precise float value = score[k];
     if (temperature > 0.0) value = value / temperature;
-    // Forbidden tokens, minus infinity and NaN are never chosen.
+    // Forbidden tokens and minus infinity are never chosen.
     if (!allowed || !(score[k] > -infinity) || isNaN(value)) value = -infinity;
     if (value > top) {
       top = value;
@@ -129,6 +133,6 @@ void main() {
     }
     uint index = 2u * (row * gl_NumWorkGroups.x + gl_WorkGroupID.x);
     best.at[index] = subgroupTop;
-    best.at[index + 1u] = intBitsToFloat(subgroupId == 0x7fffffff ? -1 : subgroupId);
+    best.at[index + 1u] = intBitsToFloat(spoiled != 0u ? noNumbers : subgroupId == 0x7fffffff ? -1 : subgroupId);
   }
 }

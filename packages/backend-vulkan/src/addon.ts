@@ -82,7 +82,7 @@ export interface Gather {
   readonly weight: number;
   /** Index of the host input, of this submission, that has the ids: i32. */
   readonly ids: number;
-  /** An id past the table: `usage/token-id` is thrown, or row 0 is taken. Negative ids are errors always. */
+  /** An id past the table: `usage/token-id` is thrown, or row 0 is taken. -1, no token, is row 0; other negative ids are errors always. */
   readonly beyond: 'error' | 'firstRow';
   readonly target: BufferHandle;
   /** A multiple of 16. */

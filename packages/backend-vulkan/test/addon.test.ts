@@ -326,14 +326,15 @@ describe.skipIf(!loaded || !driver.present)(`the addon (${driver.need})`, () => 
       );
     for (const [id, beyond] of [
       [5, 'error'],
-      [-1, 'error'],
-      [-1, 'firstRow'],
+      [-2, 'error'],
+      [-2, 'firstRow'],
       [-(2 ** 31), 'firstRow'],
     ] as const) {
       const error = thrown(() => gather(Int32Array.of(0, id), beyond));
       expect(error).toMatchObject({ code: 'usage/token-id', fields: { id, rows: 5 } });
     }
     await queue.settled(gather(Int32Array.of(0, 4), 'error'));
+    await queue.settled(gather(Int32Array.of(0, -1), 'error'));
     await queue.settled(gather(Int32Array.of(0, 2 ** 31 - 1), 'firstRow'));
     await queue.settled(gather(new Int32Array(0), 'error'));
     expect(addon.gatheredBytes(huge.load)).toBe(80);

@@ -1,9 +1,10 @@
 /** Every mistake gets a sentence and a fix, an exit code, and with --json a document with a stable code. */
-import { closeSync, mkdirSync, openSync, readSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, readFileSync, readSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
+import { describeWeights } from '@unicorn-exec/api';
 import { temporaryFolder, unicorn } from './command.js';
 
 const folder = temporaryFolder();
@@ -47,6 +48,16 @@ const truncated = file('truncated.gguf', beginning(nano, 3_000_000));
 const notWeights = file('text.gguf', 'This is not a model.');
 const qwen3 = fileURLToPath(new URL('../../models/test/goldens/qwen3', import.meta.url));
 const words = 'word '.repeat(400);
+const textFile = file('text.txt', 'Once there was a brave fox who lived in the orchard.');
+const spoiled = file('spoiled.gguf', await withoutNumbers());
+
+/** The bundled model with NaN in its last norm. */
+async function withoutNumbers(): Promise<Uint8Array> {
+  const bytes = readFileSync(nano);
+  const { tensors } = await describeWeights();
+  bytes.writeFloatLE(NaN, tensors.find(({ name }) => name === 'output_norm.weight')!.offset);
+  return bytes;
+}
 
 const cases: { what: string; args: string[]; code: RegExp; exit: number; says: RegExp }[] = [
   {
@@ -98,6 +109,26 @@ const cases: { what: string; args: string[]; code: RegExp; exit: number; says: R
     exit: 1,
     says: /text\.gguf/,
   },
+  ...['run', 'bench', 'perplexity', 'eval'].map((command) => ({
+    what: `weights that are no numbers, to ${command}`,
+    args: {
+      run: ['run', '-m', spoiled, 'Hi'],
+      bench: ['bench', '-m', spoiled, '-p', '8', '-n', '2', '-r', '1'],
+      perplexity: ['perplexity', '-m', spoiled, textFile],
+      eval: [
+        'eval',
+        '-m',
+        spoiled,
+        '--tokens',
+        file('ids.json', '[2, 4, 337]'),
+        '-o',
+        join(folder, 'spoiled.safetensors'),
+      ],
+    }[command]!,
+    code: /^device\/result$/,
+    exit: 1,
+    says: /computed no numbers/,
+  })),
   {
     what: 'a prompt beyond the context',
     args: ['run', '-c', '64', words],

@@ -1,5 +1,5 @@
 /** A generation, from submission to end: its tokens, events, limits and times. It decides nothing about steps. */
-import { UnicornError } from '@unicorn-exec/tensor';
+import { noToken, UnicornError } from '@unicorn-exec/tensor';
 import { Drafter, type DrafterSetup } from './draft/drafter.js';
 import { EventQueue } from './event-queue.js';
 import type { PrefixKey } from './kv/kv-sequence.js';
@@ -177,16 +177,11 @@ export class GenerationJob implements Job {
 
   #take(token: number, logProbabilities: TokenLogProbabilities | undefined): void {
     if (this.ended) return;
+    const position = this.tokens.length;
     if (!(token >= 0 && token < this.setup.vocabularySize)) {
-      this.fail(
-        new UnicornError('device/result', `The device sampled token ${token}, which does not exist.`, {
-          fields: { token },
-          fix: 'The logits may be NaN: check the model file, or try precision "f32".',
-        }),
-      );
+      this.fail(notSampled(token, position));
       return;
     }
-    const position = this.tokens.length;
     this.tokens.push(token);
     if (this.keys !== this.tokens) this.keys.push(token);
     this.#generated.push(token);
@@ -276,4 +271,19 @@ export class GenerationJob implements Job {
       { fields: { words: words.length, expected: length } },
     );
   }
+}
+
+function notSampled(token: number, position: number): UnicornError {
+  const fix =
+    'The weights may hold NaN or infinity: check the file, or compare with the backend `reference`.';
+  return token === noToken
+    ? new UnicornError(
+        'device/result',
+        `The model computed no numbers: its logits for position ${position} hold NaN or infinity, or allow no token.`,
+        { fields: { position }, fix },
+      )
+    : new UnicornError('device/result', `The device sampled token ${token}, which does not exist.`, {
+        fields: { token, position },
+        fix,
+      });
 }

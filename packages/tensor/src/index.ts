@@ -48,7 +48,7 @@ export type {
 } from './op/op.js';
 export type { ActivationKind } from './op/activation.js';
 export { kvDTypes } from './op/kv-cache.js';
-export { drawToken, sampleControls, sampleDistribution, sampleParameters } from './op/sample.js';
+export { drawToken, noToken, sampleControls, sampleDistribution, sampleParameters } from './op/sample.js';
 export type { Candidates, SampleParameters } from './op/sample.js';
 export { philox4x32, uniformAt } from './philox.js';
 export { backendApiVersion } from './backend/backend.js';

@@ -19,7 +19,7 @@ export function expectFinite(
   const { name, device } = engine.backend;
   throw new UnicornError(
     'device/result',
-    `${engine.model.name} has ${what} that are not finite numbers: ${logits[index]} at position ${position}, index ${index}.`,
+    `The model computed no numbers: its ${what} hold ${logits[index]} at position ${position}, index ${index}.`,
     {
       fields: {
         model: engine.model.name,

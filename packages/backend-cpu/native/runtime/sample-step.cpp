@@ -15,6 +15,7 @@ namespace unicorn {
 namespace {
 
 constexpr int32_t absent = -1;
+constexpr int32_t noToken = -1;
 constexpr double infinity = std::numeric_limits<double>::infinity();
 
 // Columns of the operand `parameters` (sampleParameters of the op).
@@ -283,15 +284,28 @@ int64_t keepTypical(Candidate* candidates, int64_t count, double p, double* weig
   return kept;
 }
 
-// The kept candidates by ascending id, with their probabilities in row.weights. Returns their number.
+// Whether no logit is NaN or plus infinity. Sixteen at a time, so that a compiler makes vectors of the comparisons.
+bool areNumbers(const float* logits, int64_t count) {
+  constexpr int64_t lanes = 16;
+  uint32_t wrong[lanes] = {};
+  int64_t i = 0;
+  for (; i + lanes <= count; i += lanes) {
+    for (int64_t lane = 0; lane < lanes; lane++) {
+      wrong[lane] |= static_cast<uint32_t>(!(logits[i + lane] < std::numeric_limits<float>::infinity()));
+    }
+  }
+  for (; i < count; i++) wrong[0] |= static_cast<uint32_t>(!(logits[i] < std::numeric_limits<float>::infinity()));
+  return std::all_of(wrong, wrong + lanes, [](uint32_t one) { return one == 0; });
+}
+
+// The kept candidates by ascending id, with their probabilities in row.weights. Returns their number: 0 where the logits
+// are no numbers, or none may be chosen.
 int64_t distribution(const Row& row) {
+  if (!areNumbers(row.logits, row.vocabulary)) return 0;
   const Parameters& p = row.parameters;
   const Pool pool(row);
   const Candidate best = pool.best();
-  if (best.id < 0) {
-    throw Failure("usage/sampling", "Every token is forbidden: nothing can be sampled.")
-        .withFix("Loosen the logit bias or the token mask; NaN logits also end here.");
-  }
+  if (best.id < 0) return 0;
   if (p.temperature <= 0) {
     row.candidates[0] = best;
     row.weights[0] = 1;
@@ -395,9 +409,9 @@ class SampleStep final : public Step {
       cumulative += row.weights[drawn];
       if (cumulative > uniform) break;
     }
-    const int32_t token = row.candidates[drawn].id;
+    const int32_t token = count > 0 ? row.candidates[drawn].id : noToken;
     run.tensor(ids_).integers()[index] = token;
-    if (c.historyLength < capacity) history[c.historyLength] = token;
+    if (token != noToken && c.historyLength < capacity) history[c.historyLength] = token;
     if (probabilities_ != absent) {
       float* out = run.tensor(probabilities_).floats() + index * row.vocabulary;
       std::fill(out, out + row.vocabulary, 0.0F);

@@ -11,7 +11,6 @@
 #define FAULT_BLOCK_TABLE 4u
 #define FAULT_ROW 5u
 #define FAULT_LOGIT_BIAS 6u
-#define FAULT_SAMPLING 7u
 #define FAULT_HISTORY 8u
 #define FAULT_STALLED 9u
 

@@ -20,3 +20,6 @@ const uint controlColumns = 7u;
 
 // Tokens of the vocabulary that one workgroup of sample-scan takes.
 const uint stretchTokens = 2048u;
+
+// In the place of a stretch's best token: a logit of the stretch is NaN or plus infinity.
+const int noNumbers = -2;

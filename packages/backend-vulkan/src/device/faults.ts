@@ -42,10 +42,6 @@ const descriptions: Readonly<Record<number, Fault>> = {
     code: 'usage/logit-bias',
     message: `Logit bias names token ${id}; the vocabulary has ${vocabulary}.`,
   }),
-  [faultCodes.sampling]: (row) => ({
-    code: 'usage/sampling',
-    message: `Every token of row ${row} is forbidden: nothing can be sampled.`,
-  }),
   [faultCodes.history]: (row, rows) => ({
     code: 'usage/history',
     message: `The controls of a row to sample name tokens outside of the history: row ${row} of ${rows}.`,

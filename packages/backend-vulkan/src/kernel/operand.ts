@@ -56,8 +56,6 @@ export const faultCodes = {
   row: 5,
   /** `usage/logit-bias`: value is the id, limit the vocabulary. */
   logitBias: 6,
-  /** `usage/sampling`: value is the row of logits in which every token is forbidden. */
-  sampling: 7,
   /** `usage/history`: value is the row of the history, limit its rows. */
   history: 8,
   /** `device/stalled`: value is the number of workgroups that were waited for. */

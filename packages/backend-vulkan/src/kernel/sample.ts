@@ -112,7 +112,6 @@ export const sample = {
           read(best),
           written(probabilities?.place),
           write(ids.place),
-          read(faults),
           u32(vocabulary),
           u32(stretches),
           u32(historyRows),

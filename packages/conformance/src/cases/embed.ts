@@ -99,8 +99,10 @@ function cases({ dtypes }: DeviceInfo): Case[] {
     idsCase('first and last row', [0, 10, 10, 0], {}),
     idsCase('ids past the table as row 0', [3, 11, 2 ** 31 - 1, 10], {}, 'firstRow'),
     idsCase('an id past the table', [3, 11], { rejects: 'usage/token-id' }),
-    idsCase('a negative id', [-1, 3], { rejects: 'usage/token-id' }),
-    idsCase('a negative id as row 0', [3, -1], { rejects: 'usage/token-id' }, 'firstRow'),
+    idsCase('no token', [3, -1, 10], { promise: '-1, which is no token, is taken for row 0.' }),
+    idsCase('no token where ids past the table are row 0', [3, -1, 11], {}, 'firstRow'),
+    idsCase('a negative id', [-2, 3], { rejects: 'usage/token-id' }),
+    idsCase('a negative id as row 0', [3, -2], { rejects: 'usage/token-id' }, 'firstRow'),
   ];
 }
 

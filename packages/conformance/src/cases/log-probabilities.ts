@@ -122,6 +122,21 @@ function headCase(): Case {
   };
 }
 
+function noTokenCase(): Case {
+  const name = 'logProbabilities of no token';
+  return {
+    name,
+    op: 'logProbabilities',
+    promise: 'The log-probability of -1, which is no token, is NaN.',
+    make() {
+      const sketch = new Sketch(name);
+      const logits = sketch.input('logits', [3, 31]);
+      addOutputs(sketch, logits, sketch.given('ids', 'i32', [3], [3, -1, 30]), 2);
+      return sketch.problem();
+    },
+  };
+}
+
 function strangeId(id: number): Case {
   const name = `logProbabilities of the token ${id}`;
   return {
@@ -173,8 +188,9 @@ export const logProbabilitiesSuite: OpSuite = {
       fill: (random) => 3000 + random.normal(),
     }),
     headCase(),
+    noTokenCase(),
     strangeId(31),
-    strangeId(-1),
+    strangeId(-2),
   ],
   benchmarks: () => [
     scored('of 151,936, twenty best', { vocabulary: 151_936, rows: 1, top: 20 }),

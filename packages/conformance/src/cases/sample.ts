@@ -268,6 +268,22 @@ const mixed: readonly Row[] = [
   { parameters: { temperature: 0 }, biases: [[42, 100]] },
 ];
 
+/** Among rows of numbers: which logit of a row is what, at the ends of the vocabulary and between. */
+const spoiledRows: readonly { readonly row: Row; readonly at?: readonly [id: number, logit: number] }[] = [
+  { row: greedy },
+  { row: greedy, at: [0, NaN] },
+  { row: { parameters: {} }, at: [2052, NaN] },
+  { row: { parameters: { temperature: 0.7, topP: 0.9 }, topK: 5 } },
+  { row: { parameters: { temperature: 0.7 }, topK: 5 }, at: [1031, Infinity] },
+  { row: { parameters: { temperature: 0 }, biases: [[7, -100]] }, at: [7, Infinity] },
+  { row: { ...greedy, history: historyRow, promptLength: 2 }, at: [2047, NaN] },
+];
+
+function spoil(logits: Float32Array, row: number): void {
+  const { at } = spoiledRows[row]!;
+  if (at) logits[at[0]] = at[1];
+}
+
 export const sampleSuite: OpSuite = {
   bound,
   cases: () => [
@@ -307,21 +323,31 @@ export const sampleSuite: OpSuite = {
       },
     ),
     sampleCase(
-      'infinities and NaN',
+      'minus infinity',
       {
         vocabulary: 37,
         rows: [greedy, { parameters: {} }],
-        logits: (logits) =>
-          logits.forEach((_, id) => id % 3 && (logits[id] = id % 3 === 1 ? -Infinity : NaN)),
+        logits: (logits) => logits.forEach((_, id) => id % 3 && (logits[id] = -Infinity)),
       },
-      { promise: 'Minus infinity and NaN are never chosen.' },
+      { promise: 'Minus infinity is never chosen.' },
+    ),
+    ...[false, true].map((masked) =>
+      sampleCase(
+        `logits that are no numbers${masked ? ', masked' : ''}`,
+        { vocabulary: 2053, rows: spoiledRows.map(({ row }) => row), masked, logits: spoil },
+        {
+          promise: 'A row with NaN or plus infinity gives -1 and keeps its history; other rows their tokens.',
+        },
+      ),
     ),
     sampleCase(
       'nothing allowed',
-      { vocabulary: 31, rows: [{ parameters: {} }], logits: (logits) => logits.fill(-Infinity) },
       {
-        rejects: 'usage/sampling',
+        vocabulary: 31,
+        rows: [greedy, { parameters: {} }, greedy],
+        logits: (logits, row) => row < 2 && logits.fill(-Infinity),
       },
+      { promise: 'A row in which nothing may be chosen gives -1.' },
     ),
     sampleCase(
       'a bias past the vocabulary',

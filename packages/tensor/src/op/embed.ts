@@ -2,12 +2,13 @@
 import { UnicornError } from '../error.js';
 import { rowBytes } from '../dtype.js';
 import { expectDType, expectRank, specBytes, type Op } from './op.js';
+import { noToken } from './sample.js';
 
 export const embed: Op = {
   name: 'embed',
   about: 'table[ids] * scale',
   operands: [
-    { name: 'ids', about: 'i32 [tokens]' },
+    { name: 'ids', about: 'i32 [tokens]; -1, no token, is taken for row 0' },
     { name: 'table', about: 'any dtype [vocabulary, features]' },
   ],
   attributes: {
@@ -38,6 +39,7 @@ export const embed: Op = {
     const scale = attributes.scale as number;
     for (let token = 0; token < ids.length; token++) {
       let id = ids[token]!;
+      if (id === noToken) id = 0;
       if (id < 0 || id >= table.rows) {
         if (attributes.beyond === 'error' || id < 0) {
           throw new UnicornError(

@@ -4,13 +4,14 @@
  */
 import { UnicornError } from '../error.js';
 import { expectDim, expectDType, expectRank, shapeError, specElements, type Op } from './op.js';
+import { noToken } from './sample.js';
 
 export const logProbabilities: Op = {
   name: 'logProbabilities',
   about: 'of each row, the log-softmax of the token that is named, and of the best tokens, best first',
   operands: [
     { name: 'logits', about: 'f32 [rows, vocabulary]; of rows with NaN nothing is promised' },
-    { name: 'ids', about: 'i32 [rows], a token of each row' },
+    { name: 'ids', about: 'i32 [rows], a token of each row; of -1, no token, NaN is returned' },
   ],
   attributes: {
     top: {
@@ -40,7 +41,7 @@ export const logProbabilities: Op = {
     const vocabulary = inputs.logits!.columns;
     const top = attributes.top as number;
     inputs.ids!.integers.forEach((id, row) => {
-      if (id < 0 || id >= vocabulary) {
+      if (id !== noToken && (id < 0 || id >= vocabulary)) {
         throw new UnicornError(
           'usage/token-id',
           `Token id ${id} is outside the vocabulary of ${vocabulary}.`,
@@ -54,7 +55,7 @@ export const logProbabilities: Op = {
       const largest = logits.reduce((a, b) => Math.max(a, b), -Infinity);
       const total = logits.reduce((sum, logit) => sum + Math.exp(logit - largest), 0);
       const of = (token: number): number => logits[token]! - largest - Math.log(total);
-      outputs[0]!.floats[row] = of(id);
+      outputs[0]!.floats[row] = id === noToken ? NaN : of(id);
       if (top === 0) return;
       const ranked = Array.from(logits, (_, token) => token).sort((a, b) => logits[b]! - logits[a]! || a - b);
       for (let rank = 0; rank < top; rank++) {

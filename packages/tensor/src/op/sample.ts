@@ -30,6 +30,12 @@ export const sampleControls = [
 
 export type SampleParameters = Record<(typeof sampleParameters)[number], number>;
 
+/**
+ * In the place of an id: no token, for a row of logits that are no numbers. `embed` takes it for row 0, so that a step may
+ * be submitted before the host has seen it.
+ */
+export const noToken = -1;
+
 /** Token id to score after all filters; removed tokens are absent. Ascending ids. */
 export interface Candidates {
   readonly ids: Int32Array;
@@ -86,6 +92,8 @@ function adjustLogits({
   return scores;
 }
 
+const none: Candidates = { ids: new Int32Array(0), probabilities: new Float64Array(0) };
+
 /** Probabilities of the kept candidates. */
 function softmax(scores: readonly number[]): number[] {
   const top = scores.reduce((a, b) => Math.max(a, b), -Infinity);
@@ -100,21 +108,20 @@ function softmax(scores: readonly number[]): number[] {
  * top-k keeps all tokens tied with the k-th; top-p (Holtzman et al. 2019) drops the smallest tokens while their
  * cumulative mass is <= 1 - p; min-p (arXiv:2407.01082) drops those below p times the largest; typical (Meister et al.
  * 2022, arXiv:2202.00666) keeps those nearest to the entropy until their mass reaches p. Each keeps at least one.
+ *
+ * @returns nothing where there is no distribution: a logit is NaN or plus infinity, or no token may be chosen
  */
 export function sampleDistribution(row: RowInput): Candidates {
   const { parameters } = row;
   const scores = adjustLogits(row);
   let kept: { id: number; score: number }[] = [];
+  if (!row.logits.every((logit) => logit < Infinity)) return none;
   const temperature = parameters.temperature;
   for (let id = 0; id < scores.length; id++) {
     if (scores[id]! > -Infinity)
       kept.push({ id, score: temperature > 0 ? scores[id]! / temperature : scores[id]! });
   }
-  if (kept.length === 0) {
-    throw new UnicornError('usage/sampling', 'Every token is forbidden: nothing can be sampled.', {
-      fix: 'Loosen the logit bias or the token mask; NaN logits also end here.',
-    });
-  }
+  if (kept.length === 0) return none;
   if (temperature <= 0) {
     const best = kept.reduce((a, b) => (b.score > a.score ? b : a));
     return { ids: Int32Array.of(best.id), probabilities: Float64Array.of(1) };
@@ -157,14 +164,14 @@ export function sampleDistribution(row: RowInput): Candidates {
   };
 }
 
-/** The first candidate, in order of ids, whose cumulative probability exceeds the draw. */
+/** The first candidate, in order of ids, whose cumulative probability exceeds the draw; {@link noToken} of none. */
 export function drawToken({ ids, probabilities }: Candidates, uniform: number): number {
   let cumulative = 0;
   for (let i = 0; i < ids.length - 1; i++) {
     cumulative += probabilities[i]!;
     if (cumulative > uniform) return ids[i]!;
   }
-  return ids[ids.length - 1]!;
+  return ids[ids.length - 1] ?? noToken;
 }
 
 function* historyRows(controls: Int32Array): Iterable<number> {
@@ -174,7 +181,8 @@ function* historyRows(controls: Int32Array): Iterable<number> {
 
 export const sample: Op = {
   name: 'sample',
-  about: 'one token for each row of logits; appended to the row of history that the controls name',
+  about:
+    'one token for each row of logits, appended to the row of history that the controls name; -1, which is not appended, where a logit is NaN or plus infinity, or none may be chosen',
   operands: [
     { name: 'logits', about: 'f32 [rows, vocabulary]' },
     { name: 'parameters', about: `f32 [rows, ${sampleParameters.length}]: ${sampleParameters.join(', ')}` },
@@ -282,7 +290,8 @@ export const sample: Op = {
       });
       const token = drawToken(candidates, uniformAt(control.seedLow, control.seedHigh, control.position));
       outputs[0]!.integers[row] = token;
-      if (control.historyLength < capacity) history[start + control.historyLength] = token;
+      if (token !== noToken && control.historyLength < capacity)
+        history[start + control.historyLength] = token;
       if (attributes.probabilities) {
         const distribution = outputs[2]!.floats.subarray(row * vocabulary, (row + 1) * vocabulary);
         candidates.ids.forEach((id, i) => (distribution[id] = candidates.probabilities[i]!));

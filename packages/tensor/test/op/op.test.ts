@@ -1,6 +1,6 @@
 /** The meaning of each op, against numbers computed by hand or by another program (numpy, where noted). */
 import { describe, expect, it } from 'vitest';
-import { HostTensor, ops } from '../../src/index.js';
+import { HostTensor, noToken, ops } from '../../src/index.js';
 import { evaluateOp, f32, i32, valuesOf } from './evaluate-op.js';
 
 /** Seven significant digits: what f32 holds. */
@@ -33,11 +33,12 @@ describe('embed', () => {
       50, 60, 10, 20, 50, 60,
     ]);
   });
-  it('refuses an id past the table, or takes row 0 for it; never for a negative one', () => {
+  it('refuses an id past the table, or takes row 0 for it; for a negative one only where it is no token', () => {
     const refused = expect.objectContaining({ code: 'usage/token-id' });
     expect(() => valuesOf('embed', { ids: i32([1], [3]), table })).toThrow(refused);
     expect(valuesOf('embed', { ids: i32([1], [3]), table }, { beyond: 'firstRow' })).toEqual([1, 2]);
-    expect(() => valuesOf('embed', { ids: i32([1], [-1]), table }, { beyond: 'firstRow' })).toThrow(refused);
+    expect(() => valuesOf('embed', { ids: i32([1], [-2]), table }, { beyond: 'firstRow' })).toThrow(refused);
+    expect(valuesOf('embed', { ids: i32([1], [noToken]), table })).toEqual([1, 2]);
   });
 });
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { drawToken, sampleDistribution, uniformAt, type SampleParameters } from '../../src/index.js';
+import { drawToken, noToken, sampleDistribution, uniformAt, type SampleParameters } from '../../src/index.js';
 import { evaluateOp, f32, i32 } from './evaluate-op.js';
 
 const neutral: SampleParameters = {
@@ -87,15 +87,28 @@ describe('sampleDistribution', () => {
     );
   });
 
-  it('takes the first best when cold, NaN never', () => {
+  it('takes the first best when cold, minus infinity never', () => {
     expect(distribution({ temperature: 0, logits: [1, 3, 3] })).toEqual({ 1: 1 });
-    expect(distribution({ temperature: 0, logits: [NaN, -Infinity, -5] })).toEqual({ 2: 1 });
+    expect(distribution({ temperature: 0, logits: [-Infinity, -Infinity, -5] })).toEqual({ 2: 1 });
   });
 
-  it('says what cannot be sampled', () => {
+  it('is empty where logits are no numbers, or nothing may be chosen', () => {
+    for (const temperature of [0, 1]) {
+      for (const logits of [
+        [NaN, 1],
+        [1, NaN],
+        [1, Infinity],
+        [-Infinity, -Infinity],
+      ]) {
+        expect(distribution({ temperature, logits })).toEqual({});
+      }
+      expect(distribution({ temperature, allowed: () => false })).toEqual({});
+    }
+    expect(drawToken({ ids: new Int32Array(0), probabilities: new Float64Array(0) }, 0.5)).toBe(noToken);
+  });
+
+  it('says what cannot be biased', () => {
     const code = (name: string) => expect.objectContaining({ code: name });
-    expect(() => distribution({ logits: [NaN, -Infinity] })).toThrow(code('usage/sampling'));
-    expect(() => distribution({ allowed: () => false })).toThrow(code('usage/sampling'));
     expect(() => distribution({ bias: { 3: 1 } })).toThrow(code('usage/logit-bias'));
   });
 });

@@ -16,6 +16,8 @@ void embedRows(const RowCall& call, int64_t rowBegin, int64_t rowEnd) {
   const double scale = call.numbers[0];
   for (int64_t row = rowBegin; row < rowEnd; row++) {
     int64_t id = ids[row];
+    // No token, which sample gives for logits that are no numbers.
+    if (id == -1) id = 0;
     if (id < 0 || id >= rows) {
       if (id < 0 || call.numbers[1] == 0) {
         throw Failure("usage/token-id",

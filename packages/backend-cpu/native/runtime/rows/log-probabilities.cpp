@@ -9,6 +9,9 @@ namespace unicorn {
 namespace {
 
 constexpr float lowest = -std::numeric_limits<float>::infinity();
+constexpr float notANumber = std::numeric_limits<float>::quiet_NaN();
+// What sample gives for logits that are no numbers.
+constexpr int64_t noToken = -1;
 
 // Takes blocks, so that exponentials become vectors.
 double sumOfExponentials(const Kernels& kernels, const float* x, int64_t count, float largest) {
@@ -44,7 +47,7 @@ void logProbabilitiesRows(const RowCall& call, int64_t rowBegin, int64_t rowEnd)
   const auto top = static_cast<int64_t>(call.numbers[0]);
   for (int64_t row = rowBegin; row < rowEnd; row++) {
     const int64_t id = call[1].tensor->integers()[row];
-    if (id < 0 || id >= vocabulary) {
+    if (id != noToken && (id < 0 || id >= vocabulary)) {
       throw Failure(
           "usage/token-id",
           "Token id " + std::to_string(id) + " is outside the vocabulary of " + std::to_string(vocabulary) + ".",
@@ -55,7 +58,7 @@ void logProbabilitiesRows(const RowCall& call, int64_t rowBegin, int64_t rowEnd)
     for (int64_t i = 0; i < vocabulary; i++) largest = x[i] > largest ? x[i] : largest;
     const double sum = sumOfExponentials(call.run.kernels, x, vocabulary, largest);
     const double shift = static_cast<double>(largest) + std::log(sum);
-    call[2].tensor->floats()[row] = static_cast<float>(x[id] - shift);
+    call[2].tensor->floats()[row] = id == noToken ? notANumber : static_cast<float>(x[id] - shift);
     if (top == 0) continue;
     int32_t* ids = call[3].tensor->integers() + row * top;
     float* values = call[4].tensor->floats() + row * top;
