@@ -3,14 +3,15 @@
  * file, so that none may make a text grow without bound.
  */
 import { UnicornError } from '@unicorn-exec/tensor';
-import { compilePattern, SequenceNormalizer, type NormalizerConfig, type SplitPattern } from './library.js';
+import { boundedPattern, PatternTime, type BoundedPattern } from './bounded-pattern.js';
+import { SequenceNormalizer, type NormalizerConfig, type SplitPattern } from './library.js';
 
 /** Length of a normalized text, in UTF-16 units: that of the longest text that is encoded. */
 export const maxNormalizedLength = 2 ** 24;
 /** Published tokenizers have at most five. */
 const maxSteps = 64;
 
-type Step = (text: string) => string;
+type Step = (text: string, time: PatternTime) => string;
 
 export class Normalizer {
   readonly #steps: readonly Step[];
@@ -27,11 +28,15 @@ export class Normalizer {
     this.#steps = configs.map(compile);
   }
 
-  /** @throws UnicornError `resource/tokenizer` when the text becomes longer than {@link maxNormalizedLength} */
+  /**
+   * @throws UnicornError `resource/tokenizer` when the text becomes longer than {@link maxNormalizedLength}, or a pattern does
+   * not finish in time
+   */
   normalize(text: string): string {
     let normalized = text;
+    const time = new PatternTime(text.length);
     for (const step of this.#steps) {
-      normalized = step(normalized);
+      normalized = step(normalized, time);
       checkLength(normalized.length, text.length);
     }
     return normalized;
@@ -43,23 +48,23 @@ function compile(config: NormalizerConfig): Step {
     const library = new SequenceNormalizer({ type: 'Sequence', normalizers: [config] });
     return (text) => library.normalize(text);
   }
-  const pattern = compilePattern(config.pattern as SplitPattern);
+  const pattern = boundedPattern(config.pattern as SplitPattern);
   const content = config.content ?? '';
-  return (text) => replaced(text, pattern, content);
+  return (text, time) => replaced(text, pattern, time, content);
 }
 
 /** Puts `content` as it stands in the place of each match; `$` means nothing in it. */
-function replaced(text: string, pattern: RegExp, content: string): string {
+function replaced(text: string, pattern: BoundedPattern, time: PatternTime, content: string): string {
   const parts: string[] = [];
   let done = 0;
   let length = text.length;
-  for (const { 0: match, index } of text.matchAll(pattern)) {
-    length += content.length - match.length;
+  pattern.forEachMatch(text, time, (start, end) => {
+    length += content.length - (end - start);
     // Before it is built: a short text can become longer than memory.
     checkLength(length, text.length);
-    parts.push(text.slice(done, index), content);
-    done = index + match.length;
-  }
+    parts.push(text.slice(done, start), content);
+    done = end;
+  });
   return parts.length === 0 ? text : parts.join('') + text.slice(done);
 }
 

@@ -4,10 +4,9 @@
  * what is done with a pattern's matches is here, since the library knows only two of the five behaviours.
  */
 import { UnicornError } from '@unicorn-exec/tensor';
-import { DeadlineExceeded, withinDeadline } from '../deadline.js';
-import { compilePattern, type NormalizerConfig, type SplitPattern } from './library.js';
+import { boundedPattern, PatternTime, type BoundedPattern } from './bounded-pattern.js';
+import type { NormalizerConfig, SplitPattern } from './library.js';
 import { Normalizer } from './normalizer.js';
-import { knownPatterns } from './splitting-patterns.js';
 
 export type SplitBehavior = 'Removed' | 'Isolated' | 'MergedWithPrevious' | 'MergedWithNext' | 'Contiguous';
 
@@ -25,30 +24,24 @@ export interface Splitting {
   steps: readonly SplitStep[];
 }
 
-/** Some hundred times slower than the known patterns are on any text: what is slower is not going to finish. */
-const graceMs = 2000;
-const unitsPerMs = 100;
-
-type Step = (text: string, first: boolean) => string[];
+type Step = (text: string, first: boolean, time: PatternTime) => string[];
 
 export class TextSplitter {
   readonly #normalizer: Normalizer | undefined;
   readonly #steps: Step[];
-  /** False when a regular expression is none of ours: it may then take for ever on some text. */
-  readonly #trusted: boolean;
 
-  /** @throws UnicornError `format/tokenizer` for a pattern that is not a regular expression */
+  /**
+   * @throws UnicornError `format/tokenizer` for a pattern that is not a regular expression, `unsupported/tokenizer` for one
+   * that refers back to a group
+   */
   constructor(splitting: Splitting) {
     this.#normalizer =
       splitting.normalizers.length === 0 ? undefined : construct(() => new Normalizer(splitting.normalizers));
     this.#steps = splitting.steps.map(compile);
-    this.#trusted =
-      splitting.steps.every((step) => step.kind !== 'pattern' || isKnown(step.pattern)) &&
-      splitting.normalizers.every((normalizer) => !('pattern' in normalizer) || isKnown(normalizer.pattern));
   }
 
   normalize(text: string): string {
-    return this.#normalizer === undefined ? text : this.#guard(text, () => this.#normalizer!.normalize(text));
+    return this.#normalizer === undefined ? text : guard(text, () => this.#normalizer!.normalize(text));
   }
 
   /**
@@ -56,54 +49,36 @@ export class TextSplitter {
    * @param first whether it is where the whole text begins
    */
   split(text: string, first: boolean): string[] {
-    return this.#guard(text, () => {
+    return guard(text, () => {
+      const time = new PatternTime(text.length);
       let pieces = [text];
       for (const step of this.#steps) {
         pieces =
           pieces.length === 1
-            ? step(pieces[0]!, first)
-            : pieces.flatMap((piece, i) => step(piece, first && i === 0));
+            ? step(pieces[0]!, first, time)
+            : pieces.flatMap((piece, i) => step(piece, first && i === 0, time));
       }
       return pieces;
     });
   }
-
-  #guard<T>(text: string, task: () => T): T {
-    const timeoutMs = graceMs + Math.ceil(text.length / unitsPerMs);
-    try {
-      return this.#trusted ? task() : withinDeadline(timeoutMs, task);
-    } catch (error) {
-      if (error instanceof DeadlineExceeded) {
-        throw new UnicornError(
-          'resource/tokenizer',
-          `The tokenizer's own splitting pattern did not finish within ${timeoutMs} ms on ${text.length} characters.`,
-          {
-            fields: { timeoutMs, length: text.length },
-            fix: 'Use a model from a source that you trust.',
-            cause: error,
-          },
-        );
-      }
-      // V8 remembers a way back for each repetition, and gives up where they fill its stack: at millions of characters.
-      if (error instanceof RangeError) {
-        throw new UnicornError(
-          'usage/text',
-          'The text repeats one kind of character too often to be split into words.',
-          {
-            fields: { length: text.length },
-            fix: 'Split the text into parts and encode each by itself.',
-            cause: error,
-          },
-        );
-      }
-      throw error;
-    }
-  }
 }
 
-/** Plain strings cannot backtrack. */
-function isKnown(pattern: { Regex?: string }): boolean {
-  return pattern.Regex === undefined || knownPatterns.has(pattern.Regex);
+/** V8 remembers a way back for each repetition, and gives up where they fill its stack: at millions of characters. */
+function guard<T>(text: string, task: () => T): T {
+  try {
+    return task();
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    throw new UnicornError(
+      'usage/text',
+      'The text repeats one kind of character too often to be split into words.',
+      {
+        fields: { length: text.length },
+        fix: 'Split the text into parts and encode each by itself.',
+        cause: error,
+      },
+    );
+  }
 }
 
 function construct<T>(make: () => T): T {
@@ -121,8 +96,8 @@ function compile(step: SplitStep): Step {
   switch (step.kind) {
     case 'pattern': {
       const { behavior, invert } = step;
-      const pattern = construct(() => compilePattern(step.pattern));
-      return (text) => splitBy(text, pattern, behavior, invert);
+      const pattern = construct(() => boundedPattern(step.pattern));
+      return (text, _first, time) => splitBy(text, pattern, time, { behavior, invert });
     }
     case 'prefixSpace':
       return (text, first) => [first && !text.startsWith(' ') ? ` ${text}` : text];
@@ -149,7 +124,12 @@ function cutBefore(text: string, mark: string): string[] {
 }
 
 /** Cuts `text` into matches and what is between them, then joins or drops pieces as the behaviour says. */
-function splitBy(text: string, pattern: RegExp, behavior: SplitBehavior, invert: boolean): string[] {
+function splitBy(
+  text: string,
+  pattern: BoundedPattern,
+  time: PatternTime,
+  { behavior, invert }: Pick<Extract<SplitStep, { kind: 'pattern' }>, 'behavior' | 'invert'>,
+): string[] {
   const pieces: string[] = [];
   let afterMatch: boolean | undefined; // whether the last piece was a delimiter; undefined before the first
   let joinNext = false;
@@ -181,11 +161,11 @@ function splitBy(text: string, pattern: RegExp, behavior: SplitBehavior, invert:
     afterMatch = delimiter;
   };
   let done = 0;
-  for (const match of text.matchAll(pattern)) {
-    add(text.slice(done, match.index), false);
-    add(match[0], true);
-    done = match.index + match[0].length;
-  }
+  pattern.forEachMatch(text, time, (start, end) => {
+    add(text.slice(done, start), false);
+    add(text.slice(start, end), true);
+    done = end;
+  });
   add(text.slice(done), false);
   return pieces;
 }
