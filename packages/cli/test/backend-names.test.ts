@@ -13,14 +13,16 @@ const listFile = 'packages/api/src/machine/backends.ts';
 const names = backendNames.filter((name) => name !== 'auto');
 
 /**
- * A literal that is a backend's name, or that has one as a word of its own; the name of the CPU's backend is a word of
- * everyday language too, so of it only whole literals and flags count. `npu` and `hybrid` are names of no backend yet.
+ * A literal that is a backend's name, or that has one as a word of its own. Names that are words of everyday language too
+ * count as whole literals and in flags. `npu` and `hybrid` are names of no backend yet; what is said of the hardware that
+ * is called so counts in flags alone.
  */
 function namesBackend(text: string): boolean {
   if (text.includes('@unicorn-exec/backend-')) return true;
   return [...names, 'npu', 'hybrid'].some((name) => {
+    const inFlag = `--backend[ =]${name}\\b`;
     const isPlainWord = name === 'cpu' || name === 'reference';
-    const pattern = isPlainWord ? `^${name}$|--backend[ =]${name}\\b` : `\\b${name}\\b`;
+    const pattern = name === 'npu' ? inFlag : isPlainWord ? `^${name}$|${inFlag}` : `\\b${name}\\b`;
     return new RegExp(pattern, 'i').test(text);
   });
 }

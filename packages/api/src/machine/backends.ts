@@ -90,6 +90,9 @@ export function isHostBackend(backend: string): boolean {
   return knownBackends.some(({ name, isHost }) => isHost && name === backend);
 }
 
+/** The backend whose numbers the others are held to: plain, and slow. */
+export const exactBackend: ListedName = 'reference';
+
 /** Everything that may be given as a backend's name. */
 export const backendNames: readonly BackendName[] = ['auto', ...knownBackends.map(({ name }) => name)];
 

@@ -1,6 +1,7 @@
 /** Logits that are not numbers are no result: whoever measures is told where they begin. */
 import { UnicornError } from '@unicorn-exec/tensor';
 import type { Engine } from '../engine.js';
+import { exactBackend } from '../machine/backends.js';
 
 /**
  * @param logits of one token, or values of its hidden state
@@ -30,7 +31,7 @@ export function expectFinite(
         index,
         value: String(logits[index]),
       },
-      fix: 'The weights may hold NaN or infinity: check the file, or compare with `--backend reference`.',
+      fix: `The weights may hold NaN or infinity: check the file, or compare with --backend ${exactBackend}.`,
     },
   );
 }
