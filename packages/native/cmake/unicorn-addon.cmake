@@ -43,10 +43,11 @@ set(UNICORN_WARNINGS -Wall -Wextra)
 add_library(unicorn_core STATIC EXCLUDE_FROM_ALL
   ${UNICORN_NATIVE}/native/background.cpp
   ${UNICORN_NATIVE}/native/failure.cpp
+  ${UNICORN_NATIVE}/native/guarded-range.cpp
   ${UNICORN_NATIVE}/native/mapped-file.cpp)
 target_include_directories(unicorn_core PUBLIC ${UNICORN_NATIVE}/include)
 target_compile_options(unicorn_core PRIVATE ${UNICORN_WARNINGS})
-target_link_libraries(unicorn_core PUBLIC Threads::Threads)
+target_link_libraries(unicorn_core PUBLIC Threads::Threads ${CMAKE_DL_LIBS})
 
 # The border to Node.
 add_library(unicorn_node STATIC EXCLUDE_FROM_ALL

@@ -7,8 +7,7 @@
 
 #include <cerrno>
 #include <cstring>
-
-#include "unicorn/failure.h"
+#include <utility>
 
 namespace unicorn {
 namespace {
@@ -48,12 +47,60 @@ std::shared_ptr<MappedFile> MappedFile::open(const std::string& path) {
       throw failure;
     }
   }
-  close(descriptor);
-  return std::shared_ptr<MappedFile>(new MappedFile(path, static_cast<uint8_t*>(data), byteLength));
+  return std::shared_ptr<MappedFile>(
+      new MappedFile(path, descriptor, static_cast<uint8_t*>(data), byteLength, stampOf(status)));
+}
+
+MappedFile::MappedFile(std::string path, int descriptor, uint8_t* data, size_t byteLength, Stamp stamp)
+    : path_(std::move(path)), descriptor_(descriptor), data_(data), byteLength_(byteLength), stamp_(stamp) {
+  if (data != nullptr) guard_.emplace(data, byteLength);
 }
 
 MappedFile::~MappedFile() {
+  guard_.reset();
   if (data_ != nullptr) munmap(data_, byteLength_);
+  close(descriptor_);
+}
+
+MappedFile::Stamp MappedFile::stampOf(const struct stat& status) {
+#ifdef __APPLE__
+  return {status.st_mtimespec.tv_sec, status.st_mtimespec.tv_nsec};
+#else
+  return {status.st_mtim.tv_sec, status.st_mtim.tv_nsec};
+#endif
+}
+
+void MappedFile::expectIntact() const {
+  if (!damaged_.load()) {
+    auto found = damage();
+    if (!found) return;
+    // The first verdict stays, also when the file is whole again: what was mapped is not.
+    const std::lock_guard<std::mutex> lock(damageMutex_);
+    if (!damage_) damage_ = std::move(found);
+    damaged_.store(true);
+  }
+  throw *damage_;
+}
+
+std::optional<Failure> MappedFile::damage() const {
+  const std::optional<size_t> lost = guard_ ? guard_->lostAt() : std::nullopt;
+  struct stat status {};
+  const bool known = fstat(descriptor_, &status) == 0;
+  const auto length = known ? static_cast<uint64_t>(status.st_size) : byteLength_;
+  if (length < byteLength_) {
+    return Failure("format/truncated", path_ + " was cut short while it was in use.",
+                   {{"offset", static_cast<int64_t>(length)}, {"needed", static_cast<int64_t>(byteLength_)}},
+                   {{"file", path_}})
+        .withFix("Download the file again, and load the model again.");
+  }
+  if (known && (length != byteLength_ || !(stampOf(status) == stamp_))) {
+    return Failure("format/changed", path_ + " was written to while it was in use.", {}, {{"file", path_}})
+        .withFix("Load the model again. Replace files of models by renaming others over them.");
+  }
+  if (!lost) return std::nullopt;
+  return Failure("device/io", path_ + " could not be read: the disk failed.", {{"offset", static_cast<int64_t>(*lost)}},
+                 {{"file", path_}})
+      .withFix("Check the disk (`dmesg` says more), and load the model again.");
 }
 
 void MappedFile::expectRange(uint64_t offset, uint64_t byteLength, const std::string& tensor) const {

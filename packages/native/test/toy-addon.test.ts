@@ -8,23 +8,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
-import { isUnicornError, UnicornError } from '@unicorn-exec/tensor';
+import { UnicornError } from '@unicorn-exec/tensor';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { buildNativeAddon, diagnoseAddon, guarded, JobTable, loadAddon } from '../src/index.js';
-import { toyConfig, type Handle, type ToyAddon } from './toy-addon.js';
+import { diagnoseAddon, guarded, JobTable, loadAddon } from '../src/index.js';
+import { describeLostPages } from './lost-pages.js';
+import { builtToy, toyConfig, type Handle, type ToyAddon } from './toy-addon.js';
 
-const explicit = process.env[toyConfig.variable];
-const built = explicit ? { path: explicit } : await build();
-
-/** @returns why there is no addon, or its path. @throws UnicornError when it does not compile */
-async function build(): Promise<{ path: string } | { missing: string }> {
-  try {
-    return await buildNativeAddon(toyConfig);
-  } catch (error) {
-    if (isUnicornError(error) && error.fields['output'] === '') return { missing: error.message };
-    throw error;
-  }
-}
+const built = await builtToy();
 
 /** What a call throws. */
 const thrown = (call: () => unknown): UnicornError => {
@@ -53,8 +43,8 @@ describe.skipIf('missing' in built)(`the toy addon (${need})`, () => {
 
   it('is refused by a package that wants another version, or whose check it fails', () => {
     const { path } = built as { path: string };
-    const another = diagnoseAddon({ ...toyConfig, version: 8 }, path);
-    expect(another.attempts).toMatchObject([{ reason: 'it is of version 7, and this package wants 8' }]);
+    const another = diagnoseAddon({ ...toyConfig, version: 9 }, path);
+    expect(another.attempts).toMatchObject([{ reason: 'it is of version 8, and this package wants 9' }]);
     const check = (): never => {
       throw new Error('it lacks\nsomething');
     };
@@ -314,3 +304,5 @@ describe.skipIf('missing' in built)(`the toy addon (${need})`, () => {
     });
   });
 });
+
+describeLostPages(built);

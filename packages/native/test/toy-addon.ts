@@ -1,7 +1,8 @@
 /** The typed mirror of the toy addon, built when a test asks for it. */
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { AddonConfig, JobListener } from '../src/index.js';
+import { isUnicornError } from '@unicorn-exec/tensor';
+import { buildNativeAddon, type AddonConfig, type JobListener } from '../src/index.js';
 
 export type Handle = object;
 
@@ -12,6 +13,8 @@ export interface ToyAddon {
   openFile(path: string): Handle;
   sumOf(file: Handle, offset: number, byteLength: number): number;
   pagesAround(file: Handle, offset: number, byteLength: number, alignment: number): readonly [number, number];
+  catchBusErrors(): void;
+  touchUnguarded(path: string): number;
   openDevice(listener: JobListener): Handle;
   closeDevice(device: Handle): void;
   dispose(handle: Handle): void;
@@ -26,5 +29,22 @@ export const toyConfig: AddonConfig<ToyAddon> = {
   name: 'toy_addon',
   title: 'the toy addon',
   variable: 'UNICORN_TOY_ADDON',
-  version: 7,
+  version: 8,
 };
+
+/**
+ * The addon of `UNICORN_TOY_ADDON`, else a build of it.
+ *
+ * @returns its path, or why there is none
+ * @throws UnicornError when it does not compile
+ */
+export async function builtToy(): Promise<{ path: string } | { missing: string }> {
+  const explicit = process.env[toyConfig.variable];
+  if (explicit) return { path: explicit };
+  try {
+    return await buildNativeAddon(toyConfig);
+  } catch (error) {
+    if (isUnicornError(error) && error.fields['output'] === '') return { missing: error.message };
+    throw error;
+  }
+}

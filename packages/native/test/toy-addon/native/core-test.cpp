@@ -1,9 +1,14 @@
 // What the kit and a device do without Node, for sanitizers that cannot see into it. Exits with 1 at the first mismatch.
 
+#include <unistd.h>
+
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <future>
+#include <string>
+#include <thread>
+#include <vector>
 
 #include <unicorn/background.h>
 #include <unicorn/failure.h>
@@ -57,9 +62,55 @@ void device() {
   check(sums[0] == 3, "the sum is right");
 }
 
+// Threads read one file while it is cut short, and others that stay whole.
+void lostPages() {
+  constexpr size_t byteLength = 1 << 20;
+  char lost[] = "/tmp/unicorn-lost-XXXXXX", whole[] = "/tmp/unicorn-whole-XXXXXX";
+  const std::string content(byteLength, '\1');
+  for (char* path : {lost, whole}) {
+    const int descriptor = mkstemp(path);
+    check(write(descriptor, content.data(), byteLength) == static_cast<ssize_t>(byteLength), "a file is written");
+    close(descriptor);
+  }
+  const auto file = unicorn::MappedFile::open(lost);
+  file->expectIntact();
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 4; i++) {
+    threads.emplace_back([&, i] {
+      for (size_t failures = 0; failures < 20;) {
+        const auto other = unicorn::MappedFile::open(whole);
+        uint64_t sum = 0;
+        for (size_t at = 0; at < byteLength; at += 64) sum += other->data()[at];
+        check(sum == byteLength / 64, "a whole file is read");
+        other->expectIntact();
+        for (size_t at = 0; at < byteLength; at += 64) sum += file->data()[at];
+        try {
+          file->expectIntact();
+          check(sum == byteLength / 32, "what counts was read");
+        } catch (const unicorn::Failure& failure) {
+          check(failure.code == "format/truncated", "a file that was cut short is format/truncated");
+          failures++;
+        }
+        if (i == 0 && failures == 0) check(truncate(lost, 5000) == 0, "a file is cut short");
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  check(truncate(lost, byteLength) == 0, "a file is made longer");
+  try {
+    file->expectIntact();
+    check(false, "what was damaged stays so");
+  } catch (const unicorn::Failure& failure) {
+    check(failure.code == "format/truncated", "the first verdict stays");
+  }
+  unlink(lost);
+  unlink(whole);
+}
+
 }  // namespace
 
 int main() {
+  lostPages();
   failures();
   background();
   device();
