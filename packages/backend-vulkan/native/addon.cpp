@@ -605,7 +605,9 @@ Napi::Value submit(const Napi::CallbackInfo& info) {
       work.buffers.push_back(bufferOf(value, device));
     } else {
       require(handle.holds<PendingLoad>(), "buffers and weights are held");
-      work.holds.push_back(weightsOf(value));
+      auto set = weightsOf(value);
+      work.files.insert(work.files.end(), set->importedFiles().begin(), set->importedFiles().end());
+      work.holds.push_back(std::move(set));
     }
   }
   const auto gathers = list(info[6]);

@@ -17,6 +17,7 @@ import { diagnoseAddon } from '../src/load-addon.js';
 import { JobQueue } from '../src/device/queue.js';
 import { ShaderLibrary } from '../src/device/shader-library.js';
 import { driver } from './lavapipe.js';
+import { buildMock, hasCompiler } from './mock.js';
 
 const here = dirname(fileURLToPath(import.meta.url));
 const { loaded } = diagnoseAddon();
@@ -389,19 +390,6 @@ describe.skipIf(!loaded || !driver.present)(`the addon in processes of its own (
     return JSON.parse(stdout) as Record<string, unknown>;
   };
 
-  /** Builds a library of native/test. */
-  const mock = (name: string): string => {
-    const path = join(folder, `${name}.so`);
-    const headers = join(here, '..', 'native', 'vendor', 'vulkan-headers');
-    const source = join(here, '..', 'native', 'test', `${name}.cpp`);
-    const built = spawnSync('c++', ['-shared', '-fPIC', '-I', headers, source, '-o', path, '-ldl'], {
-      encoding: 'utf8',
-    });
-    expect(built.stderr).toBe('');
-    return path;
-  };
-  const hasCompiler = spawnSync('c++', ['--version']).status === 0;
-
   const good = {
     inputs: true,
     large: true,
@@ -469,8 +457,8 @@ describe.skipIf(!loaded || !driver.present)(`the addon in processes of its own (
     let mockDriver: string;
 
     beforeAll(() => {
-      mockLoader = mock('mock-loader');
-      const library = mock('mock-driver');
+      mockLoader = buildMock('mock-loader', folder);
+      const library = buildMock('mock-driver', folder);
       mockDriver = join(folder, 'mock-driver.json');
       const ICD = { library_path: library, api_version: '1.1.0' };
       writeFileSync(mockDriver, JSON.stringify({ file_format_version: '1.0.1', ICD }));

@@ -1,5 +1,8 @@
-/** Weights that a device with unified memory reads where their file is mapped: the same results as copies, no memory. */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+/**
+ * Weights that a device with unified memory reads where their file is mapped: the same results as copies, no memory. lavapipe
+ * is shown as a GPU in the processor, since it reads no files by itself.
+ */
+import { mkdtempSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { floatToBfloat, floatToHalf, GraphBuilder, type WeightEntry } from '@unicorn-exec/tensor';
@@ -8,6 +11,7 @@ import type { VulkanDevice } from '../src/device/device.js';
 import { vulkanBackend } from '../src/index.js';
 import type { VulkanWeightSet } from '../src/weights/weight-set.js';
 import { driver } from './lavapipe.js';
+import { buildMock, hasCompiler } from './mock.js';
 
 /** An odd number of rows of 384 columns: 1.5 MiB of f32. Runs below 1 MiB are copied. */
 const [rows, columns] = [1021, 384];
@@ -33,10 +37,12 @@ function encode({ name, dtype, shape }: Stored): Uint8Array {
   return new Uint8Array(Uint16Array.from(values, narrow).buffer);
 }
 
-describe.skipIf(!driver.present)(`weights in their file (${driver.need})`, () => {
+describe.skipIf(!driver.present || !hasCompiler)(`weights in their file (${driver.need}, c++)`, () => {
   const folder = mkdtempSync(join(tmpdir(), 'unicorn-import-'));
   let device: VulkanDevice;
   beforeAll(async () => {
+    process.env['UNICORN_VULKAN_LOADER'] = buildMock('mock-loader', folder);
+    process.env['MOCK_VULKAN'] = 'integrated';
     device = (await vulkanBackend.open()) as VulkanDevice;
   });
   afterAll(async () => {
@@ -136,6 +142,23 @@ describe.skipIf(!driver.present)(`weights in their file (${driver.need})`, () =>
     expect(device.allocations).toBeGreaterThan(allocations);
     for (const name of ['a', 'bb', 'ccc']) expect(await products(set, name)).toEqual(column3(name));
     set.dispose();
+  });
+
+  it('fail what has read them while their file was written to', async () => {
+    const entries = file('written', big, 32);
+    const set = await loaded(entries);
+    expect(await products(set, 'a')).toEqual(column3('a'));
+    utimesSync(join(folder, 'written'), 1, 1);
+    for (let i = 0; i < 2; i++) {
+      await expect(products(set, 'a')).rejects.toMatchObject({
+        code: 'format/changed',
+        fields: { file: join(folder, 'written') },
+      });
+    }
+    set.dispose();
+    const again = await loaded(entries);
+    expect(await products(again, 'a')).toEqual(column3('a'));
+    again.dispose();
   });
 
   it('outlive their set while a submission reads them', async () => {

@@ -177,6 +177,7 @@ void Device::run(ProgramJob& job) {
   const double lostMs = Run(program, pool_, team_.members(), workspace_, job.symbols, bindings, stop_).execute();
   const double endMs = steadyMs();
   team_.ran(endMs - beginMs, lostMs, endMs);
+  program.expectIntact();
 }
 
 }  // namespace unicorn

@@ -45,6 +45,11 @@ Program::Program(std::vector<std::shared_ptr<WeightSet>> sets, const Kernels& ke
   }
   require(reader.ended(), "the program has no words left over");
   profile.resize(steps.size());
+  expectIntact();
+}
+
+void Program::expectIntact() const {
+  for (const MappedFile* file : files_) file->expectIntact();
 }
 
 void Program::readValue(WordReader& reader) {
@@ -85,6 +90,9 @@ const Weight& Program::weightAt(size_t index) const {
 
 void Program::readWeight(WordReader& reader, Value& value) {
   const Weight& weight = weightAt(static_cast<size_t>(value.index));
+  if (weight.file != nullptr && std::find(files_.begin(), files_.end(), weight.file) == files_.end()) {
+    files_.push_back(weight.file);
+  }
   const std::string& use = reader.name();
   const int64_t view[4] = {reader.integer(), reader.integer(), reader.integer(), reader.integer()};
   const auto [rowStart, rows, columnStart, columns] = view;

@@ -86,7 +86,8 @@ struct ProfileCounter {
 
 class Program {
  public:
-  // A weight's index counts through the sets, in their order.
+  // A weight's index counts through the sets, in their order. Throws Failure format/truncated, format/changed, device/io
+  // like `expectIntact`.
   Program(std::vector<std::shared_ptr<WeightSet>> sets, const Kernels& kernels, int threads, WordReader reader,
           std::vector<uint8_t> constants);
 
@@ -105,6 +106,10 @@ class Program {
   mutable std::mutex profileMutex;
   mutable std::vector<ProfileCounter> profile;
 
+  // Throws the failure of a file that was no longer what it should be when weights were read from its mapping: format/truncated,
+  // format/changed, device/io. For whoever has run the program.
+  void expectIntact() const;
+
   // Dims of a value under the given symbols.
   static int64_t dim(const Value& value, size_t axis, const std::vector<int64_t>& symbols);
   // Product of all axes but the last, and the last, at the largest dims.
@@ -119,6 +124,7 @@ class Program {
   const Weight& weightAt(size_t index) const;
 
   std::vector<std::shared_ptr<WeightSet>> sets_;
+  std::vector<const MappedFile*> files_;  // that its weights lie in; the sets hold them
   std::vector<uint8_t> constants_;
   std::vector<std::shared_ptr<Pages>> decoded_;
 };

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <exception>
+#include <functional>
 #include <mutex>
 
 #include <unicorn/failure.h>
@@ -60,11 +61,11 @@ std::shared_ptr<WeightSet> WeightSet::load(const WeightRequests& requests, const
     require(request.rows >= 0 && static_cast<uint64_t>(stride * request.rows) == request.byteLength,
             "the bytes of a weight follow from its shape");
     const bool inFile = request.path >= 0;
+    const MappedFile* file = inFile ? set->files_.at(static_cast<size_t>(request.path)).get() : nullptr;
     const uint8_t* source;
     if (inFile) {
-      const MappedFile& file = *set->files_.at(static_cast<size_t>(request.path));
-      file.expectRange(request.offset, request.byteLength, request.name);
-      source = file.data() + request.offset;
+      file->expectRange(request.offset, request.byteLength, request.name);
+      source = file->data() + request.offset;
     } else {
       source = request.bytes->data();
     }
@@ -88,7 +89,7 @@ std::shared_ptr<WeightSet> WeightSet::load(const WeightRequests& requests, const
     } else {
       loaded += request.byteLength;
     }
-    set->weights_.push_back({request.dtype, request.rows, request.columns, form, source, stride});
+    set->weights_.push_back({request.dtype, request.rows, request.columns, form, source, stride, file});
   }
   auto memory = Pages::allocate(packedTotal, true);
   set->pages_.push_back(memory);
@@ -124,10 +125,19 @@ std::shared_ptr<WeightSet> WeightSet::load(const WeightRequests& requests, const
     }
   });
   if (progress.abort->load()) throw Failure("usage/cancelled", "Loading was cancelled.");
+  for (const auto& file : set->files_) file->expectIntact();
   for (size_t i = 0; i < set->weights_.size(); i++) {
     Weight& weight = set->weights_[i];
-    if (weight.form == WeightForm::packed) weight.data = memory->data() + packedOffsets[i];
+    if (weight.form != WeightForm::packed) continue;
+    weight.data = memory->data() + packedOffsets[i];
+    weight.file = nullptr;
   }
+  // A file that nothing is read from any more may change as it likes.
+  const auto isRead = [&](const std::shared_ptr<MappedFile>& file) {
+    return std::any_of(set->weights_.begin(), set->weights_.end(),
+                       [&](const Weight& weight) { return weight.file == file.get(); });
+  };
+  set->files_.erase(std::remove_if(set->files_.begin(), set->files_.end(), std::not_fn(isRead)), set->files_.end());
   return set;
 }
 

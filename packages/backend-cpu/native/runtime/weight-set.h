@@ -50,6 +50,7 @@ struct Weight {
   WeightForm form;
   const uint8_t* data;
   int64_t rowStrideBytes;  // raw and in place
+  const MappedFile* file;  // that `data` lies in, or null; its reader asks afterwards whether it was intact
 };
 
 class WeightSet {
@@ -60,7 +61,7 @@ class WeightSet {
     std::function<void(uint64_t loadedBytes)> report;
   };
 
-  // Throws Failure format/truncated, usage/file, resource/memory, usage/cancelled.
+  // Throws Failure format/truncated, format/changed, device/io, usage/file, resource/memory, usage/cancelled.
   static std::shared_ptr<WeightSet> load(const WeightRequests& requests, const Kernels& kernels, ThreadPool& pool,
                                          const Progress& progress);
 

@@ -125,6 +125,7 @@ void Queue::submit(uint32_t job, Work work) {
   }
   for (HostWrite& write : work.writes) used.push_back(std::move(write.target));
   entry.holds = std::move(work.holds);
+  entry.files = std::move(work.files);
   if (work.recording) {
     commands.push_back(work.recording->commands());
     work.recording->noteSubmitted();
@@ -281,6 +282,12 @@ void Queue::watch() {
 
 void Queue::settle(Entry& entry, bool reached) {
   if (!reached && !entry.failure) entry.failure = device_->lostFailure();
+  // Drivers answer a page that they cannot read as they like: the file says better what was wrong.
+  try {
+    for (const auto& file : entry.files) file->expectIntact();
+  } catch (const Failure& failure) {
+    entry.failure = failure;
+  }
   if (entry.transfer != VK_NULL_HANDLE) {
     std::lock_guard<std::mutex> lock(mutex_);
     idleTransfers_.push_back(entry.transfer);
@@ -295,6 +302,7 @@ void Queue::settle(Entry& entry, bool reached) {
   lastEndMs_ = endMs;
   // What the job held is let go before its end is told.
   entry.holds.clear();
+  entry.files.clear();
   if (entry.job != 0) listener_.ended(entry.job, entry.failure ? &*entry.failure : nullptr);
 }
 

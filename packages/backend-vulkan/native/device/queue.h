@@ -16,6 +16,7 @@
 #include <vector>
 
 #include <unicorn/job-listener.h>
+#include <unicorn/mapped-file.h>
 
 #include "../recording/recording.h"
 
@@ -33,6 +34,8 @@ struct Work {
   std::shared_ptr<Recording> recording;          // or null
   std::vector<std::shared_ptr<Buffer>> buffers;  // that the recording uses
   std::vector<std::shared_ptr<void>> holds;      // anything else
+  // That the recording reads where they are mapped. When one of them is not what it was, the work has failed.
+  std::vector<std::shared_ptr<const MappedFile>> files;
 };
 
 class Queue {
@@ -67,6 +70,7 @@ class Queue {
     uint32_t job = 0;  // 0: nobody is told
     uint64_t value = 0;
     std::vector<std::shared_ptr<void>> holds;
+    std::vector<std::shared_ptr<const MappedFile>> files;
     VkCommandBuffer transfer = VK_NULL_HANDLE;
     std::optional<Failure> failure;
     bool isTimed = false;

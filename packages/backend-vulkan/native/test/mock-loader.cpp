@@ -2,6 +2,7 @@
 // fail. UNICORN_VULKAN_LOADER names it. What it does stands in MOCK_VULKAN, words with commas between:
 //
 //   discrete   the device is a discrete GPU: its memory cannot be mapped but for a small part, the host's is beside it
+//   integrated the device is a GPU in the processor
 //   lost=N     the Nth submission and all later ones end with VK_ERROR_DEVICE_LOST
 //   stall=N    the Nth submission and all later ones are never carried out
 //   memory=N   the Nth allocation and all later ones fail
@@ -57,16 +58,21 @@ int option(const char* word) {
   return *end == '=' ? std::atoi(end + 1) : 1;
 }
 
+void setType(VkPhysicalDeviceProperties& properties) {
+  if (option("discrete") != 0) properties.deviceType = VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU;
+  if (option("integrated") != 0) properties.deviceType = VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU;
+}
+
 VKAPI_ATTR void VKAPI_CALL getPhysicalDeviceProperties(VkPhysicalDevice device,
                                                        VkPhysicalDeviceProperties* properties) {
   realGetPhysicalDeviceProperties(device, properties);
-  if (option("discrete") != 0) properties->deviceType = VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU;
+  setType(*properties);
 }
 
 VKAPI_ATTR void VKAPI_CALL getPhysicalDeviceProperties2(VkPhysicalDevice device,
                                                         VkPhysicalDeviceProperties2* properties) {
   realGetPhysicalDeviceProperties2(device, properties);
-  if (option("discrete") != 0) properties->properties.deviceType = VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU;
+  setType(properties->properties);
 }
 
 // Three memory types over the one that there is.

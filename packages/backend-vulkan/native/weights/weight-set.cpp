@@ -64,6 +64,7 @@ class WeightLoader {
     cut();
     run();
     checkStopped();
+    for (const auto& file : files_) file->expectIntact();
     for (WeightSet::Weight& weight : set_->weights_) {
       if (weight.source == nullptr) weight.bytes = {};
     }
@@ -114,10 +115,11 @@ class WeightLoader {
   }
 
   // On a device that computes in the host's memory, leaves weights in their file that need no other layout. Where the driver
-  // refuses a file's pages (amdgpu takes only anonymous memory) they are copied.
+  // refuses a file's pages (amdgpu takes only anonymous memory) they are copied. A driver that computes on the CPU reads them
+  // in threads of its own, in which lavapipe blocks SIGBUS: there a page that is lost would end the process.
   void import() {
     const PhysicalDevice& physical = device_->physical();
-    if (!physical.unified() || physical.hostImportAlignment == 0) return;
+    if (physical.software() || !physical.unified() || physical.hostImportAlignment == 0) return;
     std::vector<size_t> importable;
     for (size_t i = 0; i < sources_.size(); i++) {
       if (isImportable(i)) importable.push_back(i);
@@ -160,6 +162,7 @@ class WeightLoader {
       done_ += request.byteLength;
     }
     set_->buffers_.push_back(std::move(buffer));
+    if (set_->importedFiles_.empty() || set_->importedFiles_.back() != file) set_->importedFiles_.push_back(file);
   }
 
   // In its place, whether it is there to stay or was imported: nothing is left to do.
@@ -387,6 +390,7 @@ void WeightSet::gather(size_t index, const std::vector<int64_t>& rows, uint8_t* 
     }
     layOutRows(layout, weight.source + rows[static_cast<size_t>(i)] * rowBytes, i, i + 1, targets);
   }
+  if (weight.file) weight.file->expectIntact();
   gatheredBytes_.fetch_add(static_cast<uint64_t>(count * rowBytes));
 }
 

@@ -40,7 +40,7 @@ struct LoadControl {
 
 class WeightSet {
  public:
-  // Throws Failure usage/file, format/truncated, resource/memory, usage/cancelled, device/closed, device/lost.
+  // Throws Failure usage/file, format/truncated, format/changed, device/io, resource/memory, usage/cancelled, device/closed, device/lost.
   static std::shared_ptr<WeightSet> load(std::shared_ptr<Device> device, WeightRequests requests,
                                          const LoadControl& control);
 
@@ -51,12 +51,15 @@ class WeightSet {
   // Bytes that are read where the file is mapped; no part of deviceBytes.
   uint64_t importedBytes() const { return importedBytes_; }
   uint64_t gatheredBytes() const { return gatheredBytes_.load(); }
+  // Files that the device reads where they are mapped. Whoever has used them asks afterwards whether they were intact.
+  const std::vector<std::shared_ptr<const MappedFile>>& importedFiles() const { return importedFiles_; }
   const Device& device() const { return *device_; }
   bool inHostMemory(size_t index) const { return weights_[index].source != nullptr; }
 
   // The layout of `count` rows of a weight, laid out for themselves.
   WeightLayout gatheredLayout(size_t index, int64_t count) const;
-  // Rows of a weight in host memory, whose indexes are in range, to `target`, which has gatheredLayout's length.
+  // Rows of a weight in host memory, whose indexes are in range, to `target`, which has gatheredLayout's length. Throws
+  // Failure format/truncated, format/changed, device/io when the file of the weight is no longer what it was.
   void gather(size_t index, const std::vector<int64_t>& rows, uint8_t* target);
   int64_t rows(size_t index) const { return weights_[index].layout.rows; }
 
@@ -75,6 +78,7 @@ class WeightSet {
   std::shared_ptr<Device> device_;
   std::vector<Weight> weights_;
   std::vector<std::shared_ptr<Buffer>> buffers_;
+  std::vector<std::shared_ptr<const MappedFile>> importedFiles_;
   uint64_t deviceBytes_ = 0;
   uint64_t importedBytes_ = 0;
   std::atomic<uint64_t> gatheredBytes_{0};
