@@ -70,7 +70,8 @@ export interface Device {
   supports(node: Node, graph: Graph, options: PlanOptions): Support;
   /**
    * @throws UnicornError `usage/weight` for a name given twice or bytes that do not fit the shape, `usage/file` for a file
-   * that cannot be opened, `format/truncated` for one that ends too early, `usage/cancelled` when the signal aborts
+   * that cannot be opened, `format/truncated` for one that ends too early, `format/changed` for one that is written to
+   * meanwhile, `usage/cancelled` when the signal aborts
    */
   load(entries: readonly WeightEntry[], options?: LoadOptions): Promise<WeightSet>;
   /**

@@ -113,7 +113,9 @@ export interface Executable {
    * disjoint blocks of one state at the same time.
    *
    * @throws UnicornError synchronously: `usage/binding` when a binding is missing, too small or of the wrong kind,
-   * `usage/dims` when a dim is above its maximum, `device/closed`, `usage/disposed`
+   * `usage/dims` when a dim is above its maximum, `device/closed`, `usage/disposed`; synchronously or as the failure of
+   * `done`, `format/truncated`, `format/changed` or `device/io` when a file that the device reads weights in was cut short,
+   * written to or lost since they were loaded. Then so does every later submission that reads them
    */
   submit(bindings: Bindings, options?: SubmitOptions): Completion;
   /** Times since compilation, when compiled with `profile`. */
