@@ -1,4 +1,5 @@
-/** The error type, and the names that errors suggest, for callers that must start fast. */
+/** The error type, the names that errors suggest, and what reads files, for callers that must start fast. */
 export { isUnicornError, UnicornError } from '@unicorn-exec/tensor/error';
 export type { ErrorCode, ErrorFamily } from '@unicorn-exec/tensor/error';
 export { nearestName } from './nearest-name.js';
+export { fileError, irregularFile, parseJson } from '@unicorn-exec/tensor/file';

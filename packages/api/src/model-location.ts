@@ -1,7 +1,8 @@
 /** From the name of a model, as a user types it, to a path on this machine. */
 import { existsSync } from 'node:fs';
+import { stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
-import { UnicornError } from '@unicorn-exec/tensor';
+import { fileError, UnicornError } from '@unicorn-exec/tensor';
 import { checkArgument, text } from './option.js';
 
 /** Names that stand for a model that comes with the packages. */
@@ -15,7 +16,8 @@ export const defaultModel = 'nano';
  * The path of a model.
  *
  * @param name an alias (`nano`, the default), or a path to a `.gguf` file or to a Hugging Face directory
- * @throws UnicornError `usage/option`, `usage/model` when there is nothing of that name
+ * @throws UnicornError `usage/option`, `usage/model` when there is nothing of that name, `usage/file` for a path that may not be
+ * followed
  */
 export async function locateModel(name: string = defaultModel): Promise<string> {
   checkArgument('locateModel', 'name', name, text);
@@ -28,7 +30,11 @@ export async function locateModel(name: string = defaultModel): Promise<string> 
     });
   }
   const path = resolve(name);
-  if (!existsSync(path)) {
+  try {
+    await stat(path);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code !== 'ENOENT' && code !== 'ENOTDIR') throw fileError(error, path, 'read');
     throw new UnicornError('usage/model', `There is no model "${name}": no such file or directory.`, {
       fields: { model: name, path },
       fix: `Give the path of a .gguf file or of a Hugging Face directory, or one of the bundled names: ${Object.keys(bundled).join(', ')}.`,

@@ -1,5 +1,4 @@
 /** What a weights file, or a model, holds: the data behind `unicorn show`. Reads headers only. */
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { openWeights, MetadataArray, type Metadata, type Weights } from '@unicorn-exec/checkpoint';
 import {
@@ -9,7 +8,7 @@ import {
   type ChatTemplateFacts,
   type Model,
 } from '@unicorn-exec/models';
-import { isUnicornError } from '@unicorn-exec/tensor';
+import { isUnicornError, readRegularFile } from '@unicorn-exec/tensor';
 import { reservedBytes } from './machine/memory-pool.js';
 import { wholeBytes } from './machine/model-bytes.js';
 import { locateModel } from './model-location.js';
@@ -194,11 +193,14 @@ async function readTemplate(model: Model): Promise<ChatTemplate | undefined> {
   }
 }
 
+/** Of a model card, at most: the largest published ones have some hundred kilobytes. */
+const readmeBytesMax = 4 * 2 ** 20;
+
 /** From the metadata, or the head of the README.md in a model's directory. */
 async function licenseOf({ metadata }: Weights, path: string): Promise<string | undefined> {
   const named = metadata.get('general.license');
   if (typeof named === 'string' && named !== '') return named;
-  const readme = await readFile(join(path, 'README.md'), 'utf8').catch(() => '');
+  const readme = String(await readRegularFile(join(path, 'README.md'), readmeBytesMax).catch(() => ''));
   const head = /^---\r?\n([\s\S]*?)\r?\n---/.exec(readme)?.[1];
   return /^license:[ \t]*["']?([^"'\r\n]+?)["']?[ \t]*$/m.exec(head ?? '')?.[1];
 }

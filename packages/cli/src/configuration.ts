@@ -2,11 +2,11 @@
  * Options that are not on the command line: from the environment (`UNICORN_TOP_K` for `--top-k`), else from the configuration
  * file, else as the command has them. The rule is one for all options but those that say what a single call does.
  */
-import { readFileSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { isAbsolute, join } from 'node:path';
 import { InvalidArgumentError, type Command, type Option } from 'commander';
-import { nearestName, UnicornError } from '@unicorn-exec/api/error';
+import { irregularFile, nearestName, UnicornError } from '@unicorn-exec/api/error';
 import { repeatableParsers } from './option.js';
 
 /** Options of a single call: what it reads and writes, and what it is to do. */
@@ -102,6 +102,9 @@ export async function readConfiguration(program: Command): Promise<Configuration
   const path = configurationPath();
   let text: string;
   try {
+    // To open a pipe would wait for its other end. The null device is how to say that there is no file.
+    const refusal = path === '/dev/null' ? undefined : irregularFile(statSync(path), path);
+    if (refusal) throw refusal;
     text = readFileSync(path, 'utf8');
   } catch (cause) {
     const { code, message } = cause as NodeJS.ErrnoException;

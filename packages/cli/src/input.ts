@@ -1,8 +1,13 @@
 /** What a command reads: standard input or a file, byte for byte, and never more than fits. */
 import { createReadStream, fstatSync, type Stats } from 'node:fs';
-import { readFile } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
-import { isUnicornError, UnicornError } from '@unicorn-exec/api/error';
+import {
+  irregularFile,
+  isUnicornError,
+  parseJson as parseBounded,
+  UnicornError,
+} from '@unicorn-exec/api/error';
 
 /**
  * The most that one text may have. A prompt of a million tokens has 16 bytes for each of them in it, three to four times what
@@ -108,13 +113,23 @@ export function decodeUtf8(bytes: Uint8Array, what: string): string {
   }
 }
 
-/** @throws UnicornError `usage/file` when it cannot be read */
+/**
+ * The text of a file, or of a pipe that the shell has made (`<(command)`).
+ *
+ * @throws UnicornError `usage/file` when it cannot be read, and at once for a named pipe, a socket or a device, `usage/input`
+ * when what comes from a pipe is too long
+ */
 export async function readTextFile(path: string): Promise<string> {
   let bytes: Uint8Array;
   try {
-    bytes = await readFile(path);
-  } catch (cause) {
-    throw unreadable(path, cause);
+    const stats = await stat(path);
+    const isShellPipe = stats.isFIFO() && /^\/(?:dev|proc\/(?:self|\d+))\/fd\/\d+$/.test(path);
+    const refusal = isShellPipe ? undefined : irregularFile(stats, path);
+    if (refusal) throw refusal;
+    bytes = isShellPipe ? await readAll(createReadStream(path), `file ${path}`) : await readFile(path);
+  } catch (error) {
+    if (isUnicornError(error)) throw error;
+    throw unreadable(path, error);
   }
   return decodeUtf8(bytes, `file ${path}`);
 }
@@ -143,10 +158,10 @@ function unreadable(path: string, cause: unknown): UnicornError {
   });
 }
 
-/** @throws UnicornError `usage/json` naming the source when the text is not JSON */
+/** @throws UnicornError `usage/json` naming the source when the text is not JSON, or nests too deep */
 export function parseJson(text: string, what: string): unknown {
   try {
-    return JSON.parse(text);
+    return parseBounded(text);
   } catch (cause) {
     throw new UnicornError('usage/json', `The ${what} is not JSON: ${(cause as Error).message}.`, { cause });
   }

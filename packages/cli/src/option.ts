@@ -1,6 +1,7 @@
 /** Parsers of option values, and the option groups that several commands share. */
 import { InvalidArgumentError, Option, type Command } from 'commander';
 import { backendNames, type BackendName } from '@unicorn-exec/api/backends';
+import { parseJson } from '@unicorn-exec/api/error';
 
 /** Commander shows the sentence behind the flag's name and exits with 2. */
 function number(text: string, what: string, fits: (value: number) => boolean): number {
@@ -105,7 +106,7 @@ export function keyValue(
   const value = text.slice(at + 1);
   let parsed: unknown = value;
   try {
-    parsed = JSON.parse(value);
+    parsed = parseJson(value);
   } catch {
     // Plain text needs no quotes.
   }

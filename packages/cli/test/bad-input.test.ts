@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { describeWeights } from '@unicorn-exec/api';
+import { irregularKinds, makeIrregular } from './irregular.js';
 import { temporaryFolder, unicorn } from './command.js';
 
 const folder = temporaryFolder();
@@ -48,6 +49,15 @@ const truncated = file('truncated.gguf', beginning(nano, 3_000_000));
 const notWeights = file('text.gguf', 'This is not a model.');
 const qwen3 = fileURLToPath(new URL('../../models/test/goldens/qwen3', import.meta.url));
 const words = 'word '.repeat(400);
+const nested = file('nested.json', `${'['.repeat(20_000)}${']'.repeat(20_000)}`);
+const conversation = file('conversation.json', '[{"role": "user", "content": "Hi"}]');
+const irregular = Object.fromEntries(
+  irregularKinds.map((kind, index) => {
+    const path = join(folder, `irregular-${index}`);
+    makeIrregular(kind, path);
+    return [kind, path];
+  }),
+) as Record<(typeof irregularKinds)[number], string>;
 const textFile = file('text.txt', 'Once there was a brave fox who lived in the orchard.');
 const spoiled = file('spoiled.gguf', await withoutNumbers());
 
@@ -59,7 +69,16 @@ async function withoutNumbers(): Promise<Uint8Array> {
   return bytes;
 }
 
-const cases: { what: string; args: string[]; code: RegExp; exit: number; says: RegExp }[] = [
+interface Mistake {
+  readonly what: string;
+  readonly args: string[];
+  readonly code: RegExp;
+  readonly exit: number;
+  readonly says: RegExp;
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+const cases: Mistake[] = [
   {
     what: 'a missing file',
     args: ['run', '-m', '/no/such.gguf', 'Hi'],
@@ -109,6 +128,30 @@ const cases: { what: string; args: string[]; code: RegExp; exit: number; says: R
     exit: 1,
     says: /text\.gguf/,
   },
+  ...irregularKinds.flatMap((kind) =>
+    Object.entries({
+      'a model': { args: ['run', '-m', irregular[kind], 'Hi'], code: /^usage\/(?:file|no-weights|model)/ },
+      tools: { args: ['template', '--tools', irregular[kind], conversation], code: /^usage\/file$/ },
+      'token ids': {
+        args: ['eval', '--tokens', irregular[kind], '-o', join(folder, 'none')],
+        code: /^usage\/file$/,
+      },
+      'a text': { args: ['perplexity', irregular[kind]], code: /^usage\/file$/ },
+      configuration: { args: ['config'], code: /^usage\/config$/, env: { UNICORN_CONFIG: irregular[kind] } },
+    }).map(([what, rest]) => ({ ...rest, what: `${what} that is a ${kind}`, exit: 2, says: /irregular/ })),
+  ),
+  ...[
+    ['template', '--tools', nested, conversation],
+    ['template', nested],
+    ['eval', '--tokens', nested, '-o', join(folder, 'none')],
+    ['bench', '--compare', nested],
+  ].map((args) => ({
+    what: `20,000 nested lists: ${args[0]} ${args[1]}`,
+    args,
+    code: /^usage\/json$/,
+    exit: 2,
+    says: /nests deeper/,
+  })),
   ...['run', 'bench', 'perplexity', 'eval'].map((command) => ({
     what: `weights that are no numbers, to ${command}`,
     args: {
@@ -202,8 +245,8 @@ const cases: { what: string; args: string[]; code: RegExp; exit: number; says: R
 ];
 
 describe('a mistake', () => {
-  it.each(cases)('$what: a sentence with a fix', async ({ args, exit, says }) => {
-    const { code, stdout, stderr } = await unicorn(args);
+  it.each(cases)('$what: a sentence with a fix', async ({ args, exit, says, env = {} }) => {
+    const { code, stdout, stderr } = await unicorn(args, { env });
     expect(stderr).toMatch(/^error: .+\n/m);
     expect(stderr).toMatch(says);
     expect(stderr).not.toMatch(/\n\s+at /);
@@ -211,8 +254,8 @@ describe('a mistake', () => {
     expect(code).toBe(exit);
   });
 
-  it.each(cases)('$what: JSON with a stable code', async ({ args, code: expected, exit }) => {
-    const { code, stdout } = await unicorn([...args, '--json']);
+  it.each(cases)('$what: JSON with a stable code', async ({ args, code: expected, exit, env = {} }) => {
+    const { code, stdout } = await unicorn([...args, '--json'], { env });
     const { error } = JSON.parse(stdout) as { error: { code: string; message: string; fields: object } };
     expect(error.code).toMatch(expected);
     expect(error.message.length).toBeGreaterThan(10);

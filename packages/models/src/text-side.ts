@@ -1,8 +1,8 @@
 /** The text side of a model, wherever its files keep it: tokenizer and chat template, without weights. */
-import { readFile, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { openGguf } from '@unicorn-exec/checkpoint';
-import { UnicornError, parseJson } from '@unicorn-exec/tensor';
+import { isUnicornError, parseJson, readRegularFile, UnicornError } from '@unicorn-exec/tensor';
 import { chatTemplateFromConfig, chatTemplateFromGguf, type ChatTemplate } from './chat-template/index.js';
 import { tokenizerFromGguf, tokenizerFromJson, type Tokenizer } from './tokenizer/index.js';
 
@@ -60,25 +60,24 @@ export async function directoryTemplate(directory: string): Promise<ChatTemplate
  */
 const sideFileBytesMax = 256 * 2 ** 20;
 
-/** The text of a file beside the weights, undefined where there is none. @throws UnicornError `format/too-large` */
+/**
+ * The text of a file beside the weights, undefined where there is none.
+ *
+ * @throws UnicornError `usage/file` for what is not a regular file or may not be read, `format/too-large`
+ */
 export async function optionalText(path: string): Promise<string | undefined> {
   return (await optionalBytes(path))?.toString('utf8');
 }
 
 /** The same as it is on disk. */
 async function optionalBytes(path: string): Promise<Buffer | undefined> {
-  const found = await stat(path).catch(() => undefined);
-  if (!found?.isFile()) return undefined;
-  if (found.size > sideFileBytesMax) {
-    throw new UnicornError(
-      'format/too-large',
-      `${path} has ${found.size} bytes; at most ${sideFileBytesMax} are read.`,
-      {
-        fields: { file: path, byteLength: found.size },
-      },
-    );
+  try {
+    return await readRegularFile(path, sideFileBytesMax);
+  } catch (error) {
+    const isAbsent = isUnicornError(error) && ['ENOENT', 'ENOTDIR'].includes(String(error.fields.reason));
+    if (isAbsent) return undefined;
+    throw error;
   }
-  return readFile(path);
 }
 
 /** The parsed object of such a file. @throws UnicornError `format/json` */

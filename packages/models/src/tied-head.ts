@@ -2,9 +2,8 @@
  * Heads that the configuration calls tied to the embedding table, though the file has a matrix of each. As transformers 5
  * does it: they are tied where the two are the same, and two matrices where they are not.
  */
-import { open } from 'node:fs/promises';
 import type { TensorInfo, Weights } from '@unicorn-exec/checkpoint';
-import { fileError } from '@unicorn-exec/tensor';
+import { fileError, openRegularFile } from '@unicorn-exec/tensor';
 
 /** Compared at a time. */
 const chunkBytes = 4 * 2 ** 20;
@@ -32,7 +31,7 @@ async function haveSameBytes(a: TensorInfo, b: TensorInfo): Promise<boolean> {
 
 async function readAt(path: string, target: Uint8Array, position: number): Promise<void> {
   try {
-    const handle = await open(path, 'r');
+    const handle = await openRegularFile(path);
     try {
       await handle.read(target, 0, target.length, position);
     } finally {

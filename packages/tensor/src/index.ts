@@ -5,6 +5,7 @@ export { writeAtomically } from './file/atomic-file.js';
 export type { AtomicFile, WriteOptions } from './file/atomic-file.js';
 export { fileError } from './file/file-error.js';
 export { parseJson } from './file/json.js';
+export { irregularFile, openRegularFile, readRegularFile } from './file/regular-file.js';
 export { blockDTypes, dtypeLayout, dtypes, isBlockDType, isDType, rowBytes, tensorBytes } from './dtype.js';
 export type { BlockDType, DType, DTypeLayout, ScalarDType } from './dtype.js';
 export {

@@ -3,14 +3,13 @@
  * Vectors (norms, biases) also lie there as dense f32, so that plain kernels read one type. They alone pass through
  * JavaScript, and they are few.
  */
-import { open } from 'node:fs/promises';
 import { guarded } from '@unicorn-exec/native';
 import {
   decodeRow,
   dtypes,
   elementCount,
   expectWeightEntries,
-  fileError,
+  openRegularFile,
   tensorBytes,
   UnicornError,
 } from '@unicorn-exec/tensor';
@@ -94,9 +93,7 @@ function checkEntry({ name, dtype, shape, source }: WeightEntry, known: Readonly
 async function sourceBytes({ name, source }: WeightEntry): Promise<Uint8Array> {
   if (source.kind === 'bytes') return source.bytes;
   const { path, offset, byteLength } = source;
-  const file = await open(path).catch((cause: unknown) => {
-    throw fileError(cause, path, 'read');
-  });
+  const file = await openRegularFile(path);
   try {
     const bytes = new Uint8Array(byteLength);
     const { bytesRead } = await file.read(bytes, 0, byteLength, offset);

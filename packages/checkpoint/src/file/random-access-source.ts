@@ -1,7 +1,6 @@
 /** Positioned reads of one file. Nothing is mapped and nothing is read that was not asked for. */
-import { open } from 'node:fs/promises';
 import { resolve } from 'node:path';
-import { fileError, UnicornError } from '@unicorn-exec/tensor';
+import { fileError, openRegularFile, UnicornError } from '@unicorn-exec/tensor';
 import { formatError } from './format-error.js';
 
 /** Something that can be read at any position: a file, bytes in memory, or what a caller brings. */
@@ -24,60 +23,40 @@ export interface RandomAccessSource {
 const READ_BYTES_MAX = 2 ** 30;
 
 /**
- * @throws UnicornError `usage/file` when there is no such file, or one that may not be read, or a directory, or a pipe
- *   (which has no positions).
+ * @throws UnicornError `usage/file`, at once, when there is no such file, or one that may not be read, or a directory, a
+ *   pipe, a socket or a device
  */
 export async function openFileSource(path: string): Promise<RandomAccessSource> {
+  const handle = await openRegularFile(path);
   try {
-    const handle = await open(path, 'r');
-    try {
-      const stat = await handle.stat();
-      if (stat.isDirectory()) {
-        throw new UnicornError('usage/file', `${path} is a directory, not a file.`, {
-          fields: { file: path, reason: 'EISDIR' },
-          fix: 'Name a file in it.',
-        });
-      }
-      if (!stat.isFile()) {
-        throw new UnicornError(
-          'usage/file',
-          `${path} is not a regular file, so it cannot be read at positions.`,
-          {
+    const { size } = await handle.stat();
+    let closed = false;
+    return {
+      name: path,
+      path: resolve(path),
+      byteLength: size,
+      async read(target, position) {
+        if (closed) {
+          throw new UnicornError('usage/closed', `${path} was closed already.`, {
             fields: { file: path },
-            fix: 'Copy its content into a regular file, and name that.',
-          },
-        );
-      }
-      let closed = false;
-      return {
-        name: path,
-        path: resolve(path),
-        byteLength: stat.size,
-        async read(target, position) {
-          if (closed) {
-            throw new UnicornError('usage/closed', `${path} was closed already.`, {
-              fields: { file: path },
-              fix: 'Open it again, or close it later.',
-            });
-          }
-          try {
-            const length = Math.min(target.byteLength, READ_BYTES_MAX);
-            return (await handle.read(target, 0, length, position)).bytesRead;
-          } catch (error) {
-            throw fileError(error, path, 'read');
-          }
-        },
-        async close() {
-          if (closed) return;
-          closed = true;
-          await handle.close();
-        },
-      };
-    } catch (error) {
-      await handle.close();
-      throw error;
-    }
+            fix: 'Open it again, or close it later.',
+          });
+        }
+        try {
+          const length = Math.min(target.byteLength, READ_BYTES_MAX);
+          return (await handle.read(target, 0, length, position)).bytesRead;
+        } catch (error) {
+          throw fileError(error, path, 'read');
+        }
+      },
+      async close() {
+        if (closed) return;
+        closed = true;
+        await handle.close();
+      },
+    };
   } catch (error) {
+    await handle.close();
     throw fileError(error, path, 'read');
   }
 }

@@ -2,10 +2,9 @@
  * What devices in plain JavaScript share: buffers and weights in host memory, and refusal after `close`.
  * It is not a base for native devices, which map and pack weights themselves.
  */
-import { open, type FileHandle } from 'node:fs/promises';
 import { throwIfCancelled } from '../cancellation.js';
 import { UnicornError } from '../error.js';
-import { fileError } from '../file/file-error.js';
+import { openRegularFile } from '../file/regular-file.js';
 import { tensorBytes } from '../dtype.js';
 import { formatSpec } from '../graph/text.js';
 import { HostTensor } from '../host-tensor.js';
@@ -218,15 +217,6 @@ export class HostWeightSet implements WeightSet {
   }
 }
 
-/** @throws UnicornError `usage/file` and the others of `fileError` when it cannot be opened. */
-async function openWeights(path: string): Promise<FileHandle> {
-  try {
-    return await open(path, 'r');
-  } catch (cause) {
-    throw fileError(cause, path, 'read');
-  }
-}
-
 /** The bytes of one entry. @throws UnicornError `format/truncated` when the file ends before them. */
 async function readEntry(entry: WeightEntry): Promise<Uint8Array> {
   const { source } = entry;
@@ -244,7 +234,7 @@ async function readEntry(entry: WeightEntry): Promise<Uint8Array> {
   }
   // Elements are viewed in place, which needs their own alignment.
   if (source.kind === 'bytes') return source.bytes.byteOffset % 8 === 0 ? source.bytes : source.bytes.slice();
-  const file = await openWeights(source.path);
+  const file = await openRegularFile(source.path);
   try {
     const bytes = new Uint8Array(source.byteLength);
     let done = 0;
