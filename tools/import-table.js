@@ -52,6 +52,10 @@ export const importTable = {
     owns: 'encoders of block formats, and what they cost',
     imports: ['tensor', 'checkpoint'],
   },
+  grammar: {
+    owns: 'what an answer may look like: JSON schemas, patterns and GBNF as masks over a vocabulary',
+    imports: ['tensor'],
+  },
   models: {
     owns: 'what a model is: configuration, graph builders, weight names, tokenizer, chat template',
     imports: ['tensor', 'checkpoint'],

@@ -1,0 +1,16 @@
+export { compileAutomaton } from './automaton.js';
+export type { Automaton } from './automaton.js';
+export { anyCharacter, complementOf, intersectionOf, unionOf, utf8Of, without } from './character-set.js';
+export type { ByteSequence, CharacterSet } from './character-set.js';
+export { Constraint, Matcher, Vocabulary } from './constraint.js';
+export type { TokenMask, VocabularyOptions } from './constraint.js';
+export { character, choice, empty, optional, repeat, rule, sequence, text } from './expression.js';
+export type { Expression, Grammar } from './expression.js';
+export { parseGbnf } from './gbnf.js';
+export { regexExpression } from './regex.js';
+export type { RegexOptions } from './regex.js';
+export { buildTokenTrie } from './token-trie.js';
+export type { TokenTrie } from './token-trie.js';
+export { jsonGrammar, jsonSchemaGrammar } from './json-schema/compile.js';
+export type { JsonSchemaOptions, SchemaGrammar } from './json-schema/compile.js';
+export type { Whitespace } from './json-schema/json-text.js';

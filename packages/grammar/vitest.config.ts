@@ -1,0 +1,3 @@
+import { packageTest } from '../../tools/package-test.ts';
+
+export default packageTest();
