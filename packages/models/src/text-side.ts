@@ -1,10 +1,11 @@
 /** The text side of a model, wherever its files keep it: tokenizer and chat template, without weights. */
-import { stat } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { openGguf } from '@unicorn-exec/checkpoint';
 import { isUnicornError, parseJson, readRegularFile, UnicornError } from '@unicorn-exec/tensor';
 import { chatTemplateFromConfig, chatTemplateFromGguf, type ChatTemplate } from './chat-template/index.js';
 import { tokenizerFromGguf, tokenizerFromJson, type Tokenizer } from './tokenizer/index.js';
+import { mergedTokenizerConfig } from './tokenizer/tokenizer-config.js';
 
 export interface TextSide {
   readonly tokenizer: Tokenizer;
@@ -43,15 +44,45 @@ export async function directoryTokenizer(directory: string): Promise<Tokenizer> 
       fix: 'Download the complete model directory, or give the prompt as token ids.',
     });
   }
-  return tokenizerFromJson(bytes, await optionalText(join(directory, 'tokenizer_config.json')));
+  return tokenizerFromJson(bytes, await tokenizerConfig(directory));
 }
 
 export async function directoryTemplate(directory: string): Promise<ChatTemplate | undefined> {
-  const [config, template] = await Promise.all([
-    optionalText(join(directory, 'tokenizer_config.json')),
-    optionalText(join(directory, 'chat_template.jinja')),
-  ]);
-  return chatTemplateFromConfig(config ?? {}, template);
+  const [config, files] = await Promise.all([tokenizerConfig(directory), templateFiles(directory)]);
+  return chatTemplateFromConfig(config, files);
+}
+
+/** `tokenizer_config.json` and `special_tokens_map.json`, either of which may be absent. */
+async function tokenizerConfig(directory: string): Promise<Readonly<Record<string, unknown>>> {
+  const [config, map] = await Promise.all(
+    ['tokenizer_config.json', 'special_tokens_map.json'].map((name) => optionalJson(join(directory, name))),
+  );
+  return mergedTokenizerConfig(config ?? {}, map);
+}
+
+/** Published models have at most five. */
+const maxTemplateFiles = 64;
+const templateEnding = '.jinja';
+
+/** Texts of `chat_template.jinja`, which is the default, and of `additional_chat_templates`, by name. */
+async function templateFiles(directory: string): Promise<ReadonlyMap<string, string>> {
+  const templates = new Map<string, string>();
+  const own = await optionalText(join(directory, 'chat_template.jinja'));
+  if (own !== undefined) templates.set('default', own);
+  const folder = join(directory, 'additional_chat_templates');
+  const names = (await readdir(folder).catch(() => [])).filter((name) => name.endsWith(templateEnding));
+  if (names.length > maxTemplateFiles) {
+    throw new UnicornError(
+      'format/chat-template',
+      `${folder} has ${names.length} templates; at most ${maxTemplateFiles} are read.`,
+      { fields: { file: folder, templates: names.length, limit: maxTemplateFiles } },
+    );
+  }
+  for (const name of names.sort()) {
+    const text = await optionalText(join(folder, name));
+    if (text !== undefined) templates.set(name.slice(0, -templateEnding.length), text);
+  }
+  return templates;
 }
 
 /**

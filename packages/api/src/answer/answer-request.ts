@@ -54,11 +54,11 @@ export async function* answerRequest(
   try {
     const prepared = await prepare(setup, request, end);
     if (!prepared) return lastChunk(record, end.reason!, {});
-    const { tokens, warnings, answer } = prepared;
+    const { tokens, warnings, answer, endIds } = prepared;
     record.promptTokens = tokens.length;
     runtime = await enter(setup.runtime, end);
     if (!runtime) return lastChunk(record, end.reason!, {});
-    const events = schedule(setup, runtime, { request, tokens, signal: end.signal });
+    const events = schedule(setup, runtime, { request, tokens, endIds, signal: end.signal });
     record.isAccepted = true;
     for await (const event of events) {
       if (event.kind === 'token') {
@@ -112,7 +112,7 @@ async function prepare(
   { model, expectOpen }: AnswerSetup,
   request: GenerateRequest,
   end: RequestEnd,
-): Promise<(Prompt & { readonly answer: AnswerText }) | undefined> {
+): Promise<(Prompt & { readonly answer: AnswerText; readonly endIds: readonly number[] }) | undefined> {
   checkArgument('Engine.generate', 'request', request, required(object));
   checkOptions('Engine.generate', request, generateOptionTable);
   expectOpen();
@@ -122,7 +122,9 @@ async function prepare(
   if (!prompt || end.reason) return undefined;
   const tokenizer = await end.before(tokenizerFor(model, request));
   if (end.reason) return undefined;
-  return { ...prompt, answer: new AnswerText(tokenizer, prompt.tokens, stops) };
+  // Configurations name one end; the tokenizer knows others, as that of a turn beside that of a text.
+  const endIds = [...new Set([...model.endOfTurnIds, ...(tokenizer?.eosIds ?? [])])];
+  return { ...prompt, answer: new AnswerText(tokenizer, prompt.tokens, stops), endIds };
 }
 
 function stopsOf({ stop = [] }: GenerateRequest): readonly string[] {
@@ -158,16 +160,18 @@ function schedule(
   {
     request,
     tokens,
+    endIds,
     signal,
   }: Pick<Prompt, 'tokens'> & {
     readonly request: GenerateRequest;
+    readonly endIds: readonly number[];
     readonly signal: AbortSignal;
   },
 ): AsyncIterable<GenerationEvent> {
   const scheduled = {
     tokens,
     sampling: { ...sampling, ...request.sampling },
-    stopIds: request.ignoreEnd ? [] : model.endOfTurnIds,
+    stopIds: request.ignoreEnd ? [] : endIds,
     maxTokens: request.maxTokens,
     reuse: request.reuse,
     cache: request.cache,

@@ -1,23 +1,36 @@
 /** Where a model keeps its chat template: Hugging Face's `tokenizer_config.json`, or the metadata of a GGUF file. */
 import { UnicornError, parseJson } from '@unicorn-exec/tensor';
 import type { GgufTokenizerMetadata } from '../tokenizer/from-gguf.js';
+import { namedTokens } from '../tokenizer/tokenizer-config.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import { ChatTemplate } from './chat-template.js';
 
 /**
- * The template of a Hugging Face directory, undefined where it has none.
+ * The template of a Hugging Face directory, undefined where it has none. Where there are several and none is the default,
+ * one that refuses every conversation, unless it has tools and there is one for these.
  *
  * @param tokenizerConfigJson the text of `tokenizer_config.json`, or its parsed value
- * @param templateSource the text of `chat_template.jinja` beside it, which comes first where both exist
+ * @param files texts of template files by name: `default` of `chat_template.jinja`, others of `additional_chat_templates`. Where
+ * there are any, no template of the configuration counts. A string is the default
  * @throws UnicornError `format/chat-template`
  */
 export function chatTemplateFromConfig(
   tokenizerConfigJson: unknown,
-  templateSource?: string,
+  files: string | ReadonlyMap<string, string> = new Map(),
 ): ChatTemplate | undefined {
   const config = parsed(tokenizerConfigJson);
+  const beside = typeof files === 'string' ? new Map([['default', files]]) : files;
+  const listed = beside.size > 0 ? beside : configuredTemplates(config['chat_template']);
+  if (listed.size === 0) return undefined;
+  const toolUseSource = listed.get('tool_use');
+  return new ChatTemplate(listed.get('default') ?? refusing([...listed.keys()]), {
+    specialTokens: namedTokens(config),
+    ...(toolUseSource === undefined ? {} : { toolUseSource }),
+  });
+}
+
+function configuredTemplates(own: unknown): Map<string, string> {
   const listed = new Map<string, string>();
-  const own = config['chat_template'];
   if (typeof own === 'string') listed.set('default', own);
   else if (Array.isArray(own)) {
     for (const entry of own as unknown[]) {
@@ -25,22 +38,12 @@ export function chatTemplateFromConfig(
       if (typeof name === 'string' && typeof template === 'string') listed.set(name, template);
     }
   }
-  if (templateSource !== undefined) listed.set('default', templateSource);
-  const source = listed.get('default') ?? listed.values().next().value;
-  if (source === undefined) return undefined;
+  return listed;
+}
 
-  const specialTokens: Record<string, string> = {};
-  for (const [key, value] of Object.entries(config)) {
-    if (!key.endsWith('_token')) continue;
-    const text =
-      typeof value === 'string' ? value : (value as { content?: unknown } | null | undefined)?.content;
-    if (typeof text === 'string') specialTokens[key] = text;
-  }
-  const toolUseSource = listed.get('tool_use');
-  return new ChatTemplate(source, {
-    specialTokens,
-    ...(toolUseSource === undefined ? {} : { toolUseSource }),
-  });
+function refusing(names: readonly string[]): string {
+  const sentence = `The model has several chat templates, and none is the default: ${[...names].sort().join(', ')}.`;
+  return `{{ raise_exception(${JSON.stringify(sentence)}) }}`;
 }
 
 /**

@@ -15,6 +15,7 @@ import { RankedMerges } from './merge-rules.js';
 import { patterns } from './splitting-patterns.js';
 import type { SplitBehavior, Splitting, SplitStep } from './text-splitter.js';
 import type { TokenSpelling } from './token-text.js';
+import { addedTokenFlags, configuredTokens, namedTokens } from './tokenizer-config.js';
 import type { Tokenizer } from './tokenizer.js';
 import { Vocabulary } from './vocabulary.js';
 
@@ -23,7 +24,8 @@ type Json = Record<string, unknown>;
 /**
  * @param tokenizerJson `tokenizer.json` as it is on disk (much the fastest for a large vocabulary), its text, or its
  * parsed value
- * @param tokenizerConfigJson the text of `tokenizer_config.json`, or its parsed value; names BOS and EOS
+ * @param tokenizerConfigJson the text of `tokenizer_config.json`, or its parsed value; names special tokens, and may know
+ * more of the added ones
  * @throws UnicornError `format/tokenizer` for what is broken, `unsupported/tokenizer` for a part that is not known
  */
 export function tokenizerFromJson(tokenizerJson: unknown, tokenizerConfigJson?: unknown): Tokenizer {
@@ -33,19 +35,26 @@ export function tokenizerFromJson(tokenizerJson: unknown, tokenizerConfigJson?: 
   const config =
     tokenizerConfigJson === undefined ? {} : parsed(tokenizerConfigJson, 'tokenizer_config.json');
   const model = checkedModel(root);
-  const added = array(root['added_tokens'] ?? [], 'added_tokens').map(addedToken);
-  for (const { id, content } of added) vocabulary.setAdded(id, content);
+  const own = array(root['added_tokens'] ?? [], 'added_tokens').map(addedToken);
+  for (const { id, content } of own) vocabulary.setAdded(id, content);
+  const added = configuredTokens(config, {
+    added: own,
+    idOf: (content) => vocabulary.idOf(content),
+    hasId: (id) => vocabulary.has(id),
+  });
+  for (const { id, content } of added) {
+    if (vocabulary.idOf(content) !== id || !own.some((token) => token.content === content))
+      vocabulary.setAdded(id, content);
+  }
 
   const splitting = readSplitting(root);
   const spelling = readSpelling(root['decoder'], model['byte_fallback'] === true);
   if ((spelling.kind === 'byteLevel') !== splitting.byteLevel) {
     throw unsupported('combination', `${splitting.byteLevel ? 'a ByteLevel' : 'no ByteLevel'} pre-tokenizer`);
   }
-  const named = (key: string): number | undefined => {
-    const value = config[key];
-    const content = typeof value === 'string' ? value : (value as Json | null | undefined)?.['content'];
-    return typeof content === 'string' ? vocabulary.idOf(content) : undefined;
-  };
+  const names = namedTokens(config);
+  const named = (key: string): number | undefined =>
+    names[key] === undefined ? undefined : vocabulary.idOf(names[key]);
   const firstId = firstTemplateToken(root['post_processor'], vocabulary);
   const bosId = named('bos_token') ?? firstId;
   const unknown = model['unk_token'];
@@ -244,15 +253,10 @@ function firstTemplateToken(postProcessor: unknown, vocabulary: Vocabulary): num
 
 function addedToken(value: unknown, i: number): AddedToken {
   const token = object(value, `added_tokens[${i}]`);
-  const special = token['special'] === true;
   return {
     id: number(token['id'], `added_tokens[${i}].id`),
     content: optionalString(token['content'], `added_tokens[${i}].content`) ?? '',
-    special,
-    normalized: typeof token['normalized'] === 'boolean' ? token['normalized'] : !special,
-    singleWord: token['single_word'] === true,
-    lstrip: token['lstrip'] === true,
-    rstrip: token['rstrip'] === true,
+    ...addedTokenFlags(token),
   };
 }
 

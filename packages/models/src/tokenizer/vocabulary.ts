@@ -161,6 +161,11 @@ export class Vocabulary {
     return this.#find(scratch, 0, bytes);
   }
 
+  /** Whether a token has the id. */
+  has(id: number): boolean {
+    return this.#has(id);
+  }
+
   /** Bytes of an ordinary token's spelling. */
   byteLengthOf(id: number): number {
     return this.#extents[2 * id + 1]! - this.#extents[2 * id]!;

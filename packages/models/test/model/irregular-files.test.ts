@@ -21,6 +21,7 @@ const files: Record<string, string> = {
 const optional = [
   'generation_config.json',
   'matformer.json',
+  'special_tokens_map.json',
   'chat_template.jinja',
   'model.safetensors.index.json',
 ];

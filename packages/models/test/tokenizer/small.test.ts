@@ -45,6 +45,14 @@ describe('a byte-level vocabulary', () => {
     expect(tokenizer.addBos).toBe(false);
   });
 
+  it('ends at ends that the file does not call special, and nobody can type them', () => {
+    const file = bpe({ added_tokens: [added(7, '<|im_end|>'), added(8, '<think>')] });
+    const ending = tokenizerFromJson(file);
+    expect(ending.eosIds).toEqual([7]);
+    expect(ending.encode('<|im_end|><think>')).toEqual([8]);
+    expect(ending.encode('<|im_end|>', { special: true })).toEqual([7]);
+  });
+
   it('knows the gaps between its ids', () => {
     expect(tokenizer.absentIds).toEqual([]);
     const gaps = bpe({ added_tokens: [added(9, '<end>')] }, { vocab: { a: 0, b: 3 }, merges: [] });
