@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { fileError, UnicornError } from '@unicorn-exec/tensor';
+import { downloadAdvice, hubName } from './download-advice.js';
 import { checkArgument, text } from './option.js';
 
 /** Names that stand for a model that comes with the packages. */
@@ -17,28 +18,37 @@ export const defaultModel = 'nano';
  *
  * @param name an alias (`nano`, the default), or a path to a `.gguf` file or to a Hugging Face directory
  * @throws UnicornError `usage/option`, `usage/model` when there is nothing of that name, `usage/file` for a path that may not be
- * followed
+ * followed, `unsupported/download` for an address
  */
 export async function locateModel(name: string = defaultModel): Promise<string> {
   checkArgument('locateModel', 'name', name, text);
   const alias = Object.hasOwn(bundled, name) ? bundled[name] : undefined;
   if (alias && !existsSync(name)) return alias();
-  if (name.startsWith('hf:')) {
+  const path = resolve(name);
+  if (name !== '' && (await isThere(path))) return path;
+  if (/^(hf:|https?:)/.test(name)) {
     throw new UnicornError('unsupported/download', `This release does not download models ("${name}").`, {
       fields: { model: name },
-      fix: 'Download the .gguf file or the directory yourself and give its path.',
+      fix: downloadAdvice(name),
     });
   }
-  const path = resolve(name);
+  throw new UnicornError('usage/model', `There is no model "${name}": no such file or directory.`, {
+    fields: { model: name, path },
+    fix:
+      hubName(name) === undefined
+        ? `Give the path of a .gguf file or of a Hugging Face directory, or one of the bundled names: ${Object.keys(bundled).join(', ')}.`
+        : `This release does not download models. ${downloadAdvice(name)}`,
+  });
+}
+
+/** @throws UnicornError `usage/file` for a path that may not be followed */
+async function isThere(path: string): Promise<boolean> {
   try {
     await stat(path);
+    return true;
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     if (code !== 'ENOENT' && code !== 'ENOTDIR') throw fileError(error, path, 'read');
-    throw new UnicornError('usage/model', `There is no model "${name}": no such file or directory.`, {
-      fields: { model: name, path },
-      fix: `Give the path of a .gguf file or of a Hugging Face directory, or one of the bundled names: ${Object.keys(bundled).join(', ')}.`,
-    });
+    return false;
   }
-  return path;
 }

@@ -1,7 +1,7 @@
 /** Where time goes: figures of a real profile, and reasons that follow from figures. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Engine } from '../src/index.js';
-import { profileKernels, type KernelProfile } from '../src/measure/index.js';
+import { benchmark, profileKernels, type KernelProfile } from '../src/measure/index.js';
 import { slownessReason } from '../src/measure/kernel-profile.js';
 
 describe('profileKernels', () => {
@@ -19,6 +19,16 @@ describe('profileKernels', () => {
       { phase: 'decode', tokens: 1, submissions: expect.any(Number) },
     ]);
     expect(profile.speed).toMatchObject({ kind: 'read', bytesPerSecond: expect.any(Number) });
+  });
+
+  it('is of no figures where it was cancelled, as no measurement is', async () => {
+    const reason = { code: 'usage/cancelled' };
+    for (const delayMs of [0, 30]) {
+      const signal = AbortSignal.timeout(delayMs);
+      const options = { signal, promptTokens: 32, generateTokens: 64, repetitions: 1e6 };
+      await expect(profileKernels(engine, options)).rejects.toMatchObject(reason);
+      await expect(benchmark(engine, options)).rejects.toMatchObject(reason);
+    }
   });
 
   it('accounts for all of the time, the longest step first', () => {

@@ -1,7 +1,7 @@
 /** What to do about arguments that the program does not understand: words of other tools, models in the prompt's place. */
 import { existsSync } from 'node:fs';
 import type { Command, CommanderError } from 'commander';
-import { UnicornError } from '@unicorn-exec/api/error';
+import { downloadAdvice, hubName, nearestName, UnicornError } from '@unicorn-exec/api/error';
 
 /** What commander refused, as one of our errors with a fix. */
 export function flagError(error: CommanderError, program: Command, args: readonly string[]): UnicornError {
@@ -9,6 +9,16 @@ export function flagError(error: CommanderError, program: Command, args: readonl
   const message = sentence.charAt(0).toUpperCase() + sentence.slice(1);
   const word = args[0] ?? '';
   const command = program.commands.find((one) => one.name() === word);
+  if (error.code === 'commander.help' && word === 'help' && args.length > 1) {
+    const nearest = nearestName(
+      args[1]!,
+      program.commands.map((one) => one.name()),
+    );
+    return new UnicornError('usage/flag', `Unknown command '${args[1]}'.`, {
+      fix:
+        nearest === undefined ? '`unicorn --help` lists them.' : `Did you mean \`unicorn help ${nearest}\`?`,
+    });
+  }
   if (error.code === 'commander.help') {
     return new UnicornError('usage/flag', 'No command was given.', { fix: '`unicorn --help` lists them.' });
   }
@@ -18,7 +28,7 @@ export function flagError(error: CommanderError, program: Command, args: readonl
 }
 
 function fixOf(error: CommanderError, command: Command | undefined, args: readonly string[]): string {
-  if (!command) return args[0]!.startsWith('-') ? flagBeforeCommand : unknownCommand(args);
+  if (!command) return args[0]!.startsWith('-') ? commandFirst(args) : unknownCommand(args);
   const usage = `\`unicorn ${command.name()} --help\` shows what it takes.`;
   if (error.code === 'commander.excessArguments') return excessWords(command, args) ?? usage;
   return usage;
@@ -35,18 +45,17 @@ export function refuseForeignFlag(flag: string): void {
   throw new UnicornError('usage/flag', `Unknown option '${flag}'.`, { fix: foreignFlags[flag]! });
 }
 
-const flagBeforeCommand =
-  'A command comes first: `unicorn run`, `unicorn chat`. `unicorn --help` lists them.';
+const commandFirst = (args: readonly string[]): string =>
+  `A command comes first: \`unicorn run ${args.map(quoted).join(' ')}\`. \`unicorn --help\` lists them.`;
 
-const noDownloads =
-  'This release does not download models. Download the .gguf file or the directory yourself, for example with `hf download USER/REPO --local-dir DIR`, and give its path: `unicorn run -m PATH`.';
+const noDownloads = (name?: string): string =>
+  `This release does not download models. ${downloadAdvice(name)} \`unicorn run -m PATH\` answers with it.`;
+
+/** Words for fetching a model, which names it next. */
+const fetchingWords: ReadonlySet<string> = new Set(['pull', 'download', 'install', 'search', 'get', 'fetch']);
 
 /** Words that other tools have for something, and what there is here. */
 const otherWords: Readonly<Record<string, string>> = {
-  pull: noDownloads,
-  download: noDownloads,
-  install: noDownloads,
-  search: noDownloads,
   serve:
     'This release has no HTTP server. `unicorn run --json` and `unicorn chat --json` speak with scripts, `@unicorn-exec/api` with programs.',
   server:
@@ -68,9 +77,14 @@ const otherWords: Readonly<Record<string, string>> = {
 
 function unknownCommand(args: readonly string[]): string {
   const word = args[0]!;
+  if (fetchingWords.has(word)) return noDownloads(args.slice(1).find((name) => !name.startsWith('-')));
   if (Object.hasOwn(otherWords, word)) return otherWords[word]!;
   if (isModelName(word)) return `A model is named with -m: \`unicorn run -m ${quoted(word)} "PROMPT"\`.`;
   if (/\s/.test(word)) return `A prompt follows a command: \`unicorn run ${quoted(word)}\`.`;
+  // A question without its quotes.
+  if (args.length > 2 && args.every((one) => !one.startsWith('-'))) {
+    return `A prompt follows a command, in quotes: \`unicorn run ${quoted(args.join(' '))}\`.`;
+  }
   return '`unicorn --help` lists the commands.';
 }
 
@@ -90,10 +104,16 @@ function excessWords(command: Command, args: readonly string[]): string | undefi
 
 /** Whether a word in the prompt's place reads as a model: a file or directory that is there, or a name as hubs have them. */
 export function isModelName(word: string): boolean {
+  if (/\.(gguf|safetensors)$/i.test(word)) return !/\s/.test(word) || existsSync(word);
   if (/\s/.test(word) || word === '') return false;
-  if (/\.(gguf|safetensors)$/i.test(word) || /^(hf:|https?:\/\/)/.test(word) || word === 'nano') return true;
-  if (/^[\w.-]+(\/[\w.-]+)?:[\w.-]+$/.test(word)) return true;
-  return /^[\w.-]+\/[\w.-]+$/.test(word) || (word.includes('/') && existsSync(word));
+  return word === 'nano' || hubName(word) !== undefined || (word.includes('/') && existsSync(word));
+}
+
+/** What to tell who gave a model's name as the prompt; undefined for a prompt that is one. */
+export function promptWarning(prompt: string | undefined, model: string | undefined): string | undefined {
+  if (prompt === undefined || model !== undefined || !isModelName(prompt)) return undefined;
+  const name = quoted(prompt);
+  return `${name} is taken as the prompt. A model is named with -m: \`unicorn run -m ${name} "PROMPT"\`, \`unicorn chat -m ${name}\`.`;
 }
 
 /** As a shell takes it for one word. */
@@ -109,5 +129,5 @@ const foreignFlags: Readonly<Record<string, string>> = Object.fromEntries([
   ...['-cnv', '--conversation', '-i', '--interactive'].map(
     (flag) => [flag, '`unicorn chat` is a conversation.'] as const,
   ),
-  ...['-hf', '-hfr', '--hf-repo', '-mu', '--model-url'].map((flag) => [flag, noDownloads] as const),
+  ...['-hf', '-hfr', '--hf-repo', '-mu', '--model-url'].map((flag) => [flag, noDownloads()] as const),
 ]);

@@ -185,7 +185,10 @@ export function withEngineFlags(
 ): Command {
   return withModelFlags(command)
     .addOption(new Option('--backend <name>', 'where to compute').choices(backendNames).default('auto'))
-    .option('--device <id>', 'a device of the backend, as `unicorn doctor` lists them')
+    .option(
+      '--device <id>',
+      'a device of the backend, as `unicorn doctor` lists them (default: the first that is usable)',
+    )
     .option(
       '--gpu-layers <n|all|auto>',
       'layers on the GPU, the last ones; the CPU has the others (default: auto, as many as fit)',
@@ -217,7 +220,7 @@ export function withEngineFlags(
 export function withDraftFlag(command: Command): Command {
   return command.option(
     '--draft <size|ngram>',
-    'guess ahead with a smaller MatFormer size, or by repetition',
+    'guess ahead with a smaller MatFormer size, or by repetition (default: neither)',
   );
 }
 
@@ -231,24 +234,44 @@ export function withSamplingFlags(command: Command): Command {
     .option('--seed <n>', 'makes sampling reproducible (default: a new one each time)', seed)
     .option(
       '--temperature <t>',
-      "0 always takes the best token (default, as of the other sampling flags: the model's own)",
+      "0 always takes the best token (default: the model's own)",
       nonNegativeNumber,
     )
-    .option('--top-k <n>', 'sample among the n best tokens (0: all of them)', nonNegativeInteger)
-    .option('--top-p <p>', 'nucleus sampling', fraction)
-    .option('--min-p <p>', 'drop tokens below p times the best', fraction)
-    .option('--typical <p>', 'locally typical sampling', fraction)
-    .option('--repeat-penalty <x>', 'above 1 discourages tokens seen before', nonNegativeNumber)
-    .option('--presence-penalty <x>', 'subtracted once from a token of the answer', finiteNumber)
-    .option('--frequency-penalty <x>', 'subtracted for each time a token is in the answer', finiteNumber)
-    .option('--logit-bias <id=bias>', "added to a token's logit, repeatable", logitBias)
+    .option(
+      '--top-k <n>',
+      "sample among the n best tokens, 0 among all (default: the model's own)",
+      nonNegativeInteger,
+    )
+    .option('--top-p <p>', "nucleus sampling (default: the model's own)", fraction)
+    .option('--min-p <p>', "drop tokens below p times the best (default: the model's own)", fraction)
+    .option('--typical <p>', "locally typical sampling (default: the model's own)", fraction)
+    .option(
+      '--repeat-penalty <x>',
+      "above 1 discourages tokens seen before (default: the model's own)",
+      nonNegativeNumber,
+    )
+    .option(
+      '--presence-penalty <x>',
+      "subtracted once from a token of the answer (default: the model's own)",
+      finiteNumber,
+    )
+    .option(
+      '--frequency-penalty <x>',
+      "subtracted for each time a token is in the answer (default: the model's own)",
+      finiteNumber,
+    )
+    .option('--logit-bias <id=bias>', "added to a token's logit, repeatable (default: none)", logitBias)
     .option(
       '-n, --max-tokens <n>',
       'tokens to generate at most (default: what the context has room for)',
       positiveInteger,
     )
     .option('--hide-thinking', 'do not show what the model thinks before it answers')
-    .option('--stop <text>', 'a text that ends the answer, repeatable', collect);
+    .option(
+      '--stop <text>',
+      "a text that ends the answer, repeatable (default: the model's own end alone)",
+      collect,
+    );
 }
 
 /** The flags as sampling parameters; what was not given stays absent, so that the model's defaults hold. */

@@ -22,6 +22,10 @@ function example(...lines: string[]): string {
   return `\nExamples:\n${lines.map((line) => `  $ ${line}`).join('\n')}\n`;
 }
 
+/** An option of {@link numberList}. */
+const numbersOption = (flags: string, description: string, usual: number): Option =>
+  new Option(flags, description).argParser(numberList(0)).default([usual], String(usual));
+
 export function createProgram(terminal: Terminal): Command {
   const program = new Command('unicorn')
     .description('Runs Gemma 3n and Llama-like language models on this machine.')
@@ -35,7 +39,7 @@ export function createProgram(terminal: Terminal): Command {
     })
     .addHelpText(
       'after',
-      `\nOptions also come from UNICORN_* variables and a configuration file: see \`unicorn config\`.\n${example(
+      `\nOptions also come from UNICORN_* variables and a configuration file: see\n\`unicorn config\`.\n${example(
         'unicorn run "Tell me a story about a fox."',
         'unicorn chat',
         'unicorn doctor',
@@ -49,9 +53,12 @@ export function createProgram(terminal: Terminal): Command {
     .option('-f, --file <file>', 'a file with the prompt, or with what follows it')
     .option('-v, --verbose', 'print speeds after the answer')
     .option('--stream', 'with --json: each piece as a line of JSON as it comes, then the document as a line')
-    .option('--context-shift', 'when the context is full, forget the oldest tokens and go on')
+    .option(
+      '--context-shift',
+      'when the context is full, forget the oldest tokens and go on (default: the answer ends)',
+    )
     .option('--raw', 'give the prompt to the model as it is, without its chat template')
-    .option('--system <text>', 'a system message before the prompt')
+    .option('--system <text>', 'a system message before the prompt (default: none)')
     .addHelpText(
       'after',
       example(
@@ -64,7 +71,7 @@ export function createProgram(terminal: Terminal): Command {
 
   withDraftFlag(withSamplingFlags(withEngineFlags(program.command('chat'))))
     .description('Talk with a model. Ctrl-C stops the answer, /help lists the commands.')
-    .option('--system <text>', 'a system message')
+    .option('--system <text>', 'a system message (default: none)')
     .addOption(new Option('--context-shift').hideHelp())
     .option(
       '--no-context-shift',
@@ -79,16 +86,19 @@ export function createProgram(terminal: Terminal): Command {
 
   withDraftFlag(withEngineFlags(program.command('bench'), numberList(1)))
     .description('Measure prefill and decode speed. Flags with <n,...> take lists and ranges.')
-    .option('-p, --prompt <n,...>', 'tokens of prefill', numberList(0), [512])
-    .option('-n, --generate <n,...>', 'tokens of decode', numberList(0), [128])
-    .option('-d, --depth <n,...>', 'tokens of context in front of each test', numberList(0), [0])
+    .addOption(numbersOption('-p, --prompt <n,...>', 'tokens of prefill', 512))
+    .addOption(numbersOption('-n, --generate <n,...>', 'tokens of decode', 128))
+    .addOption(numbersOption('-d, --depth <n,...>', 'tokens of context in front of each test', 0))
     .option('-r, --repetitions <n>', 'measured runs after one warm-up', positiveInteger, 5)
     .addOption(
       new Option('-o, --output <format>', 'a table, or a record for each test')
         .choices(['md', 'csv', 'jsonl'])
         .default('md'),
     )
-    .option('--compare <file>', 'an earlier result (--json) of the same model to compare with')
+    .option(
+      '--compare <file>',
+      'an earlier result (--json) of the same model to compare with (default: none)',
+    )
     .option('--kernels', 'where the time goes, step by step, against the bandwidth of the device')
     .option('--tune', 'try tiles for the model on the GPU, and keep the best for later')
     .option('--tune-seconds <n>', 'how long to try at most; Ctrl-C keeps what was found', positiveInteger, 60)
@@ -193,7 +203,10 @@ export function createProgram(terminal: Terminal): Command {
     .addArgument(new Argument('<shell>', 'the shell').choices(['bash', 'zsh', 'fish']))
     .addHelpText(
       'after',
-      example('unicorn completion bash > ~/.local/share/bash-completion/completions/unicorn'),
+      example(
+        'source <(unicorn completion bash)   # or zsh, in ~/.bashrc or ~/.zshrc',
+        'unicorn completion fish > ~/.config/fish/completions/unicorn.fish',
+      ),
     )
     .action(async (shell) => (await import('./command/completion.js')).completion(terminal, program, shell));
 

@@ -51,6 +51,11 @@ export class Terminal {
     return this.stderr.isTTY === true;
   }
 
+  /** True where a line on stderr can be drawn anew. */
+  get redraws(): boolean {
+    return this.interactive && process.env.TERM !== 'dumb';
+  }
+
   /** While set, Ctrl-C calls it instead. */
   set onInterrupt(handler: (() => void) | undefined) {
     this.#catchInterrupts();
@@ -84,11 +89,11 @@ export class Terminal {
 
   /** A sentence for the person, on stderr. */
   note(text: string): void {
-    this.stderr.write(`${this.style('dim', namedAsCalled(text))}\n`);
+    this.stderr.write(`${this.style('dim', sentence(text))}\n`);
   }
 
   warn(text: string): void {
-    this.stderr.write(`${this.style('yellow', 'warning:')} ${namedAsCalled(text)}\n`);
+    this.stderr.write(`${this.style('yellow', 'warning:')} ${sentence(text)}\n`);
   }
 
   /** An error, as JSON on stdout where the caller asked for it, else as a sentence and its fix. */
@@ -100,14 +105,15 @@ export class Terminal {
       this.writeJson({ error: known.toJSON() }, { lines });
       return;
     }
-    this.stderr.write(`${this.style('red', 'error:')} ${namedAsCalled(known.message)}\n`);
-    if (known.fix) this.stderr.write(`  ${this.style('bold', 'fix:')} ${namedAsCalled(known.fix)}\n`);
+    this.stderr.write(`${this.style('red', 'error:')} ${sentence(known.message)}\n`);
+    if (known.fix) this.stderr.write(`  ${this.style('bold', 'fix:')} ${sentence(known.fix)}\n`);
     if (known.family === 'internal' && error instanceof Error)
       this.stderr.write(`${this.style('dim', error.stack ?? '')}\n`);
   }
 
-  style(format: Style, text: string): string {
-    const coloured = this.stderr.isTTY === true && !process.env.NO_COLOR;
+  /** @param stream where the text is written: a file gets no colours because the terminal beside it has them */
+  style(format: Style, text: string, stream = this.stderr): string {
+    const coloured = stream.isTTY === true && !process.env.NO_COLOR && process.env.TERM !== 'dumb';
     return coloured ? styleText(format, text) : text;
   }
 
@@ -129,6 +135,20 @@ export class Terminal {
     this.fail(outputError(error), false);
     process.exit(1);
   }
+}
+
+/** What a person reads: commands as they are called here, and nothing of a file or an argument that commands the terminal. */
+const sentence = (text: string): string => visible(namedAsCalled(text));
+
+/**
+ * The text with its control characters as escapes, but for line ends and tabs: what files and models say must not move the
+ * cursor, change the title or write to the clipboard of whoever reads it.
+ */
+export function visible(text: string): string {
+  return text.replaceAll(
+    /[\0-\x08\x0b-\x1f\x7f-\x9f]/g,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
 }
 
 /** What the system said of standard output, as one of our errors. */

@@ -3,6 +3,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { canonicalArguments } from '../src/alias.js';
+import { promptWarning, quoted } from '../src/hint.js';
 import { createProgram } from '../src/program.js';
 import { Terminal } from '../src/terminal.js';
 import { shell, temporaryFolder, unicorn, unicornJson } from './command.js';
@@ -121,11 +122,32 @@ describe('spellings of other tools', () => {
     ['model.gguf', /-m model\.gguf/],
     ['run -fa Hi', /Leave -fa out/],
     ['run -hf a/b', /does not download/],
-    ['-p Hi', /A command comes first/],
+    ['-p Hi', /A command comes first: `.* run -p Hi`/],
+    ['-m nano Hi', /A command comes first: `.* run -m nano Hi`/],
+    ['pull hf:org/name:Q4_0', /hf download org\/name --include '\*Q4_0\*' --local-dir name/],
+    ['get org/name', /hf download org\/name --local-dir name/],
+    ['Why is the sky blue?', /run 'Why is the sky blue\?'/],
+    ['chta', /Did you mean chat/],
+    ['run --temprature 0 Hi', /Did you mean --temperature/],
+    ['help chta', /Did you mean `.* help chat`/],
   ])('%s: a hint', async (line, hint) => {
     const { code, stderr } = await unicorn(line.split(' '));
     expect(stderr).toMatch(hint);
     expect(code).toBe(2);
+  });
+});
+
+describe("a model's name as the prompt", () => {
+  const spaced = join(temporaryFolder(), 'a b.gguf');
+  writeFileSync(spaced, '');
+
+  it.each(['nano', 'org/name', 'hf:org/name', 'gemma3:1b', 'model.gguf', spaced])('%s: a warning', (name) => {
+    expect(promptWarning(name, undefined)).toContain(`unicorn chat -m ${quoted(name)}`);
+    expect(promptWarning(name, 'nano')).toBeUndefined();
+  });
+
+  it.each(['Hi', 'What is nano?', 'and/or?', '', 'What is a.gguf', 'Note: this'])('%s: none', (prompt) => {
+    expect(promptWarning(prompt, undefined)).toBeUndefined();
   });
 });
 

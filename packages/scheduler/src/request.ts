@@ -210,7 +210,7 @@ export function checkContext(promptTokens: number, contextLength: number, room: 
     `The prompt has ${promptTokens} tokens; the context holds ${contextLength}${room > 0 ? ', the answer included' : ''}.`,
     {
       fields: { promptTokens, contextLength },
-      fix: `Shorten the prompt, or load the model with a context of at least ${least}.`,
+      fix: `Shorten the prompt, or load the model with a context of at least ${least} if it was made for one.`,
     },
   );
 }

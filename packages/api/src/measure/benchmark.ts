@@ -121,7 +121,7 @@ export async function describeMachine(threads?: number): Promise<Machine> {
 }
 
 /**
- * @throws UnicornError `usage/option`, and as `Engine.generate`; the context must hold each test behind its depth, and one
+ * @throws UnicornError `usage/option`, `usage/cancelled`, and as `Engine.generate`; the context must hold each test behind its depth, and one
  * token more: {@link benchmarkContext}
  */
 export async function benchmark(engine: Engine, options: BenchmarkOptions = {}): Promise<BenchmarkReport> {

@@ -11,7 +11,7 @@ const [controlC, controlZ] = ['\x03', '\x1a'];
 
 /** Whoever reads the keys of one line. */
 export interface KeyReader {
-  /** Keys as they came, a line's end always the last of them. */
+  /** Keys as they came; one that may end the line is always the last of them. */
   keys(text: string): void;
   /** Pasted text, its line ends as `\n`. */
   paste(text: string): void;
@@ -85,6 +85,7 @@ export class Keyboard {
   }
 
   #feed(): void {
+    const hadReader = this.#reader !== undefined;
     while (this.#reader && this.#held !== '') {
       if (this.#held.startsWith(pasteBegin)) {
         const end = this.#held.indexOf(pasteEnd);
@@ -100,7 +101,10 @@ export class Keyboard {
       this.#held = this.#held.slice(length);
       this.#reader.keys(typed);
     }
-    if (!this.#reader) this.#watch();
+    if (this.#reader || this.#held === '') return;
+    // What came together with the end of a line may be for the next one, which is asked for at once where nothing is answered.
+    if (hadReader) setImmediate(() => this.#reader ?? this.#watch());
+    else this.#watch();
   }
 
   /** While an answer is printed: Ctrl-C discards what was typed ahead, as terminals do. Those inside of a paste are text. */
@@ -119,9 +123,12 @@ export class Keyboard {
   }
 }
 
-/** How much of the text is typed keys: up to a line's end, to a paste, or to what may become the mark of one. */
+/**
+ * How much of the text is typed keys: up to a key that may end the line (its end, Ctrl-C, Ctrl-D), to a paste, or to what may
+ * become the mark of one.
+ */
 function typedLength(text: string): number {
-  const lineEnd = text.search(/[\r\n]/);
+  const lineEnd = text.search(/[\r\n\x03\x04]/);
   const paste = text.indexOf(pasteBegin);
   if (lineEnd >= 0 && (paste < 0 || lineEnd < paste)) {
     return lineEnd + (text.startsWith('\r\n', lineEnd) ? 2 : 1);

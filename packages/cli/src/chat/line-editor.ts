@@ -69,7 +69,7 @@ export class LineEditor {
       lines.on('SIGTSTP', () => this.keyboard.suspend());
       lines.prompt();
       this.keyboard.read({
-        keys: (text) => keys.emit('data', text),
+        keys: (text) => type(lines, keys, text),
         paste: (text) => insert(lines, this.#pasted(text)),
         redraw: () => lines.prompt(true),
         end: () => lines.close(),
@@ -100,6 +100,22 @@ export class LineEditor {
 /** Readline's line, which is open to change. */
 type EditedLine = Omit<Interface, 'line' | 'cursor'> & { line: string; cursor: number; prevRows: number };
 
+/** An escape sequence, as far as it has come; another control character; or text. */
+
+const keyPattern = /\x1b(?:\[[0-?]*[ -/]*[@-~]?|O.?|[^])?|[\0-\x1a\x1c-\x1f\x7f]|[^\0-\x1f\x7f]+/g;
+
+/**
+ * Gives readline its keys. Of several characters that come at once it would lose the row of the cursor, and put them at the
+ * end of the line: such text is inserted as a paste is.
+ */
+function type(lines: EditedLine, keys: KeyStream, text: string): void {
+  for (const [key] of text.matchAll(keyPattern)) {
+    const isText = key.length > 1 && !/[\0-\x1f\x7f]/.test(key);
+    if (isText && !keys.isMidSequence) insert(lines, key);
+    else keys.give(key);
+  }
+}
+
 function insert(lines: EditedLine, text: string): void {
   const { line, cursor } = lines;
   lines.line = line.slice(0, cursor) + text + line.slice(cursor);
@@ -115,6 +131,14 @@ function moveToEnd(lines: EditedLine): void {
 /** What readline takes for a terminal's input. The keyboard stays raw between lines, so that modes are not its business. */
 class KeyStream extends EventEmitter {
   readonly isTTY = true;
+  /** Whether an escape sequence has begun and not ended: what follows belongs to it. */
+  isMidSequence = false;
+
+  give(key: string): void {
+    this.isMidSequence = /^\x1b(?:\[[0-?]*[ -/]*|O)?$/.test(key);
+    this.emit('data', key);
+  }
+
   setRawMode(): this {
     return this;
   }

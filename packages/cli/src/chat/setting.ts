@@ -39,6 +39,11 @@ export function changeSetting(chat: Chat, words: readonly string[]): string {
   const plain = first.toLowerCase().replaceAll('-', '_');
   const name = otherNames[plain] ?? plain;
   const value = rest.join(' ');
+  if (name === '') {
+    throw new UnicornError('usage/setting', '/set takes a setting and its value.', {
+      fix: `For example \`/set temperature 0.5\`. The settings are ${settingNames.join(', ')}.`,
+    });
+  }
   if (!settingNames.includes(name)) {
     const nearest = nearestName(name, settingNames);
     throw new UnicornError('usage/setting', `There is no setting "${first}".`, {

@@ -29,7 +29,7 @@ export async function readEarlier(file: string): Promise<EarlierReport> {
   if (!isModel(model) || results.length === 0 || !results.every(isResult)) {
     throw new UnicornError('usage/comparison', `${file} is not a result of \`unicorn bench --json\`.`, {
       fields: { file },
-      fix: 'Write one: unicorn bench --json > before.json',
+      fix: 'Write one: `unicorn bench --json > before.json`',
     });
   }
   const { backend } = value as { backend?: unknown };

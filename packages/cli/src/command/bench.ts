@@ -9,7 +9,7 @@ import {
 import { elasticFrom, measuringOptions, withEngine } from '../engine-session.js';
 import { speculationFrom, type BenchFlags } from '../option.js';
 import { ProgressBar } from '../progress.js';
-import type { Terminal } from '../terminal.js';
+import { visible, type Terminal } from '../terminal.js';
 import { expectSameModel, readEarlier, type EarlierReport } from './bench-comparison.js';
 import { withOneThreads, type OneBenchFlags } from './bench-flags.js';
 import { benchRecords, benchTable, csvText } from './bench-text.js';
@@ -30,7 +30,7 @@ export async function bench(terminal: Terminal, flags: BenchFlags): Promise<void
   else if (flags.output === 'csv') terminal.write(csvText(benchRecords(report)));
   else if (flags.output === 'jsonl') {
     for (const record of benchRecords(report)) terminal.writeJson(record, { lines: true });
-  } else terminal.write(benchTable(report, earlier));
+  } else terminal.write(visible(benchTable(report, earlier)));
 }
 
 async function measure(

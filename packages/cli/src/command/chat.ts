@@ -98,7 +98,7 @@ class ChatSession {
           if (!(await this.#command(message.line))) return;
         } else if (message.text.trim() !== '') await this.#answer(message.text);
       } catch (error) {
-        if (!isUnicornError(error) || error.family === 'internal' || error.family === 'device') throw error;
+        if (!isUnicornError(error) || endsConversation(error)) throw error;
         this.terminal.fail(error, this.flags.json ?? false, { lines: true });
         if (!hasPerson) this.terminal.exitCode = 1;
         // Nothing comes behind an input that cannot be read.
@@ -226,6 +226,10 @@ class ChatSession {
     );
   }
 }
+
+/** Whether no further answer can be expected. A disk that failed took a file, not the device. */
+const endsConversation = ({ family, code }: UnicornError): boolean =>
+  family === 'internal' || (family === 'device' && code !== 'device/io');
 
 /** Each command with what it does. */
 const commands: Readonly<Record<string, string>> = {

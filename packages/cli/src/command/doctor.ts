@@ -22,5 +22,5 @@ export async function doctor(terminal: Terminal, flags: DoctorFlags): Promise<vo
   }
   const diagnosis = await diagnose();
   if (flags.json) terminal.writeJson(diagnosis);
-  else terminal.write(doctorText(diagnosis, (mark) => terminal.style(colours[mark], mark)));
+  else terminal.write(doctorText(diagnosis, (mark) => terminal.style(colours[mark], mark, terminal.stdout)));
 }

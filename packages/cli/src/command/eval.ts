@@ -23,14 +23,16 @@ export async function evaluate(terminal: Terminal, flags: EvalFlags): Promise<vo
   };
   await withEngine(terminal, options, async ({ engine }) => {
     const written = await writeEvaluation(engine, sequences, {
-      output: flags.output,
+      // As many tools name standard output.
+      output: flags.output === '-' ? '/dev/stdout' : flags.output,
       layers: flags.layers ?? false,
       elastic: elasticFrom(engine, flags),
       signal: terminal.signal,
     });
     if (flags.json)
       terminal.writeJson({ output: flags.output, backend: engine.backend.name, tensors: written });
-    else terminal.note(`${written.length} tensors written to ${flags.output}`);
+    else
+      terminal.note(`${written.length} tensor${written.length === 1 ? '' : 's'} written to ${flags.output}`);
   });
 }
 

@@ -3,6 +3,7 @@ import { UnicornError } from '@unicorn-exec/api/error';
 import type { ChatMessage, Engine, GenerateChunk, GenerateRequest } from '@unicorn-exec/api';
 import { AnswerPrinter } from '../answer-printer.js';
 import { elasticFrom, loadOptions, withEngine } from '../engine-session.js';
+import { promptWarning } from '../hint.js';
 import { decodeUtf8, readPipedInput, readPromptFile, readStandardInput } from '../input.js';
 import {
   samplingFrom,
@@ -23,6 +24,8 @@ export interface RunFlags extends EngineFlags, SamplingFlags, DraftFlags {
 }
 
 export async function run(terminal: Terminal, prompt: string | undefined, flags: RunFlags): Promise<void> {
+  const doubt = promptWarning(prompt, flags.model);
+  if (doubt) terminal.warn(doubt);
   const text = await promptText(terminal, prompt, flags);
   await withEngine(terminal, loadOptions(flags, terminal), async ({ engine, loadMs }) => {
     const request = answerRequest(engine, text, flags, terminal.signal);

@@ -2,7 +2,7 @@
 import { describeWeights, type ModelDescription, type WeightsDescription } from '@unicorn-exec/api';
 import { megabytes } from '../engine-session.js';
 import type { ModelFlags } from '../option.js';
-import type { Terminal } from '../terminal.js';
+import { visible, type Terminal } from '../terminal.js';
 import { wrapped } from '../wrapped.js';
 
 interface ShowFlags extends ModelFlags {
@@ -41,7 +41,10 @@ function withoutVocabulary(
 }
 
 function print(terminal: Terminal, description: WeightsDescription, flags: ShowFlags): void {
-  const heading = (text: string): void => terminal.write(`\n${terminal.style('bold', text)}\n`);
+  // What a file says of itself commands no terminal.
+  const write = (text: string): void => terminal.write(visible(text));
+  const heading = (text: string): void =>
+    terminal.write(`\n${terminal.style('bold', text, terminal.stdout)}\n`);
   const { model, bytes } = description;
   const rows: [string, string][] = [
     ['path', description.path],
@@ -60,24 +63,24 @@ function print(terminal: Terminal, description: WeightsDescription, flags: ShowF
   ];
   for (const [name, value] of rows) {
     // A name of 15 characters would run into its value.
-    terminal.write(`${name.padEnd(indent)}${wrapped(value, indent).trimStart() || '\n'}`);
+    write(`${name.padEnd(indent)}${wrapped(value, indent).trimStart() || '\n'}`);
   }
   if (description.elastic) {
     heading('sizes (--elastic)');
     for (const { name, parameters, bytesPerToken, hostBytesPerToken } of description.elastic) {
       const gathered = hostBytesPerToken > 0 ? `, ${(hostBytesPerToken / 1e3).toFixed(1)} kB gathered` : '';
-      terminal.write(
+      write(
         `${name.padEnd(16)}${(parameters / 1e6).toFixed(1).padStart(9)} M parameters${megabytes(bytesPerToken).padStart(10)} a token${gathered}\n`,
       );
     }
   }
   const metadata = Object.entries(description.metadata);
   if (metadata.length > 0) heading('metadata');
-  for (const [key, value] of metadata) terminal.write(metadataLines(key, metadataText(value)));
+  for (const [key, value] of metadata) write(metadataLines(key, metadataText(value)));
   if (!flags.tensors) return;
   heading('tensors');
   for (const { name, dtype, shape, bytes: size } of description.tensors) {
-    terminal.write(`${name.padEnd(48)} ${dtype.padEnd(8)} [${shape.join(', ')}] ${size}\n`);
+    write(`${name.padEnd(48)} ${dtype.padEnd(8)} [${shape.join(', ')}] ${size}\n`);
   }
 }
 

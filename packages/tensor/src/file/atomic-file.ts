@@ -63,10 +63,10 @@ export async function writeAtomically(
 ): Promise<void> {
   const directory = dirname(path);
   if (makeDirectory) await explained(directory, mkdir(directory, { recursive: true }));
+  const old = await explained(path, statOf(path));
+  // Asked of the path itself: the links of /dev/stdout lead to names that only the system understands.
+  if (old && !old.isFile()) return writeThrough(path, content);
   const target = await explained(path, linkTarget(path));
-  const old = await explained(path, statOf(target));
-  // The rename refuses a directory, and everything else that cannot be written.
-  if (old && !old.isFile() && !old.isDirectory()) return writeThrough(target, path, content);
   const folder = dirname(target);
   const temporary = join(folder, `.${basename(target)}.${crypto.randomUUID()}.tmp`);
   const handle = await explained(path, open(temporary, 'wx'));
@@ -93,9 +93,9 @@ async function writeAll(file: AtomicFile, content: Content): Promise<void> {
   else await file.write(typeof content === 'string' ? new TextEncoder().encode(content) : content);
 }
 
-/** Writes straight into a device or a pipe. */
-async function writeThrough(target: string, path: string, content: Content): Promise<void> {
-  const handle = await explained(path, open(target, 'w'));
+/** Writes straight into a device or a pipe; a directory is refused as it is opened. */
+async function writeThrough(path: string, content: Content): Promise<void> {
+  const handle = await explained(path, open(path, 'w'));
   try {
     await writeAll(new AtomicFile(handle, path, true), content);
   } finally {

@@ -5,12 +5,20 @@ import { UnicornError } from '../error.js';
  * What the file system said, as a sentence with a fix; any other error unchanged.
  *
  * @param file path
- * @returns UnicornError `usage/file`, `resource/disk`, `resource/files`, `usage/closed` or `device/io` for an error with a
- *   known code
+ * @returns UnicornError `resource/disk`, `resource/files`, `usage/closed`, `device/io` or else `usage/file` for an error of
+ *   the system
  */
 export function fileError(error: unknown, file: string, action: 'read' | 'write'): unknown {
   const code = error instanceof Error && 'code' in error ? error.code : undefined;
+  if (file === '' && code !== undefined) {
+    return new UnicornError('usage/file', 'The name of the file is empty.', {
+      fields: { file, reason: code },
+      fix: 'Give the path of a file.',
+      cause: error,
+    });
+  }
   const options = { fields: { file, reason: code }, cause: error };
+  const past = action === 'read' ? 'read' : 'written';
   switch (code) {
     case 'ENOENT':
     case 'ENOTDIR':
@@ -23,7 +31,7 @@ export function fileError(error: unknown, file: string, action: 'read' | 'write'
     case 'EACCES':
     case 'EPERM':
     case 'EROFS':
-      return new UnicornError('usage/file', `${file} may not be ${action === 'read' ? 'read' : 'written'}.`, {
+      return new UnicornError('usage/file', `${file} may not be ${past}.`, {
         ...options,
         fix: 'Check the permissions of the file and of its directory.',
       });
@@ -61,12 +69,20 @@ export function fileError(error: unknown, file: string, action: 'read' | 'write'
         fix: 'Open it again, or close it later.',
       });
     case 'EIO':
-      return new UnicornError(
-        'device/io',
-        `The disk failed while ${file} was being ${action === 'read' ? 'read' : 'written'}.`,
-        { ...options, fix: 'Check the disk (`dmesg`, `smartctl`), and use another copy of the file.' },
-      );
+      return new UnicornError('device/io', `The disk failed while ${file} was being ${past}.`, {
+        ...options,
+        fix: 'Check the disk (`dmesg`, `smartctl`), and use another copy of the file.',
+      });
     default:
-      return error;
+      return isSystemError(error)
+        ? new UnicornError('usage/file', `${file} cannot be ${past}: ${error.message}.`, {
+            ...options,
+            fix: 'Check the path, or use another one.',
+          })
+        : error;
   }
 }
+
+/** Whether it came from the operating system, rather than from a mistake in how Node.js was called. */
+const isSystemError = (error: unknown): error is NodeJS.ErrnoException =>
+  error instanceof Error && 'syscall' in error;

@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { lstatSync, readdirSync, readlinkSync, statSync } from 'node:fs';
-import { chmod, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, open, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, it, onTestFinished } from 'vitest';
@@ -100,6 +100,24 @@ describe('what is there already', () => {
     const [read] = await Promise.all([readFile(path, 'utf8'), writeAtomically(path, 'through')]);
     expect(read).toBe('through');
     expect(lstatSync(path).isFIFO()).toBe(true);
+  });
+
+  it('is written through the names that the system has for open files', async () => {
+    // As /dev/stdout is one where standard output is a pipe: its link leads to no path.
+    const path = join(folder, 'pipe');
+    execFileSync('mkfifo', [path]);
+    const pipe = await open(path, 'r+');
+    await rm(path);
+    await writeAtomically(`/proc/self/fd/${pipe.fd}`, 'out');
+    expect((await pipe.read()).buffer.toString('utf8', 0, 3)).toBe('out');
+    await pipe.close();
+  });
+
+  it.each(['/', '/dev', '/proc/self', ''])('"%s" is refused in words', async (path) => {
+    await expect(writeAtomically(path, 'x')).rejects.toMatchObject({
+      code: 'usage/file',
+      fix: expect.any(String) as string,
+    });
   });
 
   it('is refused as a directory, or as links without end', async () => {
