@@ -18,7 +18,8 @@ export interface Weights {
   /**
    * The tensor's bytes as they lie in the file, in a buffer of their own.
    *
-   * @throws UnicornError `usage/unknown-tensor`, `usage/closed`, `resource/memory`, `format/truncated` (the file shrank).
+   * @throws UnicornError `usage/unknown-tensor`, `usage/closed`, `resource/memory`, `format/truncated` or `format/changed` when the file was cut short
+   * or written to since it was opened
    */
   readTensor(name: string): Promise<Uint8Array>;
   /**

@@ -3,7 +3,7 @@
  * does it: they are tied where the two are the same, and two matrices where they are not.
  */
 import type { TensorInfo, Weights } from '@unicorn-exec/checkpoint';
-import { fileError, openRegularFile } from '@unicorn-exec/tensor';
+import { readFileRange } from '@unicorn-exec/tensor';
 
 /** Compared at a time. */
 const chunkBytes = 4 * 2 ** 20;
@@ -22,22 +22,9 @@ async function haveSameBytes(a: TensorInfo, b: TensorInfo): Promise<boolean> {
   const [first, second] = [new Uint8Array(chunkBytes), new Uint8Array(chunkBytes)];
   for (let done = 0; done < a.byteLength; done += chunkBytes) {
     const length = Math.min(chunkBytes, a.byteLength - done);
-    await readAt(a.path, first.subarray(0, length), a.offset + done);
-    await readAt(b.path, second.subarray(0, length), b.offset + done);
+    await readFileRange(a.path, first.subarray(0, length), a.offset + done, a.name);
+    await readFileRange(b.path, second.subarray(0, length), b.offset + done, b.name);
     if (Buffer.compare(first.subarray(0, length), second.subarray(0, length)) !== 0) return false;
   }
   return true;
-}
-
-async function readAt(path: string, target: Uint8Array, position: number): Promise<void> {
-  try {
-    const handle = await openRegularFile(path);
-    try {
-      await handle.read(target, 0, target.length, position);
-    } finally {
-      await handle.close();
-    }
-  } catch (error) {
-    throw fileError(error, path, 'read');
-  }
 }

@@ -3,9 +3,8 @@
  * The inverse of what `config/gguf.ts` and the architectures read. The tokenizer is `tokenizerToGguf`'s, and nested
  * sizes are `matformerKeys`'.
  */
-import { open } from 'node:fs/promises';
 import type { GgufContent, GgufTensor, MetadataEntry } from '@unicorn-exec/checkpoint';
-import { decodeRow, UnicornError, type DType, type WeightEntry } from '@unicorn-exec/tensor';
+import { decodeRow, readFileRange, UnicornError, type DType, type WeightEntry } from '@unicorn-exec/tensor';
 import type { ModelDefinition } from './architecture/architecture.js';
 import { findGgufArchitecture } from './architecture/index.js';
 import type { DecoderConfig, LayerConfig } from './decoder/decoder-config.js';
@@ -231,20 +230,15 @@ function interleaveHalves(values: Float32Array, columns: number, headDim: number
   return out;
 }
 
-async function readValues({ dtype, shape, source }: WeightEntry): Promise<Float32Array> {
+async function readValues({ name, dtype, shape, source }: WeightEntry): Promise<Float32Array> {
   const count = shape.reduce((product, dim) => product * dim, 1);
   const values = new Float32Array(count);
   if (source.kind === 'bytes') {
     decodeRow(dtype, source.bytes, 0, count, values);
     return values;
   }
-  const file = await open(source.path, 'r');
-  try {
-    const bytes = new Uint8Array(source.byteLength);
-    await file.read(bytes, 0, bytes.length, source.offset);
-    decodeRow(dtype, bytes, 0, count, values);
-    return values;
-  } finally {
-    await file.close();
-  }
+  const bytes = new Uint8Array(source.byteLength);
+  await readFileRange(source.path, bytes, source.offset, name);
+  decodeRow(dtype, bytes, 0, count, values);
+  return values;
 }

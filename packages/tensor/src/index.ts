@@ -4,6 +4,7 @@ export { throwIfCancelled } from './cancellation.js';
 export { writeAtomically } from './file/atomic-file.js';
 export type { AtomicFile, WriteOptions } from './file/atomic-file.js';
 export { fileError } from './file/file-error.js';
+export { readFileRange } from './file/file-range.js';
 export { parseJson } from './file/json.js';
 export { irregularFile, openRegularFile, readRegularFile } from './file/regular-file.js';
 export { blockDTypes, dtypeLayout, dtypes, isBlockDType, isDType, rowBytes, tensorBytes } from './dtype.js';

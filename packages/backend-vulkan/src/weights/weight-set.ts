@@ -9,7 +9,7 @@ import {
   dtypes,
   elementCount,
   expectWeightEntries,
-  openRegularFile,
+  readFileRange,
   tensorBytes,
   UnicornError,
 } from '@unicorn-exec/tensor';
@@ -92,19 +92,9 @@ function checkEntry({ name, dtype, shape, source }: WeightEntry, known: Readonly
 /** The bytes of a vector. @throws UnicornError `usage/file`, `format/truncated` */
 async function sourceBytes({ name, source }: WeightEntry): Promise<Uint8Array> {
   if (source.kind === 'bytes') return source.bytes;
-  const { path, offset, byteLength } = source;
-  const file = await openRegularFile(path);
-  try {
-    const bytes = new Uint8Array(byteLength);
-    const { bytesRead } = await file.read(bytes, 0, byteLength, offset);
-    if (bytesRead === byteLength) return bytes;
-    throw new UnicornError('format/truncated', `${path} ends inside the weight "${name}".`, {
-      fields: { path, name, offset, byteLength, bytesRead },
-      fix: 'Download the file again.',
-    });
-  } finally {
-    await file.close();
-  }
+  const bytes = new Uint8Array(source.byteLength);
+  await readFileRange(source.path, bytes, source.offset, name);
+  return bytes;
 }
 
 async function addVector(request: Request, entry: WeightEntry): Promise<void> {

@@ -10,7 +10,11 @@ export interface RandomAccessSource {
   /** Path under which others (devices) can open the same bytes; the name when there is none. */
   readonly path: string;
   readonly byteLength: number;
-  /** Fills the start of `target` from byte `position` on; resolves to the number of bytes, 0 only at the end. */
+  /**
+   * Fills the start of `target` from byte `position` on; resolves to the number of bytes, 0 only at the end.
+   *
+   * @throws UnicornError `format/truncated` or `format/changed` for a file that was cut short or written to since it was opened
+   */
   read(target: Uint8Array, position: number): Promise<number>;
   /** Idempotent. */
   close(): Promise<void>;
@@ -29,12 +33,12 @@ const READ_BYTES_MAX = 2 ** 30;
 export async function openFileSource(path: string): Promise<RandomAccessSource> {
   const handle = await openRegularFile(path);
   try {
-    const { size } = await handle.stat();
+    const opened = await handle.stat({ bigint: true });
     let closed = false;
     return {
       name: path,
       path: resolve(path),
-      byteLength: size,
+      byteLength: Number(opened.size),
       async read(target, position) {
         if (closed) {
           throw new UnicornError('usage/closed', `${path} was closed already.`, {
@@ -44,7 +48,21 @@ export async function openFileSource(path: string): Promise<RandomAccessSource> 
         }
         try {
           const length = Math.min(target.byteLength, READ_BYTES_MAX);
-          return (await handle.read(target, 0, length, position)).bytesRead;
+          const { bytesRead } = await handle.read(target, 0, length, position);
+          const now = await handle.stat({ bigint: true });
+          if (now.size < opened.size) {
+            throw new UnicornError('format/truncated', `${path} was cut short while it was open.`, {
+              fields: { file: path, offset: Number(now.size), needed: Number(opened.size) },
+              fix: 'Download the file again.',
+            });
+          }
+          if (now.size > opened.size || now.mtimeNs !== opened.mtimeNs) {
+            throw new UnicornError('format/changed', `${path} was written to while it was open.`, {
+              fields: { file: path },
+              fix: 'Open it again. Replace files of models by renaming others over them.',
+            });
+          }
+          return bytesRead;
         } catch (error) {
           throw fileError(error, path, 'read');
         }

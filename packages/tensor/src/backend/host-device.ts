@@ -4,7 +4,7 @@
  */
 import { throwIfCancelled } from '../cancellation.js';
 import { UnicornError } from '../error.js';
-import { openRegularFile } from '../file/regular-file.js';
+import { readFileRange } from '../file/file-range.js';
 import { tensorBytes } from '../dtype.js';
 import { formatSpec } from '../graph/text.js';
 import { HostTensor } from '../host-tensor.js';
@@ -234,24 +234,9 @@ async function readEntry(entry: WeightEntry): Promise<Uint8Array> {
   }
   // Elements are viewed in place, which needs their own alignment.
   if (source.kind === 'bytes') return source.bytes.byteOffset % 8 === 0 ? source.bytes : source.bytes.slice();
-  const file = await openRegularFile(source.path);
-  try {
-    const bytes = new Uint8Array(source.byteLength);
-    let done = 0;
-    while (done < bytes.byteLength) {
-      const { bytesRead } = await file.read(bytes, done, bytes.byteLength - done, source.offset + done);
-      if (bytesRead === 0) {
-        throw new UnicornError('format/truncated', `${source.path} ends inside the tensor "${entry.name}".`, {
-          fields: { file: source.path, field: entry.name, offset: source.offset + done },
-          fix: 'Download the file again.',
-        });
-      }
-      done += bytesRead;
-    }
-    return bytes;
-  } finally {
-    await file.close();
-  }
+  const bytes = new Uint8Array(source.byteLength);
+  await readFileRange(source.path, bytes, source.offset, entry.name);
+  return bytes;
 }
 
 /**
