@@ -1,3 +1,4 @@
+import { hostPool, nullBackend } from '@unicorn-exec/tensor';
 import { describe, expect, it } from 'vitest';
 import {
   checkContext,
@@ -5,7 +6,9 @@ import {
   memoryError,
   type ContextChoice,
 } from '../src/machine/context-length.js';
+import { poolsOf, purseOf } from '../src/machine/memory-pool.js';
 
+const { info: nullInfo } = await nullBackend.open();
 const MiB = 2 ** 20;
 const kvBytes = (context: number): number => context * 1000;
 
@@ -54,6 +57,28 @@ describe('chooseContext', () => {
     expect(choice.contextLength).toBe(2816);
     expect(choice.kvBytes).toBeLessThanOrEqual(3_000_000);
     expect(choice.limitedBy).toMatchObject({ availableBytes });
+  });
+
+  it('counts what else grows with the context', () => {
+    const availableBytes = 256 * MiB + 3_000_000;
+    const purse = { pool: 'host', availableBytes };
+    const pools = new Map([['host', availableBytes]]);
+    const contextOf = (historyBytes?: (context: number) => number): number => {
+      const share = { purse, weightBytes: 0, kvBytes, ...(historyBytes ? { historyBytes } : {}) };
+      const answer = chooseContext({ modelContext: 8192, shares: [share], pools });
+      return answer.kind === 'fits' ? answer.context.contextLength : 0;
+    };
+    expect(contextOf()).toBe(2816);
+    // Half of what there is.
+    expect(contextOf(kvBytes)).toBe(1280);
+  });
+
+  it.each([0, 2 ** 34])('does not take a heap of %i bytes for all that a device has', (bytes) => {
+    const heap = { name: 'host', bytes, pool: hostPool, hostVisible: true };
+    const info = { ...nullInfo, heaps: [heap] };
+    const owner = { info, availableBytes: undefined };
+    const { availableBytes } = purseOf(owner, poolsOf([owner], 1024 * MiB));
+    expect(availableBytes).toBe(1024 * MiB);
   });
 
   it('refuses a context asked for that does not fit, naming the largest that would', () => {

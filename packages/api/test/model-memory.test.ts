@@ -15,6 +15,7 @@ import {
   type LanguageModel,
 } from '@unicorn-exec/tensor';
 import { Engine } from '../src/index.js';
+import { wholeBytes } from '../src/machine/model-bytes.js';
 import { backends } from './shared.js';
 
 /** The groups of the published Gemma 3n models: 20 layers with keys and values of their own, every fifth one full. */
@@ -57,6 +58,27 @@ describe('Gemma 3n at 32,768 tokens', () => {
     expect(device.memory().bufferBytes).toBe(plan.bytes + 4 * context);
     await scheduler.close();
     await device.close();
+  });
+
+  it.each([1, 16])('counts all states that a scheduler allocates for %i sequences', async (maxSequences) => {
+    const device = await nullBackend.open();
+    const model = await openModel(modelPath);
+    const weights = await device.load([]);
+    const contextLength = 1024;
+    const options = { kvType: 'f16', maxSequences } as const;
+    const scheduler = await Scheduler.create({
+      device,
+      weights,
+      model,
+      kvDType: 'f16',
+      contextLength,
+      maxSequences,
+    });
+    const { kvBytes, historyBytes } = wholeBytes(model, options, device.info);
+    expect(kvBytes(contextLength) + historyBytes!(contextLength)).toBe(device.memory().bufferBytes);
+    await scheduler.close();
+    await device.close();
+    await model.close();
   });
 
   it('takes a fifth of what it would without windows', () => {

@@ -99,7 +99,8 @@ function fittingSplit(request: SplitRequest): SplitAnswer {
   const contextLength = requested ?? Math.min(modelContext, usefulContext);
   if (all.kind === 'chosen' && all.split.context.contextLength >= contextLength) return all;
   const { availableBytes } = request.device;
-  const neededFor = (context: number): number => whole.weightBytes + whole.kvBytes(context);
+  const neededFor = (context: number): number =>
+    whole.weightBytes + whole.kvBytes(context) + (whole.historyBytes?.(context) ?? 0);
   const limitedBy = { availableBytes, neededBytes: neededFor(contextLength) };
   for (let layer = 1; layer < layers; layer++) {
     const shares = sharesOf(request, layer);

@@ -21,6 +21,8 @@ export interface DeviceShare {
   readonly weightBytes: number;
   /** Bytes of the KV cache of the device's layers, for a context. */
   kvBytes(context: number): number;
+  /** Bytes of what else grows with the context: the history that penalties read. Default: none. */
+  historyBytes?(context: number): number;
 }
 
 /** A purse or a pool that promises would overdraw. */
@@ -70,7 +72,8 @@ function poolName({ heaps }: DeviceInfo): string {
 
 /** The limit of the device itself: what it says, and the heap that it allocates from. */
 function ownBytes({ info, availableBytes = Number.POSITIVE_INFINITY }: MemoryOwner): number {
-  const own = info.heaps.filter(({ pool }) => pool === poolName(info));
+  // A system without /proc may say that it has 0 bytes, which is not true.
+  const own = info.heaps.filter(({ pool, bytes }) => pool === poolName(info) && bytes > 0);
   if (own.length === 0) return availableBytes;
   return Math.min(availableBytes, Math.max(...own.map(({ bytes }) => bytes)));
 }
@@ -100,7 +103,8 @@ export function shortageOf(
   for (const { availableBytes, shares: claimants } of claims.values()) {
     const weightBytes = sum(claimants, (share) => share.weightBytes);
     const kvBytes = sum(claimants, (share) => share.kvBytes(context));
-    const neededBytes = weightBytes + kvBytes + claimants.length * reservedBytes;
+    const historyBytes = sum(claimants, (share) => share.historyBytes?.(context) ?? 0);
+    const neededBytes = weightBytes + kvBytes + historyBytes + claimants.length * reservedBytes;
     const excess = neededBytes - availableBytes;
     if (excess <= 0 || (worst && excess <= worst.neededBytes - worst.availableBytes)) continue;
     worst = { availableBytes, neededBytes, weightBytes, kvBytes };

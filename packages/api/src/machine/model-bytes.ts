@@ -1,7 +1,7 @@
 /** What a model, or some of its layers, takes in memory beyond what a step computes: pure arithmetic over its headers. */
 import type { Model } from '@unicorn-exec/models';
 import { tokenChunk } from '@unicorn-exec/scheduler';
-import { planKv, type DeviceInfo, type LanguageModel } from '@unicorn-exec/tensor';
+import { planKv, tensorBytes, type DeviceInfo, type LanguageModel } from '@unicorn-exec/tensor';
 import type { KvType } from './load-options.js';
 import type { DeviceShare } from './memory-pool.js';
 
@@ -25,7 +25,13 @@ export function wholeBytes(model: Model, options: KvOptions, info: KvDevice): Mo
   return {
     weightBytes: model.weightBytes - model.hostBytes,
     kvBytes: layerKvBytes(model, options, info, () => true),
+    historyBytes: historyBytes(options),
   };
+}
+
+/** Bytes of the tokens of each sequence that runs, for penalties, for a context. They lie where tokens are sampled. */
+export function historyBytes({ maxSequences }: KvOptions): NonNullable<ModelBytes['historyBytes']> {
+  return (contextLength) => tensorBytes('i32', [maxSequences, contextLength]);
 }
 
 /** Bytes of the KV cache and the sequence states of some layers, for a context. */

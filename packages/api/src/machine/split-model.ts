@@ -12,7 +12,7 @@ import {
   type Device,
   type Graph,
 } from '@unicorn-exec/tensor';
-import { layerKvBytes, type KvDevice, type KvOptions, type ModelBytes } from './model-bytes.js';
+import { historyBytes, layerKvBytes, type KvDevice, type KvOptions, type ModelBytes } from './model-bytes.js';
 
 /** Both sides of a cut in front of a layer. */
 export interface CutSides {
@@ -69,7 +69,8 @@ export class SplitModel {
     const on = (device: number): Graph | undefined => parts.find((part) => part.device === device)?.graph;
     return {
       host: this.#side(on(0), (one) => one < layer),
-      device: this.#side(on(1), (one) => one >= layer),
+      // Its part holds the head, and so the sampling.
+      device: { ...this.#side(on(1), (one) => one >= layer), historyBytes: historyBytes(this.options) },
     };
   }
 
