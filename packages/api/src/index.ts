@@ -50,6 +50,7 @@ export { describeWeights } from './weights-description.js';
 export type { ModelDescription, WeightsDescription } from './weights-description.js';
 export { isUnicornError, UnicornError } from './error.js';
 export type { ErrorCode, ErrorFamily } from './error.js';
+export { conversationFromText } from '@unicorn-exec/models';
 export type { ChatMessage, Conversation, ElasticSpec } from '@unicorn-exec/models';
 export type { SamplingParameters, SpeculationUsage, TokenLogProbabilities } from '@unicorn-exec/scheduler';
 export type { DeviceInfo } from '@unicorn-exec/tensor';

@@ -3,14 +3,17 @@ import { isUnicornError, UnicornError } from '@unicorn-exec/api/error';
 import { decodeUtf8, inputLines, parseJson } from './input.js';
 import type { Terminal } from './terminal.js';
 
-export async function mapJsonLines(terminal: Terminal, convert: (value: unknown) => unknown): Promise<void> {
+export async function mapJsonLines(
+  terminal: Terminal,
+  convert: (value: unknown, line: string) => unknown,
+): Promise<void> {
   let number = 0;
   for await (const bytes of inputLines('line')) {
     number++;
     try {
       const line = decodeUtf8(bytes, `line ${number}`);
       if (line.trim() === '') continue;
-      terminal.writeJson(await convert(parseJson(line, `line ${number}`)), { lines: true });
+      terminal.writeJson(await convert(parseJson(line, `line ${number}`), line), { lines: true });
     } catch (error) {
       const known = isUnicornError(error)
         ? error

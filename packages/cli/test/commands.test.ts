@@ -178,6 +178,14 @@ describe('the text side', () => {
     ]);
     expect(closed.prompt).toBe('<bos><start_of_turn>user\nHi<end_of_turn>\n');
   });
+
+  it('template says where tools are ignored', async () => {
+    const [conversation, tools] = [join(folder, 'turn.json'), join(folder, 'tools.json')];
+    writeFileSync(conversation, JSON.stringify([{ role: 'user', content: 'Hi' }]));
+    writeFileSync(tools, '[{"type": "function", "function": {"name": "f"}}]');
+    const { stderr } = await unicorn(['template', conversation, '--tools', tools]);
+    expect(stderr).toContain('ignores tools');
+  });
 });
 
 describe('numbers', () => {

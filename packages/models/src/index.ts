@@ -15,6 +15,7 @@ export {
   chatTemplateFromConfig,
   chatTemplateFromGguf,
   conversationFrom,
+  conversationFromText,
   type ChatMessage,
   type ChatTemplateFacts,
   type ChatTemplateOptions,
