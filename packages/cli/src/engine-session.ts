@@ -87,7 +87,7 @@ function announce(terminal: Terminal, engine: Engine): void {
       `the ${fallback.from} backend is not usable, so ${name} answers, slowly: ${fallback.reason}`,
     );
     // The library can only name a script by its path; whoever has the command has a shorter way.
-    const fix = fallback.fix?.replace(/node \S+build-native\.mjs/, 'unicorn doctor --build');
+    const fix = fallback.fix?.replace(/node (?:'[^']+|\S+)build-native\.mjs'?/, 'unicorn doctor --build');
     terminal.note(`  fix: ${fix ?? 'unicorn doctor'}`);
   }
   announceSplit(terminal, engine);

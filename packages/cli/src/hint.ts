@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs';
 import type { Command, CommanderError } from 'commander';
 import { downloadAdvice, hubName, nearestName, UnicornError } from '@unicorn-exec/api/error';
+import { quoted } from './shell-word.js';
 
 /** What commander refused, as one of our errors with a fix. */
 export function flagError(error: CommanderError, program: Command, args: readonly string[]): UnicornError {
@@ -114,11 +115,6 @@ export function promptWarning(prompt: string | undefined, model: string | undefi
   if (prompt === undefined || model !== undefined || !isModelName(prompt)) return undefined;
   const name = quoted(prompt);
   return `${name} is taken as the prompt. A model is named with -m: \`unicorn run -m ${name} "PROMPT"\`, \`unicorn chat -m ${name}\`.`;
-}
-
-/** As a shell takes it for one word. */
-export function quoted(word: string): string {
-  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", String.raw`'\''`)}'`;
 }
 
 /** Flags of llama.cpp, and what there is here. */

@@ -1,5 +1,6 @@
 /** How this process was called, so that the commands in messages are ones that the reader can type. */
 import { basename, relative } from 'node:path';
+import { quoted } from './shell-word.js';
 
 /**
  * The words that call this command again: `unicorn` where it is on the path, `npx unicorn` in a checkout, `npx
@@ -12,7 +13,7 @@ export function invocation(
   if (/[\\/]_npx[\\/]/.test(script)) return 'npx @unicorn-exec/cli';
   if (basename(script) !== 'unicorn') {
     const near = relative(process.cwd(), script);
-    return `node ${near.startsWith('..') ? script : near}`;
+    return `node ${quoted(near.startsWith('..') ? script : near)}`;
   }
   return environment.npm_command === 'exec' ? 'npx unicorn' : 'unicorn';
 }

@@ -3,8 +3,10 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { canonicalArguments } from '../src/alias.js';
-import { promptWarning, quoted } from '../src/hint.js';
+import { promptWarning } from '../src/hint.js';
+import { invocation } from '../src/invocation.js';
 import { createProgram } from '../src/program.js';
+import { quoted } from '../src/shell-word.js';
 import { Terminal } from '../src/terminal.js';
 import { shell, temporaryFolder, unicorn, unicornJson } from './command.js';
 
@@ -149,6 +151,15 @@ describe("a model's name as the prompt", () => {
   it.each(['Hi', 'What is nano?', 'and/or?', '', 'What is a.gguf', 'Note: this'])('%s: none', (prompt) => {
     expect(promptWarning(prompt, undefined)).toBeUndefined();
   });
+});
+
+it.each([
+  ['/usr/bin/unicorn', {}, 'unicorn'],
+  ['/x/node_modules/.bin/unicorn', { npm_command: 'exec' }, 'npx unicorn'],
+  ['/root/.npm/_npx/1/node_modules/.bin/unicorn', { npm_command: 'exec' }, 'npx @unicorn-exec/cli'],
+  ["/my dir/it's/unicorn.js", {}, String.raw`node '/my dir/it'\''s/unicorn.js'`],
+])('%s is called again as a shell takes it', (script, environment, call) => {
+  expect(invocation(script, environment)).toBe(call);
 });
 
 describe('completion', () => {

@@ -50,7 +50,7 @@ function candidates(
     {
       what: 'local build',
       path: join(folder, 'build', 'Release', `${file}.node`),
-      fix: `${debianPackages} && node ${join(folder, 'tools', 'build-native.mjs')}`,
+      fix: `${debianPackages} && node ${shellWord(join(folder, 'tools', 'build-native.mjs'))}`,
     },
   ];
 }
@@ -135,3 +135,7 @@ export function loadAddon<Addon>(config: AddonConfig<Addon>): Addon {
   loadedAddons.set(config, diagnosis.loaded.addon);
   return diagnosis.loaded.addon;
 }
+
+/** A path as a POSIX shell takes it for one word, in a command that the reader copies. */
+export const shellWord = (path: string): string =>
+  /^[\w@%+=:,./-]+$/.test(path) ? path : `'${path.replaceAll("'", String.raw`'\''`)}'`;

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { addonError, diagnoseAddon, loadAddon, type AddonConfig } from '../src/index.js';
+import { shellWord } from '../src/load-addon.js';
 
 interface Addon {
   readonly version: number;
@@ -100,6 +101,11 @@ describe('diagnoseAddon', () => {
       },
     ]);
   });
+});
+
+it('a path in a command is one word to the shell', () => {
+  expect(shellWord('/a/b-1.mjs')).toBe('/a/b-1.mjs');
+  expect(shellWord("/a b/it's")).toBe(String.raw`'/a b/it'\''s'`);
 });
 
 describe('addonError', () => {
