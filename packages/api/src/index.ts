@@ -1,12 +1,14 @@
 /** Text in, text out, over any backend: the Engine facade and what the `unicorn` command is made of. */
 export { Engine } from './engine.js';
 export type { EngineEvents } from './engine.js';
+export type { GuardedEmitter } from './guarded-emitter.js';
 export type {
   EndReason,
   EngineStats,
   FinishedRequest,
   FinishReason,
   GenerateChunk,
+  GenerateOptions,
   GenerateRequest,
   ProgramProfile,
   Speculation,
@@ -30,7 +32,7 @@ export type {
   LoadTimes,
 } from './machine/load-options.js';
 export { backendNames } from './machine/backends.js';
-export type { BackendName } from './machine/backends.js';
+export type { BackendName, ListedName } from './machine/backends.js';
 export { openDevice, probeBackends } from './machine/open-device.js';
 export type { OpenDeviceOptions, OpenedDevice } from './machine/open-device.js';
 export type { ContextChoice } from './machine/context-length.js';
@@ -51,6 +53,32 @@ export type { ModelDescription, WeightsDescription } from './weights-description
 export { isUnicornError, UnicornError } from './error.js';
 export type { ErrorCode, ErrorFamily } from './error.js';
 export { conversationFromText } from '@unicorn-exec/models';
-export type { ChatMessage, Conversation, ElasticSpec } from '@unicorn-exec/models';
-export type { SamplingParameters, SpeculationUsage, TokenLogProbabilities } from '@unicorn-exec/scheduler';
-export type { DeviceInfo } from '@unicorn-exec/tensor';
+export type {
+  ChatMessage,
+  ChatTemplate,
+  ChatTemplateFacts,
+  Conversation,
+  ElasticSpec,
+  EncodeOptions,
+  Model,
+  PromptParts,
+  Tokenizer,
+} from '@unicorn-exec/models';
+export type {
+  CacheScope,
+  ForwardOptions,
+  ForwardResult,
+  KvGroupStats,
+  SamplingParameters,
+  SpeculationUsage,
+  TokenLogProbabilities,
+} from '@unicorn-exec/scheduler';
+export type {
+  Backend,
+  Device,
+  DeviceDescription,
+  DeviceInfo,
+  DeviceSpeed,
+  OpenOptions,
+  ProfileEntry,
+} from '@unicorn-exec/tensor';

@@ -26,6 +26,7 @@ export { KvCache } from './kv/kv-cache.js';
 export type { KvGroupStats, OpenOptions } from './kv/kv-cache.js';
 export { KvSequence } from './kv/kv-sequence.js';
 export type { KvOrigin, KvRun, PrefixKey } from './kv/kv-sequence.js';
+export type { SequenceSlots, StateSlots } from './kv/sequence-slots.js';
 export type { Reuse } from './kv/prefix-search.js';
 export type { TokenSpan } from './kv/token-span.js';
 export type { PromptSpan } from './prompt-span.js';

@@ -2,7 +2,7 @@ export { UnicornError, isUnicornError, invariant } from './error.js';
 export type { ErrorCode, ErrorFamily, UnicornErrorOptions } from './error.js';
 export { throwIfCancelled } from './cancellation.js';
 export { writeAtomically } from './file/atomic-file.js';
-export type { AtomicFile, WriteOptions } from './file/atomic-file.js';
+export type { AtomicFile, FileContent, WriteOptions } from './file/atomic-file.js';
 export { fileError } from './file/file-error.js';
 export { readFileRange } from './file/file-range.js';
 export { parseJson } from './file/json.js';
@@ -51,8 +51,9 @@ export type {
 export type { ActivationKind } from './op/activation.js';
 export { kvDTypes } from './op/kv-cache.js';
 export { drawToken, noToken, sampleControls, sampleDistribution, sampleParameters } from './op/sample.js';
-export type { Candidates, SampleParameters } from './op/sample.js';
+export type { Candidates, RowInput, SampleParameters } from './op/sample.js';
 export { philox4x32, uniformAt } from './philox.js';
+export type { PhiloxBlock } from './philox.js';
 export { backendApiVersion } from './backend/backend.js';
 export type * from './backend/backend.js';
 export type * from './backend/buffer.js';
@@ -100,6 +101,7 @@ export {
 } from './backend/bindings.js';
 export type { BindingRole, ResolvedBinding } from './backend/bindings.js';
 export { evaluateGraph } from './reference/evaluate.js';
+export type { EvaluationInputs } from './reference/evaluate.js';
 export { referenceBackend } from './reference/reference-backend.js';
 export { blocksOfSequence, defaultPrefillChunk, planKv, slotsOfSequence } from './kv-plan.js';
 export type { KvGroupPlan, KvPlan, KvPlanOptions } from './kv-plan.js';

@@ -36,7 +36,7 @@ export interface Speculation {
   readonly adaptive?: boolean | undefined;
 }
 
-interface GenerateOptions {
+export interface GenerateOptions {
   /** MatFormer size: a preset's name, a fraction, or per-layer widths. Default: the whole model. */
   readonly elastic?: ElasticSpec | undefined;
   /** Over the model's own defaults. */

@@ -78,7 +78,8 @@ const listed = [
   },
 ] as const satisfies readonly KnownBackend[];
 
-type ListedName = (typeof listed)[number]['name'];
+/** A backend of the list. */
+export type ListedName = (typeof listed)[number]['name'];
 
 /** A backend of the list, or `auto`: the first automatic one that has a usable device. */
 export type BackendName = 'auto' | ListedName;

@@ -58,7 +58,7 @@ export interface WriteOptions {
  */
 export async function writeAtomically(
   path: string,
-  content: Content,
+  content: FileContent,
   { makeDirectory = false }: WriteOptions = {},
 ): Promise<void> {
   const directory = dirname(path);
@@ -86,15 +86,16 @@ export async function writeAtomically(
   await explained(path, syncDirectory(folder));
 }
 
-type Content = string | Uint8Array | ((file: AtomicFile) => Promise<void>);
+/** Text in UTF-8, bytes, or what writes them piece by piece. */
+export type FileContent = string | Uint8Array | ((file: AtomicFile) => Promise<void>);
 
-async function writeAll(file: AtomicFile, content: Content): Promise<void> {
+async function writeAll(file: AtomicFile, content: FileContent): Promise<void> {
   if (typeof content === 'function') await content(file);
   else await file.write(typeof content === 'string' ? new TextEncoder().encode(content) : content);
 }
 
 /** Writes straight into a device or a pipe; a directory is refused as it is opened. */
-async function writeThrough(path: string, content: Content): Promise<void> {
+async function writeThrough(path: string, content: FileContent): Promise<void> {
   const handle = await explained(path, open(path, 'w'));
   try {
     await writeAll(new AtomicFile(handle, path, true), content);

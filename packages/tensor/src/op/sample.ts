@@ -42,7 +42,8 @@ export interface Candidates {
   readonly probabilities: Float64Array;
 }
 
-interface RowInput {
+/** One row of logits and how it is sampled. */
+export interface RowInput {
   readonly logits: Float32Array;
   readonly parameters: SampleParameters;
   readonly topK: number;
