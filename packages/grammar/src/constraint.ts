@@ -64,7 +64,7 @@ export class Constraint {
 
   /** A matcher at the beginning of a text. */
   matcher(): Matcher {
-    return new Matcher(this.#pushdown, this.#masks, this.vocabulary);
+    return new PushdownMatcher(this.#pushdown, this.#masks, this.vocabulary);
   }
 
   /** For one request: remembers how far the generated tokens were read, and reads anew from where others differ. */
@@ -88,14 +88,35 @@ export class Constraint {
 }
 
 /** Reads tokens, and says which may come next. */
-export class Matcher {
+export interface Matcher {
+  /** Whether the text may end here. */
+  readonly isComplete: boolean;
+  /** Whether an end token was read, after which nothing follows. */
+  readonly isEnded: boolean;
+  /** A matcher at the same place, which goes on by itself. Cheap. */
+  copy(): Matcher;
+  /** Reads bytes. @returns whether they may follow; nothing was read where they may not */
+  acceptBytes(bytes: Uint8Array): boolean;
+  /** Reads a token. @returns whether it may follow; nothing was read where it may not */
+  accept(token: number): boolean;
+  /** As {@link accept}. @throws UnicornError `usage/grammar` for a token that may not follow */
+  expect(token: number): void;
+  /**
+   * Bit `id & 31` of word `id >> 5` is set for each token that may come next; end tokens where the text may end. It is the
+   * caller's own. After an end token only end tokens are set.
+   *
+   * @throws UnicornError `resource/grammar` when the grammar can read a token in too many ways
+   */
+  mask(): Int32Array;
+}
+
+class PushdownMatcher implements Matcher {
   readonly #pushdown: Pushdown;
   readonly #masks: TokenMasks;
   readonly #vocabulary: Vocabulary;
   #at: Configuration;
   #isEnded = false;
 
-  /** Made by {@link Constraint.matcher}. */
   constructor(pushdown: Pushdown, masks: TokenMasks, vocabulary: Vocabulary) {
     this.#pushdown = pushdown;
     this.#masks = masks;
@@ -103,25 +124,21 @@ export class Matcher {
     this.#at = pushdown.start;
   }
 
-  /** Whether the text may end here. */
   get isComplete(): boolean {
     return this.#at.isComplete;
   }
 
-  /** Whether an end token was read, after which nothing follows. */
   get isEnded(): boolean {
     return this.#isEnded;
   }
 
-  /** A matcher at the same place, which goes on by itself. Cheap. */
-  copy(): Matcher {
-    const other = new Matcher(this.#pushdown, this.#masks, this.#vocabulary);
+  copy(): PushdownMatcher {
+    const other = new PushdownMatcher(this.#pushdown, this.#masks, this.#vocabulary);
     other.#at = this.#at;
     other.#isEnded = this.#isEnded;
     return other;
   }
 
-  /** Reads bytes. @returns whether they may follow; nothing was read where they may not */
   acceptBytes(bytes: Uint8Array): boolean {
     if (this.#isEnded) return bytes.length === 0;
     let at: Configuration | null = this.#at;
@@ -133,7 +150,6 @@ export class Matcher {
     return true;
   }
 
-  /** Reads a token. @returns whether it may follow; nothing was read where it may not */
   accept(token: number): boolean {
     if (this.#isEnded) return false;
     if (this.#vocabulary.endIds.includes(token)) {
@@ -144,7 +160,6 @@ export class Matcher {
     return bytes !== undefined && bytes.length > 0 && this.acceptBytes(bytes);
   }
 
-  /** As {@link accept}. @throws UnicornError `usage/grammar` for a token that may not follow */
   expect(token: number): void {
     if (this.accept(token)) return;
     throw new UnicornError('usage/grammar', `The token ${token} may not follow by the grammar.`, {
@@ -153,12 +168,6 @@ export class Matcher {
     });
   }
 
-  /**
-   * Bit `id & 31` of word `id >> 5` is set for each token that may come next; end tokens where the text may end. It is the
-   * caller's own. After an end token only end tokens are set.
-   *
-   * @throws UnicornError `resource/grammar` when the grammar can read a token in too many ways
-   */
   mask(): Int32Array {
     const words = this.#isEnded
       ? new Int32Array(Math.ceil(this.#vocabulary.size / 32))

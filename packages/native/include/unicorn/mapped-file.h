@@ -59,9 +59,7 @@ class MappedFile {
   // What tells that a file was written to.
   struct Stamp {
     int64_t seconds = 0, nanoseconds = 0;  // of its last modification
-    bool operator==(const Stamp& other) const {
-      return seconds == other.seconds && nanoseconds == other.nanoseconds;
-    }
+    bool operator==(const Stamp& other) const { return seconds == other.seconds && nanoseconds == other.nanoseconds; }
   };
 
   static Stamp stampOf(const struct stat& status);
