@@ -2,16 +2,31 @@
 import { existsSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
-import { fileError, UnicornError } from '@unicorn-exec/tensor';
+import { bundlerFix, fileError, UnicornError } from '@unicorn-exec/tensor';
 import { downloadAdvice, hubName } from './download-advice.js';
 import { checkArgument, text } from './option.js';
 
 /** Names that stand for a model that comes with the packages. */
 const bundled: Readonly<Record<string, () => Promise<string>>> = {
-  nano: async () => (await import('@unicorn-exec/model-nano')).modelPath,
+  nano: nanoPath,
 };
 
 export const defaultModel = 'nano';
+
+/** Hoisted: the table above names it. */
+async function nanoPath(): Promise<string> {
+  // In a bundle the module has another address, or none, and then throws what says nothing.
+  const path = await import('@unicorn-exec/model-nano').then(
+    ({ modelPath }) => modelPath,
+    () => undefined,
+  );
+  if (path !== undefined && existsSync(path)) return path;
+  throw new UnicornError(
+    'usage/model',
+    'The bundled model is not beside its code, which a bundler may have moved.',
+    { fields: { model: defaultModel, ...(path === undefined ? {} : { path }) }, fix: bundlerFix },
+  );
+}
 
 /**
  * The path of a model.

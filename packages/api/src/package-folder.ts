@@ -1,10 +1,10 @@
 /** Where this package lies on disk, and its version. */
 import { readFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
+import { packageFolderOf } from '@unicorn-exec/tensor';
 
 /** Both `src`, which tests run from, and `dist` lie directly in it, as does this file in either. */
-const packageFolder = dirname(dirname(fileURLToPath(import.meta.url)));
+const packageFolder = packageFolderOf(import.meta.url);
 
 export function packageVersion(): string {
   const manifest = readFileSync(join(packageFolder, 'package.json'), 'utf8');

@@ -1,8 +1,7 @@
 /** Finds the addon `unicorn_cpu` and loads it once. */
-import { dirname } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import * as native from '@unicorn-exec/native';
 import type { AddonConfig, AddonDiagnosis } from '@unicorn-exec/native';
+import { packageFolderOf } from '@unicorn-exec/tensor';
 import type { NativeAddon } from './addon.js';
 
 /** Names a file to load instead of the usual ones. */
@@ -11,7 +10,7 @@ export const addonVariable = 'UNICORN_CPU_ADDON';
 export const addonConfig: AddonConfig<NativeAddon> = {
   package: '@unicorn-exec/backend-cpu',
   // Both `src` and `dist` lie directly in it.
-  folder: dirname(dirname(fileURLToPath(import.meta.url))),
+  folder: packageFolderOf(import.meta.url),
   name: 'unicorn_cpu',
   title: 'the native CPU kernels',
   device: 'cpu',

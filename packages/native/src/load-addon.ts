@@ -5,12 +5,12 @@
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
-import { UnicornError } from '@unicorn-exec/tensor';
+import { bundlerFix, isPackageFolder, UnicornError } from '@unicorn-exec/tensor';
 import { capitalized, type AddonConfig } from './addon-config.js';
 
 /** One place where an addon was looked for. */
 export interface AddonAttempt {
-  /** `environment`, `prebuilt` or `local build`. */
+  /** `environment`, `prebuilt`, `local build`, or `package` where the code does not lie in its package. */
   readonly what: string;
   /** A file, or the name of the prebuilt package. */
   readonly path: string;
@@ -81,6 +81,10 @@ export function diagnoseAddon<Addon>(
   explicit: string = process.env[config.variable] ?? '',
 ): AddonDiagnosis<Addon> {
   const attempts: AddonAttempt[] = [];
+  if (explicit === '' && !isPackageFolder(config.folder, config.package)) {
+    const reason = `its code was moved away from ${config.package}, as bundlers do`;
+    return { attempts: [{ what: 'package', path: config.folder, reason, fix: bundlerFix }] };
+  }
   for (const { what, path, fix } of candidates(config, explicit)) {
     if (what !== 'prebuilt' && !existsSync(path)) {
       attempts.push({ what, path, reason: 'there is no such file', fix });

@@ -15,6 +15,7 @@ let folder: string;
 let config: AddonConfig<Addon>;
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'unicorn-native-'));
+  writeFileSync(join(folder, 'package.json'), '{"name":"@example/backend-toy"}');
   config = {
     package: '@example/backend-toy',
     folder,
@@ -102,6 +103,21 @@ describe('diagnoseAddon', () => {
     ]);
   });
 });
+
+it.each(['of another package', 'of none'])(
+  'code that a bundler moved to the folder %s is named as that',
+  (whose) => {
+    if (whose === 'of none') rmSync(join(folder, 'package.json'));
+    else writeFileSync(join(folder, 'package.json'), '{"name":"somebody-elses-server"}');
+    installPrebuilt();
+    expect(() => loadAddon(config)).toThrow(
+      'its code was moved away from @example/backend-toy, as bundlers do',
+    );
+    expect(addonError(config, diagnoseAddon(config)).fix).toMatch(/esbuild.*webpack.*Next\.js/);
+    // A file that is named is found wherever the code lies.
+    expect(diagnoseAddon(config, write('environment', join(folder, 'own.cjs'))).loaded).toBeDefined();
+  },
+);
 
 it('a path in a command is one word to the shell', () => {
   expect(shellWord('/a/b-1.mjs')).toBe('/a/b-1.mjs');

@@ -6,6 +6,7 @@ export type { AtomicFile, FileContent, WriteOptions } from './file/atomic-file.j
 export { fileError } from './file/file-error.js';
 export { readFileRange } from './file/file-range.js';
 export { parseJson } from './file/json.js';
+export { bundlerFix, isPackageFolder, packageFolderOf } from './file/package-folder.js';
 export { irregularFile, openRegularFile, readRegularFile } from './file/regular-file.js';
 export { blockDTypes, dtypeLayout, dtypes, isBlockDType, isDType, rowBytes, tensorBytes } from './dtype.js';
 export type { BlockDType, DType, DTypeLayout, ScalarDType } from './dtype.js';
