@@ -6,5 +6,6 @@ export default packageBuild({
     error: 'src/error.ts',
     backends: 'src/backends.ts',
     measure: 'src/measure/index.ts',
+    'self-test-child': 'src/self-test-child.ts',
   },
 });

@@ -107,7 +107,7 @@ export class Engine extends GuardedEmitter<EngineEvents> {
 
   /** Where it computes at present. Changes only when a device is lost. */
   get backend(): BackendSummary {
-    const { device, fallback, split } = this.runtime.latest.placement;
+    const { device, fallback, gpu, split } = this.runtime.latest.placement;
     const { backend, id, name, threads } = device.info;
     return {
       name: backend,
@@ -115,6 +115,7 @@ export class Engine extends GuardedEmitter<EngineEvents> {
       deviceId: id,
       ...(threads === undefined ? {} : { threads }),
       ...(fallback ? { fallback } : {}),
+      ...(gpu ? { gpu } : {}),
       ...(split ? { split } : {}),
     };
   }

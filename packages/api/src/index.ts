@@ -22,6 +22,7 @@ export { StopText } from './answer/stop-text.js';
 export type {
   BackendSummary,
   DeviceFallback,
+  GpuChoice,
   GpuLayers,
   KvType,
   LayerPlace,

@@ -90,6 +90,7 @@ function announce(terminal: Terminal, engine: Engine): void {
     const fix = fallback.fix?.replace(/node (?:'[^']+|\S+)build-native\.mjs'?/, 'unicorn doctor --build');
     terminal.note(`  fix: ${fix ?? 'unicorn doctor'}`);
   }
+  announceGpu(terminal, engine);
   announceSplit(terminal, engine);
   const { limitedBy, contextLength } = engine.context;
   if (limitedBy) {
@@ -98,6 +99,14 @@ function announce(terminal: Terminal, engine: Engine): void {
         `${megabytes(limitedBy.neededBytes)} would be needed, ${megabytes(limitedBy.availableBytes)} are available.`,
     );
   }
+}
+
+/** What `auto` did about a GPU, where there is one. */
+function announceGpu(terminal: Terminal, { backend: { gpu, name } }: Engine): void {
+  if (!gpu) return;
+  const { taken, device = `the GPU (${gpu.backend})`, reason, fix } = gpu;
+  if (taken) terminal.note(`${device} answers: it passed its self-test`);
+  else terminal.note(`${name} answers, not ${device}: ${reason}${fix === undefined ? '' : ` fix: ${fix}`}`);
 }
 
 /** A device that was lost, and who goes on in its place, in the middle of an answer too. */

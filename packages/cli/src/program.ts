@@ -186,8 +186,9 @@ export function createProgram(terminal: Terminal): Command {
     .command('doctor')
     .description('Devices, what they lack, and the fix for it.')
     .option('--build', 'compile the native kernels on this machine')
+    .option('--self-test', 'test the GPU anew, for the backend auto')
     .option('--json', 'print JSON on stdout')
-    .addHelpText('after', example('unicorn doctor', 'unicorn doctor --build'))
+    .addHelpText('after', example('unicorn doctor', 'unicorn doctor --build', 'unicorn doctor --self-test'))
     .action(async (flags) => (await import('./command/doctor.js')).doctor(terminal, flags));
 
   program

@@ -21,7 +21,7 @@ export interface DeviceRoof {
 
 export interface KnownBackend {
   readonly name: string;
-  /** False: only when it is asked for by name. */
+  /** False: only when it is asked for by name, or for a device that passed its self-test (`chooseGpu`). */
   readonly automatic: boolean;
   /** True where the backend computes on the CPU, in the host's memory. */
   readonly isHost: boolean;
@@ -30,6 +30,12 @@ export interface KnownBackend {
   load(): Promise<Backend>;
   /** Compiles the backend's native part on this machine, where it has one. */
   buildNative?(): Promise<{ readonly path: string; readonly seconds: number }>;
+  /** The file of the native part that is used, where there is one. It opens no driver. */
+  nativeFile?(): Promise<string | undefined>;
+  /** Where the loader of the backend's drivers finds their descriptions. */
+  readonly driverFolders?: readonly string[];
+  /** Environment variables that say which drivers are loaded. */
+  readonly driverVariables?: readonly string[];
   /** The search for faster tiles, of a backend that has tiles to choose from. */
   loadTuner?(): Promise<typeof tuneGraph>;
   /** @throws UnicornError as opening the device */
@@ -57,6 +63,9 @@ const listed = [
     fix: 'npm install @unicorn-exec/backend-vulkan',
     load: async () => (await import('@unicorn-exec/backend-vulkan')).vulkanBackend,
     buildNative: async () => (await import('@unicorn-exec/backend-vulkan')).buildNativeAddon(),
+    nativeFile: async () => (await import('@unicorn-exec/backend-vulkan')).diagnoseAddon().loaded?.path,
+    driverFolders: ['/etc/vulkan/icd.d', '/usr/local/share/vulkan/icd.d', '/usr/share/vulkan/icd.d'],
+    driverVariables: ['VK_DRIVER_FILES', 'VK_ICD_FILENAMES', 'VK_ADD_DRIVER_FILES', 'UNICORN_VULKAN_LOADER'],
     loadTuner: async () => (await import('@unicorn-exec/backend-vulkan')).tuneGraph,
     measureRoof: async (deviceId) => {
       const { measureDevice } = await import('@unicorn-exec/backend-vulkan');
@@ -81,7 +90,10 @@ const listed = [
 /** A backend of the list. */
 export type ListedName = (typeof listed)[number]['name'];
 
-/** A backend of the list, or `auto`: the first automatic one that has a usable device. */
+/**
+ * A backend of the list, or `auto`: for a model a GPU that is real and passed its self-test, else the first automatic one
+ * that has a usable device.
+ */
 export type BackendName = 'auto' | ListedName;
 
 export const knownBackends: readonly (KnownBackend & { readonly name: ListedName })[] = listed;

@@ -1,19 +1,23 @@
 /** What this machine can compute on: the data behind `unicorn doctor`. */
 import { availableParallelism } from 'node:os';
 import { isUnicornError, type DeviceDescription, type DeviceInfo } from '@unicorn-exec/tensor';
-import { checkOptions, text, type OptionTable } from '../option.js';
+import { checkOptions, flag, text, type OptionTable } from '../option.js';
 import { packageVersion } from '../package-folder.js';
-import type { BackendName } from './backends.js';
+import { selfTest } from './automatic-device.js';
+import { knownBackends, type BackendName } from './backends.js';
 import type { GpuReport } from './hardware/gpus.js';
 import { inspectHardware } from './hardware/hardware.js';
 import { readMemory } from './hardware/memory.js';
 import type { NpuReport } from './hardware/npu.js';
 import { SystemTree } from './hardware/system-tree.js';
+import type { SelfTestVerdict } from './self-test.js';
 import { openDevice, probeBackends } from './open-device.js';
 
 export interface DiagnoseOptions {
   /** A folder that stands for `/` where the system's files are read. Default: the machine's own. */
   readonly systemRoot?: string | undefined;
+  /** Also tests each backend's GPU anew, as `auto` does before it takes one. Takes seconds. Default false. */
+  readonly selfTest?: boolean | undefined;
 }
 
 /** A device as its backend lists it. */
@@ -48,6 +52,8 @@ export interface Diagnosis {
     readonly system?: string;
   };
   readonly backends: readonly DiagnosedBackend[];
+  /** Present when they were asked for: one for each backend that has GPUs. */
+  readonly selfTests?: readonly (SelfTestVerdict & { readonly backend: BackendName })[];
   readonly npu: NpuReport;
   readonly gpus: readonly GpuReport[];
   readonly cpu: { readonly name: string; readonly cores: number; readonly architecture: string };
@@ -57,12 +63,18 @@ export interface Diagnosis {
   readonly hasProc: boolean;
 }
 
-const optionTable: OptionTable<DiagnoseOptions> = { systemRoot: text };
+const optionTable: OptionTable<DiagnoseOptions> = { systemRoot: text, selfTest: flag };
 
 /** @throws UnicornError `usage/option` */
 export async function diagnose(options: DiagnoseOptions = {}): Promise<Diagnosis> {
   checkOptions('diagnose', options, optionTable);
   const hardware = inspectHardware(new SystemTree({ root: options.systemRoot ?? '/' }));
+  const selfTests: (SelfTestVerdict & { backend: BackendName })[] = [];
+  if (options.selfTest) {
+    for (const known of knownBackends.filter(({ isHost }) => !isHost)) {
+      selfTests.push({ backend: known.name, ...(await selfTest(known, {}, true)) });
+    }
+  }
   const backends: DiagnosedBackend[] = [];
   // One after the other: each is timed.
   for (const { name, devices } of await probeBackends()) backends.push(await diagnoseBackend(name, devices));
@@ -75,6 +87,7 @@ export async function diagnose(options: DiagnoseOptions = {}): Promise<Diagnosis
       ...(system === undefined ? {} : { system }),
     },
     backends,
+    ...(options.selfTest ? { selfTests } : {}),
     npu,
     gpus,
     cpu: { name: processor ?? 'unknown', cores: availableParallelism(), architecture: process.arch },

@@ -39,7 +39,11 @@ export type KvType = 'f32' | 'f16' | 'q8_0';
 export interface LoadOptions {
   /** A path to a `.gguf` file or a Hugging Face directory, or the alias `nano` (default: the bundled model). */
   readonly model?: string | undefined;
-  /** Default `auto`: the first backend with a usable device. Or a backend of one's own. */
+  /**
+   * Default `auto`: a GPU that is real, has passed its self-test and has room for layers of the model, else the CPU;
+   * `Engine.backend.gpu` says which and why. `UNICORN_AUTO_GPU=0` in the environment leaves GPUs alone. Or a backend of
+   * one's own.
+   */
   readonly backend?: BackendName | Backend | undefined;
   /** A device id that the backend's `probe` lists. */
   readonly device?: string | undefined;
@@ -141,6 +145,17 @@ export interface DeviceFallback {
   readonly fix?: string;
 }
 
+/** What `auto` did about a GPU. */
+export interface GpuChoice {
+  readonly taken: boolean;
+  readonly backend: string;
+  /** For people. Absent where it is not known which it would have been. */
+  readonly device?: string;
+  /** Why it was not taken: a sentence. */
+  readonly reason?: string;
+  readonly fix?: string;
+}
+
 export interface BackendSummary {
   /** `cpu`, `reference`, ...; `vulkan+cpu` when layers run on both. */
   readonly name: string;
@@ -151,6 +166,8 @@ export interface BackendSummary {
   readonly threads?: number;
   /** Why the first choice of `auto` is not in use, or the device that was lost. */
   readonly fallback?: DeviceFallback;
+  /** What `auto` did about a GPU. Absent where another backend was asked for, and where the kernel shows no GPU. */
+  readonly gpu?: GpuChoice;
   /** Which layers run where, when not all run on the device that was asked for. */
   readonly split?: LayerSplit;
 }

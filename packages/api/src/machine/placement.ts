@@ -3,11 +3,19 @@
  * between two layers. The context follows, since it shares their memory.
  */
 import type { Model } from '@unicorn-exec/models';
-import { hostPool, UnicornError, type Device } from '@unicorn-exec/tensor';
+import { hostPool, isUnicornError, UnicornError, type Device } from '@unicorn-exec/tensor';
+import { chooseGpu, declined, fixOf, type AutomaticDeviceOptions } from './automatic-device.js';
 import { isHostBackend, knownBackends } from './backends.js';
 import { checkContext, chooseContext, memoryError, type ContextChoice } from './context-length.js';
 import { checkGpuLayers, chooseSplit, splitError } from './layer-split.js';
-import type { DeviceFallback, GpuLayers, LayerPlace, LayerSplit, LoadOptions } from './load-options.js';
+import type {
+  DeviceFallback,
+  GpuChoice,
+  GpuLayers,
+  LayerPlace,
+  LayerSplit,
+  LoadOptions,
+} from './load-options.js';
 import { plannableBytes } from './hardware/memory.js';
 import { poolsOf, purseOf, type MemoryOwner } from './memory-pool.js';
 import { wholeBytes, type KvOptions, type ModelBytes } from './model-bytes.js';
@@ -16,6 +24,8 @@ import { openDevice, openHost, type OpenedDevice } from './open-device.js';
 export interface Placement extends OpenedDevice {
   readonly context: ContextChoice;
   readonly split?: LayerSplit;
+  /** What `auto` did about a GPU. */
+  readonly gpu?: GpuChoice;
 }
 
 export type PlacementOptions = KvOptions &
@@ -27,12 +37,46 @@ export type PlacementOptions = KvOptions &
  * @throws UnicornError `usage/gpu-layers` for a number that the model or the backend cannot have, `usage/context`,
  * `resource/memory` when it does not fit, and as `openDevice`
  */
-export async function placeModel(model: Model, options: PlacementOptions): Promise<Placement> {
+export async function placeModel(
+  model: Model,
+  options: PlacementOptions,
+  automatic?: AutomaticDeviceOptions,
+): Promise<Placement> {
   const asked = checkGpuLayers(options.gpuLayers ?? 'auto');
   checkContext(options.context, model.contextLength);
   const open = options.threads === undefined ? {} : { threads: options.threads };
   const backend = chooseBackend(options.backend ?? 'auto', asked);
-  const opened = await openDevice(backend, { ...open, device: options.device });
+  if (backend !== 'auto' || options.device !== undefined || asked === 0) {
+    return placeOn(await openDevice(backend, { ...open, device: options.device }), model, options, asked);
+  }
+  const { device, choice } = await chooseGpu(automatic);
+  let gpu = choice;
+  if (device) {
+    try {
+      const placement = await placeOn({ device }, model, options, asked);
+      const isTaken = !isHostBackend(placement.device.info.backend);
+      return { ...placement, gpu: isTaken ? choice! : withoutRoom(choice!) };
+    } catch (error) {
+      if (isUnicornError(error) && error.family === 'usage') throw error;
+      const reason = error instanceof Error ? error.message : String(error);
+      gpu = declined(choice!.backend, reason, fixOf(error), choice!.device);
+    }
+  }
+  const placement = await placeOn(await openDevice('auto', open), model, options, asked);
+  return gpu ? { ...placement, gpu } : placement;
+}
+
+const withoutRoom = ({ backend, device }: GpuChoice): GpuChoice =>
+  declined(backend, 'No layer of the model fits in its memory.', undefined, device);
+
+/** Places a model on a device that is open; closes it when that fails. */
+async function placeOn(
+  opened: OpenedDevice,
+  model: Model,
+  options: PlacementOptions,
+  asked: GpuLayers,
+): Promise<Placement> {
+  const open = options.threads === undefined ? {} : { threads: options.threads };
   const release: Device[] = [opened.device];
   try {
     const { info } = opened.device;

@@ -57,6 +57,13 @@ export function doctorText(diagnosis: Diagnosis, style: (mark: Mark) => string):
     ...(gpus.length === 0
       ? [block('--', 'gpu', ['none that the kernel shows (no render node in /dev/dri)'])]
       : gpus.map((gpu) => block(gpu.state === 'ready' ? 'ok' : 'no', 'gpu', gpuLines(gpu), gpu.findings))),
+    ...(diagnosis.selfTests ?? []).map(({ backend, passed, device, reason, fix }) =>
+      block(passed ? 'ok' : 'no', 'self-test', [
+        device ? `${device.name} (${backend})` : backend,
+        passed ? 'passed: auto takes it' : (reason ?? 'failed'),
+        ...(fix ? [`fix: ${fix}`] : []),
+      ]),
+    ),
     ...backends.map((backend) => block(backend.available ? 'ok' : 'no', backend.name, backendLines(backend))),
   ].join('');
 }

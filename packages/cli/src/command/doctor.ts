@@ -5,6 +5,7 @@ import { doctorText } from './doctor-text.js';
 
 interface DoctorFlags {
   readonly build?: boolean;
+  readonly selfTest?: boolean;
   readonly json?: boolean;
 }
 
@@ -20,7 +21,8 @@ export async function doctor(terminal: Terminal, flags: DoctorFlags): Promise<vo
       terminal.note(`${backend}: ${path} in ${seconds.toFixed(0)} s`);
     }
   }
-  const diagnosis = await diagnose();
+  if (flags.selfTest) terminal.note('testing the GPU ...');
+  const diagnosis = await diagnose({ selfTest: flags.selfTest });
   if (flags.json) terminal.writeJson(diagnosis);
   else terminal.write(doctorText(diagnosis, (mark) => terminal.style(colours[mark], mark, terminal.stdout)));
 }

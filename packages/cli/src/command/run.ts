@@ -52,6 +52,7 @@ export async function run(terminal: Terminal, prompt: string | undefined, flags:
       model: engine.model.name,
       backend: engine.backend.name,
       ...(engine.backend.fallback ? { fallback: engine.backend.fallback } : {}),
+      ...(engine.backend.gpu ? { gpu: engine.backend.gpu } : {}),
       ...(engine.backend.split ? { split: engine.backend.split } : {}),
       ...(flags.elastic === undefined ? {} : { elastic: flags.elastic }),
       promptTokens: promptTokenIds.length,
