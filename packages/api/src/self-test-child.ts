@@ -37,7 +37,7 @@ async function test(backend: string, acceptSoftware: boolean): Promise<SelfTestV
       passed: false,
       reason:
         'Only a software rasterizer is there, which computes on the CPU: the driver of the GPU is not installed.',
-      fix: 'sudo apt-get install mesa-vulkan-drivers',
+      ...(known.driverFix === undefined ? {} : { fix: known.driverFix }),
     };
   }
   const { info, id } = usable;

@@ -34,6 +34,8 @@ export interface KnownBackend {
   nativeFile?(): Promise<string | undefined>;
   /** Where the loader of the backend's drivers finds their descriptions. */
   readonly driverFolders?: readonly string[];
+  /** What installs drivers, for what has none. */
+  readonly driverFix?: string;
   /** Environment variables that say which drivers are loaded. */
   readonly driverVariables?: readonly string[];
   /** The search for faster tiles, of a backend that has tiles to choose from. */
@@ -65,6 +67,7 @@ const listed = [
     buildNative: async () => (await import('@unicorn-exec/backend-vulkan')).buildNativeAddon(),
     nativeFile: async () => (await import('@unicorn-exec/backend-vulkan')).diagnoseAddon().loaded?.path,
     driverFolders: ['/etc/vulkan/icd.d', '/usr/local/share/vulkan/icd.d', '/usr/share/vulkan/icd.d'],
+    driverFix: 'sudo apt-get install mesa-vulkan-drivers',
     driverVariables: ['VK_DRIVER_FILES', 'VK_ICD_FILENAMES', 'VK_ADD_DRIVER_FILES', 'UNICORN_VULKAN_LOADER'],
     loadTuner: async () => (await import('@unicorn-exec/backend-vulkan')).tuneGraph,
     measureRoof: async (deviceId) => {
