@@ -39,6 +39,7 @@ export type { OpenDeviceOptions, OpenedDevice } from './machine/open-device.js';
 export type { ContextChoice } from './machine/context-length.js';
 export { diagnose } from './machine/diagnosis.js';
 export type { DiagnosedBackend, DiagnosedDevice, DiagnoseOptions, Diagnosis } from './machine/diagnosis.js';
+export type { SelfTestVerdict, TestedDevice } from './machine/self-test.js';
 export type { Finding } from './machine/hardware/finding.js';
 export type { GpuReport } from './machine/hardware/gpus.js';
 export type { NpuReport } from './machine/hardware/npu.js';
