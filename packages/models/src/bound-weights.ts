@@ -44,14 +44,44 @@ function ggufFinder(weights: Weights): Finder {
   return ({ gguf }) => ({ info: weights.tensor(gguf), expectedName: gguf });
 }
 
+function modelPrefixOf(weights: Weights): string {
+  return (
+    modelPrefixes.find((candidate) => weights.tensor(`${candidate}embed_tokens.weight`)) ?? modelPrefixes[0]!
+  );
+}
+
 function huggingFaceFinder(weights: Weights): Finder {
-  const prefix =
-    modelPrefixes.find((candidate) => weights.tensor(`${candidate}embed_tokens.weight`)) ?? modelPrefixes[0]!;
+  const prefix = modelPrefixOf(weights);
   return ({ huggingFace, beside }) => {
     const names = beside ? headPrefixes.map((candidate) => candidate + huggingFace) : [prefix + huggingFace];
     const name = names.find((candidate) => weights.tensor(candidate));
     return { info: name === undefined ? undefined : weights.tensor(name), expectedName: names[0]! };
   };
+}
+
+/**
+ * Layers of the file from the last that the configuration has on: it is of another model then, or of a part of this one.
+ *
+ * @returns a sentence for Hugging Face's files, whose library leaves such layers out with a warning; else undefined
+ * @throws UnicornError `format/config` for GGUF files, whose reference loader takes no tensor that it does not know
+ */
+export function layersLeftOut(weights: Weights, layerCount: number): string | undefined {
+  const isGguf = weights.format === 'gguf';
+  const prefix = isGguf ? 'blk.' : `${modelPrefixOf(weights)}layers.`;
+  let last = -1;
+  for (const { name } of weights.tensors) {
+    if (!name.startsWith(prefix)) continue;
+    const digits = /^(\d+)\./.exec(name.slice(prefix.length))?.[1];
+    if (digits !== undefined) last = Math.max(last, Number(digits));
+  }
+  if (last < layerCount) return undefined;
+  const key = isGguf ? 'block_count' : 'num_hidden_layers';
+  const sentence = `${weights.path}: "${key}" is ${layerCount}, but there are tensors of layer ${last} (counted from 0)`;
+  if (!isGguf) return `${sentence}: they are not used.`;
+  throw new UnicornError('format/config', `${sentence}.`, {
+    fields: { file: weights.path, field: key, layers: layerCount, lastLayer: last },
+    fix: 'Convert or download the model again.',
+  });
 }
 
 function bindOne(weights: Weights, declaration: WeightDeclaration, info: TensorInfo): BoundWeight {

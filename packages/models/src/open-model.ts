@@ -5,9 +5,9 @@ import { openWeights, type Weights } from '@unicorn-exec/checkpoint';
 import { throwIfCancelled, UnicornError } from '@unicorn-exec/tensor';
 import type { ModelDefinition } from './architecture/architecture.js';
 import { findGgufArchitecture, findHuggingFaceArchitecture } from './architecture/index.js';
-import { bindWeights } from './bound-weights.js';
+import { bindWeights, layersLeftOut } from './bound-weights.js';
 import { ConfigFields } from './config/config-fields.js';
-import { GgufConfig } from './config/gguf.js';
+import { GgufConfig, ggufWarnings } from './config/gguf.js';
 import { refuseOtherMaths, refuseQuantized } from './config/refusal.js';
 import { ggufFacts, huggingFaceFacts, type TextFacts } from './model-facts.js';
 import { Model, nameFromPath } from './model.js';
@@ -47,12 +47,13 @@ export async function openModel(path: string, options: OpenModelOptions = {}): P
         : await describeDirectory(path, config, weights);
     throwIfCancelled(signal, 'Opening the model');
     const bound = bindWeights(weights, definition.weights);
+    const leftOut = layersLeftOut(weights, definition.config.layers.length);
     const presets = facts.presets.size > 0 ? facts.presets : (definition.presets ?? facts.presets);
     return new Model({ architecture, path }, weights, definition, bound, {
       ...facts,
       presets,
       name,
-      warnings,
+      warnings: leftOut === undefined ? warnings : [...warnings, leftOut],
     });
   } catch (error) {
     await weights.close();
@@ -70,12 +71,13 @@ async function describeGguf(weights: Weights): Promise<Description> {
   const { metadata, path } = weights;
   const architecture = findGgufArchitecture(metadata.string('general.architecture'), path);
   const source = new GgufConfig(weights, metadata.string('general.architecture'));
+  const definition = await architecture.fromGguf(source);
   return {
     architecture: architecture.id,
     name: metadata.string('general.name', nameFromPath(path)),
-    definition: await architecture.fromGguf(source),
+    definition,
     facts: ggufFacts(weights),
-    warnings: [],
+    warnings: ggufWarnings(source, definition.config.vocabularySize),
   };
 }
 

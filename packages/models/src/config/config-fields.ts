@@ -175,7 +175,7 @@ export class ConfigFields {
 }
 
 /** A value fit for a message. */
-function show(value: unknown): string {
+export function show(value: unknown): string {
   if (value === undefined) return 'absent';
   const text = typeof value === 'bigint' ? String(value) : (JSON.stringify(value) ?? typeof value);
   return text.length > 60 ? `${text.slice(0, 57)}...` : text;

@@ -3,7 +3,7 @@ import type { Metadata, TensorInfo, Weights } from '@unicorn-exec/checkpoint';
 import { UnicornError } from '@unicorn-exec/tensor';
 import type { AttentionKind } from '../decoder/decoder-config.js';
 import { makeRope, type Rope, type RopeScaling } from '../decoder/rope-frequencies.js';
-import { ConfigFields } from './config-fields.js';
+import { ConfigFields, show } from './config-fields.js';
 import type { Dimensions } from './hugging-face.js';
 import * as limits from './limits.js';
 
@@ -59,7 +59,7 @@ export function readGgufDimensions(source: GgufConfig): Dimensions {
     fields.unsupported('expert_count', 'models without experts');
   }
   return {
-    vocabularySize: source.rows('token_embd.weight'),
+    vocabularySize: readGgufVocabulary(source),
     contextLength: readGgufContext(fields),
     hidden,
     heads,
@@ -68,6 +68,22 @@ export function readGgufDimensions(source: GgufConfig): Dimensions {
     layerCount: fields.integer('block_count', limits.layersRange),
     normEpsilon: fields.number('attention.layer_norm_rms_epsilon', limits.epsilonRange),
   };
+}
+
+/** The rows of the embedding table, which no reader of these files takes from their key; but it may not say nonsense. */
+function readGgufVocabulary(source: GgufConfig): number {
+  const rows = source.rows('token_embd.weight');
+  source.fields.integer('vocab_size', limits.vocabularyRange, rows);
+  return rows;
+}
+
+/** What the file contradicts, in sentences, where llama.cpp too goes by the tensors. */
+export function ggufWarnings({ weights, fields }: GgufConfig, vocabularySize: number): string[] {
+  const said = fields.integer('vocab_size', limits.vocabularyRange, vocabularySize);
+  if (said === vocabularySize) return [];
+  return [
+    `${weights.path} says that it has ${said} tokens, but its embedding table has ${vocabularySize} rows: all are used.`,
+  ];
 }
 
 /** YaRN stretches the positions that the model was trained on, whatever the file says of its context. */
@@ -151,5 +167,10 @@ export function readGgufLayerKinds(
     const period = fields.integer(key, limits.layersRange);
     return Array.from({ length: count }, (_, layer) => ((layer + 1) % period === 0 ? 'full' : 'sliding'));
   }
-  return fields.list(key, count).map((sliding) => (sliding ? 'sliding' : 'full'));
+  // Converters write booleans, or the numbers that these are in C.
+  return fields.list(key, count).map((sliding, layer) => {
+    if (typeof sliding !== 'boolean' && sliding !== 0 && sliding !== 1)
+      fields.fail(`${key}[${layer}]`, `must be true or false, not ${show(sliding)}`);
+    return sliding ? 'sliding' : 'full';
+  });
 }
