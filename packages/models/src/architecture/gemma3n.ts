@@ -209,7 +209,8 @@ function readSparsity(fields: ConfigFields, layers: number): (number | undefined
     : Array.isArray(fields.raw(key))
       ? fields.numbers(key, layers, range)
       : new Array<number>(layers).fill(fields.number(key, range));
-  return shares.map((share) => (share > 0 ? Math.fround(normalQuantile(Math.fround(share))) : undefined));
+  // Rounded first: the quantile of a share that f32 takes for 0 is -Infinity, which makes every logit NaN.
+  return shares.map(Math.fround).map((share) => (share > 0 ? Math.fround(normalQuantile(share)) : undefined));
 }
 
 /** What Gemma3nTextConfig assumes: all published models are sparse in their first ten layers. */
