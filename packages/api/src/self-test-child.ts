@@ -89,13 +89,15 @@ function largestMiss(tokens: readonly number[], from: number, logits: Float32Arr
   return largest;
 }
 
-try {
-  const [backend = '', ...flags] = process.argv.slice(2);
-  say({ verdict: await test(backend, flags.includes('--software')) });
-} catch (error) {
-  const reason = error instanceof Error ? error.message : String(error);
-  const fix = isUnicornError(error) ? error.fix : undefined;
-  say({ verdict: { passed: false, reason: `The self-test failed: ${reason}`, ...(fix ? { fix } : {}) } });
+async function main([backend = '', ...flags]: readonly string[]): Promise<void> {
+  try {
+    say({ verdict: await test(backend, flags.includes('--software')) });
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    const fix = isUnicornError(error) ? error.fix : undefined;
+    say({ verdict: { passed: false, reason: `The self-test failed: ${reason}`, ...(fix ? { fix } : {}) } });
+  }
 }
+
 // A driver's threads and exit handlers have nothing more to say.
-process.exit(0);
+void main(process.argv.slice(2)).then(() => process.exit(0));
